@@ -1,0 +1,74 @@
+"""Claims that any worker can trust: never two live holders, recovery without an operator, and a fencing token.
+
+    with looop_portable.hold("repo-x") as lease:
+        deploy(token=lease.generation)
+
+The names below are the public surface.
+"""
+
+from __future__ import annotations
+
+from looop_portable.backends.base import Backend
+from looop_portable.claims import Claims
+from looop_portable.errors import (
+    CannotExclude,
+    ClaimHeld,
+    ClaimLost,
+    InvalidName,
+    LooopError,
+    NoSession,
+    NoSuchBackend,
+    SessionAlive,
+    Unavailable,
+)
+from looop_portable.holding import Hold, hold
+from looop_portable.lease import Head, Lease
+from looop_portable.liveness import Liveness, Verdict
+from looop_portable.outcomes import (
+    Broken,
+    Checked,
+    Held,
+    Reaped,
+    Refused,
+    Released,
+    Renewed,
+    Status,
+    Superseded,
+    Sweep,
+    Won,
+)
+from looop_portable.protocol import Standing
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "Broken",
+    "CannotExclude",
+    "Checked",
+    "ClaimHeld",
+    "ClaimLost",
+    "Claims",
+    "Head",
+    "Held",
+    "Hold",
+    "InvalidName",
+    "Lease",
+    "Liveness",
+    "LooopError",
+    "NoSession",
+    "NoSuchBackend",
+    "Reaped",
+    "Refused",
+    "Released",
+    "Renewed",
+    "SessionAlive",
+    "Standing",
+    "Status",
+    "Superseded",
+    "Sweep",
+    "Unavailable",
+    "Verdict",
+    "Won",
+    "hold",
+]

@@ -1,0 +1,45 @@
+"""Choosing a backend by name.
+
+All enter by the same door, the entry-point group `looop_portable.backends`: an entry is called with the data directory
+and returns a `Backend`. Those that ship with the package are found without reading the entry points, which costs as much
+as five bare interpreters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import cast
+
+from looop_portable.backends.base import Backend
+from looop_portable.errors import NoSuchBackend
+
+GROUP = "looop_portable.backends"
+AUTO = "auto"
+
+Opener = Callable[[str], Backend]
+
+SHIPPED = {
+    "posix": "looop_portable.backends.posix:PosixBackend",
+    "memory": "looop_portable.backends.memory:open_memory",
+}
+
+
+def open_backend(name: str, data_dir: str) -> Backend:
+    """The backend called `name` (`auto`: the best for this platform) in `data_dir`. Raises `NoSuchBackend`."""
+    target = SHIPPED.get("posix" if name == AUTO else name)
+    if target is None:
+        return _plugin(name)(data_dir)
+    module, _, attribute = target.partition(":")
+    return cast("Opener", getattr(import_module(module), attribute))(data_dir)
+
+
+def _plugin(name: str) -> Opener:
+    from importlib.metadata import entry_points
+
+    found = entry_points(group=GROUP)
+    for entry in found:
+        if entry.name == name:
+            return cast("Opener", entry.load())
+    known = sorted({AUTO, *SHIPPED, *found.names})
+    raise NoSuchBackend(f"no such backend: '{name}' (there are: {', '.join(known)})")

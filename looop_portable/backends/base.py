@@ -1,0 +1,69 @@
+"""What a backend is: a compare-and-set on the generations of claims, and a place where sessions are registered.
+
+Everything else (judging, takeover, idempotence, reaping, fencing) is written once above it, for files and engines alike.
+A backend passes the exam in `looop_portable.testing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from looop_portable.lease import Head, Lease
+from looop_portable.liveness import Registration
+
+
+@dataclass(frozen=True, slots=True)
+class SessionHead:
+    """What is known of a session id.
+
+    `generation` numbers its registrations; `own` is the latest (None: never registered, or not readable); `foreign` is a
+    session that looop itself started under this id. `readable` is False when there is a registration that cannot be read.
+    """
+
+    generation: int
+    own: Registration | None
+    foreign: Registration | None = None
+    readable: bool = True
+
+
+class SessionStore(Protocol):
+    """The registrations of sessions. Methods raise OSError or `Unavailable` when they cannot answer."""
+
+    def read(self, session: str) -> SessionHead:
+        """What is known of this id now."""
+
+    def advance(self, session: str, expected: int, registration: Registration) -> bool:
+        """Publish the registration after `expected`, or lose to another (False)."""
+
+    def absent(self, session: str) -> bool:
+        """Whether this id certainly has no registration. Asked when `read` found none where there must have been one."""
+
+    def forget(self, session: str) -> None:
+        """Remove all trace of an id that nobody will use again."""
+
+    def ids(self) -> list[str]:
+        """Every id that is or was registered, sorted."""
+
+
+class Backend(Protocol):
+    """The generations of claims. Names are canonical (see `names`). Methods raise `Unavailable` when they cannot answer."""
+
+    name: str
+    sessions: SessionStore
+
+    def read(self, claim: str) -> Head:
+        """The latest generation."""
+
+    def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
+        """Publish generation `expected` + 1: held by `lease`, or released (None). False: lost to another."""
+
+    def claims(self) -> Iterator[str]:
+        """The names that are held."""
+
+    def tidy(self, claim: str) -> int:
+        """Remove what crashed processes left behind for this claim; how many things there were."""
+
+    def unavailable(self) -> str | None:
+        """Why this backend cannot be used here, and the remedy; None if it can."""

@@ -1,0 +1,79 @@
+"""Claims among the threads of one process, for programs under test. Nothing is shared with any other process.
+
+Guarantees: the same laws as every backend. Does not guarantee: anything beyond this process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+from looop_portable.backends.base import SessionHead
+from looop_portable.lease import Head, Lease
+from looop_portable.liveness import Registration
+
+
+class MemorySessions:
+    """The `SessionStore` of `MemoryBackend`."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._heads: dict[str, SessionHead] = {}
+
+    def read(self, session: str) -> SessionHead:
+        return self._heads.get(session, SessionHead(0, None))
+
+    def advance(self, session: str, expected: int, registration: Registration) -> bool:
+        with self._guard:
+            if self.read(session).generation != expected:
+                return False
+            self._heads[session] = SessionHead(expected + 1, registration)
+            return True
+
+    def absent(self, session: str) -> bool:
+        return session not in self._heads
+
+    def forget(self, session: str) -> None:
+        with self._guard:
+            self._heads.pop(session, None)
+
+    def ids(self) -> list[str]:
+        return sorted(self._heads)
+
+
+class MemoryBackend:
+    """A `Backend` in this process's memory."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.sessions = MemorySessions()
+        self._guard = threading.Lock()
+        self._heads: dict[str, Head] = {}
+
+    def read(self, claim: str) -> Head:
+        return self._heads.get(claim, Head(0, None))
+
+    def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
+        with self._guard:
+            if self.read(claim).generation != expected:
+                return False
+            published = replace(lease, generation=expected + 1) if lease else None
+            self._heads[claim] = Head(expected + 1, published)
+            return True
+
+    def claims(self) -> Iterator[str]:
+        yield from sorted(name for name, head in self._heads.copy().items() if head.lease)
+
+    def tidy(self, claim: str) -> int:  # noqa: ARG002 (the interface)
+        """A crash leaves nothing in memory."""
+        return 0
+
+    def unavailable(self) -> str | None:
+        return None
+
+
+def open_memory(data_dir: str) -> MemoryBackend:  # noqa: ARG001 (the interface)
+    """As every backend is opened; `data_dir` has no meaning here."""
+    return MemoryBackend()

@@ -1,0 +1,98 @@
+"""Claims in a directory of a POSIX system, lock-free: a generation is published by link(2).
+
+Guarantees: at most one winner of a generation on every filesystem with hard links, NFSv3, NFSv4, and `nolock` mounts
+included. No kernel lock is used, so none has to be trusted.
+Does not guarantee: freedom of races with looop itself, which knows no generations. A lease that looop wrote is respected.
+Compatibility: every file backend writes this ledger, so hosts with different ones may share a directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from looop_portable.errors import LooopError, Unavailable, because
+from looop_portable.files import OS, Files, timestamp
+from looop_portable.lease import Head, Lease, decode, lease_in, record_of, text
+from looop_portable.ledger import KEEP, Ledger
+from looop_portable.names import canonical, spelled, unspelled
+from looop_portable.projection import Projection
+from looop_portable.registry import Registry
+
+
+class PosixBackend:
+    """A `Backend` in `data_dir`. Opening it touches nothing; the first `advance` makes what is missing."""
+
+    name = "posix"
+
+    def __init__(self, data_dir: str, files: Files = OS, keep: int = KEEP) -> None:
+        self.ledger = Ledger(f"{data_dir}/claims/.ledger", files, keep)
+        self.projection = Projection(f"{data_dir}/claims", self.ledger)
+        self.sessions = Registry(f"{data_dir}/sessions", files)
+
+    def read(self, claim: str) -> Head:
+        key = spelled(claim)
+        try:
+            generation, data = self.ledger.head(key)
+            lease = lease_in(data, claim, generation) if generation else None
+            return Head(generation, lease or self.projection.foreign(key, claim))
+        except OSError as error:
+            raise unreadable(error, claim) from error
+
+    def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
+        key = spelled(claim)
+        shown = self.projection.path(key)
+        try:
+            if lease:
+                return self.ledger.advance(key, expected, record_of(lease, timestamp()), shown_as=shown)
+            if self.ledger.advance(key, expected, record_of(None, timestamp()), hidden=shown):
+                return True
+            self._mend(key)  # Lost: what we have hidden may have been the winner's.
+            return False
+        except OSError as error:
+            raise unreadable(error, claim) from error
+
+    def claims(self) -> Iterator[str]:
+        try:
+            keys = sorted({*self.ledger.names(), *self.projection.foreign_keys()})
+        except OSError as error:
+            raise unreadable(error, "") from error
+        for key in keys:
+            name = self._name_if_held(key)
+            if name:
+                yield name
+
+    def tidy(self, claim: str) -> int:
+        key = spelled(claim)
+        try:
+            return self.ledger.sweep(key) + self.projection.mend(key)
+        except OSError as error:
+            raise unreadable(error, claim) from error
+
+    def unavailable(self) -> str | None:
+        return self.ledger.unavailable()
+
+    def _name_if_held(self, key: str) -> str | None:
+        name = unspelled(key)
+        try:
+            generation, data = self.ledger.head(key)
+            if name is None:  # Too long to be told from its spelling.
+                name = text(decode(data), "name")
+                if not name or spelled(canonical(name)) != key:
+                    return None
+            lease = lease_in(data, name, generation) if generation else None
+            return name if lease or self.projection.foreign(key, name) else None
+        except (OSError, LooopError):
+            return name  # Whoever asks for it by name is told what is wrong with it.
+
+    def _mend(self, key: str) -> None:
+        try:
+            self.projection.mend(key)
+        except OSError:
+            return  # It is not the truth, and the reaper tries again.
+
+
+def unreadable(error: OSError, claim: str) -> Unavailable:
+    """The error that says which path could not be used, and why."""
+    path = str(error.filename2 or error.filename or "")
+    about = f"claim {claim}: " if claim else ""
+    return Unavailable(f"{about}{because(error)}: {path}" if path else f"{about}{because(error)}", path)

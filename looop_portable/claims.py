@@ -1,0 +1,208 @@
+"""Claiming, releasing, reaping: the one place that sequences read, judge, advance.
+
+Guarantees: at most one live session holds a claim, whatever crashes, stalls or races. A verb that returns has happened;
+one that raises `Unavailable` has not told, and can be repeated: what is ours already is answered as `Renewed`.
+Does not guarantee: anything about a holder that is told to let go (`break_claim`, or its session stopped) and works on.
+It has the generation, which grows with each transition, for whoever it writes to: refuse a lower one than was seen.
+How: read the head (generation g), gather evidence about its session, judge (pure), and publish g+1 or answer. Losing g+1
+means that somebody else has moved the claim: read again.
+"""
+
+from __future__ import annotations
+
+from looop_portable.backends.base import Backend
+from looop_portable.config import resolve, session_id
+from looop_portable.errors import LooopError, NoSession, Unavailable
+from looop_portable.events import Events
+from looop_portable.files import timestamp
+from looop_portable.lease import Head, Lease
+from looop_portable.liveness import Liveness, Verdict
+from looop_portable.names import canonical
+from looop_portable.outcomes import (
+    Broken,
+    Checked,
+    Held,
+    Reaped,
+    Refused,
+    Released,
+    Renewed,
+    Status,
+    Superseded,
+    Sweep,
+    Won,
+)
+from looop_portable.processes import host
+from looop_portable.protocol import NOBODY, Holder, Standing, is_ours, judge
+from looop_portable.reaper import sweep
+from looop_portable.sessions import Sessions
+
+_TRIES = 256
+_FREE = Verdict(Liveness.DEAD, "it is not held")
+_SELF = Verdict(Liveness.ALIVE, "it is ours")
+_NOBODY_READABLE = Verdict(Liveness.DEAD, "no holder can be read from its lease")
+_BEING_WRITTEN = Verdict(Liveness.UNKNOWN, "its lease is still being written")
+
+
+class Claims:
+    """The claims in one store, as this process sees them. Safe to use from several threads.
+
+    `events` may be None: then nothing is logged.
+    """
+
+    def __init__(self, backend: Backend, events: Events | None = None, sessions: Sessions | None = None) -> None:
+        self.backend = backend
+        self.events = events
+        self.sessions = sessions or Sessions(backend.sessions)
+
+    @classmethod
+    def open(cls, data_dir: str | None = None, backend: str | None = None) -> Claims:
+        """The claims in `data_dir` (else $LOOOP_DATA_DIR, else the user's state directory), on the backend so named.
+
+        Touches nothing. Raises `NoSuchBackend`.
+        """
+        from looop_portable.backends import open_backend
+
+        config = resolve(data_dir, backend)
+        return cls(open_backend(config.backend, config.data_dir), Events(config.events))
+
+    def claim(self, name: str, session: str | Holder | None = None) -> Won | Renewed | Held:
+        """Claim `name` for `session` (else $LOOOP_SESSION_ID).
+
+        Never waits. Raises `InvalidName`, `NoSession`, or `Unavailable`.
+        """
+        name, me = canonical(name), self._me(session)
+        for _ in range(_TRIES):
+            head = self.backend.read(name)
+            standing, verdict = self._judge(head, me)
+            if head.lease is not None:
+                if standing is Standing.OURS:
+                    return Renewed(head.lease)
+                if standing is Standing.HELD:
+                    return Held(head.lease, verdict)
+            lease = Lease(name, me.session, me.incarnation, head.generation + 1, timestamp(), host())
+            if self.backend.advance(name, head.generation, lease):
+                self._tell_won(lease, head.lease, verdict)
+                return Won(lease, head.lease, verdict if head.lease else None)
+        raise self._contended(name)
+
+    def release(self, name: str, session: str | Holder | None = None) -> Released | Refused:
+        """Release `name`, if it is held by `session` or by nobody alive. A free claim is released already.
+
+        Raises as `claim` does.
+        """
+        name, me = canonical(name), self._me(session)
+        for _ in range(_TRIES):
+            head = self.backend.read(name)
+            standing, verdict = self._judge(head, me)
+            if head.lease is None:
+                return Released(name, head.generation)
+            if standing is Standing.HELD:
+                return Refused(head.lease, verdict)
+            if self.backend.advance(name, head.generation, None):
+                self._tell("released", head.lease, head.generation + 1)
+                return Released(name, head.generation + 1, head.lease)
+        raise self._contended(name)
+
+    def release_lease(self, lease: Lease) -> Released | Refused:
+        """Release exactly `lease`, which this caller won. Its generation says all, so nothing is read first.
+
+        Refused: it has been superseded, by an operator's `break` or because its session was declared dead.
+        """
+        if self.backend.advance(lease.name, lease.generation, None):
+            self._tell("released", lease, lease.generation + 1)
+            return Released(lease.name, lease.generation + 1, lease)
+        head = self.backend.read(lease.name)
+        current = head.lease or Lease(lease.name, "", generation=head.generation)
+        return Refused(current, Verdict(Liveness.UNKNOWN, f"generation {lease.generation} has been superseded"))
+
+    def check(self, name: str, generation: int) -> Checked:
+        """Whether `generation` is current and held, read afresh."""
+        name = canonical(name)
+        head = self.backend.read(name)
+        return Checked(name, generation, head.generation, head.lease)
+
+    def show(self, name: str) -> Status:
+        """One claim, and whether its holder is alive."""
+        name = canonical(name)
+        head = self.backend.read(name)
+        standing, verdict = self._judge(head, NOBODY)
+        return Status(name, head.generation, head.lease, verdict if head.lease else None, standing)
+
+    def list(self) -> list[Status]:
+        """Every claim that is held. One that cannot be read has no lease and an UNKNOWN verdict that says why."""
+        return [status for name in self.backend.claims() if (status := self._status(name))]
+
+    def break_claim(self, name: str, generation: int, reason: str) -> Broken | Superseded:
+        """Release `name` whoever holds it, if `generation` is the one that does. For operators: the holder is not told."""
+        name = canonical(name)
+        head = self.backend.read(name)
+        if head.lease and head.generation == generation and self.backend.advance(name, generation, None):
+            if self.events:
+                self.events.emit("broken", name, session=head.lease.session, generation=generation + 1, reason=reason)
+            return Broken(head.lease, generation + 1)
+        head = self.backend.read(name)
+        return Superseded(name, head.generation, head.lease)
+
+    def reap(self, dry_run: bool = False) -> Sweep:
+        """One sweep of the reaper: release every claim whose session is gone, and remove what crashes left behind."""
+        return sweep(self.backend, self.sessions, self._reap_claim, dry_run)
+
+    def _reap_claim(self, name: str, verdicts: dict[Holder, Verdict], dry_run: bool) -> Reaped | None:
+        """Release `name` if its session is gone; None if it is kept. `verdicts` are those of this sweep so far."""
+        head = self.backend.read(name)
+        standing, verdict = self._judge(head, NOBODY, verdicts)
+        if head.lease is None or standing is Standing.HELD:
+            return None
+        if not dry_run:
+            if not self.backend.advance(name, head.generation, None):
+                return None  # Somebody has moved it since: it is theirs now.
+            self._tell("claim_reaped", head.lease, head.generation + 1, evidence=verdict.evidence)
+        return Reaped(head.lease, verdict, head.generation + 1)
+
+    def _status(self, name: str) -> Status | None:
+        try:
+            status = self.show(name)
+        except LooopError as error:
+            unknown = Verdict(Liveness.UNKNOWN, str(error))
+            return Status(name, 0, Lease(name, ""), unknown, Standing.HELD)
+        return status if status.lease else None
+
+    def _judge(self, head: Head, me: Holder, verdicts: dict[Holder, Verdict] | None = None) -> tuple[Standing, Verdict]:
+        verdict = self._evidence(head.lease, me, verdicts)
+        return judge(head.lease, me, verdict.liveness), verdict
+
+    def _evidence(self, lease: Lease | None, me: Holder, verdicts: dict[Holder, Verdict] | None) -> Verdict:
+        if lease is None:
+            return _FREE
+        if is_ours(lease, me):
+            return _SELF
+        if not lease.session:
+            return _NOBODY_READABLE if lease.settled else _BEING_WRITTEN
+        holder = Holder(lease.session, lease.incarnation)
+        found = verdicts.get(holder) if verdicts is not None else None
+        if found is None:
+            found = self.sessions.verdict(*holder)
+            if verdicts is not None:
+                verdicts[holder] = found
+        return found
+
+    def _me(self, session: str | Holder | None) -> Holder:
+        if isinstance(session, Holder):
+            return session
+        session = session_id(session)
+        if not session:
+            raise NoSession("no session: pass --session ID, or set LOOOP_SESSION_ID (see `looop session start --help`)")
+        return self.sessions.holder(session)
+
+    def _tell_won(self, lease: Lease, previous: Lease | None, verdict: Verdict) -> None:
+        if previous is None:
+            self._tell("claimed", lease, lease.generation)
+        else:
+            self._tell("taken_over", lease, lease.generation, previous=previous.session, evidence=verdict.evidence)
+
+    def _tell(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
+        if self.events:
+            self.events.emit(event, lease.name, session=lease.session, generation=generation, **fields)
+
+    def _contended(self, name: str) -> Unavailable:
+        return Unavailable(f"claim {name}: moved by others {_TRIES} times while we tried; try again")

@@ -1,0 +1,151 @@
+"""`claim`, `unclaim`, `check`, `break`, and the worker contract `_ claim`, `_ unclaim`."""
+
+from __future__ import annotations
+
+import click
+
+from looop_portable.cli.complete import claim_names, session_ids
+from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.root import Setting
+from looop_portable.lease import Lease
+from looop_portable.liveness import Liveness, Verdict
+from looop_portable.outcomes import Broken, Held, Refused, Renewed, Won
+
+NAME = click.argument("name", shell_complete=claim_names)
+SESSION = click.option(
+    "--session", metavar="ID", shell_complete=session_ids, help="The session to act for. [$LOOOP_SESSION_ID]"
+)
+GENERATION = click.option("--generation", type=click.IntRange(min=1), required=True, metavar="N", help="The generation.")
+
+
+@click.command()
+@NAME
+@SESSION
+@click.pass_obj
+def claim(out: Setting, name: str, session: str | None) -> int:
+    """Claim NAME, at once or not at all.
+
+    Exit 0: it is ours (`claimed NAME`; nothing is printed if it was ours already). Exit 1: a live session holds it. A
+    session that is not registered can claim, but its claim can be taken over at once.
+    """
+    claims = out.claims()
+    outcome = claims.claim(name, session)
+    if isinstance(outcome, Held):
+        _refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict)
+        return 1
+    lease = outcome.lease
+    fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
+    if isinstance(outcome, Renewed):
+        out.answer("claim", "renewed", "", fields)
+        return 0
+    mine = claims.sessions.verdict(lease.session, lease.incarnation)
+    previous = outcome.previous.session if outcome.previous else None
+    out.answer("claim", "won", f"claimed {lease.name}", {**fields, "previous": previous, **verdict_fields(mine)})
+    _warn(out, outcome, mine)
+    out.told(claims)
+    return 0
+
+
+@click.command()
+@NAME
+@SESSION
+@click.pass_obj
+def unclaim(out: Setting, name: str, session: str | None) -> int:
+    """Release NAME, if it is ours or nobody's alive. Releasing a free claim is no error.
+
+    Exit 1: another live session holds it.
+    """
+    claims = out.claims()
+    outcome = claims.release(name, session)
+    if isinstance(outcome, Refused):
+        _refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict)
+        return 1
+    out.answer("unclaim", "released", "", {"name": outcome.name, "generation": outcome.generation})
+    out.told(claims)
+    return 0
+
+
+@click.command()
+@NAME
+@GENERATION
+@click.pass_obj
+def check(out: Setting, name: str, generation: int) -> int:
+    """Whether generation N of NAME is current and held: exit 0 if it is, 1 if it has been superseded.
+
+    For whoever is about to act on a claim's word: a worker that paused, or the resource that it writes to.
+    """
+    found = out.claims().check(name, generation)
+    fields = {"name": found.name, "generation": generation, "head": found.head, **lease_fields(found.lease)}
+    if found.current:
+        assert found.lease
+        holder = found.lease.session
+        out.answer("check", "current", f"{found.name}: generation {generation} is current, held by '{holder}'", fields)
+        return 0
+    if found.lease:
+        now = f"generation {found.head} is held by '{found.lease.session}'"
+    else:
+        now = f"it is free, at generation {found.head}"
+    out.refusal("check", "superseded", f"check {found.name}: generation {generation} is not current: {now}", fields)
+    return 1
+
+
+@click.command("break")
+@NAME
+@GENERATION
+@click.option("--reason", required=True, metavar="TEXT", help="Why, for the event log.")
+@click.pass_obj
+def break_(out: Setting, name: str, generation: int, reason: str) -> int:
+    """Release NAME whoever holds it, if generation N is the one that does (see `looop show NAME`).
+
+    The holder is not told, and may go on working: be sure that it does not. Exit 1: N is not current.
+    """
+    claims = out.claims()
+    outcome = claims.break_claim(name, generation, reason)
+    if isinstance(outcome, Broken):
+        lease = outcome.previous
+        line = f"broke {lease.name}: generation {generation} of session '{lease.session}'"
+        fields = {"name": lease.name, "generation": outcome.generation, **lease_fields(lease)}
+        out.answer("break", "broken", line, fields)
+        out.told(claims)
+        return 0
+    holder = f"held by '{outcome.lease.session}'" if outcome.lease else "free"
+    out.refusal(
+        "break",
+        "superseded",
+        f"break {outcome.name}: generation {generation} is not current: it is {holder}, at generation {outcome.head}",
+        {"name": outcome.name, "generation": outcome.head, **lease_fields(outcome.lease)},
+    )
+    return 1
+
+
+@click.group("_", hidden=True)
+def worker_contract() -> None:
+    """The verbs as looop's worker contract calls them."""
+
+
+worker_contract.add_command(claim)
+worker_contract.add_command(unclaim)
+
+
+def _refuse(out: Setting, verb: str, because: str, lease: Lease, verdict: Verdict) -> None:
+    out.refusal(
+        verb,
+        "held" if verb == "claim" else "refused",
+        f"{verb} {lease.name}: {because} '{lease.session}'",
+        {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **verdict_fields(verdict)},
+    )
+    way_out = ""
+    if verdict.liveness is Liveness.UNKNOWN:
+        way_out = f"; if it is gone for good: looop break {lease.name} --generation {lease.generation} --reason TEXT"
+    out.hint(f"  generation {lease.generation}: {verdict.evidence}{way_out}")
+
+
+def _warn(out: Setting, outcome: Won, mine: Verdict) -> None:
+    if mine.liveness is not Liveness.DEAD:
+        return
+    lease = outcome.lease
+    known = "is not alive" if lease.incarnation else "is not registered"
+    out.hint(
+        f"looop: warning: session '{lease.session}' {known} ({mine.evidence}), so this claim can be taken over at once: "
+        "register with `looop session start`"
+    )

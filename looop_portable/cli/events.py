@@ -1,0 +1,72 @@
+"""`events`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import click
+
+from looop_portable.cli.root import Setting
+from looop_portable.lease import decode
+
+_POLL = 0.2
+
+
+@click.command()
+@click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
+@click.pass_obj
+def events(out: Setting, follow: bool) -> int:
+    """Print what happened to claims, oldest first: the event log and the one before it."""
+    path = out.config.events
+    for name in (f"{path}.1", path):
+        for line in _lines(name, follow and name == path):
+            _tell(out, line)
+    return 0
+
+
+def _tell(out: Setting, line: bytes) -> None:
+    event = decode(line)
+    if out.as_json:
+        if event:
+            out.line(line.decode().strip())
+        return
+    known = ("ts", "event", "claim")
+    told = [str(event.get(key, "-")) for key in known]
+    told += [f"{key}={value}" for key, value in event.items() if key not in known]
+    out.line("  ".join(told) if event else line.decode(errors="backslashreplace").rstrip("\n"))
+
+
+def _lines(path: str, follow: bool) -> Iterator[bytes]:
+    """Whole lines of a file; with `follow` also those to come, in the file that takes its place when it is rotated."""
+    while True:
+        try:
+            with open(path, "rb") as file:
+                yield from _whole_lines(file, path, follow)
+        except FileNotFoundError:
+            if follow:
+                time.sleep(_POLL)
+        if not follow:
+            return
+
+
+def _whole_lines(file: BinaryIO, path: str, follow: bool) -> Iterator[bytes]:
+    rest = b""
+    while True:
+        replaced = follow and _replaced(path, file.fileno())
+        found = file.read()
+        *lines, rest = (rest + found).split(b"\n")
+        yield from (line for line in lines if line)
+        if not found and (replaced or not follow):
+            return
+        if not found:
+            time.sleep(_POLL)
+
+
+def _replaced(path: str, fd: int) -> bool:
+    try:
+        return not os.path.samestat(os.stat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return True

@@ -1,0 +1,130 @@
+"""How the command speaks: words for people, or one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from looop_portable.lease import Lease
+from looop_portable.liveness import Verdict
+
+Fields = Mapping[str, object]
+
+
+class Output:
+    """What a verb says. A reader that has gone away (a closed pipe) is no error: the verb's exit code stands."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.verbose = 0
+
+    def answer(self, verb: str, outcome: str, line: str, fields: Fields) -> None:
+        """A result: `line` on stdout, if there is one; with --json an object."""
+        self._say(sys.stdout, line, {"verb": verb, "outcome": outcome, **fields})
+
+    def refusal(self, verb: str, outcome: str, line: str, fields: Fields) -> None:
+        """A result that is a no: `line` on stderr; with --json an object on stdout, as any other."""
+        stream = sys.stdout if self.as_json else sys.stderr
+        self._say(stream, line, {"verb": verb, "outcome": outcome, **fields})
+
+    def error(self, code: str, message: str) -> None:
+        """No result: one line on stderr; with --json an object on stdout."""
+        stream = sys.stdout if self.as_json else sys.stderr
+        self._say(stream, f"looop: {message}", {"outcome": "error", "code": code, "message": message})
+
+    def hint(self, line: str) -> None:
+        """More for people, on stderr. With --json the object has it already."""
+        if not self.as_json:
+            self._write(sys.stderr, line)
+
+    def detail(self, line: str) -> None:
+        """What -v shows."""
+        if self.verbose:
+            self._write(sys.stderr, line)
+
+    def line(self, line: str) -> None:
+        """Exactly this on stdout, --json or not."""
+        self._write(sys.stdout, line)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Aligned columns for people. Cut to fit a terminal; whole anywhere else."""
+        if self.as_json:
+            return
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        terminal = sys.stdout.isatty()
+        table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "")
+        for column in columns:
+            table.add_column(column, overflow="ellipsis" if terminal else "fold", no_wrap=True)
+        for row in rows:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        width = None if terminal else 2 + sum(max(map(len, column)) + 2 for column in zip(columns, *rows, strict=True))
+        console = Console(file=sys.stdout, width=width, highlight=False)
+        try:
+            console.print(table)
+        except BrokenPipeError:
+            _discard(sys.stdout)
+
+    def flush(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                _discard(stream)
+
+    def failed_to_say(self, reason: str) -> None:
+        """The last word, when stdout cannot be written. What stderr does not take either is lost."""
+        _discard(sys.stdout)
+        try:
+            self._write(sys.stderr, f"looop: the answer could not be written: {reason}")
+        except OSError:
+            _discard(sys.stderr)
+
+    def _say(self, stream: TextIO, line: str, fields: dict[str, object]) -> None:
+        if self.as_json:
+            self._write(stream, json.dumps(fields))
+        elif line:
+            self._write(stream, line)
+
+    def _write(self, stream: TextIO, line: str) -> None:
+        try:
+            stream.write(printable(line) + "\n")
+            stream.flush()
+        except BrokenPipeError:
+            _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """Without this, Python complains of the closed pipe once more when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def printable(text: str) -> str:
+    """`text` with control characters and lone surrogates spelled out: a claim's name may hold an escape sequence."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def lease_fields(lease: Lease | None) -> dict[str, object]:
+    """What --json says of a lease."""
+    if lease is None:
+        return {"session": None, "incarnation": None, "claimed_at": None, "host": None}
+    return {
+        "session": lease.session or None,
+        "incarnation": lease.incarnation or None,
+        "claimed_at": lease.claimed_at or None,
+        "host": lease.host or None,
+    }
+
+
+def verdict_fields(verdict: Verdict | None) -> dict[str, object]:
+    """What --json says of a session's liveness."""
+    if verdict is None:
+        return {"liveness": None, "evidence": None}
+    return {"liveness": verdict.liveness.value, "evidence": verdict.evidence}

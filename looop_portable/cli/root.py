@@ -1,0 +1,103 @@
+"""The root group: global options, and which module has which verb. A verb's module is imported when it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, cast
+
+import click
+
+from looop_portable.claims import Claims
+from looop_portable.cli.output import Output
+from looop_portable.config import Config, resolve
+
+_HELP = """Claim a named resource so that nobody else alive holds it, on any filesystem.
+
+\b
+  looop claim repo-x      exit 0: it is yours; exit 1: a live session holds it
+  looop unclaim repo-x    let go of it
+
+A claim belongs to a session: --session ID, else $LOOOP_SESSION_ID. When a session dies, whoever asks next takes its
+claims over at once.
+
+Not guaranteed: that a session which was told to let go (`looop break`, `looop session stop`) stops working. Pass the
+claim's generation on to whatever it writes to, and refuse a lower one there.
+
+\b
+Exit codes:
+  0    ours, or done
+  1    held by another, or refused, or superseded
+  2    usage: a bad name, no session, an unknown option
+  3    could not answer: an unreadable store, a filesystem that cannot exclude
+  124  timed out
+  130  interrupted
+"""
+
+
+class Verbs(click.Group):
+    """A group whose verbs are found as `module:attribute` below `looop_portable.cli`, and imported when used."""
+
+    def __init__(self, *args: Any, verbs: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        return list(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
+        target = self._verbs.get(cmd_name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        return cast("click.Command", getattr(import_module(f"looop_portable.cli.{module}"), attribute))
+
+
+class Setting(Output):
+    """What a verb is given: how to speak, and where the claims are."""
+
+    def __init__(self, config: Config, as_json: bool, verbose: int) -> None:
+        super().__init__(as_json)
+        self.config = config
+        self.verbose = verbose
+
+    def claims(self) -> Claims:
+        """The claims of the configured store. The store in this process's memory is empty for each command: refused."""
+        if self.config.backend == "memory":
+            raise click.UsageError("the backend 'memory' lives in one process: for programs, not for the command line")
+        claims = Claims.open(self.config.data_dir, self.config.backend)
+        self.detail(f"backend {claims.backend.name} in {self.config.data_dir}")
+        return claims
+
+    def told(self, claims: Claims) -> None:
+        """With -v, say what went wrong on the side."""
+        if claims.events and claims.events.trouble:
+            self.detail(claims.events.trouble)
+
+
+@click.group(
+    cls=Verbs,
+    help=_HELP,
+    verbs={
+        "claim": "claiming:claim",
+        "unclaim": "claiming:unclaim",
+        "claims": "listing:claims",
+        "show": "listing:show",
+        "check": "claiming:check",
+        "break": "claiming:break_",
+        "reap": "reaping:reap",
+        "session": "session:session",
+        "events": "events:events",
+        "paths": "setup:paths",
+        "completion": "setup:completion",
+        "_": "claiming:worker_contract",
+    },
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.option("--data-dir", metavar="DIR", help="Where claims are kept. [$LOOOP_DATA_DIR, else the user's state directory]")
+@click.option("--backend", metavar="NAME", help="How a claim is made exclusive: auto, posix or a plug-in. [$LOOOP_BACKEND]")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, errors too.")
+@click.option("-v", "--verbose", count=True, help="Say more on stderr.")
+@click.version_option(None, "--version", package_name="looop-portable", message="looop-portable %(version)s")
+@click.pass_context
+def looop(ctx: click.Context, data_dir: str | None, backend: str | None, as_json: bool, verbose: int) -> None:
+    ctx.obj = Setting(resolve(data_dir, backend), as_json, verbose)

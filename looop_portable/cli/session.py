@@ -1,0 +1,75 @@
+"""`session start`, `session stop`, `session list`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+import click
+
+from looop_portable.cli.complete import session_ids
+from looop_portable.cli.output import verdict_fields
+from looop_portable.cli.root import Setting
+from looop_portable.config import SESSION_ID
+
+
+@click.group()
+def session() -> None:
+    """Register who may hold claims, end it, list it."""
+
+
+@session.command()
+@click.argument("session_id", metavar="[ID]", default="")
+@click.option("--pid", type=click.IntRange(min=1), help="The process that the session lives by. [the caller: the shell]")
+@click.option("--shell", is_flag=True, help=f"Print a line for eval that sets {SESSION_ID}.")
+@click.pass_obj
+def start(out: Setting, session_id: str, pid: int | None, shell: bool) -> int:
+    """Register a session that lives as long as a process does. Without ID a new one is made up.
+
+    \b
+        eval "$(looop session start --pid $$ --shell)"
+
+    Exit 1: a session of that ID is alive.
+    """
+    found = out.claims().sessions.register(session_id, pid=pid or os.getppid())
+    fields = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid}
+    if shell:
+        out.line(f"export {SESSION_ID}={shlex.quote(found.session)}")
+    else:
+        out.answer("session start", "started", found.session, fields)
+    return 0
+
+
+@session.command()
+@click.argument("session_id", metavar="ID", shell_complete=session_ids)
+@click.pass_obj
+def stop(out: Setting, session_id: str) -> int:
+    """End a session. Its process is left alone; its claims can be taken over at once."""
+    stopped = out.claims().sessions.stop(session_id)
+    out.answer("session stop", "stopped" if stopped else "ended_before", "", {"session": session_id})
+    return 0
+
+
+@session.command("list")
+@click.pass_obj
+def list_(out: Setting) -> int:
+    """List the sessions, and whether they are alive."""
+    rows = []
+    for status in out.claims().sessions.statuses():
+        found, verdict = status.registration, status.verdict
+        fields = {
+            "session": found.session,
+            "incarnation": found.incarnation or None,
+            "pid": found.pid or None,
+            "host": found.host or None,
+            "started_at": found.started_at or None,
+            **verdict_fields(verdict),
+        }
+        if out.as_json:
+            out.answer("session list", "session", "", fields)
+        rows.append((found.session, found.started_at, found.host, verdict.liveness.value, verdict.evidence))
+    if rows:
+        out.table(("SESSION", "STARTED", "HOST", "LIVENESS", "EVIDENCE"), rows)
+    else:
+        out.hint("no sessions are registered")
+    return 0

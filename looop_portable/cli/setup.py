@@ -1,0 +1,38 @@
+"""`paths` and `completion`."""
+
+from __future__ import annotations
+
+import click
+
+from looop_portable.cli.root import Setting
+
+
+@click.command()
+@click.pass_obj
+def paths(out: Setting) -> int:
+    """Print where things are."""
+    config = out.config
+    found = {"data_dir": config.data_dir, "claims": config.claims, "sessions": config.sessions, "events": config.events}
+    if out.as_json:
+        out.answer("paths", "paths", "", found)
+    else:
+        for what, path in found.items():
+            out.line(f"{what:<10}{path}")
+    return 0
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> int:
+    """Print the completion script of a SHELL.
+
+    \b
+        eval "$(looop completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found
+    click.echo(found(ctx.find_root().command, {}, "looop", "_LOOOP_COMPLETE").source())
+    return 0

@@ -1,0 +1,47 @@
+"""Where things are and which backend is used: flag, else environment, else default."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+DATA_DIR = "LOOOP_DATA_DIR"
+BACKEND = "LOOOP_BACKEND"
+SESSION_ID = "LOOOP_SESSION_ID"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`data_dir` is an absolute path; `backend` a backend's name, or `auto`."""
+
+    data_dir: str
+    backend: str
+
+    @property
+    def claims(self) -> str:
+        return f"{self.data_dir}/claims"
+
+    @property
+    def sessions(self) -> str:
+        return f"{self.data_dir}/sessions"
+
+    @property
+    def events(self) -> str:
+        return f"{self.data_dir}/events.jsonl"
+
+
+def resolve(data_dir: str | None = None, backend: str | None = None) -> Config:
+    """What applies here. An empty environment variable counts as not set."""
+    directory = data_dir or os.environ.get(DATA_DIR) or _default_data_dir()
+    return Config(os.path.abspath(directory), backend or os.environ.get(BACKEND) or "auto")
+
+
+def session_id(session: str | None = None) -> str:
+    """The session to act for; empty if there is none."""
+    return session or os.environ.get(SESSION_ID, "")
+
+
+def _default_data_dir() -> str:
+    import platformdirs  # It costs a bare interpreter's start: only who needs the default pays.
+
+    return platformdirs.user_state_dir("looop", appauthor=False)

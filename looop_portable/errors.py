@@ -1,0 +1,103 @@
+"""What could not be answered, and why.
+
+Expected results (held by another, refused, superseded) are values: see `outcomes`. An exception from this package
+means that there is no answer, and every one of them is a `LooopError`. Messages are one line, for people: what happened,
+to what, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class LooopError(Exception):
+    """The root of every error that this package raises."""
+
+    code = "error"
+
+
+class UsageError(LooopError, ValueError):
+    """What was asked for makes no sense, whatever the store holds."""
+
+    code = "usage"
+
+
+class InvalidName(UsageError):
+    """A claim name or a session id that cannot be one."""
+
+    code = "invalid_name"
+
+
+class NoSession(UsageError):
+    """Nobody was named to act for."""
+
+    code = "no_session"
+
+
+class NoSuchBackend(UsageError):
+    """No backend of that name ships with the package or is installed."""
+
+    code = "no_such_backend"
+
+
+class NoSuchProcess(UsageError):
+    """A session was to be registered for a process that does not run."""
+
+    code = "no_such_process"
+
+
+class Unavailable(LooopError):
+    """The store could not answer. Nothing is known to have changed, and nobody may take this for a yes or a no.
+
+    `path` is the file or directory it is about, where there is one.
+    """
+
+    code = "unavailable"
+
+    def __init__(self, message: str, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class CannotExclude(Unavailable):
+    """The store has no primitive that lets exactly one of several win, or none that we can trust."""
+
+    code = "cannot_exclude"
+
+
+class UnknownProtocol(Unavailable):
+    """The directory was written by a version whose protocol this one does not know."""
+
+    code = "unknown_protocol"
+
+
+class SessionAlive(LooopError):
+    """An id cannot be registered: its session lives, or nobody can tell that it does not."""
+
+    code = "session_alive"
+
+    def __init__(self, session: str, evidence: str) -> None:
+        super().__init__(f"session '{session}' is alive: {evidence}")
+        self.session = session
+        self.evidence = evidence
+
+
+class ClaimHeld(LooopError):
+    """`hold()` could not enter: another holds the claim. `holder` and `evidence` say who, and how that is known."""
+
+    code = "held"
+
+    def __init__(self, claim: str, holder: str, evidence: str) -> None:
+        super().__init__(f"claim {claim}: held by live session '{holder}' ({evidence})")
+        self.claim = claim
+        self.holder = holder
+        self.evidence = evidence
+
+
+class ClaimLost(LooopError):
+    """A claim that this process held is not its own any more."""
+
+    code = "lost"
+
+
+def because(error: OSError) -> str:
+    """The system's own words for an error, without the traceback's dress."""
+    return error.strerror or str(error) or type(error).__name__

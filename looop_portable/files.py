@@ -1,0 +1,210 @@
+"""The filesystem calls that everything on disk rests on; the only place that changes anything there.
+
+Guarantees: a new file is made exclusively (O_CREAT|O_EXCL); nothing is published over something else (link(2) fails
+when the name exists); neither reading nor writing follows a symbolic link that stands in a record's place.
+Does not guarantee: that an error means that nothing happened. On a network filesystem the reply may be lost after the
+deed; whoever publishes must look.
+How: small calls, each a step that the interleaving explorer can put another process, or a crash, before. `Files` is
+what they are to the rest; `OS` is the real one; `looop_portable.testing` has a scripted one.
+Modes: what the umask and the directory's default ACL give. In a directory that its group (or everybody) can write, which
+is what a shared store is, new files and directories are opened to the same, whatever the umask: `shared_bits`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from typing import Protocol
+
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_LIST = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_DIRECTORY", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | getattr(os, "O_BINARY", 0)
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_BINARY", 0)
+
+_STALE_TRIES = 8
+_CHUNK = 65536
+_LARGEST = 1 << 20
+_NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
+
+
+class Files(Protocol):
+    """The calls, as `Ledger`, `Projection`, `Registry` and the backends use them. All raise OSError."""
+
+    def token(self) -> str: ...
+    def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None: ...
+    def link(self, private: str, public: str) -> None: ...
+    def replace(self, private: str, public: str) -> None: ...
+    def remove(self, path: str) -> bool: ...
+    def list(self, path: str) -> list[str]: ...
+    def read(self, path: str) -> bytes | None: ...
+    def mkdir(self, path: str, *, shared: int = 0) -> None: ...
+    def rmdir(self, path: str) -> None: ...
+    def age(self, path: str) -> float | None: ...
+    def shared_bits(self, path: str) -> int: ...
+
+
+class OsFiles:
+    """`Files` on the operating system."""
+
+    def token(self) -> str:
+        """A name that nobody else has: 64 random bits."""
+        return os.urandom(8).hex()
+
+    def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
+        """A new file with all of `data`, or no file. `durable`: on the disk before this returns."""
+        fd = os.open(path, _CREATE, 0o666)
+        try:
+            try:
+                if shared:
+                    _widen(fd, shared & 0o666)
+                _write(fd, data)
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError:
+            self.remove(path)
+            raise
+
+    def link(self, private: str, public: str) -> None:
+        """Give a complete file a second name, unless that name exists (FileExistsError)."""
+        os.link(private, public, follow_symlinks=False)
+
+    def replace(self, private: str, public: str) -> None:
+        os.replace(private, public)
+
+    def remove(self, path: str) -> bool:
+        """Whether it was there to be removed."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, path: str) -> list[str]:
+        """The names in a directory. Never through a symbolic link that stands in its place."""
+        for again in range(_STALE_TRIES):
+            try:
+                fd = os.open(path, _LIST)
+                try:
+                    return os.listdir(fd)
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                if error.errno != errno.ESTALE or again == _STALE_TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def read(self, path: str) -> bytes | None:
+        """The content; None if nothing is there; empty if it is no regular file, or more than 1 MiB."""
+        for again in range(_STALE_TRIES):
+            try:
+                fd = os.open(path, _READ)
+                try:
+                    return _read(fd)
+                finally:
+                    os.close(fd)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if error.errno in _NOT_A_RECORD:
+                    return b""
+                if error.errno != errno.ESTALE or again == _STALE_TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def mkdir(self, path: str, *, shared: int = 0) -> None:
+        """A directory is there; its parent must be.
+
+        A shared one gets its mode before its name: without that, a crash in between would leave a directory that shuts
+        the other users out. Renaming replaces an empty directory at most, and so loses nothing.
+        """
+        if not shared:
+            try:
+                os.mkdir(path)
+            except FileExistsError:
+                return
+            return
+        if os.path.isdir(path):
+            return
+        private = os.path.join(os.path.dirname(path), f".dir-{self.token()}")
+        os.mkdir(private)
+        try:
+            mode = stat.S_IMODE(os.stat(private).st_mode)
+            if mode | shared != mode:
+                os.chmod(private, mode | shared)
+            os.rename(private, path)
+        except OSError as error:
+            os.rmdir(private)
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+
+    def rmdir(self, path: str) -> None:
+        os.rmdir(path)
+
+    def age(self, path: str) -> float | None:
+        """Seconds since the last change of `path`, by the filesystem's clock alone: a probe is written next to it.
+
+        None if it is not there, or if nothing can be written there.
+        """
+        probe = os.path.join(os.path.dirname(path), f".age-{self.token()}")
+        try:
+            changed = os.lstat(path).st_mtime
+            self.create(probe, b"?")
+            now = os.lstat(probe).st_mtime
+            os.unlink(probe)
+        except OSError:
+            return None
+        return now - changed
+
+    def shared_bits(self, path: str) -> int:
+        """The permissions of a directory's group and of all others, of those that may write there; 0 if none may."""
+        mode = os.stat(path).st_mode
+        return (mode & 0o070 if mode & 0o020 else 0) | (mode & 0o007 if mode & 0o002 else 0)
+
+    def append(self, path: str, line: bytes, *, shared: int = 0) -> int:
+        """Add `line` in one write; the file's size after it, in bytes."""
+        fd = os.open(path, _APPEND, 0o666)
+        try:
+            os.write(fd, line)
+            found = os.fstat(fd)
+            if shared and found.st_size == len(line):
+                _widen(fd, shared & 0o666)
+            return found.st_size
+        finally:
+            os.close(fd)
+
+
+OS = OsFiles()
+
+
+def timestamp() -> str:
+    """Now, by this host's clock, in UTC: for people and for the event log, never for a decision."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _widen(fd: int, bits: int) -> None:
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    if mode | bits != mode:
+        os.fchmod(fd, mode | bits)
+
+
+def _write(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, data[written:])
+
+
+def _read(fd: int) -> bytes:
+    data = os.read(fd, _CHUNK)
+    if not data:
+        return b""
+    while len(data) <= _LARGEST:  # Without this, a short read would make half a lease of a whole one.
+        more = os.read(fd, _CHUNK)
+        if not more:
+            return data
+        data += more
+    return b""

@@ -1,0 +1,157 @@
+"""`with hold("repo-x") as lease:` for programs: a claim for as long as a block runs.
+
+Guarantees: nobody else alive holds the claim inside the block, in another process or in another thread of this one.
+Does not guarantee: anything after somebody broke the claim or ended this process's session; `Hold.check()` tells.
+How: the first `hold` registers this process as a session, once per store. A child made by fork is another process: it
+registers its own, and leaving a block that its parent entered does nothing there.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from types import TracebackType
+from typing import Self
+
+from looop_portable.claims import Claims
+from looop_portable.config import Config, resolve
+from looop_portable.errors import ClaimHeld, ClaimLost, LooopError
+from looop_portable.lease import Lease
+from looop_portable.names import canonical
+from looop_portable.outcomes import Held, Refused
+from looop_portable.protocol import Holder
+
+
+class _Member:
+    """This process as a session of one store."""
+
+    def __init__(self, config: Config) -> None:
+        self.claims = Claims.open(config.data_dir, config.backend)
+        registration = self.claims.sessions.register()
+        self.holder = Holder(registration.session, registration.incarnation)
+        self.holding: set[str] = set()
+
+    def leave(self) -> None:
+        """End the session, and remove it: its id is random, so nobody will ask for it again."""
+        sessions = self.claims.sessions
+        sessions.stop(*self.holder)
+        status = sessions.status(self.holder.session)
+        if status:
+            sessions.forget(status)
+
+
+class _Process:
+    """The memberships of one process, and the guard over them."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.guard = threading.Lock()
+        self.members: dict[Config, _Member] = {}
+
+    def member(self, config: Config) -> _Member:
+        """Call with the guard held."""
+        if config not in self.members:
+            self.members[config] = _Member(config)
+        return self.members[config]
+
+
+_process = _Process()
+
+
+def _after_fork() -> None:
+    """Without this, a child would act for its parent's session, with a guard that another thread may have held."""
+    global _process
+    _process = _Process()
+
+
+def _leave_all() -> None:
+    for member in _process.members.values():
+        try:
+            member.leave()
+        except LooopError:
+            continue  # The process ends now, and that is all the evidence of death that anybody needs.
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_leave_all)
+
+
+class Hold:
+    """A claim, held from entering the `with` block until leaving it. Made by `hold`; not to be entered twice at once."""
+
+    def __init__(self, name: str, config: Config) -> None:
+        self.name = canonical(name)
+        self._config = config
+        self._process: _Process | None = None
+        self._member: _Member | None = None
+        self._lease: Lease | None = None
+
+    @property
+    def lease(self) -> Lease:
+        """What is published. Raises `ClaimLost` outside of the block."""
+        if self._lease is None:
+            raise ClaimLost(f"claim {self.name}: not held: the block has not been entered, or it has been left")
+        return self._lease
+
+    @property
+    def generation(self) -> int:
+        """The fencing token: every later holder's is greater."""
+        return self.lease.generation
+
+    @property
+    def session(self) -> str:
+        return self.lease.session
+
+    def check(self) -> None:
+        """Read the claim afresh. Raises `ClaimLost` if it is no longer this one's."""
+        lease = self.lease
+        assert self._member
+        found = self._member.claims.check(self.name, lease.generation)
+        if not found.current:
+            raise _lost(lease, found.head)
+
+    def __enter__(self) -> Self:
+        process = _process
+        with process.guard:
+            member = process.member(self._config)
+            if self.name in member.holding:
+                raise ClaimHeld(self.name, member.holder.session, "this process holds it already; hold() is not reentrant")
+            member.holding.add(self.name)
+        try:
+            outcome = member.claims.claim(self.name, member.holder)
+            if isinstance(outcome, Held):
+                raise ClaimHeld(self.name, outcome.lease.session, outcome.verdict.evidence)
+        except BaseException:
+            member.holding.discard(self.name)
+            raise
+        self._process, self._member, self._lease = process, member, outcome.lease
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        member, lease = self._member, self.lease
+        self._lease = None
+        if self._process is not _process or member is None:
+            return  # A forked child leaves its parent's block: the claim is the parent's.
+        try:
+            outcome = member.claims.release_lease(lease)
+        finally:
+            member.holding.discard(self.name)
+        if isinstance(outcome, Refused) and error is None:
+            raise _lost(lease, outcome.lease.generation)
+
+
+def hold(name: str, *, data_dir: str | None = None, backend: str | None = None) -> Hold:
+    """Claim `name` for this process while a `with` block runs.
+
+    `data_dir` and `backend` default as on the command line. Entering raises `ClaimHeld` at once if another holds the
+    claim, `Unavailable` if nobody can tell; leaving raises `ClaimLost` if somebody else was given the claim meanwhile.
+    """
+    return Hold(name, resolve(data_dir, backend))
+
+
+def _lost(lease: Lease, head: int) -> ClaimLost:
+    return ClaimLost(
+        f"claim {lease.name}: generation {lease.generation} was superseded (it is at {head}): broken, or ended"
+    )

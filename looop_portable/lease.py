@@ -1,0 +1,98 @@
+"""The lease, the head of a claim, and how both look as bytes.
+
+Guarantees: any bytes decode to something, never to an exception: what is no lease decodes to one with no holder.
+Compatibility: a record is one JSON object with at least `session` and `name`, which is all that looop writes and reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who holds a claim.
+
+    `session` is the holder's id; empty: no holder could be read. `incarnation` is the nonce of the holder's
+    registration; empty: it was not registered, or looop wrote the lease. `claimed_at` is the holder's own clock, for
+    people only. `generation` is 0 in a lease that is not yet published and in one that looop wrote. `settled` is False
+    while the writer may still be in the middle of writing it.
+    """
+
+    name: str
+    session: str
+    incarnation: str = ""
+    generation: int = 0
+    claimed_at: str = ""
+    host: str = ""
+    settled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The latest generation of a claim; `lease` is None when it is not held. Generation 0: never claimed."""
+
+    generation: int
+    lease: Lease | None
+
+
+def record_of(lease: Lease | None, at: str) -> dict[str, object]:
+    """What a generation says, but for its number and its token, which the ledger adds."""
+    if lease is None:
+        return {"released": at}
+    return {
+        "session": lease.session,
+        "name": lease.name,
+        "incarnation": lease.incarnation,
+        "claimed_at": lease.claimed_at,
+        "host": lease.host,
+    }
+
+
+def encode(record: Mapping[str, object]) -> bytes:
+    """One JSON object and a newline."""
+    return json.dumps(record).encode() + b"\n"
+
+
+def decode(data: bytes) -> dict[str, object]:
+    """The JSON object in `data`; an empty one if there is none."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def text(record: Mapping[str, object], key: str) -> str:
+    """The string at `key`; empty if there is none, or one that is no Unicode."""
+    value = record.get(key)
+    if not isinstance(value, str):
+        return ""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return ""
+    return value
+
+
+def number(record: Mapping[str, object], key: str) -> int:
+    """The non-negative integer at `key`; 0 if there is none."""
+    value = record.get(key)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+
+
+def lease_in(data: bytes, name: str, generation: int) -> Lease | None:
+    """The lease that a generation records; None if it records a release."""
+    record = decode(data)
+    if "released" in record:
+        return None
+    return Lease(
+        name=text(record, "name") or name,
+        session=text(record, "session"),
+        incarnation=text(record, "incarnation"),
+        generation=generation,
+        claimed_at=text(record, "claimed_at"),
+        host=text(record, "host"),
+    )

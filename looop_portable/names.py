@@ -1,0 +1,69 @@
+"""Claim names and session ids: what may be one, and how each is spelled as a file name.
+
+Guarantees: a name never leaves its directory; two different names never share a file name; one name has the same file
+name on every platform.
+Does not guarantee: that names which differ only in case are different claims. Where the directory does not tell case
+apart they are one.
+How: a name is taken in Unicode normal form C. It is its own file name unless some platform could not store it; then the
+offending characters are written as `%XX` (two upper-case hexadecimal digits each). A name whose spelling is longer than
+200 bytes becomes its beginning, `%~`, and half a SHA-256.
+Compatibility: a name that looop accepts and every platform can store is spelled as looop spells it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from looop_portable.errors import InvalidName
+
+LONGEST = 200
+"""The longest spelling, in bytes of UTF-8. File names end at 255, and `.json` and private names need room."""
+
+_BEGINNING = 120
+_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]|[. ]$|%(?=[0-9A-Fa-f]{2}|~)')
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])(?= *(\.|$))", re.IGNORECASE)
+_ESCAPED = re.compile(r"%([0-9A-F]{2})")
+
+
+def canonical(name: str, what: str = "claim name") -> str:
+    """The one form of `name` that is stored, compared and printed. Raises `InvalidName`."""
+    if not name:
+        raise InvalidName(f"invalid {what}: it is empty")
+    if name.startswith("."):
+        raise InvalidName(f"invalid {what} {name!r}: it begins with a dot")
+    if "/" in name or "\\" in name:
+        raise InvalidName(f"invalid {what} {name!r}: it contains a slash or a backslash")
+    if name.isascii():
+        return name
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidName(f"invalid {what} {name!r}: it is not valid Unicode") from None
+    import unicodedata  # Only names beyond ASCII pay for the tables.
+
+    return unicodedata.normalize("NFC", name)
+
+
+def spelled(name: str) -> str:
+    """The file name of a canonical name."""
+    text = _FORBIDDEN.sub(lambda found: "".join(f"%{ord(c):02X}" for c in found[0]), name)
+    device = _DEVICE.match(name)
+    if device:  # Without this, a claim named `con` would be the console of a Windows host.
+        text = f"%{ord(name[0]):02X}{text[1:]}"
+    if len(text) <= LONGEST // 4 or len(text.encode()) <= LONGEST:
+        return text
+    import hashlib
+
+    beginning = text.encode()[:_BEGINNING].decode(errors="ignore")
+    return f"{beginning}%~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def unspelled(file_name: str) -> str | None:
+    """The name that is spelled `file_name`; None where the spelling does not tell it (too long), or is nobody's."""
+    if "%~" in file_name:
+        return None
+    name = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), file_name)
+    try:
+        return name if spelled(canonical(name)) == file_name else None
+    except InvalidName:
+        return None

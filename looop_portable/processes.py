@@ -1,0 +1,156 @@
+"""What the operating system says of a process, and of the kernel that we run on.
+
+Guarantees: GONE, REUSED and ZOMBIE are said only of a process that has ended. Whatever could not be read is UNREADABLE.
+How: a process is a pid and a *start token*: on Linux field 22 of /proc/PID/stat (clock ticks since boot; see proc(5)),
+elsewhere psutil's create_time. psutil's create_time is never used on Linux: there it moves when the clock is set.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import sys
+from typing import Protocol
+
+from looop_portable.liveness import Here, ProcessState
+
+
+class Processes(Protocol):
+    """What liveness asks of the operating system."""
+
+    def here(self) -> Here: ...
+    def start_of(self, pid: int) -> str: ...
+    def state(self, pid: int, start: str) -> ProcessState: ...
+
+
+class LinuxProcesses:
+    """`Processes` from /proc."""
+
+    def here(self) -> Here:
+        return _linux_here()
+
+    def start_of(self, pid: int) -> str:
+        """The start token of a process that runs; empty if there is none, or it cannot be read."""
+        found = _stat(pid)
+        return found[1] if found and found[0] is not ProcessState.ZOMBIE else ""
+
+    def state(self, pid: int, start: str) -> ProcessState:
+        """Of the process `pid` that had the token `start` (empty: not recorded, then the pid alone counts)."""
+        try:
+            found = _stat(pid)
+        except OSError:
+            return ProcessState.UNREADABLE
+        if found is None:
+            # Without this, /proc mounted with hidepid would make a corpse of every process of another user.
+            return ProcessState.UNREADABLE if _exists(pid) else ProcessState.GONE
+        state, token = found
+        return ProcessState.REUSED if start and token != start else state
+
+
+class PortableProcesses:
+    """`Processes` from psutil, for macOS, Windows and the BSDs."""
+
+    def here(self) -> Here:
+        return _portable_here()
+
+    def start_of(self, pid: int) -> str:
+        import psutil
+
+        try:
+            return repr(psutil.Process(pid).create_time())
+        except psutil.Error:
+            return ""
+
+    def state(self, pid: int, start: str) -> ProcessState:
+        import psutil
+
+        try:
+            process = psutil.Process(pid)
+            if start and repr(process.create_time()) != start:
+                return ProcessState.REUSED
+            status = process.status()
+        except psutil.ZombieProcess:
+            return ProcessState.ZOMBIE
+        except psutil.NoSuchProcess:
+            return ProcessState.GONE
+        except (psutil.Error, OSError):
+            return ProcessState.UNREADABLE
+        if status == psutil.STATUS_ZOMBIE:
+            return ProcessState.ZOMBIE
+        return ProcessState.STOPPED if status == psutil.STATUS_STOPPED else ProcessState.RUNNING
+
+
+SYSTEM: Processes = LinuxProcesses() if sys.platform == "linux" else PortableProcesses()
+
+
+def host() -> str:
+    """This machine's name, for people."""
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+
+
+def _stat(pid: int) -> tuple[ProcessState, str] | None:
+    """State and start token; None if /proc has no such process. Other errors are raised."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            line = file.read(4096)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The second field is the command's name in parentheses, and may itself contain both spaces and parentheses.
+    fields = line[line.rindex(b")") + 2 :].split()
+    letter, threads, start = fields[0], int(fields[17]), fields[19].decode()
+    if letter in (b"Z", b"X", b"x"):
+        # A process whose first thread has ended shows as a zombie while its other threads run on.
+        return (ProcessState.RUNNING if letter == b"Z" and threads > 1 else ProcessState.ZOMBIE), start
+    return (ProcessState.STOPPED if letter in (b"T", b"t") else ProcessState.RUNNING), start
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    except OverflowError:
+        return False
+    return True
+
+
+@functools.cache
+def _linux_here() -> Here:
+    boot = os.environ.get("LOOOP_HOST_ID", "")
+    namespace = ""
+    try:
+        if not boot:
+            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+                boot = file.read().strip()
+        # Without this, a /proc of another pid namespace would answer for pids that are not ours.
+        if os.readlink("/proc/self") == str(os.getpid()):
+            namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return Here(boot, namespace)
+
+
+@functools.cache
+def _portable_here() -> Here:
+    boot = os.environ.get("LOOOP_HOST_ID", "") or _boot_session()
+    return Here(boot, f"pids of {sys.platform}")
+
+
+def _boot_session() -> str:
+    """macOS: kern.bootsessionuuid, new with each boot. Elsewhere: when the kernel booted, and whose it is."""
+    if sys.platform == "darwin":
+        import ctypes
+
+        size = ctypes.c_size_t(64)
+        value = ctypes.create_string_buffer(size.value)
+        libc = ctypes.CDLL(None)
+        if libc.sysctlbyname(b"kern.bootsessionuuid", value, ctypes.byref(size), None, 0) == 0:
+            return value.value.decode()
+    import psutil
+
+    return f"{host()} booted at {psutil.boot_time():.0f}"
+
+
+if hasattr(os, "register_at_fork"):  # A child may have been put into another pid namespace.
+    os.register_at_fork(after_in_child=_linux_here.cache_clear)

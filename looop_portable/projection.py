@@ -1,0 +1,75 @@
+"""`claims/NAME.json`: the current lease, for people, for looop, and for `ls`.
+
+Does not guarantee: that it is the truth. The ledger is; a crash, or a race with the reaper, can leave a projection that
+is missing or old, until somebody mends it.
+How: a holder's record is renamed over it once published, and removed before a release is. One that has no generation
+was written by looop itself, and is a lease of looop's.
+"""
+
+from __future__ import annotations
+
+from looop_portable.lease import Lease, decode, number, text
+from looop_portable.ledger import Ledger
+from looop_portable.names import unspelled
+
+SETTLES = 10.0
+"""Seconds after which an empty file that looop made is taken for a crash's. Looop creates its lease, then writes it."""
+
+_TRIES = 8
+
+
+class Projection:
+    """The projections in `directory` of the generations in `ledger`."""
+
+    def __init__(self, directory: str, ledger: Ledger) -> None:
+        self.directory = directory
+        self.ledger = ledger
+
+    def path(self, key: str) -> str:
+        return f"{self.directory}/{key}.json"
+
+    def foreign(self, key: str, name: str) -> Lease | None:
+        """The lease that looop itself wrote, if there is one. Not settled: still empty, and too young to be debris."""
+        path = self.path(key)
+        data = self.ledger.files.read(path)
+        if data is None:
+            return None
+        record = decode(data)
+        if number(record, "generation"):
+            return None
+        settled = bool(data)
+        if not settled:
+            age = self.ledger.files.age(path)
+            settled = age is not None and age > SETTLES
+        return Lease(name=name, session=text(record, "session"), settled=settled)
+
+    def foreign_keys(self) -> list[str]:
+        """The names of all files here that may be leases."""
+        try:
+            names = self.ledger.files.list(f"{self.directory}/.")
+        except FileNotFoundError:
+            return []
+        return [name[:-5] for name in names if name.endswith(".json") and unspelled(name[:-5]) is not None]
+
+    def mend(self, key: str) -> bool:
+        """Bring the projection in step with the ledger. Whether there was anything to do.
+
+        After each change the ledger is read again: what was in step when we looked may have been overtaken.
+        """
+        changed = False
+        for _ in range(_TRIES):
+            generation, data = self.ledger.head(key)
+            held = generation > 0 and "released" not in decode(data)
+            shown = self.ledger.files.read(self.path(key))
+            if shown == (data if held else None):
+                return changed
+            if not held and shown is not None and not number(decode(shown), "generation"):
+                return changed  # Looop's own.
+            if held:
+                private = f"{self.ledger.root}/{key}/.{generation}-{self.ledger.files.token()}"
+                self.ledger.files.create(private, data, shared=self.ledger.shared())
+                self.ledger.files.replace(private, self.path(key))
+            else:
+                self.ledger.files.remove(self.path(key))
+            changed = True
+        return changed

@@ -1,0 +1,87 @@
+"""The rules: what a claim looks like to one session, and what each verb does about it.
+
+Pure: no clock, no file, no process. `TABLE` is the code that decides, the table in the README, and what the tests compare.
+
+Every transition of a claim is one step, whoever makes it: be the first to publish generation g+1. A verb reads the head
+(generation g), judges it here, and either answers or advances from exactly g. So a decision can be old, but it cannot be
+acted upon once it is: somebody else's g+1 is in the way.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from looop_portable.lease import Lease
+from looop_portable.liveness import Liveness
+
+
+class Standing(Enum):
+    """What a claim looks like to one session."""
+
+    VACANT = "never claimed, or released"
+    OURS = "our id and our incarnation"
+    HELD = "its holder is alive, or nobody can tell"
+    ORPHANED = "its holder is proven dead, an older incarnation of our own id included; or has our id and no incarnation"
+    DEBRIS = "it has no readable holder"
+
+
+class Act(Enum):
+    """What a verb does about a standing. ADVANCE: publish the next generation; the rest writes nothing."""
+
+    ADVANCE = "advance"
+    ANSWER = "nothing written"
+
+
+class Verbs(NamedTuple):
+    claim: tuple[Act, str]
+    unclaim: tuple[Act, str]
+    reap: tuple[Act, str]
+
+
+TABLE: dict[Standing, Verbs] = {
+    Standing.VACANT: Verbs((Act.ADVANCE, "Won"), (Act.ANSWER, "Released"), (Act.ANSWER, "-")),
+    Standing.OURS: Verbs((Act.ANSWER, "Renewed"), (Act.ADVANCE, "Released"), (Act.ANSWER, "-")),
+    Standing.HELD: Verbs((Act.ANSWER, "Held"), (Act.ANSWER, "Refused"), (Act.ANSWER, "keep")),
+    Standing.ORPHANED: Verbs((Act.ADVANCE, "Won"), (Act.ADVANCE, "Released"), (Act.ADVANCE, "Reaped")),
+    Standing.DEBRIS: Verbs((Act.ADVANCE, "Won"), (Act.ADVANCE, "Released"), (Act.ADVANCE, "Reaped")),
+}
+"""Standing by verb: what it does, and what it answers if that succeeds."""
+
+
+class Holder(NamedTuple):
+    """Somebody who may hold: a session id and the incarnation of its registration (empty: not registered)."""
+
+    session: str
+    incarnation: str
+
+
+NOBODY = Holder("", "")
+"""Whose eyes the reaper and `list` see with: no lease is ever theirs."""
+
+
+def is_ours(lease: Lease | None, me: Holder) -> bool:
+    """Whether `lease` is that of exactly this registration of our session.
+
+    Without the incarnation, a session that re-uses a dead one's id would adopt its lease while a reaper, which has
+    rightly judged it dead, is about to release it. A lease that looop wrote (generation 0) has no incarnation to
+    compare, so it is never simply ours: it is adopted by publishing a generation.
+    """
+    return lease is not None and lease.generation > 0 and Holder(lease.session, lease.incarnation) == me != NOBODY
+
+
+def judge(lease: Lease | None, me: Holder, liveness: Liveness) -> Standing:
+    """What a claim whose current lease is `lease` looks like to `me`; `liveness` is that of the lease's session.
+
+    Our own id in another incarnation is no licence: without asking its liveness, a verb that a dead shell left running
+    would take the claim from the live session that has registered the id since. An older incarnation is proven dead by
+    the registration that followed it.
+    """
+    if lease is None:
+        return Standing.VACANT
+    if is_ours(lease, me):
+        return Standing.OURS
+    if not lease.session:
+        return Standing.DEBRIS if lease.settled else Standing.HELD
+    adopted = lease.session == me.session and not lease.incarnation
+    return Standing.ORPHANED if adopted or liveness is Liveness.DEAD else Standing.HELD

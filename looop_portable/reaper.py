@@ -1,0 +1,58 @@
+"""The reaper: releases the claims of sessions that are gone, so that nobody ever cleans up after a crash by hand.
+
+Guarantees: only a claim whose session is proven dead is released, and only the generation that was judged. Sessions that
+cannot be enumerated stop the sweep: an unreadable fleet is not a dead one.
+Does not guarantee: that it runs. Nothing depends on it: whoever claims a dead session's claim takes it over anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from looop_portable.backends.base import Backend
+from looop_portable.errors import LooopError
+from looop_portable.liveness import Verdict
+from looop_portable.outcomes import Reaped, Sweep
+from looop_portable.protocol import Holder
+from looop_portable.sessions import Sessions
+
+ReapClaim = Callable[[str, dict[Holder, Verdict], bool], Reaped | None]
+
+
+def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: bool = False) -> Sweep:
+    """One sweep. Each session is judged once; `dry_run` changes nothing. Raises `Unavailable` if claims cannot be listed.
+
+    The sessions are judged first, but one that is not among them is no proof of death: `reap_claim` asks for it again
+    after it has read the lease. Without that, a session that registers during the sweep would be taken for none.
+    """
+    try:
+        statuses = sessions.statuses()
+    except LooopError as error:
+        return Sweep(skipped=str(error), dry_run=dry_run)
+    verdicts = {Holder(s.registration.session, s.registration.incarnation): s.verdict for s in statuses}
+    reaped: list[Reaped] = []
+    failed: list[tuple[str, str]] = []
+    kept = 0
+    for name in backend.claims():
+        try:
+            found = reap_claim(name, verdicts, dry_run)
+            if not dry_run:
+                backend.tidy(name)
+        except LooopError as error:
+            failed.append((name, str(error)))
+            continue
+        if found:
+            reaped.append(found)
+        else:
+            kept += 1
+    if not dry_run:
+        for status in statuses:
+            sessions.forget(status)
+    return Sweep(reaped, kept, failed, dry_run=dry_run)
+
+
+def watch(once: Callable[[], Sweep], seconds: float, wait: Callable[[float], object]) -> Iterator[Sweep]:
+    """Sweep, `wait(seconds)`, and again, for as long as somebody takes the results."""
+    while True:
+        yield once()
+        wait(seconds)

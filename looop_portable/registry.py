@@ -1,0 +1,128 @@
+"""Sessions on disk: who registered which id, and with what evidence of life.
+
+Guarantees: an id's registrations are generations of a ledger, so of two that register it at once exactly one wins, and a
+crash leaves the old one or the new one, complete.
+Compatibility: `sessions/<id>/meta.json` and `status.json` are written for looop, which counts our sessions by them, and
+read where looop wrote them (they have no incarnation). For our own sessions they are projections, never the truth.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from looop_portable.backends.base import SessionHead
+from looop_portable.files import Files, timestamp
+from looop_portable.lease import decode, number, text
+from looop_portable.ledger import Ledger
+from looop_portable.liveness import Registration
+from looop_portable.names import spelled, unspelled
+
+_ENDED = ("exited", "killed")
+
+
+class Registry:
+    """The `SessionStore` of the file backends: everything below `directory`."""
+
+    def __init__(self, directory: str, files: Files) -> None:
+        self.directory = directory
+        self.files = files
+        self.ledger = Ledger(f"{directory}/.ledger", files, durable=True)
+
+    def read(self, session: str) -> SessionHead:
+        key = spelled(session)
+        generation, data = self.ledger.head(key)
+        own = _registration(session, data) if generation else None
+        foreign = self._foreign(session, key)
+        if own is not None and not own.incarnation:
+            return SessionHead(generation, None, foreign, readable=False)
+        return SessionHead(generation, own, foreign)
+
+    def absent(self, session: str) -> bool:
+        """Network filesystems remember for a while that a name was not there. A listing does not."""
+        return spelled(session) not in self.ledger.names()
+
+    def advance(self, session: str, expected: int, registration: Registration) -> bool:
+        key = spelled(session)
+        if not self.ledger.advance(key, expected, dict(asdict(registration))):
+            return False
+        self._project(key, registration)
+        return True
+
+    def forget(self, session: str) -> None:
+        key = spelled(session)
+        for name in ("meta.json", "status.json"):
+            self.files.remove(f"{self.directory}/{key}/{name}")
+        try:
+            self.files.rmdir(f"{self.directory}/{key}")
+        except OSError:
+            return  # Never ours, or something else is kept there: then the ledger's entry may stay as well.
+        self.ledger.forget(key)
+
+    def ids(self) -> list[str]:
+        """Every session id. Raises OSError if they cannot be enumerated; no directory means no sessions."""
+        keys = set(self.ledger.names())
+        try:
+            keys.update(name for name in self.files.list(f"{self.directory}/.") if not name.startswith("."))
+        except FileNotFoundError:
+            keys.clear()
+        return sorted(name for name in map(unspelled, keys) if name is not None)
+
+    def _project(self, key: str, registration: Registration) -> None:
+        status = {
+            "state": "exited" if registration.ended else "running",
+            "child_pid": None,
+            "exit_code": None,
+            "last_change": timestamp(),
+        }
+        meta = {
+            "id": registration.session,
+            "cmd": ["looop-portable", "session", registration.session],
+            "babysit_pid": registration.pid,
+            "started_at": registration.started_at,
+            "incarnation": registration.incarnation,
+        }
+        try:
+            shared = self.files.shared_bits(self.directory)
+            self.files.mkdir(f"{self.directory}/{key}", shared=shared)
+            for name, content in (("status.json", status), ("meta.json", meta)):
+                private = f"{self.directory}/{key}/.{name}-{self.files.token()}"
+                self.files.create(private, json.dumps(content, indent=2).encode() + b"\n", shared=shared)
+                self.files.replace(private, f"{self.directory}/{key}/{name}")
+        except OSError:
+            return  # The registration stands; only looop, if it shares the directory, does not see it.
+
+    def _foreign(self, session: str, key: str) -> Registration | None:
+        """The session that looop itself started under this id, if its metadata are the latest there."""
+        data = self.files.read(f"{self.directory}/{key}/meta.json")
+        if data is None:
+            return None
+        meta = decode(data)
+        if text(meta, "incarnation"):
+            return None
+        pid, started_at = number(meta, "babysit_pid"), text(meta, "started_at")
+        status = decode(self.files.read(f"{self.directory}/{key}/status.json") or b"")
+        return Registration(
+            session=session,
+            incarnation=f"{pid}@{started_at}",
+            pid=pid,
+            started_at=started_at,
+            foreign=True,
+            ended=text(status, "state") in _ENDED,
+        )
+
+
+def _registration(session: str, data: bytes) -> Registration:
+    record = decode(data)
+    return Registration(
+        session=session,
+        incarnation=text(record, "incarnation"),
+        pid=number(record, "pid"),
+        start=text(record, "start"),
+        boot=text(record, "boot"),
+        namespace=text(record, "namespace"),
+        host=text(record, "host"),
+        started_at=text(record, "started_at"),
+        ended=record.get("ended") is True,
+        disposable=record.get("disposable") is True,
+    )
