@@ -53,6 +53,7 @@ class Claims:
         self.backend = backend
         self.events = events
         self.sessions = sessions or Sessions(backend.sessions)
+        self._won: dict[tuple[str, Holder], Lease] = {}
 
     @classmethod
     def open(cls, data_dir: str | None = None, backend: str | None = None) -> Claims:
@@ -81,6 +82,7 @@ class Claims:
                     return Held(head.lease, verdict)
             lease = Lease(name, me.session, me.incarnation, head.generation + 1, timestamp(), host())
             if self.backend.advance(name, head.generation, lease):
+                self._won[name, me] = lease
                 self._tell_won(lease, head.lease, verdict)
                 return Won(lease, head.lease, verdict if head.lease else None)
         raise self._contended(name)
@@ -91,6 +93,11 @@ class Claims:
         Raises as `claim` does.
         """
         name, me = canonical(name), self._me(session)
+        won = self._won.pop((name, me), None)
+        if won:  # Its generation says all; only if that is no longer the latest, there is something to be read.
+            outcome = self.release_lease(won)
+            if isinstance(outcome, Released):
+                return outcome
         for _ in range(_TRIES):
             head = self.backend.read(name)
             standing, verdict = self._judge(head, me)

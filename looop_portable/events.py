@@ -30,11 +30,11 @@ class Events:
 
     def emit(self, event: str, claim: str, **fields: str | int) -> None:
         """Append `event` about `claim`, with the time by this host's clock."""
-        record = {"ts": timestamp(), "event": event, "claim": claim, **fields}
+        line = encode({"ts": timestamp(), "event": event, "claim": claim, **fields})
         try:
             if self._shared is None:
                 self._shared = self._files.shared_bits(os.path.dirname(self.path))
-            size = self._files.append(self.path, encode(record), shared=self._shared)
+            size = self._files.append(self.path, line, shared=self._shared)
             if size > self._cap:
                 self._files.replace(self.path, f"{self.path}.1")
             self.trouble = ""

@@ -13,6 +13,7 @@ is what a shared store is, new files and directories are opened to the same, wha
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 import time
@@ -20,12 +21,11 @@ from typing import Protocol
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_LIST = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_DIRECTORY", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | getattr(os, "O_BINARY", 0)
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_BINARY", 0)
 
 _STALE_TRIES = 8
-_CHUNK = 65536
+_CHUNK = 4096
 _LARGEST = 1 << 20
 _NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
@@ -39,6 +39,7 @@ class Files(Protocol):
     def replace(self, private: str, public: str) -> None: ...
     def remove(self, path: str) -> bool: ...
     def list(self, path: str) -> list[str]: ...
+    def refuse_link(self, path: str) -> None: ...
     def read(self, path: str) -> bytes | None: ...
     def mkdir(self, path: str, *, shared: int = 0) -> None: ...
     def rmdir(self, path: str) -> None: ...
@@ -85,18 +86,19 @@ class OsFiles:
         return True
 
     def list(self, path: str) -> list[str]:
-        """The names in a directory. Never through a symbolic link that stands in its place."""
+        """The names in a directory."""
         for again in range(_STALE_TRIES):
             try:
-                fd = os.open(path, _LIST)
-                try:
-                    return os.listdir(fd)
-                finally:
-                    os.close(fd)
+                return os.listdir(path)
             except OSError as error:
                 if error.errno != errno.ESTALE or again == _STALE_TRIES - 1:
                     raise
         raise AssertionError("unreachable")
+
+    def refuse_link(self, path: str) -> None:
+        """Raises if `path` is a symbolic link, planted to have us write elsewhere; FileNotFoundError if it is nothing."""
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            raise OSError(errno.ELOOP, "a symbolic link stands where a directory of ours should be; remove it", path)
 
     def read(self, path: str) -> bytes | None:
         """The content; None if nothing is there; empty if it is no regular file, or more than 1 MiB."""
@@ -170,10 +172,10 @@ class OsFiles:
         fd = os.open(path, _APPEND, 0o666)
         try:
             os.write(fd, line)
-            found = os.fstat(fd)
-            if shared and found.st_size == len(line):
+            size = os.lseek(fd, 0, os.SEEK_CUR)  # After an append that is its end.
+            if shared and size == len(line):
                 _widen(fd, shared & 0o666)
-            return found.st_size
+            return size
         finally:
             os.close(fd)
 
@@ -183,7 +185,12 @@ OS = OsFiles()
 
 def timestamp() -> str:
     """Now, by this host's clock, in UTC: for people and for the event log, never for a decision."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return _timestamp(int(time.time()))
+
+
+@functools.lru_cache(maxsize=1)
+def _timestamp(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
 
 
 def _widen(fd: int, bits: int) -> None:
@@ -200,8 +207,8 @@ def _write(fd: int, data: bytes) -> None:
 
 def _read(fd: int) -> bytes:
     data = os.read(fd, _CHUNK)
-    if not data:
-        return b""
+    if not data or data.endswith(b"}\n"):
+        return data  # All of ours end so, and have no newline before: there is no more of it.
     while len(data) <= _LARGEST:  # Without this, a short read would make half a lease of a whole one.
         more = os.read(fd, _CHUNK)
         if not more:

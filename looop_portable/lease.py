@@ -51,9 +51,12 @@ def record_of(lease: Lease | None, at: str) -> dict[str, object]:
     }
 
 
+_encode = json.JSONEncoder(check_circular=False).encode
+
+
 def encode(record: Mapping[str, object]) -> bytes:
-    """One JSON object and a newline."""
-    return json.dumps(record).encode() + b"\n"
+    """One JSON object and a newline, which is the only one in it."""
+    return _encode(record).encode() + b"\n"
 
 
 def decode(data: bytes) -> dict[str, object]:
@@ -70,6 +73,8 @@ def text(record: Mapping[str, object], key: str) -> str:
     value = record.get(key)
     if not isinstance(value, str):
         return ""
+    if value.isascii():
+        return value
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -84,9 +89,9 @@ def number(record: Mapping[str, object], key: str) -> int:
 
 
 def lease_in(data: bytes, name: str, generation: int) -> Lease | None:
-    """The lease that a generation records; None if it records a release."""
+    """The lease that a generation records; None if it records a release: it says so, or repeats an earlier one's lease."""
     record = decode(data)
-    if "released" in record:
+    if "released" in record or number(record, "generation") not in (0, generation):
         return None
     return Lease(
         name=text(record, "name") or name,

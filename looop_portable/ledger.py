@@ -14,6 +14,7 @@ link); a log of numbered generations with a second look, and its proof, are in A
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, because
 from looop_portable.files import OS, Files
@@ -38,13 +39,17 @@ class Ledger:
         self.keep = keep
         self.durable = durable
         self._shared: int | None = None
+        self._looked_at: set[str] = set()
 
     def head(self, key: str) -> tuple[int, bytes]:
         """The latest generation of `key` and its record; (0, b"") if it has none."""
         directory = f"{self.root}/{key}"
         for _ in range(_TRIES):
             try:
-                top = max(_generations(self.files.list(directory)), default=0)
+                if key not in self._looked_at:
+                    self.files.refuse_link(directory)
+                    self._looked_at.add(key)
+                top = _highest(self.files.list(directory))
             except FileNotFoundError:
                 top = 0
             if not top:
@@ -62,16 +67,16 @@ class Ledger:
         except FileNotFoundError:
             return []
 
-    def advance(self, key: str, expected: int, record: dict[str, object], *, shown_as: str = "", hidden: str = "") -> bool:
+    def advance(
+        self, key: str, expected: int, record: Mapping[str, object], *, shown_as: str = "", hidden: str = ""
+    ) -> bool:
         """Publish generation `expected` + 1. False: lost to another, and nothing has changed.
 
         `hidden` is a path that is removed when the record is complete and not yet published. `shown_as` is one that
         the record replaces once it is published; where that fails the generation stands all the same.
         """
         shared = self.shared()
-        target = expected + 1
-        if target > _LAST:
-            raise Unavailable(f"{self.root}/{key}: there are no numbers left after {expected}", f"{self.root}/{key}")
+        target = self._after(key, expected)
         token = self.files.token()
         public = f"{self.root}/{key}/{target}"
         data = encode({**record, "generation": target, "token": token})
@@ -86,21 +91,44 @@ class Ledger:
                 break
         else:
             raise Unavailable(f"{public}: its private files vanish as often as they are written; try again", public)
-        if published:
-            generations = _generations(self.files.list(f"{self.root}/{key}"))
-            if not self._superseded(target, generations):
-                self._settle(private, shown_as)
-                self._prune(key, generations)
-                return True
-            self.files.remove(public)
-        self.files.remove(private)
-        return False
+        won = published and self._stands(key, target)
+        if won and shown_as:
+            self._show(private, shown_as)
+        else:
+            self.files.remove(private)
+        return won
+
+    def repeat(self, key: str, expected: int, *, hidden: str = "") -> bool:
+        """Publish generation `expected` + 1 as one more name of `expected`'s own record: so it says nothing new.
+
+        A lease that stands under another number than its own is one that was let go. This needs no space on the disk:
+        without it, nobody could release on a full one. Raises PermissionError where the record is another user's (see
+        fs.protected_hardlinks in proc(5)).
+        """
+        self.shared()
+        target = self._after(key, expected)
+        if hidden:
+            self.files.remove(hidden)
+        try:
+            self.files.link(f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{target}")
+        except (FileExistsError, FileNotFoundError):
+            return False  # Superseded, and if `expected` has even been pruned, long ago.
+        except OSError as error:
+            if isinstance(error, PermissionError) or self.files.read(f"{self.root}/{key}/{target}") is None:
+                raise
+            return False  # Whose it is cannot be told; whoever reads again is told what it says.
+        return self._stands(key, target)
 
     def sweep(self, key: str) -> int:
-        """Remove the private files of `key`: those of crashed processes, for ever useless. How many there were."""
+        """Remove what crashed processes left of `key`: private files, and generations that should have been pruned.
+
+        How many there were. A process that lives and loses its private file by this makes another.
+        """
         directory = f"{self.root}/{key}"
-        private = [name for name in self.files.list(directory) if name.startswith(".")]
-        return sum(self.files.remove(f"{directory}/{name}") for name in private)
+        names = self.files.list(directory)
+        oldest = _highest(names) - self.keep
+        useless = [name for name in names if name.startswith(".") or (name.isdecimal() and int(name) <= oldest)]
+        return sum(self.files.remove(f"{directory}/{name}") for name in useless)
 
     def forget(self, key: str) -> None:
         """Remove all that is known of `key`. Only for a name that nobody will ever use again: its numbers restart."""
@@ -170,29 +198,41 @@ class Ledger:
             raise
         return True
 
-    def _superseded(self, target: int, generations: list[int]) -> bool:
-        """The second look. Without it, a number that was used and pruned while we slept would be won once more."""
-        return max(generations, default=target) > target
+    def _stands(self, key: str, target: int) -> bool:
+        """The second look, at a generation that we have just published, and then the pruning."""
+        names = self.files.list(f"{self.root}/{key}")
+        if self._superseded(target, names):
+            self.files.remove(f"{self.root}/{key}/{target}")
+            return False
+        self._prune(key, target, names)
+        return True
 
-    def _settle(self, private: str, shown_as: str) -> None:
+    def _superseded(self, target: int, names: list[str]) -> bool:
+        """Without this, a number that was used and pruned while we slept would be won once more."""
+        return _highest(names) > target
+
+    def _show(self, private: str, shown_as: str) -> None:
         try:
-            if shown_as:
-                self.files.replace(private, shown_as)
-            else:
-                self.files.remove(private)
+            self.files.replace(private, shown_as)
         except OSError:
             # The generation is published: to fail now would deny a claim that is held. The reaper mends the rest.
             return
 
-    def _prune(self, key: str, generations: list[int]) -> None:
-        oldest = max(generations, default=0) - self.keep
-        try:
-            for old in generations:
-                if old <= oldest:
-                    self.files.remove(f"{self.root}/{key}/{old}")
-        except OSError:
-            # Another user's files in a sticky directory, say. They are only in the way, and the next one tries again.
+    def _prune(self, key: str, target: int, names: list[str]) -> None:
+        """One comes, one goes. What a crash left below that, `sweep` removes."""
+        old = str(target - self.keep)
+        if old not in names:
             return
+        try:
+            self.files.remove(f"{self.root}/{key}/{old}")
+        except OSError:
+            # Another user's file in a sticky directory, say. It is only in the way.
+            return
+
+    def _after(self, key: str, expected: int) -> int:
+        if expected >= _LAST:
+            raise Unavailable(f"{self.root}/{key}: there are no numbers left after {expected}", f"{self.root}/{key}")
+        return expected + 1
 
     def _stamp(self) -> None:
         """Probe hard links once, and leave word of it: the stamp is itself published by one."""
@@ -225,5 +265,9 @@ def _make(files: Files, directory: str) -> None:
         files.mkdir(directory)
 
 
-def _generations(names: list[str]) -> list[int]:
-    return [int(name) for name in names if name.isdecimal() and name.isascii() and name[0] != "0" and len(name) < 17]
+def _highest(names: list[str]) -> int:
+    """The highest number among the names in a directory; what is not spelled as we spell numbers is none."""
+    top = max(map(int, filter(str.isdecimal, names)), default=0)
+    if top and str(top) not in names:
+        return max((int(name) for name in names if name.isdecimal() and str(int(name)) == name), default=0)
+    return top

@@ -12,6 +12,7 @@ Compatibility: a name that looop accepts and every platform can store is spelled
 
 from __future__ import annotations
 
+import functools
 import re
 
 from looop_portable.errors import InvalidName
@@ -44,6 +45,7 @@ def canonical(name: str, what: str = "claim name") -> str:
     return unicodedata.normalize("NFC", name)
 
 
+@functools.lru_cache(maxsize=1024)
 def spelled(name: str) -> str:
     """The file name of a canonical name."""
     text = _FORBIDDEN.sub(lambda found: "".join(f"%{ord(c):02X}" for c in found[0]), name)

@@ -84,6 +84,7 @@ class PortableProcesses:
 SYSTEM: Processes = LinuxProcesses() if sys.platform == "linux" else PortableProcesses()
 
 
+@functools.cache
 def host() -> str:
     """This machine's name, for people."""
     return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")

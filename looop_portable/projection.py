@@ -8,7 +8,7 @@ was written by looop itself, and is a lease of looop's.
 
 from __future__ import annotations
 
-from looop_portable.lease import Lease, decode, number, text
+from looop_portable.lease import Lease, decode, lease_in, number, text
 from looop_portable.ledger import Ledger
 from looop_portable.names import unspelled
 
@@ -59,7 +59,7 @@ class Projection:
         changed = False
         for _ in range(_TRIES):
             generation, data = self.ledger.head(key)
-            held = generation > 0 and "released" not in decode(data)
+            held = generation > 0 and lease_in(data, key, generation) is not None
             shown = self.ledger.files.read(self.path(key))
             if shown == (data if held else None):
                 return changed

@@ -28,26 +28,28 @@ class PosixBackend:
         self.ledger = Ledger(f"{data_dir}/claims/.ledger", files, keep)
         self.projection = Projection(f"{data_dir}/claims", self.ledger)
         self.sessions = Registry(f"{data_dir}/sessions", files)
+        self._whole: dict[str, int] = {}  # The generations whose records are known to be leases, for `Ledger.repeat`.
 
     def read(self, claim: str) -> Head:
         key = spelled(claim)
         try:
             generation, data = self.ledger.head(key)
             lease = lease_in(data, claim, generation) if generation else None
+            if lease and lease.session:
+                self._whole[key] = generation
             return Head(generation, lease or self.projection.foreign(key, claim))
         except OSError as error:
             raise unreadable(error, claim) from error
 
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         key = spelled(claim)
-        shown = self.projection.path(key)
         try:
-            if lease:
-                return self.ledger.advance(key, expected, record_of(lease, timestamp()), shown_as=shown)
-            if self.ledger.advance(key, expected, record_of(None, timestamp()), hidden=shown):
-                return True
-            self._mend(key)  # Lost: what we have hidden may have been the winner's.
-            return False
+            if lease is None:
+                return self._release(key, expected)
+            won = self.ledger.advance(key, expected, record_of(lease, ""), shown_as=self.projection.path(key))
+            if won:
+                self._whole[key] = expected + 1
+            return won
         except OSError as error:
             raise unreadable(error, claim) from error
 
@@ -83,6 +85,21 @@ class PosixBackend:
             return name if lease or self.projection.foreign(key, name) else None
         except (OSError, LooopError):
             return name  # Whoever asks for it by name is told what is wrong with it.
+
+    def _release(self, key: str, expected: int) -> bool:
+        """The projection goes first: only its holder touches it while it holds."""
+        shown = self.projection.path(key)
+        won = None
+        if self._whole.get(key) == expected:
+            try:
+                won = self.ledger.repeat(key, expected, hidden=shown)
+            except PermissionError:
+                won = None
+        if won is None:
+            won = self.ledger.advance(key, expected, record_of(None, timestamp()), hidden=shown)
+        if not won:
+            self._mend(key)  # What we have hidden may have been the winner's.
+        return won
 
     def _mend(self, key: str) -> None:
         try:
