@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 DATA_DIR = "LOOOP_DATA_DIR"
 BACKEND = "LOOOP_BACKEND"
 SESSION_ID = "LOOOP_SESSION_ID"
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """`data_dir` is an absolute path; `backend` a backend's name, or `auto`."""
 
     data_dir: str

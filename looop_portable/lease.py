@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """Who holds a claim.
 
     `session` is the holder's id; empty: no holder could be read. `incarnation` is the nonce of the holder's
@@ -30,8 +29,7 @@ class Lease:
     settled: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The latest generation of a claim; `lease` is None when it is not held. Generation 0: never claimed."""
 
     generation: int

@@ -8,8 +8,8 @@ those are UNKNOWN.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class Liveness(Enum):
@@ -29,8 +29,7 @@ class ProcessState(Enum):
     UNREADABLE = "could not be examined"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """`evidence` is for people: what the verdict rests on."""
 
     liveness: Liveness
@@ -41,8 +40,7 @@ class Verdict:
         return self.liveness is Liveness.DEAD
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(NamedTuple):
     """What a session says of itself when it registers.
 
     `boot` identifies the kernel, `namespace` its pid namespace, `start` the process among all that ever had its `pid`;
@@ -63,8 +61,7 @@ class Registration:
     disposable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Here:
+class Here(NamedTuple):
     """The kernel and the pid namespace of whoever asks; empty where they cannot be told."""
 
     boot: str

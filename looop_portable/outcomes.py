@@ -1,16 +1,19 @@
-"""What the verbs answer. Values, not exceptions: each of these is an expected result."""
+"""What the verbs answer. Values, not exceptions: each of these is an expected result.
+
+They are named tuples, here and elsewhere, because every start of the command makes their classes: 0.2 ms each, where a
+frozen dataclass takes 1.2 ms.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from looop_portable.lease import Lease
 from looop_portable.liveness import Verdict
 from looop_portable.protocol import Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Won:
+class Won(NamedTuple):
     """The claim is ours from now on. `previous` is the lease that we took over, and `verdict` on what evidence."""
 
     lease: Lease
@@ -22,8 +25,7 @@ class Won:
         return self.lease.generation
 
 
-@dataclass(frozen=True, slots=True)
-class Renewed:
+class Renewed(NamedTuple):
     """The claim was ours already. Nothing was written."""
 
     lease: Lease
@@ -33,16 +35,14 @@ class Renewed:
         return self.lease.generation
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """Another session holds the claim, and lives, or nobody can tell that it does not."""
 
     lease: Lease
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Released:
+class Released(NamedTuple):
     """The claim is free. `generation` is the one that says so; `previous` the lease that ended, if one did now."""
 
     name: str
@@ -50,16 +50,14 @@ class Released:
     previous: Lease | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(NamedTuple):
     """Nothing was released: another session holds the claim, or a newer generation than the one named does."""
 
     lease: Lease
     verdict: Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """Whether a generation is current and held. `head` is the claim's latest; `lease` the current one, if any."""
 
     name: str
@@ -72,16 +70,14 @@ class Checked:
         return self.lease is not None and self.head == self.generation
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(NamedTuple):
     """A claim was released by an operator's word. `previous` is the lease that ended."""
 
     previous: Lease
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Superseded:
+class Superseded(NamedTuple):
     """Nothing was broken: the generation named is not the one that holds the claim. `head` is."""
 
     name: str
@@ -89,8 +85,7 @@ class Superseded:
     lease: Lease | None
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """One claim as `list` and `show` tell it. `verdict` is None when the claim is not held."""
 
     name: str
@@ -100,8 +95,7 @@ class Status:
     standing: Standing
 
 
-@dataclass(frozen=True, slots=True)
-class Reaped:
+class Reaped(NamedTuple):
     """A claim whose session is gone, released by the reaper. `generation` is the release; `lease` the one that ended."""
 
     lease: Lease
@@ -109,16 +103,15 @@ class Reaped:
     generation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(NamedTuple):
     """What one sweep of the reaper did.
 
     `skipped` is the reason why nothing could be judged, or empty. `failed` holds (claim, reason) for claims that could
     not be read or released; the others were swept all the same.
     """
 
-    reaped: list[Reaped] = field(default_factory=list)
+    reaped: tuple[Reaped, ...] = ()
     kept: int = 0
-    failed: list[tuple[str, str]] = field(default_factory=list)
+    failed: tuple[tuple[str, str], ...] = ()
     skipped: str = ""
     dry_run: bool = False

@@ -48,7 +48,7 @@ def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: 
     if not dry_run:
         for status in statuses:
             sessions.forget(status)
-    return Sweep(reaped, kept, failed, dry_run=dry_run)
+    return Sweep(tuple(reaped), kept, tuple(failed), dry_run=dry_run)
 
 
 def watch(once: Callable[[], Sweep], seconds: float, wait: Callable[[float], object]) -> Iterator[Sweep]:

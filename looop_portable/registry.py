@@ -9,7 +9,6 @@ read where looop wrote them (they have no incarnation). For our own sessions the
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.files import Files, timestamp
@@ -44,7 +43,7 @@ class Registry:
 
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
         key = spelled(session)
-        if not self.ledger.advance(key, expected, dict(asdict(registration))):
+        if not self.ledger.advance(key, expected, registration._asdict()):
             return False
         self._project(key, registration)
         return True

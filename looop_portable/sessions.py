@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import NoSession, NoSuchProcess, SessionAlive, Unavailable, UsageError, because
@@ -24,8 +24,7 @@ from looop_portable.protocol import Holder
 _TRIES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class SessionStatus:
+class SessionStatus(NamedTuple):
     """One session, and whether it is alive."""
 
     registration: Registration
@@ -84,7 +83,7 @@ class Sessions:
             current = head.own or Registration(session, os.urandom(8).hex(), 0)
             if current.ended or (incarnation and current.incarnation != incarnation):
                 return False
-            if self._advance(session, head.generation, replace(current, ended=True)):
+            if self._advance(session, head.generation, current._replace(ended=True)):
                 return True
         raise Unavailable(f"session {session}: others register and end it all the time; try again")
 

@@ -7,15 +7,13 @@ A backend passes the exam in `looop_portable.testing`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from looop_portable.lease import Head, Lease
 from looop_portable.liveness import Registration
 
 
-@dataclass(frozen=True, slots=True)
-class SessionHead:
+class SessionHead(NamedTuple):
     """What is known of a session id.
 
     `generation` numbers its registrations; `own` is the latest (None: never registered, or not readable); `foreign` is a

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.lease import Head, Lease
@@ -59,7 +58,7 @@ class MemoryBackend:
         with self._guard:
             if self.read(claim).generation != expected:
                 return False
-            published = replace(lease, generation=expected + 1) if lease else None
+            published = lease._replace(generation=expected + 1) if lease else None
             self._heads[claim] = Head(expected + 1, published)
             return True
 
