@@ -6,7 +6,7 @@
 The names below are the public surface.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
 from looop_portable.backends.base import Backend
 from looop_portable.claims import Claims
@@ -21,7 +21,6 @@ from looop_portable.errors import (
     SessionAlive,
     Unavailable,
 )
-from looop_portable.holding import Hold, hold
 from looop_portable.lease import Head, Lease
 from looop_portable.liveness import Liveness, Verdict
 from looop_portable.outcomes import (
@@ -38,6 +37,9 @@ from looop_portable.outcomes import (
     Won,
 )
 from looop_portable.protocol import Standing
+
+if TYPE_CHECKING:
+    from looop_portable.holding import Hold, hold
 
 __version__ = "0.1.0"
 
@@ -72,3 +74,12 @@ __all__ = [
     "Won",
     "hold",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`hold` and `Hold` are imported when used: the command line needs neither them nor threads."""
+    if name not in ("Hold", "hold"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from looop_portable import holding
+
+    return getattr(holding, name)

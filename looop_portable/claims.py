@@ -32,7 +32,7 @@ from looop_portable.outcomes import (
     Won,
 )
 from looop_portable.processes import host
-from looop_portable.protocol import NOBODY, Holder, Standing, is_ours, judge
+from looop_portable.protocol import NOBODY, TABLE, Holder, Standing, advances, is_ours, judge
 from looop_portable.reaper import sweep
 from looop_portable.sessions import Sessions
 
@@ -75,11 +75,8 @@ class Claims:
         for _ in range(_TRIES):
             head = self.backend.read(name)
             standing, verdict = self._judge(head, me)
-            if head.lease is not None:
-                if standing is Standing.OURS:
-                    return Renewed(head.lease)
-                if standing is Standing.HELD:
-                    return Held(head.lease, verdict)
+            if head.lease and not advances(TABLE[standing].claim):
+                return Renewed(head.lease) if standing is Standing.OURS else Held(head.lease, verdict)
             lease = Lease(name, me.session, me.incarnation, head.generation + 1, timestamp(), host())
             if self.backend.advance(name, head.generation, lease):
                 self._won[name, me] = lease
@@ -103,7 +100,7 @@ class Claims:
             standing, verdict = self._judge(head, me)
             if head.lease is None:
                 return Released(name, head.generation)
-            if standing is Standing.HELD:
+            if not advances(TABLE[standing].unclaim):
                 return Refused(head.lease, verdict)
             if self.backend.advance(name, head.generation, None):
                 self._tell("released", head.lease, head.generation + 1)
@@ -158,7 +155,7 @@ class Claims:
         """Release `name` if its session is gone; None if it is kept. `verdicts` are those of this sweep so far."""
         head = self.backend.read(name)
         standing, verdict = self._judge(head, NOBODY, verdicts)
-        if head.lease is None or standing is Standing.HELD:
+        if head.lease is None or not advances(TABLE[standing].reap):
             return None
         if not dry_run:
             if not self.backend.advance(name, head.generation, None):

@@ -1,8 +1,7 @@
 """Where things are and which backend is used: flag, else environment, else default."""
 
-from __future__ import annotations
-
 import os
+import sys
 from typing import NamedTuple
 
 DATA_DIR = "LOOOP_DATA_DIR"
@@ -41,6 +40,11 @@ def session_id(session: str | None = None) -> str:
 
 
 def _default_data_dir() -> str:
-    import platformdirs  # It costs a bare interpreter's start: only who needs the default pays.
+    if (
+        sys.platform == "linux"
+    ):  # What platformdirs answers there, and looop; importing it costs a bare interpreter's start.
+        home = os.environ.get("XDG_STATE_HOME", "").strip() or os.path.expanduser("~/.local/state")
+        return f"{home}/looop"
+    import platformdirs
 
     return platformdirs.user_state_dir("looop", appauthor=False)

@@ -4,8 +4,6 @@ Guarantees: any bytes decode to something, never to an exception: what is no lea
 Compatibility: a record is one JSON object with at least `session` and `name`, which is all that looop writes and reads.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -6,8 +6,6 @@ Does not guarantee: an answer for a session on another kernel or in another pid 
 those are UNKNOWN.
 """
 
-from __future__ import annotations
-
 from enum import Enum
 from typing import NamedTuple
 

@@ -13,7 +13,6 @@ Compatibility: a name that looop accepts and every platform can store is spelled
 from __future__ import annotations
 
 import functools
-import re
 
 from looop_portable.errors import InvalidName
 
@@ -21,9 +20,12 @@ LONGEST = 200
 """The longest spelling, in bytes of UTF-8. File names end at 255, and `.json` and private names need room."""
 
 _BEGINNING = 120
-_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f<>:"|?*]|[. ]$|%(?=[0-9A-Fa-f]{2}|~)')
-_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])(?= *(\.|$))", re.IGNORECASE)
-_ESCAPED = re.compile(r"%([0-9A-F]{2})")
+_ESCAPED = frozenset('<>:"|?*\x7f') | {chr(code) for code in range(32)}
+_HEXADECIMAL = frozenset("0123456789ABCDEFabcdef")
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", "conin$", "conout$"]
+    + [f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"]
+)
 
 
 def canonical(name: str, what: str = "claim name") -> str:
@@ -48,9 +50,9 @@ def canonical(name: str, what: str = "claim name") -> str:
 @functools.lru_cache(maxsize=1024)
 def spelled(name: str) -> str:
     """The file name of a canonical name."""
-    text = _FORBIDDEN.sub(lambda found: "".join(f"%{ord(c):02X}" for c in found[0]), name)
-    device = _DEVICE.match(name)
-    if device:  # Without this, a claim named `con` would be the console of a Windows host.
+    text = "".join(f"%{ord(letter):02X}" if _is_escaped(name, at) else letter for at, letter in enumerate(name))
+    if name.partition(".")[0].rstrip(" ").lower() in _DEVICES:
+        # Without this, a claim named `con` would be the console of a Windows host.
         text = f"%{ord(name[0]):02X}{text[1:]}"
     if len(text) <= LONGEST // 4 or len(text.encode()) <= LONGEST:
         return text
@@ -64,8 +66,23 @@ def unspelled(file_name: str) -> str | None:
     """The name that is spelled `file_name`; None where the spelling does not tell it (too long), or is nobody's."""
     if "%~" in file_name:
         return None
-    name = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), file_name)
+    first, *rest = file_name.split("%")
+    name = first
+    for part in rest:
+        code, after = part[:2], part[2:]
+        name += chr(int(code, 16)) + after if len(code) == 2 and _HEXADECIMAL.issuperset(code) else f"%{part}"
     try:
         return name if spelled(canonical(name)) == file_name else None
     except InvalidName:
         return None
+
+
+def _is_escaped(name: str, at: int) -> bool:
+    letter = name[at]
+    if letter in _ESCAPED:
+        return True
+    if letter in ". ":
+        return at == len(name) - 1
+    if letter == "%":  # Only where it would be taken for an escape of ours.
+        return name[at + 1 : at + 2] == "~" or (len(name) > at + 2 and _HEXADECIMAL.issuperset(name[at + 1 : at + 3]))
+    return False

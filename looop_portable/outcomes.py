@@ -4,8 +4,6 @@ They are named tuples, here and elsewhere, because every start of the command ma
 frozen dataclass takes 1.2 ms.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from looop_portable.lease import Lease

@@ -1,6 +1,6 @@
 """The rules: what a claim looks like to one session, and what each verb does about it.
 
-Pure: no clock, no file, no process. `TABLE` is the code that decides, the table in the README, and what the tests compare.
+Pure: no clock, no file, no process. `TABLE` is what the verbs go by, and the table in the README; a test compares the two.
 
 Every transition of a claim is one step, whoever makes it: be the first to publish generation g+1. A verb reads the head
 (generation g), judges it here, and either answers or advances from exactly g. So a decision can be old, but it cannot be
@@ -26,27 +26,26 @@ class Standing(Enum):
     DEBRIS = "it has no readable holder"
 
 
-class Act(Enum):
-    """What a verb does about a standing. ADVANCE: publish the next generation; the rest writes nothing."""
-
-    ADVANCE = "advance"
-    ANSWER = "nothing written"
-
-
 class Verbs(NamedTuple):
-    claim: tuple[Act, str]
-    unclaim: tuple[Act, str]
-    reap: tuple[Act, str]
+    """What each verb does about one standing, and what it answers if that succeeds."""
+
+    claim: str
+    unclaim: str
+    reap: str
 
 
 TABLE: dict[Standing, Verbs] = {
-    Standing.VACANT: Verbs((Act.ADVANCE, "Won"), (Act.ANSWER, "Released"), (Act.ANSWER, "-")),
-    Standing.OURS: Verbs((Act.ANSWER, "Renewed"), (Act.ADVANCE, "Released"), (Act.ANSWER, "-")),
-    Standing.HELD: Verbs((Act.ANSWER, "Held"), (Act.ANSWER, "Refused"), (Act.ANSWER, "keep")),
-    Standing.ORPHANED: Verbs((Act.ADVANCE, "Won"), (Act.ADVANCE, "Released"), (Act.ADVANCE, "Reaped")),
-    Standing.DEBRIS: Verbs((Act.ADVANCE, "Won"), (Act.ADVANCE, "Released"), (Act.ADVANCE, "Reaped")),
+    Standing.VACANT: Verbs(claim="advance: Won", unclaim="Released", reap="-"),
+    Standing.OURS: Verbs(claim="nothing written: Renewed", unclaim="advance: Released", reap="-"),
+    Standing.HELD: Verbs(claim="Held", unclaim="Refused", reap="keep"),
+    Standing.ORPHANED: Verbs(claim="advance: Won", unclaim="advance: Released", reap="advance: Reaped"),
+    Standing.DEBRIS: Verbs(claim="advance: Won", unclaim="advance: Released", reap="advance: Reaped"),
 }
-"""Standing by verb: what it does, and what it answers if that succeeds."""
+
+
+def advances(action: str) -> bool:
+    """Whether a verb publishes the next generation; otherwise it answers, and nothing is written."""
+    return action.startswith("advance")
 
 
 class Holder(NamedTuple):

@@ -7,10 +7,7 @@ Does not guarantee: exclusion against looop itself starting a session of the sam
 How: an id's registrations are generations, advanced like a claim's; to end a session is to publish that it has ended.
 """
 
-from __future__ import annotations
-
 import os
-import re
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
@@ -202,5 +199,5 @@ def _possible(session: str) -> bool:
 
 
 def _random_id(pid: int) -> str:
-    name = re.sub(r"[^A-Za-z0-9-]", "-", host())[:30].strip("-") or "host"
+    name = "".join(c if c.isascii() and c.isalnum() else "-" for c in host())[:30].strip("-") or "host"
     return f"{name}-{pid}-{os.urandom(4).hex()}"

@@ -4,8 +4,6 @@ Everything else (judging, takeover, idempotence, reaping, fencing) is written on
 A backend passes the exam in `looop_portable.testing`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 

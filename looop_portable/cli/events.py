@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ _POLL = 0.2
 def events(out: Setting, follow: bool) -> int:
     """Print what happened to claims, oldest first: the event log and the one before it."""
     path = out.config.events
+    if follow:
+        gc.enable()
     for name in (f"{path}.1", path):
         for line in _lines(name, follow and name == path):
             _tell(out, line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import click
@@ -25,6 +26,7 @@ def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
     claims = out.claims()
     if seconds is None:
         return _tell(out, claims.reap(dry_run))
+    gc.enable()
     for sweep in watch(lambda: claims.reap(dry_run), seconds, time.sleep):
         _tell(out, sweep)
     return 0
