@@ -10,6 +10,8 @@ means that somebody else has moved the claim: read again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from looop_portable.backends.base import Backend
 from looop_portable.config import resolve, session_id
 from looop_portable.errors import LooopError, NoSession, Unavailable
@@ -49,10 +51,17 @@ class Claims:
     `events` may be None: then nothing is logged.
     """
 
-    def __init__(self, backend: Backend, events: Events | None = None, sessions: Sessions | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        events: Events | None = None,
+        sessions: Sessions | None = None,
+        clock: Callable[[], str] = timestamp,
+    ) -> None:
         self.backend = backend
         self.events = events
         self.sessions = sessions or Sessions(backend.sessions)
+        self._clock = clock
         self._won: dict[tuple[str, Holder], Lease] = {}
 
     @classmethod
@@ -77,7 +86,7 @@ class Claims:
             standing, verdict = self._judge(head, me)
             if head.lease and not advances(TABLE[standing].claim):
                 return Renewed(head.lease) if standing is Standing.OURS else Held(head.lease, verdict)
-            lease = Lease(name, me.session, me.incarnation, head.generation + 1, timestamp(), host())
+            lease = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
             if self.backend.advance(name, head.generation, lease):
                 self._won[name, me] = lease
                 self._tell_won(lease, head.lease, verdict)
@@ -116,6 +125,8 @@ class Claims:
             self._tell("released", lease, lease.generation + 1)
             return Released(lease.name, lease.generation + 1, lease)
         head = self.backend.read(lease.name)
+        if head.lease is None and head.generation == lease.generation + 1:
+            return Released(lease.name, head.generation, lease)  # The reply was lost, or somebody else let go for us.
         current = head.lease or Lease(lease.name, "", generation=head.generation)
         return Refused(current, Verdict(Liveness.UNKNOWN, f"generation {lease.generation} has been superseded"))
 
@@ -186,8 +197,8 @@ class Claims:
         found = verdicts.get(holder) if verdicts is not None else None
         if found is None:
             found = self.sessions.verdict(*holder)
-            if verdicts is not None:
-                verdicts[holder] = found
+            if verdicts is not None and lease.incarnation:
+                verdicts[holder] = found  # Without an incarnation, the id may be a later session's before we are done.
         return found
 
     def _me(self, session: str | Holder | None) -> Holder:

@@ -4,6 +4,8 @@ import os
 import sys
 from typing import NamedTuple
 
+from looop_portable.errors import Unavailable, because
+
 DATA_DIR = "LOOOP_DATA_DIR"
 BACKEND = "LOOOP_BACKEND"
 SESSION_ID = "LOOOP_SESSION_ID"
@@ -31,7 +33,11 @@ class Config(NamedTuple):
 def resolve(data_dir: str | None = None, backend: str | None = None) -> Config:
     """What applies here. An empty environment variable counts as not set."""
     directory = data_dir or os.environ.get(DATA_DIR) or _default_data_dir()
-    return Config(os.path.abspath(directory), backend or os.environ.get(BACKEND) or "auto")
+    try:
+        directory = os.path.abspath(directory)
+    except OSError as error:
+        raise Unavailable(f"the current directory cannot be told: {because(error)}", directory) from error
+    return Config(directory, backend or os.environ.get(BACKEND) or "auto")
 
 
 def session_id(session: str | None = None) -> str:

@@ -34,9 +34,7 @@ class Events:
         try:
             if self._shared is None:
                 self._shared = self._files.shared_bits(os.path.dirname(self.path))
-            size = self._files.append(self.path, line, shared=self._shared)
-            if size > self._cap:
-                self._files.replace(self.path, f"{self.path}.1")
+            self._files.append(self.path, line, self._cap, shared=self._shared)
             self.trouble = ""
         except OSError as error:
             self.trouble = f"the event could not be written to {self.path}: {because(error)}"

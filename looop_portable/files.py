@@ -24,6 +24,9 @@ _READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | getattr(os, "O_BINARY", 0)
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_BINARY", 0)
 
+PROBE = ".age-"
+"""How the names of the files begin that `age` writes, and removes at once unless it is killed."""
+
 _STALE_TRIES = 8
 _CHUNK = 4096
 _LARGEST = 1 << 20
@@ -60,7 +63,7 @@ class OsFiles:
         try:
             try:
                 if shared:
-                    _widen(fd, shared & 0o666)
+                    _widen(fd, shared & 0o444)
                 _write(fd, data)
                 if durable:
                     os.fsync(fd)
@@ -101,7 +104,7 @@ class OsFiles:
             raise OSError(errno.ELOOP, "a symbolic link stands where a directory of ours should be; remove it", path)
 
     def read(self, path: str) -> bytes | None:
-        """The content; None if nothing is there; empty if it is no regular file, or more than 1 MiB."""
+        """The content; None if nothing is there; empty if it is a link, a directory, a FIFO, or more than 1 MiB."""
         for again in range(_STALE_TRIES):
             try:
                 fd = os.open(path, _READ)
@@ -152,7 +155,7 @@ class OsFiles:
 
         None if it is not there, or if nothing can be written there.
         """
-        probe = os.path.join(os.path.dirname(path), f".age-{self.token()}")
+        probe = os.path.join(os.path.dirname(path), f"{PROBE}{self.token()}")
         try:
             changed = os.lstat(path).st_mtime
             self.create(probe, b"?")
@@ -163,19 +166,30 @@ class OsFiles:
         return now - changed
 
     def shared_bits(self, path: str) -> int:
-        """The permissions of a directory's group and of all others, of those that may write there; 0 if none may."""
+        """The permissions of a directory's group and of all others, of those that may write there; 0 if none may.
+
+        A sticky directory shares nothing: without that, a store made in /tmp would be everybody's to write.
+        """
         mode = os.stat(path).st_mode
+        if mode & stat.S_ISVTX:
+            return 0
         return (mode & 0o070 if mode & 0o020 else 0) | (mode & 0o007 if mode & 0o002 else 0)
 
-    def append(self, path: str, line: bytes, *, shared: int = 0) -> int:
-        """Add `line` in one write; the file's size after it, in bytes."""
+    def append(self, path: str, line: bytes, cap: int, *, shared: int = 0) -> None:
+        """Add `line` in one write. A file that then exceeds `cap` bytes becomes `path` with `.1` added.
+
+        Of several that find it too large one renames it; should another come in between two calls of ours, the events
+        of a moment are lost.
+        """
         fd = os.open(path, _APPEND, 0o666)
         try:
-            os.write(fd, line)
+            if os.write(fd, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
             size = os.lseek(fd, 0, os.SEEK_CUR)  # After an append that is its end.
             if shared and size == len(line):
                 _widen(fd, shared & 0o666)
-            return size
+            if size > cap and os.path.samestat(os.stat(path), os.fstat(fd)):
+                os.replace(path, f"{path}.1")
         finally:
             os.close(fd)
 
@@ -207,7 +221,7 @@ def _write(fd: int, data: bytes) -> None:
 
 def _read(fd: int) -> bytes:
     data = os.read(fd, _CHUNK)
-    if not data or data.endswith(b"}\n"):
+    if not data or (len(data) < _CHUNK and data.endswith(b"}\n")):
         return data  # All of ours end so, and have no newline before: there is no more of it.
     while len(data) <= _LARGEST:  # Without this, a short read would make half a lease of a whole one.
         more = os.read(fd, _CHUNK)

@@ -9,6 +9,7 @@ registers its own, and leaving a block that its parent entered does nothing ther
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 from types import TracebackType
@@ -19,7 +20,7 @@ from looop_portable.config import Config, resolve
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError
 from looop_portable.lease import Lease
 from looop_portable.names import canonical
-from looop_portable.outcomes import Held, Refused
+from looop_portable.outcomes import Held, Refused, Renewed, Won
 from looop_portable.protocol import Holder
 
 
@@ -33,7 +34,7 @@ class _Member:
         self.holding: set[str] = set()
 
     def leave(self) -> None:
-        """End the session, and remove it: its id is random, so nobody will ask for it again."""
+        """End the session, and remove it: its id is made up, so nobody will ask for it again."""
         sessions = self.claims.sessions
         sessions.stop(*self.holder)
         status = sessions.status(self.holder.session)
@@ -45,7 +46,6 @@ class _Process:
     """The memberships of one process, and the guard over them."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
         self.guard = threading.Lock()
         self.members: dict[Config, _Member] = {}
 
@@ -66,7 +66,9 @@ def _after_fork() -> None:
 
 
 def _leave_all() -> None:
-    for member in _process.members.values():
+    with _process.guard:
+        members = [_process.members.pop(config) for config, member in list(_process.members.items()) if not member.holding]
+    for member in members:  # Where a thread still holds, the session ends with the process.
         try:
             member.leave()
         except LooopError:
@@ -120,14 +122,27 @@ class Hold:
                 raise ClaimHeld(self.name, member.holder.session, "this process holds it already; hold() is not reentrant")
             member.holding.add(self.name)
         try:
-            outcome = member.claims.claim(self.name, member.holder)
-            if isinstance(outcome, Held):
-                raise ClaimHeld(self.name, outcome.lease.session, outcome.verdict.evidence)
+            outcome = self._claim(member)
         except BaseException:
             member.holding.discard(self.name)
             raise
         self._process, self._member, self._lease = process, member, outcome.lease
         return self
+
+    def _claim(self, member: _Member) -> Won | Renewed:
+        try:
+            outcome = member.claims.claim(self.name, member.holder)
+        except BaseException:
+            # Interrupted, it may have been won all the same.
+            with contextlib.suppress(LooopError):
+                member.claims.release(self.name, member.holder)
+            raise
+        if isinstance(outcome, Held):
+            raise ClaimHeld(self.name, outcome.lease.session, outcome.verdict.evidence)
+        if isinstance(outcome, Renewed) and self.name.casefold() in map(str.casefold, member.holding - {self.name}):
+            # The directory does not tell case apart: `Repo` and `repo` are one claim, and another thread holds it.
+            raise ClaimHeld(self.name, member.holder.session, "this process holds it already, in another spelling")
+        return outcome
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         member, lease = self._member, self.lease

@@ -14,8 +14,8 @@ class Lease(NamedTuple):
 
     `session` is the holder's id; empty: no holder could be read. `incarnation` is the nonce of the holder's
     registration; empty: it was not registered, or looop wrote the lease. `claimed_at` is the holder's own clock, for
-    people only. `generation` is 0 in a lease that is not yet published and in one that looop wrote. `settled` is False
-    while the writer may still be in the middle of writing it.
+    people only. A `foreign` lease is one that looop wrote: it has no number of its own, and `generation` is that of the
+    ledger's head. `settled` is False while its writer may still be in the middle of writing it.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Lease(NamedTuple):
     generation: int = 0
     claimed_at: str = ""
     host: str = ""
+    foreign: bool = False
     settled: bool = True
 
 
@@ -34,10 +35,10 @@ class Head(NamedTuple):
     lease: Lease | None
 
 
-def record_of(lease: Lease | None, at: str) -> dict[str, object]:
+def record_of(lease: Lease | None) -> dict[str, object]:
     """What a generation says, but for its number and its token, which the ledger adds."""
     if lease is None:
-        return {"released": at}
+        return {"released": True}
     return {
         "session": lease.session,
         "name": lease.name,
@@ -87,10 +88,13 @@ def number(record: Mapping[str, object], key: str) -> int:
 def lease_in(data: bytes, name: str, generation: int) -> Lease | None:
     """The lease that a generation records; None if it records a release: it says so, or repeats an earlier one's lease."""
     record = decode(data)
-    if "released" in record or number(record, "generation") not in (0, generation):
+    own = number(record, "generation")
+    if "released" in record or own not in (0, generation):
         return None
+    if not own:
+        return Lease(name, "", generation=generation)  # Nobody of ours wrote this.
     return Lease(
-        name=text(record, "name") or name,
+        name=name,
         session=text(record, "session"),
         incarnation=text(record, "incarnation"),
         generation=generation,

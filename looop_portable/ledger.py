@@ -2,7 +2,7 @@
 
 Guarantees: at most one process ever publishes a given generation; a generation is complete when it can be seen; numbers
 only grow and are never used again; whoever dies at whatever instruction has either published or not.
-Does not guarantee: durability. After a power cut the newest generations may be empty files or gone, unless `durable`.
+Does not guarantee: durability. After a power cut the newest generations may be gone, or empty files unless `durable`.
 How: the complete record is written to a private file, which is then linked (link(2), which never replaces) to the next
 number. One listing afterwards makes sure that the number was new, and not one that had been used and pruned long ago. It
 relies on a listing of some 20 names being one step, which getdents(2) under the directory's lock is.
@@ -25,6 +25,7 @@ KEEP = 16
 """How many of the newest generations stay. More than a listing can be behind; the explorer proves it with 2."""
 
 _STAMP = ".protocol.json"
+_PRIVATE_STAMP = ".stamp-"
 _TRIES = 64
 _LAST = 10**15
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -39,10 +40,12 @@ class Ledger:
         self.keep = keep
         self.durable = durable
         self._shared: int | None = None
+        self._stamped = False
         self._looked_at: set[str] = set()
 
     def head(self, key: str) -> tuple[int, bytes]:
         """The latest generation of `key` and its record; (0, b"") if it has none."""
+        self._known_protocol()
         directory = f"{self.root}/{key}"
         for _ in range(_TRIES):
             try:
@@ -67,13 +70,11 @@ class Ledger:
         except FileNotFoundError:
             return []
 
-    def advance(
-        self, key: str, expected: int, record: Mapping[str, object], *, shown_as: str = "", hidden: str = ""
-    ) -> bool:
-        """Publish generation `expected` + 1. False: lost to another, and nothing has changed.
+    def advance(self, key: str, expected: int, record: Mapping[str, object], shown_as: str = "") -> bool:
+        """Publish generation `expected` + 1. False: lost to another; whatever the head says now stands.
 
-        `hidden` is a path that is removed when the record is complete and not yet published. `shown_as` is one that
-        the record replaces once it is published; where that fails the generation stands all the same.
+        `shown_as`, which a lease has and a release has not, is a path that the record replaces once it is published;
+        where that fails the generation stands all the same.
         """
         shared = self.shared()
         target = self._after(key, expected)
@@ -84,40 +85,38 @@ class Ledger:
             private = f"{self.root}/{key}/.{target}-{token}-{attempt}"
             if not self._write(key, private, data, shared):
                 continue
-            if hidden:
-                self.files.remove(hidden)
             published = self._publish(private, public, data)
             if published is not None:
                 break
         else:
             raise Unavailable(f"{public}: its private files vanish as often as they are written; try again", public)
-        won = published and self._stands(key, target)
-        if won and shown_as:
-            self._show(private, shown_as)
-        else:
-            self.files.remove(private)
+        won = published and self._stands(key, target, held=bool(shown_as))
+        self._settle(private, shown_as if won else "")
         return won
 
-    def repeat(self, key: str, expected: int, *, hidden: str = "") -> bool:
+    def repeat(self, key: str, expected: int) -> bool:
         """Publish generation `expected` + 1 as one more name of `expected`'s own record: so it says nothing new.
 
         A lease that stands under another number than its own is one that was let go. This needs no space on the disk:
-        without it, nobody could release on a full one. Raises PermissionError where the record is another user's (see
-        fs.protected_hardlinks in proc(5)).
+        without it, nobody could release on a full one. There is no second look: `expected` was there to be linked, and a
+        release that comes too late all the same is below the head, where nobody reads it. With one, a holder that is
+        slow here would be told that it had lost what it has just released, because others have built upon it.
+        Raises PermissionError where the record is another user's (see fs.protected_hardlinks in proc(5)).
         """
         self.shared()
-        target = self._after(key, expected)
-        if hidden:
-            self.files.remove(hidden)
+        own, public = f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{self._after(key, expected)}"
         try:
-            self.files.link(f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{target}")
+            self.files.link(own, public)
         except (FileExistsError, FileNotFoundError):
             return False  # Superseded, and if `expected` has even been pruned, long ago.
-        except OSError as error:
-            if isinstance(error, PermissionError) or self.files.read(f"{self.root}/{key}/{target}") is None:
+        except OSError:
+            released = self.files.read(public)
+            if released is None:
                 raise
-            return False  # Whose it is cannot be told; whoever reads again is told what it says.
-        return self._stands(key, target)
+            if released != self.files.read(own):
+                return False
+        self._prune(key, expected + 1)
+        return True
 
     def sweep(self, key: str) -> int:
         """Remove what crashed processes left of `key`: private files, and generations that should have been pruned.
@@ -125,16 +124,27 @@ class Ledger:
         How many there were. A process that lives and loses its private file by this makes another.
         """
         directory = f"{self.root}/{key}"
-        names = self.files.list(directory)
+        try:
+            names = self.files.list(directory)
+        except FileNotFoundError:
+            return 0
         oldest = _highest(names) - self.keep
-        useless = [name for name in names if name.startswith(".") or (name.isdecimal() and int(name) <= oldest)]
+        useless = [name for name in _in_order(names) if name.startswith(".") or int(name) <= oldest]
         return sum(self.files.remove(f"{directory}/{name}") for name in useless)
 
+    def sweep_root(self) -> int:
+        """Remove what crashed processes left beside the names: private stamps. How many there were."""
+        try:
+            useless = [name for name in self.files.list(self.root) if name.startswith(_PRIVATE_STAMP)]
+        except FileNotFoundError:
+            return 0
+        return sum(self.files.remove(f"{self.root}/{name}") for name in useless)
+
     def forget(self, key: str) -> None:
-        """Remove all that is known of `key`. Only for a name that nobody will ever use again: its numbers restart."""
+        """Remove all of `key`, the head last. Only for a name that nobody will use again: its numbers restart."""
         directory = f"{self.root}/{key}"
         try:
-            for name in self.files.list(directory):
+            for name in _in_order(self.files.list(directory)):
                 self.files.remove(f"{directory}/{name}")
             self.files.rmdir(directory)
         except FileNotFoundError:
@@ -143,29 +153,26 @@ class Ledger:
     def shared(self) -> int:
         """The permissions that new files share. The first call makes the directory and finds out that it can exclude."""
         if self._shared is None:
-            stamp = self.files.read(f"{self.root}/{_STAMP}")
-            if stamp is None:
+            if not self._known_protocol():
                 self._stamp()
-            else:
-                version = number(decode(stamp), "protocol")
-                if version != PROTOCOL:
-                    raise UnknownProtocol(
-                        f"{self.root}: written with protocol {version or 'unknown'}, this is protocol {PROTOCOL}: "
-                        f"use the version of looop-portable that wrote it (see {_STAMP} there)",
-                        self.root,
-                    )
             self._shared = self.files.shared_bits(self.root)
         return self._shared
 
-    def unavailable(self) -> str | None:
-        """Why nothing can be published here, and the remedy; None if it can. Makes the directory if there is none."""
-        try:
-            self.shared()
-        except Unavailable as reason:
-            return str(reason)
-        except OSError as error:
-            return f"{error.filename or self.root}: {because(error)}"
-        return None
+    def _known_protocol(self) -> bool:
+        """Whether the directory is stamped. Raises `UnknownProtocol` if it is with another protocol than ours."""
+        if not self._stamped:
+            stamp = self.files.read(f"{self.root}/{_STAMP}")
+            if stamp is None:
+                return False
+            version = number(decode(stamp), "protocol")
+            if version != PROTOCOL:
+                raise UnknownProtocol(
+                    f"{self.root}: written with protocol {version or 'unknown'}, this is protocol {PROTOCOL}: "
+                    f"use the version of looop-portable that wrote it (see {_STAMP} there)",
+                    self.root,
+                )
+            self._stamped = True
+        return True
 
     def _write(self, key: str, private: str, data: bytes, shared: int) -> bool:
         """False: the name is taken. Only ever so by ourselves, after a lost reply, and then it may be incomplete."""
@@ -198,33 +205,43 @@ class Ledger:
             raise
         return True
 
-    def _stands(self, key: str, target: int) -> bool:
-        """The second look, at a generation that we have just published, and then the pruning."""
-        names = self.files.list(f"{self.root}/{key}")
-        if self._superseded(target, names):
+    def _stands(self, key: str, target: int, *, held: bool) -> bool:
+        """The second look, at a generation that we have just published, and then the pruning.
+
+        A lease stands if nothing is above it. A release may have been built upon already: it stands unless its number
+        can have been pruned, which is done by whoever publishes the one that is `keep` above it.
+        """
+        above = self._above(target, self.files.list(f"{self.root}/{key}"))
+        if above >= self.keep:
             self.files.remove(f"{self.root}/{key}/{target}")
+        if above >= (1 if held else self.keep):
             return False
-        self._prune(key, target, names)
+        self._prune(key, target)
         return True
 
-    def _superseded(self, target: int, names: list[str]) -> bool:
-        """Without this, a number that was used and pruned while we slept would be won once more."""
-        return _highest(names) > target
+    def _above(self, target: int, names: list[str]) -> int:
+        """By how much the head exceeds `target`.
 
-    def _show(self, private: str, shown_as: str) -> None:
+        Without this, a number that was used and pruned while we slept would be won once more.
+        """
+        return max(_highest(names) - target, 0)
+
+    def _settle(self, private: str, shown_as: str) -> None:
         try:
-            self.files.replace(private, shown_as)
+            if shown_as:
+                self.files.replace(private, shown_as)
+            else:
+                self.files.remove(private)
         except OSError:
-            # The generation is published: to fail now would deny a claim that is held. The reaper mends the rest.
+            # It is decided: to fail now would deny what has happened. The reaper mends the rest.
             return
 
-    def _prune(self, key: str, target: int, names: list[str]) -> None:
-        """One comes, one goes. What a crash left below that, `sweep` removes."""
-        old = str(target - self.keep)
-        if old not in names:
+    def _prune(self, key: str, target: int) -> None:
+        """One comes, one goes. What a crash leaves below that, `sweep` removes."""
+        if target <= self.keep:
             return
         try:
-            self.files.remove(f"{self.root}/{key}/{old}")
+            self.files.remove(f"{self.root}/{key}/{target - self.keep}")
         except OSError:
             # Another user's file in a sticky directory, say. It is only in the way.
             return
@@ -236,10 +253,11 @@ class Ledger:
 
     def _stamp(self) -> None:
         """Probe hard links once, and leave word of it: the stamp is itself published by one."""
-        private = f"{self.root}/.stamp-{self.files.token()}"
         _make(self.files, self.root)
-        shared = self.files.shared_bits(self.root)
-        self.files.create(private, encode({"protocol": PROTOCOL, "links": True}), shared=shared, durable=True)
+        private = f"{self.root}/{_PRIVATE_STAMP}{self.files.token()}"
+        self.files.create(
+            private, encode({"protocol": PROTOCOL, "links": True}), shared=self.files.shared_bits(self.root), durable=True
+        )
         try:
             self.files.link(private, f"{self.root}/{_STAMP}")
         except FileExistsError:
@@ -257,12 +275,19 @@ class Ledger:
 
 
 def _make(files: Files, directory: str) -> None:
-    """`directory` and those above it."""
+    """`directory` and those above it, shared as the one above is."""
+    above = directory.rpartition("/")[0] or "/"
     try:
-        files.mkdir(directory)
+        files.mkdir(directory, shared=files.shared_bits(above))
     except FileNotFoundError:
-        _make(files, directory.rpartition("/")[0])
-        files.mkdir(directory)
+        _make(files, above)
+        files.mkdir(directory, shared=files.shared_bits(above))
+
+
+def _in_order(names: list[str]) -> list[str]:
+    """Private files first, then generations, the oldest first; what is neither is left alone."""
+    private = [name for name in names if name.startswith(".")]
+    return private + sorted((name for name in names if name.isdecimal()), key=int)
 
 
 def _highest(names: list[str]) -> int:

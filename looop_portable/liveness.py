@@ -2,12 +2,16 @@
 
 Pure: whoever asks brings the evidence. What is not known is UNKNOWN, and UNKNOWN is treated as alive, always.
 
-Does not guarantee: an answer for a session on another kernel or in another pid namespace. Until sessions give heartbeats
-those are UNKNOWN.
+Does not guarantee: an answer for a session on another kernel or in another pid namespace: until sessions give heartbeats
+those are UNKNOWN. Nor a right one for a session that looop itself started on another host or in another container: looop
+records only a pid.
 """
 
 from enum import Enum
 from typing import NamedTuple
+
+FOREIGN = "looop:"
+"""How the incarnation of a session that looop itself started begins: its pid and its start follow."""
 
 
 class Liveness(Enum):
@@ -43,7 +47,7 @@ class Registration(NamedTuple):
 
     `boot` identifies the kernel, `namespace` its pid namespace, `start` the process among all that ever had its `pid`;
     each is empty where the platform does not tell, and all three are empty in a session that looop started (`foreign`).
-    `ended`: it says itself that it has ended. `disposable`: its id is random, so nobody will ever register it again.
+    `ended`: it says itself that it has ended.
     """
 
     session: str
@@ -56,7 +60,6 @@ class Registration(NamedTuple):
     started_at: str = ""
     foreign: bool = False
     ended: bool = False
-    disposable: bool = False
 
 
 class Here(NamedTuple):
@@ -70,10 +73,10 @@ def process_matters(registration: Registration, here: Here) -> bool:
     """Whether looking at the process can tell anything: a pid means nothing on another kernel or in another namespace."""
     if registration.ended or registration.pid <= 0:
         return False
-    if registration.foreign:
-        return True
-    same = (registration.boot, registration.namespace) == (here.boot, here.namespace)
-    return same and bool(here.boot and here.namespace)
+    if not (here.boot and here.namespace):
+        return False
+    # Looop records no kernel: its sessions are taken to be of this one, and of this namespace.
+    return registration.foreign or (registration.boot, registration.namespace) == (here.boot, here.namespace)
 
 
 def verdict(registration: Registration | None, here: Here, process: ProcessState | None) -> Verdict:

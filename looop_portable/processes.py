@@ -126,7 +126,9 @@ def _linux_here() -> Here:
                 boot = file.read().strip()
         # Without this, a /proc of another pid namespace would answer for pids that are not ours.
         if os.readlink("/proc/self") == str(os.getpid()):
-            namespace = os.readlink("/proc/self/ns/pid")
+            # A start token is counted in the time namespace of whoever reads it.
+            time = os.readlink("/proc/self/ns/time") if os.path.lexists("/proc/self/ns/time") else ""
+            namespace = os.readlink("/proc/self/ns/pid") + time
     except OSError:
         namespace = ""
     return Here(boot, namespace)

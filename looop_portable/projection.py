@@ -2,12 +2,13 @@
 
 Does not guarantee: that it is the truth. The ledger is; a crash, or a race with the reaper, can leave a projection that
 is missing or old, until somebody mends it.
-How: a holder's record is renamed over it once published, and removed before a release is. One that has no generation
-was written by looop itself, and is a lease of looop's.
+How: a holder's record is renamed over it once published, and removed before a release is, both as well as may be. One
+that has no generation was written by looop itself, and is a lease of looop's.
 """
 
 from __future__ import annotations
 
+from looop_portable.files import PROBE
 from looop_portable.lease import Lease, decode, lease_in, number, text
 from looop_portable.ledger import Ledger
 from looop_portable.names import unspelled
@@ -28,8 +29,11 @@ class Projection:
     def path(self, key: str) -> str:
         return f"{self.directory}/{key}.json"
 
-    def foreign(self, key: str, name: str) -> Lease | None:
-        """The lease that looop itself wrote, if there is one. Not settled: still empty, and too young to be debris."""
+    def foreign(self, key: str, name: str, generation: int) -> Lease | None:
+        """The lease that looop itself wrote, if there is one, on top of `generation`.
+
+        Not settled: still empty, and too young to be debris.
+        """
         path = self.path(key)
         data = self.ledger.files.read(path)
         if data is None:
@@ -40,16 +44,28 @@ class Projection:
         settled = bool(data)
         if not settled:
             age = self.ledger.files.age(path)
-            settled = age is not None and age > SETTLES
-        return Lease(name=name, session=text(record, "session"), settled=settled)
+            settled = age is not None and abs(age) > SETTLES
+        return Lease(name, text(record, "session"), generation=generation, foreign=True, settled=settled)
+
+    def hide(self, key: str) -> None:
+        """Remove it, before a release is published. What cannot be removed must not keep anybody from releasing."""
+        try:
+            self.ledger.files.remove(self.path(key))
+        except OSError:
+            return
 
     def foreign_keys(self) -> list[str]:
         """The names of all files here that may be leases."""
         try:
-            names = self.ledger.files.list(f"{self.directory}/.")
+            names = self.ledger.files.list(f"{self.directory}/.")  # The dot: `claims` itself may be a link of the user's.
         except FileNotFoundError:
             return []
         return [name[:-5] for name in names if name.endswith(".json") and unspelled(name[:-5]) is not None]
+
+    def sweep(self) -> int:
+        """Remove the probes that crashed processes left. How many there were."""
+        probes = [name for name in self.ledger.files.list(f"{self.directory}/.") if name.startswith(PROBE)]
+        return sum(self.ledger.files.remove(f"{self.directory}/{name}") for name in probes)
 
     def mend(self, key: str) -> bool:
         """Bring the projection in step with the ledger. Whether there was anything to do.
@@ -65,11 +81,21 @@ class Projection:
                 return changed
             if not held and shown is not None and not number(decode(shown), "generation"):
                 return changed  # Looop's own.
-            if held:
-                private = f"{self.ledger.root}/{key}/.{generation}-{self.ledger.files.token()}"
-                self.ledger.files.create(private, data, shared=self.ledger.shared())
-                self.ledger.files.replace(private, self.path(key))
-            else:
+            if not held:
                 self.ledger.files.remove(self.path(key))
+            elif not self._show(key, generation, data):
+                continue
             changed = True
         return changed
+
+    def _show(self, key: str, generation: int, data: bytes) -> bool:
+        private = f"{self.ledger.root}/{key}/.{generation}-{self.ledger.files.token()}"
+        self.ledger.files.create(private, data, shared=self.ledger.shared())
+        try:
+            self.ledger.files.replace(private, self.path(key))
+        except FileNotFoundError:
+            return False  # Another reaper has swept it.
+        except OSError:
+            self.ledger.files.remove(private)
+            raise
+        return True

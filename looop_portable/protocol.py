@@ -63,10 +63,10 @@ def is_ours(lease: Lease | None, me: Holder) -> bool:
     """Whether `lease` is that of exactly this registration of our session.
 
     Without the incarnation, a session that re-uses a dead one's id would adopt its lease while a reaper, which has
-    rightly judged it dead, is about to release it. A lease that looop wrote (generation 0) has no incarnation to
-    compare, so it is never simply ours: it is adopted by publishing a generation.
+    rightly judged it dead, is about to release it. A lease that looop wrote has no incarnation to compare, so it is
+    never simply ours: it is adopted by publishing a generation.
     """
-    return lease is not None and lease.generation > 0 and Holder(lease.session, lease.incarnation) == me != NOBODY
+    return lease is not None and not lease.foreign and Holder(lease.session, lease.incarnation) == me != NOBODY
 
 
 def judge(lease: Lease | None, me: Holder, liveness: Liveness) -> Standing:

@@ -14,41 +14,47 @@ from looop_portable.errors import LooopError
 from looop_portable.liveness import Verdict
 from looop_portable.outcomes import Reaped, Sweep
 from looop_portable.protocol import Holder
-from looop_portable.sessions import Sessions
+from looop_portable.sessions import Sessions, SessionStatus
 
 ReapClaim = Callable[[str, dict[Holder, Verdict], bool], Reaped | None]
 
 
 def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: bool = False) -> Sweep:
-    """One sweep. Each session is judged once; `dry_run` changes nothing. Raises `Unavailable` if claims cannot be listed.
+    """One sweep. Each session is judged once; `dry_run` changes nothing. Never raises: what fails is in the result.
 
     The sessions are judged first, but one that is not among them is no proof of death: `reap_claim` asks for it again
     after it has read the lease. Without that, a session that registers during the sweep would be taken for none.
     """
     try:
         statuses = sessions.statuses()
+        names = list(backend.claims())
     except LooopError as error:
         return Sweep(skipped=str(error), dry_run=dry_run)
     verdicts = {Holder(s.registration.session, s.registration.incarnation): s.verdict for s in statuses}
     reaped: list[Reaped] = []
     failed: list[tuple[str, str]] = []
-    kept = 0
-    for name in backend.claims():
+    for name in names:
         try:
             found = reap_claim(name, verdicts, dry_run)
-            if not dry_run:
-                backend.tidy(name)
         except LooopError as error:
             failed.append((name, str(error)))
             continue
         if found:
             reaped.append(found)
-        else:
-            kept += 1
+    kept = len(names) - len(reaped) - len(failed)
     if not dry_run:
+        failed += _tidy(backend, sessions, statuses)
+    return Sweep(tuple(reaped), kept, tuple(failed), dry_run=dry_run)
+
+
+def _tidy(backend: Backend, sessions: Sessions, statuses: list[SessionStatus]) -> list[tuple[str, str]]:
+    try:
         for status in statuses:
             sessions.forget(status)
-    return Sweep(tuple(reaped), kept, tuple(failed), dry_run=dry_run)
+        sessions.tidy()
+        return backend.tidy()
+    except LooopError as error:
+        return [("", str(error))]
 
 
 def watch(once: Callable[[], Sweep], seconds: float, wait: Callable[[float], object]) -> Iterator[Sweep]:

@@ -9,13 +9,15 @@ read where looop wrote them (they have no incarnation). For our own sessions the
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from looop_portable.backends.base import SessionHead
+from looop_portable.errors import InvalidName
 from looop_portable.files import Files, timestamp
 from looop_portable.lease import decode, number, text
 from looop_portable.ledger import Ledger
-from looop_portable.liveness import Registration
-from looop_portable.names import spelled, unspelled
+from looop_portable.liveness import FOREIGN, Registration
+from looop_portable.names import canonical, spelled, unspelled
 
 _ENDED = ("exited", "killed")
 
@@ -23,23 +25,24 @@ _ENDED = ("exited", "killed")
 class Registry:
     """The `SessionStore` of the file backends: everything below `directory`."""
 
-    def __init__(self, directory: str, files: Files) -> None:
+    def __init__(self, directory: str, files: Files, clock: Callable[[], str] = timestamp) -> None:
         self.directory = directory
         self.files = files
+        self._clock = clock
         self.ledger = Ledger(f"{directory}/.ledger", files, durable=True)
 
     def read(self, session: str) -> SessionHead:
-        key = spelled(session)
-        generation, data = self.ledger.head(key)
+        key = _key(session)
+        generation, data = self.ledger.head(key) if key else (0, b"")
         own = _registration(session, data) if generation else None
-        foreign = self._foreign(session, key)
+        foreign, torn = self._foreign(session, key)
         if own is not None and not own.incarnation:
-            return SessionHead(generation, None, foreign, readable=False)
-        return SessionHead(generation, own, foreign)
+            return SessionHead(generation, None, foreign, damaged=True, torn=torn)
+        return SessionHead(generation, own, foreign, torn=torn)
 
     def absent(self, session: str) -> bool:
         """Network filesystems remember for a while that a name was not there. A listing does not."""
-        return spelled(session) not in self.ledger.names()
+        return _key(session) not in self.ledger.names()
 
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
         key = spelled(session)
@@ -58,6 +61,11 @@ class Registry:
             return  # Never ours, or something else is kept there: then the ledger's entry may stay as well.
         self.ledger.forget(key)
 
+    def tidy(self) -> None:
+        self.ledger.sweep_root()
+        for key in self.ledger.names():
+            self.ledger.sweep(key)
+
     def ids(self) -> list[str]:
         """Every session id. Raises OSError if they cannot be enumerated; no directory means no sessions."""
         keys = set(self.ledger.names())
@@ -72,7 +80,7 @@ class Registry:
             "state": "exited" if registration.ended else "running",
             "child_pid": None,
             "exit_code": None,
-            "last_change": timestamp(),
+            "last_change": self._clock(),
         }
         meta = {
             "id": registration.session,
@@ -91,24 +99,36 @@ class Registry:
         except OSError:
             return  # The registration stands; only looop, if it shares the directory, does not see it.
 
-    def _foreign(self, session: str, key: str) -> Registration | None:
-        """The session that looop itself started under this id, if its metadata are the latest there."""
-        data = self.files.read(f"{self.directory}/{key}/meta.json")
-        if data is None:
-            return None
-        meta = decode(data)
-        if text(meta, "incarnation"):
-            return None
-        pid, started_at = number(meta, "babysit_pid"), text(meta, "started_at")
-        status = decode(self.files.read(f"{self.directory}/{key}/status.json") or b"")
-        return Registration(
-            session=session,
-            incarnation=f"{pid}@{started_at}",
-            pid=pid,
-            started_at=started_at,
-            foreign=True,
-            ended=text(status, "state") in _ENDED,
-        )
+    def _foreign(self, session: str, key: str) -> tuple[Registration | None, bool]:
+        """The session that looop itself started under this id; and whether there may be one that cannot be read.
+
+        Looop makes the directory, then the file, then writes it; and it knows nothing of our spelling.
+        """
+        for name in dict.fromkeys((key, session)):
+            if not name or "/" in name or "\0" in name or name in (".", ".."):
+                continue
+            data = self.files.read(f"{self.directory}/{name}/meta.json")
+            if data is None:
+                continue
+            meta = decode(data)
+            if text(meta, "incarnation"):
+                continue
+            pid, started_at = number(meta, "babysit_pid"), text(meta, "started_at")
+            if not (pid and started_at):
+                return None, True
+            status = decode(self.files.read(f"{self.directory}/{name}/status.json") or b"")
+            ended = text(status, "state") in _ENDED
+            incarnation = f"{FOREIGN}{pid}@{started_at}"
+            return Registration(session, incarnation, pid, started_at=started_at, foreign=True, ended=ended), False
+        return None, False
+
+
+def _key(session: str) -> str:
+    """How an id is spelled on disk; empty for one that is not possible with us."""
+    try:
+        return spelled(canonical(session, "session id"))
+    except InvalidName:
+        return ""
 
 
 def _registration(session: str, data: bytes) -> Registration:
@@ -123,5 +143,4 @@ def _registration(session: str, data: bytes) -> Registration:
         host=text(record, "host"),
         started_at=text(record, "started_at"),
         ended=record.get("ended") is True,
-        disposable=record.get("disposable") is True,
     )

@@ -8,17 +8,22 @@ How: an id's registrations are generations, advanced like a claim's; to end a se
 """
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
-from looop_portable.errors import NoSession, NoSuchProcess, SessionAlive, Unavailable, UsageError, because
+from looop_portable.errors import InvalidName, NoSession, NoSuchProcess, SessionAlive, Unavailable, UsageError, because
 from looop_portable.files import timestamp
-from looop_portable.liveness import Liveness, Registration, Verdict, process_matters, verdict
+from looop_portable.liveness import FOREIGN, Liveness, Registration, Verdict, process_matters, verdict
 from looop_portable.names import canonical
 from looop_portable.processes import SYSTEM, Processes, host
 from looop_portable.protocol import Holder
 
+MADE_UP = "auto-"
+"""How the ids begin that we make up. Nobody registers one a second time, so that it can be forgotten."""
+
 _TRIES = 64
+_TORN = "its metadata are being written by looop, or damaged"
 
 
 class SessionStatus(NamedTuple):
@@ -28,32 +33,48 @@ class SessionStatus(NamedTuple):
     verdict: Verdict
 
 
+def _nonce() -> str:
+    return os.urandom(8).hex()
+
+
 class Sessions:
     """The sessions in a store, as this process sees them. Methods raise `Unavailable` when they cannot answer."""
 
-    def __init__(self, store: SessionStore, processes: Processes = SYSTEM) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        processes: Processes = SYSTEM,
+        nonce: Callable[[], str] = _nonce,
+        clock: Callable[[], str] = timestamp,
+    ) -> None:
         self._store = store
         self._processes = processes
+        self._nonce = nonce
+        self._clock = clock
 
-    def register(self, session: str = "", *, pid: int = 0, disposable: bool = False) -> Registration:
-        """Register the process `pid` (default: this one) under `session` (default: a new random id).
+    def register(self, session: str = "", *, pid: int = 0) -> Registration:
+        """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
-        A `disposable` id is one that nobody will register again; a random one always is. Raises `SessionAlive`, or
-        `NoSuchProcess`.
+        Raises `SessionAlive`, `NoSuchProcess`, or `InvalidName`.
         """
         pid = pid or os.getpid()
         start = self._start_of(pid)
         here = self._processes.here()
+        if session:
+            session = canonical(session, "session id")
+            if session.startswith(MADE_UP):
+                raise InvalidName(
+                    f"invalid session id '{session}': ids that begin with {MADE_UP} are made up, and used once"
+                )
         new = Registration(
-            session=canonical(session, "session id") if session else _random_id(pid),
-            incarnation=os.urandom(8).hex(),
+            session=session or _random_id(pid),
+            incarnation=self._nonce(),
             pid=pid,
             start=start,
             boot=here.boot,
             namespace=here.namespace,
             host=host(),
-            started_at=timestamp(),
-            disposable=disposable or not session,
+            started_at=self._clock(),
         )
         for _ in range(_TRIES):
             head = self._read(new.session)
@@ -71,13 +92,13 @@ class Sessions:
         session = canonical(session, "session id")
         for _ in range(_TRIES):
             head = self._read(session)
-            if head.own is None and head.readable:
+            if not (head.own or head.damaged or head.torn):
                 if head.foreign:
                     raise UsageError(
-                        f"session '{session}' was started by looop itself: end it with `looop _ kill {session}`"
+                        f"session '{session}' was started by looop itself: end it there (`looop _ kill {session}`)"
                     )
                 raise NoSession(f"no such session: '{session}'")
-            current = head.own or Registration(session, os.urandom(8).hex(), 0)
+            current = head.own or Registration(session, self._nonce(), 0)
             if current.ended or (incarnation and current.incarnation != incarnation):
                 return False
             if self._advance(session, head.generation, current._replace(ended=True)):
@@ -87,11 +108,8 @@ class Sessions:
     def holder(self, session: str) -> Holder:
         """`session` in its current incarnation, to act for. Not registered: no incarnation."""
         session = canonical(session, "session id")
-        head = self._read(session)
-        known = [found for found in (head.own, head.foreign) if found]
-        living = [found for found in known if not self._examine(found).dead]
-        found = (living or known or [Registration(session, "", 0)])[0]
-        return Holder(session, found.incarnation)
+        found = self._current(self._read(session))
+        return Holder(session, found.incarnation if found else "")
 
     def verdict(self, session: str, incarnation: str) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see below.
@@ -100,19 +118,18 @@ class Sessions:
         registration that the lease names, or a later one, which proves that one dead. In the other order a session that
         registered in between would be taken for none.
         """
-        if not _possible(session):
-            return Verdict(Liveness.DEAD, f"no such session: {session!r} cannot be one")
         try:
             head = self._store.read(session)
-            if incarnation and not head.generation and not head.foreign and not self._store.absent(session):
+            missing = incarnation and not head.generation and not incarnation.startswith(FOREIGN)
+            if missing and not self._store.absent(session):
                 return Verdict(Liveness.UNKNOWN, "its registration is listed, but cannot be opened yet")
         except OSError as error:
             return Verdict(Liveness.UNKNOWN, f"its registration could not be read: {because(error)}")
         except Unavailable as error:
             return Verdict(Liveness.UNKNOWN, f"its registration could not be read: {error}")
-        if not head.readable:
+        if head.damaged:
             return Verdict(Liveness.UNKNOWN, f"its registration is damaged; `looop session stop {session}` ends it")
-        return self._verdict_on(head, incarnation)
+        return self._verdict_on(head, incarnation) if incarnation else self._verdict_on_any(head)
 
     def statuses(self) -> list[SessionStatus]:
         """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""
@@ -125,10 +142,10 @@ class Sessions:
             head = self._read(session)
         except Unavailable as error:
             return SessionStatus(nameless, Verdict(Liveness.UNKNOWN, str(error)))
-        if not head.readable:
-            return SessionStatus(nameless, self.verdict(session, ""))
-        found = head.foreign if head.own is None or (head.own.ended and head.foreign) else head.own
-        return SessionStatus(found, self._examine(found)) if found else None
+        found = self._current(head)
+        if found:
+            return SessionStatus(found, self._examine(found))
+        return SessionStatus(nameless, self.verdict(session, "")) if head.damaged or head.torn else None
 
     def ids(self) -> list[str]:
         """Every id. Raises `Unavailable` if they cannot be enumerated."""
@@ -138,24 +155,49 @@ class Sessions:
             raise Unavailable(f"the sessions cannot be enumerated: {because(error)}: {error.filename}") from error
 
     def forget(self, status: SessionStatus) -> bool:
-        """Remove a session that has ended and whose id nobody will use again. Whether it was one, and is gone."""
-        registration = status.registration
-        if not (status.verdict.dead and registration.disposable):
+        """Remove a session that has ended and whose id was made up. Whether it was one, and is gone.
+
+        Only such an id is never registered again; any other may have been, since it was judged.
+        """
+        session = status.registration.session
+        if not (status.verdict.dead and session.startswith(MADE_UP)):
             return False
         try:
-            self._store.forget(registration.session)
+            self._store.forget(session)
         except OSError:
             return False  # Another user's, perhaps. It is dead all the same.
         return True
 
+    def tidy(self) -> None:
+        """Remove what crashed processes left behind. Raises `Unavailable`."""
+        try:
+            self._store.tidy()
+        except OSError as error:
+            raise Unavailable(f"the sessions cannot be tidied: {because(error)}: {error.filename}") from error
+
+    def _current(self, head: SessionHead) -> Registration | None:
+        """Of our registration and looop's, the one that lives; else ours."""
+        if head.own and head.foreign and self._examine(head.own).dead and not self._examine(head.foreign).dead:
+            return head.foreign
+        return head.own or head.foreign
+
     def _verdict_on(self, head: SessionHead, incarnation: str) -> Verdict:
-        known = [found for found in (head.own, head.foreign) if found]
-        if incarnation:
-            known = [found for found in known if found.incarnation == incarnation]
-            if not known and (head.own or head.foreign):
-                return Verdict(Liveness.DEAD, "its id has been registered anew since")
-        verdicts = [self._examine(found) for found in known] or [verdict(None, self._processes.here(), None)]
-        return next((found for found in verdicts if not found.dead), verdicts[0])
+        """Of a lease that names its registration: it is that one, or it is over."""
+        for found in (head.own, head.foreign):
+            if found and found.incarnation == incarnation:
+                return self._examine(found)
+        if head.torn and incarnation.startswith(FOREIGN):
+            return Verdict(Liveness.UNKNOWN, _TORN)
+        anew = head.own or head.foreign
+        return Verdict(Liveness.DEAD, "its id has been registered anew since" if anew else "no such session")
+
+    def _verdict_on_any(self, head: SessionHead) -> Verdict:
+        """Of a lease that names only an id, as looop's do."""
+        verdicts = [self._examine(found) for found in (head.own, head.foreign) if found]
+        living = [found for found in verdicts if not found.dead]
+        if not living and head.torn:
+            return Verdict(Liveness.UNKNOWN, _TORN)
+        return (living or verdicts or [Verdict(Liveness.DEAD, "no such session")])[0]
 
     def _examine(self, registration: Registration) -> Verdict:
         here = self._processes.here()
@@ -165,7 +207,10 @@ class Sessions:
         return verdict(registration, here, process)
 
     def _refuse_if_alive(self, session: str, head: SessionHead) -> None:
-        found = self._verdict_on(head, "") if head.readable else self.verdict(session, "")
+        """What cannot be read is alive; but where we have a registration, a torn file of looop's is its projection."""
+        if head.damaged:
+            raise SessionAlive(session, f"its registration is damaged; `looop session stop {session}` ends it")
+        found = self._verdict_on_any(head._replace(torn=head.torn and not head.own))
         if not found.dead:
             raise SessionAlive(session, found.evidence)
 
@@ -191,13 +236,6 @@ class Sessions:
             raise Unavailable(f"session {session}: {because(error)}: {error.filename}") from error
 
 
-def _possible(session: str) -> bool:
-    try:
-        return canonical(session, "session id") == session
-    except UsageError:
-        return False
-
-
 def _random_id(pid: int) -> str:
     name = "".join(c if c.isascii() and c.isalnum() else "-" for c in host())[:30].strip("-") or "host"
-    return f"{name}-{pid}-{os.urandom(4).hex()}"
+    return f"{MADE_UP}{name}-{pid}-{os.urandom(4).hex()}"

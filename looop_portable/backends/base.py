@@ -14,14 +14,16 @@ from looop_portable.liveness import Registration
 class SessionHead(NamedTuple):
     """What is known of a session id.
 
-    `generation` numbers its registrations; `own` is the latest (None: never registered, or not readable); `foreign` is a
-    session that looop itself started under this id. `readable` is False when there is a registration that cannot be read.
+    `generation` numbers its registrations; `own` is the latest (None: never registered, or damaged); `foreign` is a
+    session that looop itself started under this id. `damaged`: there is a registration of ours that cannot be read.
+    `torn`: there is something that may be a session of looop's, and cannot be read.
     """
 
     generation: int
     own: Registration | None
     foreign: Registration | None = None
-    readable: bool = True
+    damaged: bool = False
+    torn: bool = False
 
 
 class SessionStore(Protocol):
@@ -39,6 +41,9 @@ class SessionStore(Protocol):
     def forget(self, session: str) -> None:
         """Remove all trace of an id that nobody will use again."""
 
+    def tidy(self) -> None:
+        """Remove what crashed processes left behind."""
+
     def ids(self) -> list[str]:
         """Every id that is or was registered, sorted."""
 
@@ -46,8 +51,13 @@ class SessionStore(Protocol):
 class Backend(Protocol):
     """The generations of claims. Names are canonical (see `names`). Methods raise `Unavailable` when they cannot answer."""
 
-    name: str
-    sessions: SessionStore
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+
+    @property
+    def sessions(self) -> SessionStore:
+        """Where sessions are registered."""
 
     def read(self, claim: str) -> Head:
         """The latest generation."""
@@ -58,8 +68,8 @@ class Backend(Protocol):
     def claims(self) -> Iterator[str]:
         """The names that are held."""
 
-    def tidy(self, claim: str) -> int:
-        """Remove what crashed processes left behind for this claim; how many things there were."""
+    def tidy(self) -> list[tuple[str, str]]:
+        """Remove what crashed processes left behind; (claim, reason) for each where that failed."""
 
     def unavailable(self) -> str | None:
         """Why this backend cannot be used here, and the remedy; None if it can."""

@@ -37,6 +37,9 @@ class MemorySessions:
         with self._guard:
             self._heads.pop(session, None)
 
+    def tidy(self) -> None:
+        """A crash leaves nothing in memory."""
+
     def ids(self) -> list[str]:
         return sorted(self._heads)
 
@@ -65,9 +68,9 @@ class MemoryBackend:
     def claims(self) -> Iterator[str]:
         yield from sorted(name for name, head in self._heads.copy().items() if head.lease)
 
-    def tidy(self, claim: str) -> int:  # noqa: ARG002 (the interface)
+    def tidy(self) -> list[tuple[str, str]]:
         """A crash leaves nothing in memory."""
-        return 0
+        return []
 
     def unavailable(self) -> str | None:
         return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from looop_portable.errors import LooopError, Unavailable, because
-from looop_portable.files import OS, Files, timestamp
+from looop_portable.files import OS, Files
 from looop_portable.lease import Head, Lease, decode, lease_in, record_of, text
 from looop_portable.ledger import KEEP, Ledger
 from looop_portable.names import canonical, spelled, unspelled
@@ -37,7 +37,7 @@ class PosixBackend:
             lease = lease_in(data, claim, generation) if generation else None
             if lease and lease.session:
                 self._whole[key] = generation
-            return Head(generation, lease or self.projection.foreign(key, claim))
+            return Head(generation, lease or self.projection.foreign(key, claim, generation))
         except OSError as error:
             raise unreadable(error, claim) from error
 
@@ -46,7 +46,7 @@ class PosixBackend:
         try:
             if lease is None:
                 return self._release(key, expected)
-            won = self.ledger.advance(key, expected, record_of(lease, ""), shown_as=self.projection.path(key))
+            won = self.ledger.advance(key, expected, record_of(lease), shown_as=self.projection.path(key))
             if won:
                 self._whole[key] = expected + 1
             return won
@@ -63,15 +63,34 @@ class PosixBackend:
             if name:
                 yield name
 
-    def tidy(self, claim: str) -> int:
-        key = spelled(claim)
+    def tidy(self) -> list[tuple[str, str]]:
         try:
-            return self.ledger.sweep(key) + self.projection.mend(key)
+            keys = sorted({*self.ledger.names(), *self.projection.foreign_keys()})
+            self.ledger.sweep_root()
+            self.projection.sweep()
+        except FileNotFoundError:
+            return []  # Nobody has ever claimed anything here.
         except OSError as error:
-            raise unreadable(error, claim) from error
+            raise unreadable(error, "") from error
+        failed = []
+        for key in keys:
+            try:
+                self.ledger.sweep(key)
+                self.projection.mend(key)
+            except OSError as error:
+                failed.append((unspelled(key) or key, str(unreadable(error, ""))))
+            except LooopError as error:
+                failed.append((unspelled(key) or key, str(error)))
+        return failed
 
     def unavailable(self) -> str | None:
-        return self.ledger.unavailable()
+        try:
+            self.ledger.shared()
+        except Unavailable as reason:
+            return str(reason)
+        except OSError as error:
+            return str(unreadable(error, ""))
+        return None
 
     def _name_if_held(self, key: str) -> str | None:
         name = unspelled(key)
@@ -82,29 +101,33 @@ class PosixBackend:
                 if not name or spelled(canonical(name)) != key:
                     return None
             lease = lease_in(data, name, generation) if generation else None
-            return name if lease or self.projection.foreign(key, name) else None
+            return name if lease or self.projection.foreign(key, name, generation) else None
         except (OSError, LooopError):
             return name  # Whoever asks for it by name is told what is wrong with it.
 
     def _release(self, key: str, expected: int) -> bool:
-        """The projection goes first: only its holder touches it while it holds."""
-        shown = self.projection.path(key)
-        won = None
+        """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
+        self.projection.hide(key)
+        won = False
+        try:
+            won = self._publish_release(key, expected)
+        finally:
+            if not won:
+                self._mend(key)
+        return won
+
+    def _publish_release(self, key: str, expected: int) -> bool:
         if self._whole.get(key) == expected:
             try:
-                won = self.ledger.repeat(key, expected, hidden=shown)
+                return self.ledger.repeat(key, expected)
             except PermissionError:
-                won = None
-        if won is None:
-            won = self.ledger.advance(key, expected, record_of(None, timestamp()), hidden=shown)
-        if not won:
-            self._mend(key)  # What we have hidden may have been the winner's.
-        return won
+                del self._whole[key]  # Another user's record. One of our own says it as well.
+        return self.ledger.advance(key, expected, record_of(None))
 
     def _mend(self, key: str) -> None:
         try:
             self.projection.mend(key)
-        except OSError:
+        except (OSError, LooopError):
             return  # It is not the truth, and the reaper tries again.
 
 

@@ -25,7 +25,11 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         try:
             code = looop.main(args, prog_name="looop", standalone_mode=False, obj=out) or 0
-        except (click.ClickException, LooopError, OSError) as error:
+        except (KeyboardInterrupt, click.Abort):
+            raise
+        except SystemExit:
+            code = OURS  # Click's word for a reader that has gone away, while it printed its own help.
+        except Exception as error:  # noqa: BLE001 (an exit code of Python's own would say "held by another")
             code = _report(out, error)
         out.flush()
     except OSError as error:  # What was to be said could not be said: a full disk, say. A closed pipe is no error.
@@ -45,9 +49,13 @@ def _report(out: Output, error: Exception) -> int:
         if isinstance(error, UsageError):
             return USAGE
         return HELD if isinstance(error, ClaimHeld | SessionAlive) else NO_ANSWER
-    assert isinstance(error, OSError)
-    where = f": {error.filename}" if error.filename else ""
-    out.error("unavailable", f"{because(error)}{where}")
+    if isinstance(error, OSError):
+        out.error("unavailable", f"{because(error)}{f': {error.filename}' if error.filename else ''}")
+        return NO_ANSWER
+    import traceback
+
+    out.error("internal", f"a fault of looop itself: {type(error).__name__}: {error} (please report it; -v shows where)")
+    out.detail("".join(traceback.format_exception(error)))
     return NO_ANSWER
 
 

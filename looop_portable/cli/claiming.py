@@ -9,13 +9,13 @@ from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.root import Setting
 from looop_portable.lease import Lease
 from looop_portable.liveness import Liveness, Verdict
-from looop_portable.outcomes import Broken, Held, Refused, Renewed, Won
+from looop_portable.outcomes import Broken, Held, Refused, Renewed
 
 NAME = click.argument("name", shell_complete=claim_names)
 SESSION = click.option(
     "--session", metavar="ID", shell_complete=session_ids, help="The session to act for. [$LOOOP_SESSION_ID]"
 )
-GENERATION = click.option("--generation", type=click.IntRange(min=1), required=True, metavar="N", help="The generation.")
+GENERATION = click.option("--generation", type=click.IntRange(min=0), required=True, metavar="N", help="The generation.")
 
 
 @click.command()
@@ -35,13 +35,15 @@ def claim(out: Setting, name: str, session: str | None) -> int:
         return 1
     lease = outcome.lease
     fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
-    if isinstance(outcome, Renewed):
-        out.answer("claim", "renewed", "", fields)
-        return 0
     mine = claims.sessions.verdict(lease.session, lease.incarnation)
+    if isinstance(outcome, Renewed):
+        out.answer("claim", "renewed", "", {**fields, **verdict_fields(mine)})
+        if lease.incarnation:
+            _warn(out, lease, mine)
+        return 0
     previous = outcome.previous.session if outcome.previous else None
     out.answer("claim", "won", f"claimed {lease.name}", {**fields, "previous": previous, **verdict_fields(mine)})
-    _warn(out, outcome, mine)
+    _warn(out, lease, mine)
     out.told(claims)
     return 0
 
@@ -140,10 +142,9 @@ def _refuse(out: Setting, verb: str, because: str, lease: Lease, verdict: Verdic
     out.hint(f"  generation {lease.generation}: {verdict.evidence}{way_out}")
 
 
-def _warn(out: Setting, outcome: Won, mine: Verdict) -> None:
-    if mine.liveness is not Liveness.DEAD:
+def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:
+    if not mine.dead:
         return
-    lease = outcome.lease
     known = "is not alive" if lease.incarnation else "is not registered"
     out.hint(
         f"looop: warning: session '{lease.session}' {known} ({mine.evidence}), so this claim can be taken over at once: "

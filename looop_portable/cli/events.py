@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ def _tell(out: Setting, line: bytes) -> None:
     event = decode(line)
     if out.as_json:
         if event:
-            out.line(line.decode().strip())
+            out.line(json.dumps(event))
         return
     known = ("ts", "event", "claim")
     told = [str(event.get(key, "-")) for key in known]

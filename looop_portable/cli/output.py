@@ -43,7 +43,8 @@ class Output:
     def detail(self, line: str) -> None:
         """What -v shows."""
         if self.verbose:
-            self._write(sys.stderr, line)
+            for part in line.splitlines():
+                self._write(sys.stderr, part)
 
     def line(self, line: str) -> None:
         """Exactly this on stdout, --json or not."""
@@ -53,27 +54,29 @@ class Output:
         """Aligned columns for people. Cut to fit a terminal; whole anywhere else."""
         if self.as_json:
             return
+        from io import StringIO
+
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
-        terminal = sys.stdout.isatty()
+        terminal = sys.stdout is not None and sys.stdout.isatty()
         table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "")
         for column in columns:
             table.add_column(column, overflow="ellipsis" if terminal else "fold", no_wrap=True)
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         width = None if terminal else 2 + sum(max(map(len, column)) + 2 for column in zip(columns, *rows, strict=True))
-        console = Console(file=sys.stdout, width=width, highlight=False)
-        try:
-            console.print(table)
-        except BrokenPipeError:
-            _discard(sys.stdout)
+        drawn = StringIO()  # Rich itself would end the process if the reader has gone away.
+        Console(file=drawn, width=width, force_terminal=terminal, highlight=False).print(table)
+        self._put(sys.stdout, "\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
 
     def flush(self) -> None:
+        """Raises OSError if something cannot be written; a closed pipe is no error."""
         for stream in (sys.stdout, sys.stderr):
             try:
-                stream.flush()
+                if stream:
+                    stream.flush()
             except BrokenPipeError:
                 _discard(stream)
 
@@ -81,27 +84,35 @@ class Output:
         """The last word, when stdout cannot be written. What stderr does not take either is lost."""
         _discard(sys.stdout)
         try:
-            self._write(sys.stderr, f"looop: the answer could not be written: {reason}")
+            self._put(sys.stderr, f"looop: the answer could not be written: {reason}")
         except OSError:
             _discard(sys.stderr)
 
-    def _say(self, stream: TextIO, line: str, fields: dict[str, object]) -> None:
+    def _say(self, stream: TextIO | None, line: str, fields: dict[str, object]) -> None:
         if self.as_json:
-            self._write(stream, json.dumps(fields))
+            self._put(stream, json.dumps(fields))
         elif line:
             self._write(stream, line)
 
-    def _write(self, stream: TextIO, line: str) -> None:
+    def _write(self, stream: TextIO | None, line: str) -> None:
+        self._put(stream, printable(line))
+
+    def _put(self, stream: TextIO | None, text: str) -> None:
+        """`text` and a newline, in what the stream can encode. A stream that was closed before we began takes nothing."""
+        if stream is None:
+            return
+        encoding = stream.encoding or "utf-8"
         try:
-            stream.write(printable(line) + "\n")
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             stream.flush()
         except BrokenPipeError:
             _discard(stream)
 
 
-def _discard(stream: TextIO) -> None:
+def _discard(stream: TextIO | None) -> None:
     """Without this, Python complains of the closed pipe once more when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def printable(text: str) -> str:

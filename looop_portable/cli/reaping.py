@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import time
 
 import click
@@ -15,7 +16,7 @@ from looop_portable.reaper import watch
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
-@click.option("--watch", "seconds", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS", help="Again and again.")
+@click.option("--watch", "seconds", type=click.FloatRange(min=0.01, max=86400), metavar="SECONDS", help="Again and again.")
 @click.pass_obj
 def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
     """Release the claims of sessions that are gone, and say on what evidence.
@@ -23,6 +24,8 @@ def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
     Nothing depends on it: whoever claims a dead session's claim takes it over anyway. Exit 3: the sessions could not be
     enumerated, or some claim could not be read.
     """
+    if seconds is not None and math.isnan(seconds):
+        raise click.BadParameter("nan is no time", param_hint="--watch")
     claims = out.claims()
     if seconds is None:
         return _tell(out, claims.reap(dry_run))
@@ -46,6 +49,11 @@ def _tell(out: Setting, sweep: Sweep) -> int:
     if sweep.skipped:
         out.refusal("reap", "skipped", f"looop: warning: nothing was reaped: {sweep.skipped}", {"message": sweep.skipped})
     for name, reason in sweep.failed:
-        out.refusal("reap", "failed", f"looop: reap {name}: {reason}", {"name": name, "message": reason})
+        out.refusal(
+            "reap",
+            "failed",
+            f"looop: reap {name}: {reason}" if name else f"looop: reap: {reason}",
+            {"name": name or None, "message": reason},
+        )
     out.detail(f"{word} {len(sweep.reaped)}, kept {sweep.kept}, failed {len(sweep.failed)}")
     return 3 if sweep.skipped or sweep.failed else 0

@@ -1,0 +1,245 @@
+"""The exam that every backend passes, ours and a plug-in's: a class of pytest tests to inherit.
+
+    class TestMine(BackendExam):
+        @pytest.fixture
+        def reopen(self, tmp_path):
+            return lambda: MyBackend(str(tmp_path))
+
+`reopen` is a fixture that gives a function; each call of it opens the same store anew, as another process would. A backend
+that lives in one process may give the same object each time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from looop_portable.backends.base import Backend
+from looop_portable.claims import Claims
+from looop_portable.lease import Head, Lease
+from looop_portable.outcomes import Held, Refused, Released, Renewed, Won
+from looop_portable.protocol import Holder
+from looop_portable.sessions import Sessions
+
+Reopen = Callable[[], Backend]
+
+WORKERS, ROUNDS = 6, 40
+ODD_NAMES = ("con", "a.", "a b", "50%", "%41", "x" * 300, "\u00e9t\u00e9", 'q"<>|*?:', "tab\there", "-", "~", "json.json")
+
+
+def lease(name: str, session: str = "w1", incarnation: str = "i1") -> Lease:
+    """A lease as a claimer proposes it."""
+    return Lease(name, session, incarnation, claimed_at="2026-01-02T03:04:05Z", host="here")
+
+
+class BackendExam:
+    """The laws of a `Backend`."""
+
+    def test_it_can_be_used_here(self, reopen: Reopen) -> None:
+        assert reopen().unavailable() is None
+
+    def test_a_name_that_nobody_claimed_is_at_generation_0(self, reopen: Reopen) -> None:
+        backend = reopen()
+        assert backend.read("repo-x") == Head(0, None)
+        assert list(backend.claims()) == []
+
+    def test_advance_publishes_the_next_generation_as_proposed(self, reopen: Reopen) -> None:
+        assert reopen().advance("repo-x", 0, lease("repo-x"))
+        assert reopen().read("repo-x") == Head(1, lease("repo-x")._replace(generation=1))
+
+    def test_advance_from_another_generation_loses_and_changes_nothing(self, reopen: Reopen) -> None:
+        backend = reopen()
+        assert backend.advance("repo-x", 0, lease("repo-x"))
+        head = backend.read("repo-x")
+        assert not backend.advance("repo-x", 0, lease("repo-x", "w2"))
+        assert not backend.advance("repo-x", 0, None)
+        assert reopen().read("repo-x") == head
+
+    def test_generations_only_grow_across_release_and_takeover(self, reopen: Reopen) -> None:
+        seen = []
+        for turn in range(40):
+            backend = reopen()
+            generation = backend.read("repo-x").generation
+            assert backend.advance("repo-x", generation, lease("repo-x", f"w{turn}") if turn % 3 else None)
+            seen.append(backend.read("repo-x").generation)
+        assert seen == list(range(1, 41))
+
+    def test_a_release_leaves_no_lease_and_keeps_the_number(self, reopen: Reopen) -> None:
+        backend = reopen()
+        assert backend.advance("repo-x", 0, lease("repo-x"))
+        assert backend.advance("repo-x", 1, None)
+        assert reopen().read("repo-x") == Head(2, None)
+        assert not reopen().advance("repo-x", 1, lease("repo-x", "w2"))
+
+    def test_a_release_by_another_who_has_only_read_it_is_the_same(self, reopen: Reopen) -> None:
+        assert reopen().advance("repo-x", 0, lease("repo-x"))
+        assert reopen().advance("repo-x", 1, None)
+        assert reopen().read("repo-x") == Head(2, None)
+
+    def test_a_very_old_view_never_wins(self, reopen: Reopen) -> None:
+        backend = reopen()
+        for generation in range(60):
+            assert backend.advance("repo-x", generation, lease("repo-x", f"w{generation}"))
+        head = backend.read("repo-x")
+        for old in range(60):
+            assert not backend.advance("repo-x", old, lease("repo-x", "late"))
+        assert reopen().read("repo-x") == head
+
+    def test_claims_are_the_names_that_are_held(self, reopen: Reopen) -> None:
+        backend = reopen()
+        for name in ("a", "b", "c"):
+            assert backend.advance(name, 0, lease(name))
+        assert backend.advance("b", 1, None)
+        assert sorted(reopen().claims()) == ["a", "c"]
+
+    def test_any_name_can_be_claimed_and_is_told_apart(self, reopen: Reopen) -> None:
+        for name in ODD_NAMES:
+            assert reopen().advance(name, 0, lease(name, f"holder of {name[:20]}".replace("\t", " ")))
+        assert sorted(reopen().claims()) == sorted(ODD_NAMES)
+        for name in ODD_NAMES:
+            held = reopen().read(name)
+            assert held.generation == 1
+            assert held.lease == lease(name, f"holder of {name[:20]}".replace("\t", " "))._replace(generation=1)
+
+    def test_many_workers_that_fight_never_win_the_same_generation(self, reopen: Reopen) -> None:
+        """Everybody builds upon everybody at once, as no claimer does: each generation has one winner at most."""
+        won: list[int] = []
+        start = threading.Barrier(WORKERS)
+
+        def work(worker: int) -> None:
+            backend = reopen()
+            start.wait()
+            for _ in range(ROUNDS):
+                generation = backend.read("counter").generation
+                if backend.advance("counter", generation, lease("counter", f"w{worker}") if generation % 2 else None):
+                    won.append(generation + 1)
+
+        _run(work)
+        assert len(set(won)) == len(won)
+        assert len(won) >= ROUNDS
+        assert reopen().read("counter").generation >= max(won)
+
+    def test_many_workers_incrementing_through_it_count_exactly(self, reopen: Reopen) -> None:
+        """A counter that only its holder touches, in steps that anybody else could come between."""
+        counter = [0]
+        start = threading.Barrier(WORKERS)
+
+        def work(worker: int) -> None:
+            backend = reopen()
+            start.wait()
+            done = 0
+            while done < ROUNDS:
+                head = backend.read("counter")
+                if head.lease or not backend.advance("counter", head.generation, lease("counter", f"w{worker}")):
+                    continue
+                seen = counter[0]
+                backend.read("counter")  # Time for others to come in, if anybody could.
+                counter[0] = seen + 1
+                done += 1
+                assert backend.advance("counter", head.generation + 1, None)
+
+        _run(work)
+        assert counter == [WORKERS * ROUNDS]
+        assert reopen().read("counter") == Head(2 * WORKERS * ROUNDS, None)
+
+    def test_of_many_that_claim_a_free_name_exactly_one_wins(self, reopen: Reopen) -> None:
+        for turn in range(20):
+            outcomes: list[object] = []
+            start = threading.Barrier(WORKERS)
+
+            def work(
+                worker: int, turn: int = turn, outcomes: list[object] = outcomes, start: threading.Barrier = start
+            ) -> None:
+                claims = Claims(reopen())
+                me = registered(claims, f"w{turn}-{worker}")
+                start.wait()
+                outcomes.append(claims.claim(f"name-{turn}", me))
+
+            _run(work)
+            assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Held"] * (WORKERS - 1) + ["Won"]
+
+    def test_the_verbs_answer_by_the_table(self, reopen: Reopen) -> None:
+        claims, other = Claims(reopen()), Claims(reopen())
+        me, her = registered(claims, "me"), registered(other, "her")
+        assert isinstance(claims.release("repo-x", me), Released)
+        won = claims.claim("repo-x", me)
+        assert isinstance(won, Won)
+        assert isinstance(claims.claim("repo-x", me), Renewed)
+        assert isinstance(other.claim("repo-x", her), Held)
+        assert isinstance(other.release("repo-x", her), Refused)
+        assert other.reap().reaped == ()
+        assert other.check("repo-x", won.generation).current
+        assert isinstance(claims.release("repo-x", me), Released)
+        assert not other.check("repo-x", won.generation).current
+
+    def test_the_claim_of_an_ended_session_is_taken_over_at_once(self, reopen: Reopen) -> None:
+        claims, other = Claims(reopen()), Claims(reopen())
+        me, her = registered(claims, "me"), registered(other, "her")
+        first = claims.claim("repo-x", me)
+        assert isinstance(first, Won)
+        assert other.sessions.stop("me")
+        second = other.claim("repo-x", her)
+        assert isinstance(second, Won)
+        assert second.generation > first.generation
+        assert second.previous is not None
+        assert second.previous.session == "me"
+
+    def test_a_session_of_the_same_id_inherits_nothing(self, reopen: Reopen) -> None:
+        claims = Claims(reopen())
+        old = registered(claims, "me")
+        assert isinstance(claims.claim("repo-x", old), Won)
+        claims.sessions.stop("me")
+        new = registered(claims, "me")
+        assert new != old
+        assert isinstance(Claims(reopen()).claim("repo-x", new), Won)
+
+    def test_the_reaper_releases_what_ended_sessions_held_and_nothing_else(self, reopen: Reopen) -> None:
+        claims = Claims(reopen())
+        dead, alive = registered(claims, "dead"), registered(claims, "alive")
+        for name in ("a", "b"):
+            claims.claim(name, dead)
+        claims.claim("c", alive)
+        claims.sessions.stop("dead")
+        assert {found.lease.name for found in Claims(reopen()).reap(dry_run=True).reaped} == {"a", "b"}
+        assert sorted(reopen().claims()) == ["a", "b", "c"]
+        sweep = Claims(reopen()).reap()
+        assert {found.lease.name for found in sweep.reaped} == {"a", "b"}
+        assert sweep.kept == 1
+        assert not sweep.failed
+        assert list(reopen().claims()) == ["c"]
+        assert reopen().read("a") == Head(2, None)
+
+    def test_registering_is_a_compare_and_set_too(self, reopen: Reopen) -> None:
+        store = reopen().sessions
+        registration = Sessions(store).register("w1")
+        head = store.read("w1")
+        assert head.own == registration
+        assert not store.advance("w1", head.generation - 1, registration._replace(incarnation="other"))
+        assert reopen().sessions.read("w1") == head
+        assert reopen().sessions.ids() == ["w1"]
+        assert store.read("nobody").own is None
+
+
+def registered(claims: Claims, session: str) -> Holder:
+    """This process as a session of that id."""
+    registration = claims.sessions.register(session)
+    return Holder(registration.session, registration.incarnation)
+
+
+def _run(work: Callable[[int], None]) -> None:
+    """`work` in WORKERS threads; what one of them raises is raised."""
+    failures: list[BaseException] = []
+
+    def guarded(worker: int) -> None:
+        try:
+            work(worker)
+        except BaseException as failure:
+            failures.append(failure)
+            raise
+
+    threads = [threading.Thread(target=guarded, args=(worker,)) for worker in range(WORKERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures, failures
