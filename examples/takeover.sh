@@ -1,0 +1,22 @@
+#!/bin/sh
+# A claim that a second session is refused, and that a third takes over when the holder is killed.
+set -eu
+LOOOP_DATA_DIR=$(mktemp -d)
+export LOOOP_DATA_DIR
+trap 'kill -9 "$holder" 2>/dev/null || true; rm -rf "$LOOOP_DATA_DIR"' EXIT
+
+sleep 600 & holder=$!                             # The worker that will hold the claim, and die.
+looop session start first --pid "$holder"
+looop session start second --pid $$
+looop session start third --pid $$
+
+looop claim repo-x --session first
+if looop claim repo-x --session second; then
+    echo "two holders: this must never happen" >&2
+    exit 1
+fi
+
+kill -9 "$holder"
+looop claim repo-x --session third                # No operator, no waiting.
+looop claims
+looop events

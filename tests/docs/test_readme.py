@@ -1,0 +1,66 @@
+"""The README's table is the code's, its program runs, and its first command does what it says."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from looop_portable.protocol import TABLE
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_standings_is_the_code_s() -> None:
+    rows = re.findall(r"^\| ([A-Z]+): (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", README, flags=re.MULTILINE)
+    assert rows == [(standing.name, standing.value, *verbs) for standing, verbs in TABLE.items()]
+
+
+def test_the_program_runs(tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "LOOOP_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1\nWon(")
+
+
+def test_the_first_command_s_example_refuses_the_second_and_lets_the_third_take_over() -> None:
+    assert "pip install . && sh examples/takeover.sh" in README
+    scripts = Path(sys.executable).parent
+    if not shutil.which("looop", path=str(scripts)):
+        pytest.skip("the package is not installed with its script `looop`")
+    done = subprocess.run(
+        ["sh", str(ROOT / "examples" / "takeover.sh")],
+        env={**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[3:5] == ["claimed repo-x", "claimed repo-x"]
+    assert "claim repo-x: held by live session 'first'" in done.stderr.splitlines()
+    assert "previous=first" in done.stdout
+
+
+VERBS = README[README.index("| `claim NAME`") : README.index("Options before the verb")]
+
+
+@pytest.mark.parametrize("usage", re.findall(r"`(\w+[^`]*)`", VERBS))
+def test_each_verb_of_the_readme_has_help(usage: str) -> None:
+    verb = re.split(r" (?=[A-Z\[-])", usage)[0].split()
+    done = subprocess.run(
+        [sys.executable, "-m", "looop_portable", *verb, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(re.findall(r"--\w[\w-]*", usage)) <= set(re.findall(r"--\w[\w-]*", done.stdout))
