@@ -1,6 +1,6 @@
 """`looop claim` as a whole process, beside `python -c "import click"`, run in turns.
 
-    python benchmarks/startup.py [RUNS]      (the `looop` of the same environment; default: 60 runs)
+python benchmarks/startup.py [RUNS]      (the `looop` of the same environment; default: 60 runs)
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def main() -> None:
     base, first = statistics.median(next(iter(times.values()))), min(next(iter(times.values())))
     for name, found in times.items():
         median, least = statistics.median(found), min(found)
-        print(f"{median * 1e3:7.1f} ms  least {least * 1e3:6.1f}  {name:25} {median / base:.2f} x  least {least / first:.2f} x")
+        ratios = f"{median / base:.2f} x  least {least / first:.2f} x"
+        print(f"{median * 1e3:7.1f} ms  least {least * 1e3:6.1f}  {name:25} {ratios}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,11 @@ from typing import Protocol
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | getattr(os, "O_BINARY", 0)
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_BINARY", 0)
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+_RECORD_MODE = 0o444 if os.name == "posix" else 0o666
+"""Records are written once. A projection is one more name of a record: without this, writing into it in place (`echo >`)
+would rewrite history."""
 
 PROBE = ".age-"
 """How the names of the files begin that `age` writes, and removes at once unless it is killed."""
@@ -59,7 +63,7 @@ class OsFiles:
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
         """A new file with all of `data`, or no file. `durable`: on the disk before this returns."""
-        fd = os.open(path, _CREATE, 0o666)
+        fd = os.open(path, _CREATE, _RECORD_MODE)
         try:
             try:
                 if shared:

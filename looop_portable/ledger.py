@@ -16,19 +16,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
-from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, because
+from looop_portable.errors import Unavailable
 from looop_portable.files import OS, Files
-from looop_portable.lease import decode, encode, number
+from looop_portable.lease import encode
+from looop_portable.stamp import Stamp
 
-PROTOCOL = 1
 KEEP = 16
-"""How many of the newest generations stay. More than a listing can be behind; the explorer proves it with 2."""
+"""How many of the newest generations stay. Part of the protocol: by it a process tells that its number had been pruned."""
 
-_STAMP = ".protocol.json"
-_PRIVATE_STAMP = ".stamp-"
 _TRIES = 64
 _LAST = 10**15
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class Ledger:
@@ -40,12 +37,12 @@ class Ledger:
         self.keep = keep
         self.durable = durable
         self._shared: int | None = None
-        self._stamped = False
+        self._stamp = Stamp(root, files)
         self._looked_at: set[str] = set()
 
     def head(self, key: str) -> tuple[int, bytes]:
         """The latest generation of `key` and its record; (0, b"") if it has none."""
-        self._known_protocol()
+        self._stamp.known()
         directory = f"{self.root}/{key}"
         for _ in range(_TRIES):
             try:
@@ -133,12 +130,8 @@ class Ledger:
         return sum(self.files.remove(f"{directory}/{name}") for name in useless)
 
     def sweep_root(self) -> int:
-        """Remove what crashed processes left beside the names: private stamps. How many there were."""
-        try:
-            useless = [name for name in self.files.list(self.root) if name.startswith(_PRIVATE_STAMP)]
-        except FileNotFoundError:
-            return 0
-        return sum(self.files.remove(f"{self.root}/{name}") for name in useless)
+        """Remove what crashed processes left beside the names. How many there were."""
+        return self._stamp.sweep()
 
     def forget(self, key: str) -> None:
         """Remove all of `key`, the head last. Only for a name that nobody will use again: its numbers restart."""
@@ -153,26 +146,9 @@ class Ledger:
     def shared(self) -> int:
         """The permissions that new files share. The first call makes the directory and finds out that it can exclude."""
         if self._shared is None:
-            if not self._known_protocol():
-                self._stamp()
+            self._stamp.make()
             self._shared = self.files.shared_bits(self.root)
         return self._shared
-
-    def _known_protocol(self) -> bool:
-        """Whether the directory is stamped. Raises `UnknownProtocol` if it is with another protocol than ours."""
-        if not self._stamped:
-            stamp = self.files.read(f"{self.root}/{_STAMP}")
-            if stamp is None:
-                return False
-            version = number(decode(stamp), "protocol")
-            if version != PROTOCOL:
-                raise UnknownProtocol(
-                    f"{self.root}: written with protocol {version or 'unknown'}, this is protocol {PROTOCOL}: "
-                    f"use the version of looop-portable that wrote it (see {_STAMP} there)",
-                    self.root,
-                )
-            self._stamped = True
-        return True
 
     def _write(self, key: str, private: str, data: bytes, shared: int) -> bool:
         """False: the name is taken. Only ever so by ourselves, after a lost reply, and then it may be incomplete."""
@@ -250,38 +226,6 @@ class Ledger:
         if expected >= _LAST:
             raise Unavailable(f"{self.root}/{key}: there are no numbers left after {expected}", f"{self.root}/{key}")
         return expected + 1
-
-    def _stamp(self) -> None:
-        """Probe hard links once, and leave word of it: the stamp is itself published by one."""
-        _make(self.files, self.root)
-        private = f"{self.root}/{_PRIVATE_STAMP}{self.files.token()}"
-        self.files.create(
-            private, encode({"protocol": PROTOCOL, "links": True}), shared=self.files.shared_bits(self.root), durable=True
-        )
-        try:
-            self.files.link(private, f"{self.root}/{_STAMP}")
-        except FileExistsError:
-            return
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            raise CannotExclude(
-                f"{self.root}: this filesystem has no hard links ({because(error)}), so the posix backend cannot exclude "
-                "here: choose a directory on another filesystem with --data-dir or LOOOP_DATA_DIR",
-                self.root,
-            ) from error
-        finally:
-            self.files.remove(private)
-
-
-def _make(files: Files, directory: str) -> None:
-    """`directory` and those above it, shared as the one above is."""
-    above = directory.rpartition("/")[0] or "/"
-    try:
-        files.mkdir(directory, shared=files.shared_bits(above))
-    except FileNotFoundError:
-        _make(files, above)
-        files.mkdir(directory, shared=files.shared_bits(above))
 
 
 def _in_order(names: list[str]) -> list[str]:

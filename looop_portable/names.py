@@ -6,7 +6,7 @@ Does not guarantee: that names which differ only in case are different claims. W
 apart they are one.
 How: a name is taken in Unicode normal form C. It is its own file name unless some platform could not store it; then the
 offending characters are written as `%XX` (two upper-case hexadecimal digits each). A name whose spelling is longer than
-200 bytes becomes its beginning, `%~`, and half a SHA-256.
+200 bytes, or is not in that form any more, becomes its beginning, `%~`, and half a SHA-256.
 Compatibility: a name that looop accepts and every platform can store is spelled as looop spells it.
 """
 
@@ -42,9 +42,7 @@ def canonical(name: str, what: str = "claim name") -> str:
         name.encode()
     except UnicodeEncodeError:
         raise InvalidName(f"invalid {what} {name!r}: it is not valid Unicode") from None
-    import unicodedata  # Only names beyond ASCII pay for the tables.
-
-    return unicodedata.normalize("NFC", name)
+    return _composed(name)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -54,11 +52,11 @@ def spelled(name: str) -> str:
     if name.partition(".")[0].rstrip(" ").lower() in _DEVICES:
         # Without this, a claim named `con` would be the console of a Windows host.
         text = f"%{ord(name[0]):02X}{text[1:]}"
-    if len(text) <= LONGEST // 4 or len(text.encode()) <= LONGEST:
+    if len(text.encode()) <= LONGEST and (text.isascii() or _composed(text) == text):
         return text
     import hashlib
 
-    beginning = text.encode()[:_BEGINNING].decode(errors="ignore")
+    beginning = _composed(text.encode()[:_BEGINNING].decode(errors="ignore"))
     return f"{beginning}%~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
@@ -75,6 +73,13 @@ def unspelled(file_name: str) -> str | None:
         return name if spelled(canonical(name)) == file_name else None
     except InvalidName:
         return None
+
+
+def _composed(text: str) -> str:
+    """Without this, two names whose escapes swallow a combining mark would be one file where names are normalised."""
+    import unicodedata  # Only names beyond ASCII pay for the tables.
+
+    return unicodedata.normalize("NFC", text)
 
 
 def _is_escaped(name: str, at: int) -> bool:

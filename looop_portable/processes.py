@@ -97,9 +97,12 @@ def _stat(pid: int) -> tuple[ProcessState, str] | None:
             line = file.read(4096)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The second field is the command's name in parentheses, and may itself contain both spaces and parentheses.
-    fields = line[line.rindex(b")") + 2 :].split()
-    letter, threads, start = fields[0], int(fields[17]), fields[19].decode()
+    try:
+        # The second field is the command's name in parentheses, and may itself contain both spaces and parentheses.
+        fields = line[line.rindex(b")") + 2 :].split()
+        letter, threads, start = fields[0], int(fields[17]), fields[19].decode()
+    except (ValueError, IndexError) as error:
+        raise OSError(errno.EIO, "not as proc(5) has it", f"/proc/{pid}/stat") from error
     if letter in (b"Z", b"X", b"x"):
         # A process whose first thread has ended shows as a zombie while its other threads run on.
         return (ProcessState.RUNNING if letter == b"Z" and threads > 1 else ProcessState.ZOMBIE), start

@@ -43,7 +43,8 @@ def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: 
             reaped.append(found)
     kept = len(names) - len(reaped) - len(failed)
     if not dry_run:
-        failed += _tidy(backend, sessions, statuses)
+        known = {name for name, _ in failed}
+        failed += [found for found in _tidy(backend, sessions, statuses) if found[0] not in known]
     return Sweep(tuple(reaped), kept, tuple(failed), dry_run=dry_run)
 
 

@@ -20,6 +20,7 @@ from looop_portable.liveness import FOREIGN, Registration
 from looop_portable.names import canonical, spelled, unspelled
 
 _ENDED = ("exited", "killed")
+_PROJECTIONS = ("status.json", "meta.json")
 
 
 class Registry:
@@ -53,13 +54,18 @@ class Registry:
 
     def forget(self, session: str) -> None:
         key = spelled(session)
-        for name in ("meta.json", "status.json"):
-            self.files.remove(f"{self.directory}/{key}/{name}")
+        directory = f"{self.directory}/{key}"
         try:
-            self.files.rmdir(f"{self.directory}/{key}")
+            for name in self.files.list(directory):
+                if name in _PROJECTIONS or name.startswith("."):
+                    self.files.remove(f"{directory}/{name}")
+            self.files.rmdir(directory)
+        except FileNotFoundError:
+            self.ledger.forget(key)
         except OSError:
-            return  # Never ours, or something else is kept there: then the ledger's entry may stay as well.
-        self.ledger.forget(key)
+            return  # Not ours, or something else is kept there: then the ledger's entry may stay as well.
+        else:
+            self.ledger.forget(key)
 
     def tidy(self) -> None:
         self.ledger.sweep_root()
@@ -68,12 +74,12 @@ class Registry:
 
     def ids(self) -> list[str]:
         """Every session id. Raises OSError if they cannot be enumerated; no directory means no sessions."""
-        keys = set(self.ledger.names())
         try:
-            keys.update(name for name in self.files.list(f"{self.directory}/.") if not name.startswith("."))
+            found = {unspelled(name) for name in self.files.list(f"{self.directory}/.")}
         except FileNotFoundError:
-            keys.clear()
-        return sorted(name for name in map(unspelled, keys) if name is not None)
+            return []
+        found.update(unspelled(key) or text(decode(self.ledger.head(key)[1]), "session") for key in self.ledger.names())
+        return sorted(name for name in found if name)
 
     def _project(self, key: str, registration: Registration) -> None:
         status = {
@@ -92,7 +98,8 @@ class Registry:
         try:
             shared = self.files.shared_bits(self.directory)
             self.files.mkdir(f"{self.directory}/{key}", shared=shared)
-            for name, content in (("status.json", status), ("meta.json", meta)):
+            self.files.refuse_link(f"{self.directory}/{key}")
+            for name, content in zip(_PROJECTIONS, (status, meta), strict=True):
                 private = f"{self.directory}/{key}/.{name}-{self.files.token()}"
                 self.files.create(private, json.dumps(content, indent=2).encode() + b"\n", shared=shared)
                 self.files.replace(private, f"{self.directory}/{key}/{name}")
@@ -105,7 +112,7 @@ class Registry:
         Looop makes the directory, then the file, then writes it; and it knows nothing of our spelling.
         """
         for name in dict.fromkeys((key, session)):
-            if not name or "/" in name or "\0" in name or name in (".", ".."):
+            if not _is_file_name(name):
                 continue
             data = self.files.read(f"{self.directory}/{name}/meta.json")
             if data is None:
@@ -121,6 +128,15 @@ class Registry:
             incarnation = f"{FOREIGN}{pid}@{started_at}"
             return Registration(session, incarnation, pid, started_at=started_at, foreign=True, ended=ended), False
         return None, False
+
+
+def _is_file_name(name: str) -> bool:
+    """Whether looop could have a directory of that name."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        return False
+    return 0 < size < 256 and "/" not in name and "\0" not in name and name not in (".", "..")
 
 
 def _key(session: str) -> str:

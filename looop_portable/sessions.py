@@ -62,6 +62,8 @@ class Sessions:
         here = self._processes.here()
         if session:
             session = canonical(session, "session id")
+            if not session.isprintable():
+                raise InvalidName(f"invalid session id {session!r}: it has characters that cannot be printed")
             if session.startswith(MADE_UP):
                 raise InvalidName(
                     f"invalid session id '{session}': ids that begin with {MADE_UP} are made up, and used once"
@@ -98,7 +100,7 @@ class Sessions:
                         f"session '{session}' was started by looop itself: end it there (`looop _ kill {session}`)"
                     )
                 raise NoSession(f"no such session: '{session}'")
-            current = head.own or Registration(session, self._nonce(), 0)
+            current = head.own or Registration(session, self._nonce(), 0, started_at=self._clock())
             if current.ended or (incarnation and current.incarnation != incarnation):
                 return False
             if self._advance(session, head.generation, current._replace(ended=True)):

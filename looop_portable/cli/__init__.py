@@ -41,6 +41,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _report(out: Output, error: Exception) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        out.hint(error.format_message())
+        return USAGE
     if isinstance(error, click.ClickException):
         out.error("usage", error.format_message().replace("\n", " "))
         return USAGE

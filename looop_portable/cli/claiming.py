@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from looop_portable.cli.complete import claim_names, session_ids
-from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.output import Fields, lease_fields, verdict_fields
 from looop_portable.cli.root import Setting
 from looop_portable.lease import Lease
 from looop_portable.liveness import Liveness, Verdict
-from looop_portable.outcomes import Broken, Held, Refused, Renewed
+from looop_portable.outcomes import Broken, Held, Refused, Renewed, Won
 
 NAME = click.argument("name", shell_complete=claim_names)
 SESSION = click.option(
@@ -31,19 +31,19 @@ def claim(out: Setting, name: str, session: str | None) -> int:
     claims = out.claims()
     outcome = claims.claim(name, session)
     if isinstance(outcome, Held):
-        _refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict)
+        _refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None})
         return 1
     lease = outcome.lease
-    fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
+    previous = outcome.previous.session if isinstance(outcome, Won) and outcome.previous else None
     mine = claims.sessions.verdict(lease.session, lease.incarnation)
+    fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), "previous": previous}
     if isinstance(outcome, Renewed):
         out.answer("claim", "renewed", "", {**fields, **verdict_fields(mine)})
-        if lease.incarnation:
-            _warn(out, lease, mine)
+        out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.evidence}")
         return 0
-    previous = outcome.previous.session if outcome.previous else None
-    out.answer("claim", "won", f"claimed {lease.name}", {**fields, "previous": previous, **verdict_fields(mine)})
-    _warn(out, lease, mine)
+    out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
+    if mine.dead:
+        _warn(out, lease, mine)
     out.told(claims)
     return 0
 
@@ -60,7 +60,7 @@ def unclaim(out: Setting, name: str, session: str | None) -> int:
     claims = out.claims()
     outcome = claims.release(name, session)
     if isinstance(outcome, Refused):
-        _refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict)
+        _refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict, {})
         return 1
     out.answer("unclaim", "released", "", {"name": outcome.name, "generation": outcome.generation})
     out.told(claims)
@@ -129,12 +129,12 @@ worker_contract.add_command(claim)
 worker_contract.add_command(unclaim)
 
 
-def _refuse(out: Setting, verb: str, because: str, lease: Lease, verdict: Verdict) -> None:
+def _refuse(out: Setting, verb: str, because: str, lease: Lease, verdict: Verdict, more: Fields) -> None:
     out.refusal(
         verb,
         "held" if verb == "claim" else "refused",
         f"{verb} {lease.name}: {because} '{lease.session}'",
-        {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **verdict_fields(verdict)},
+        {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **more, **verdict_fields(verdict)},
     )
     way_out = ""
     if verdict.liveness is Liveness.UNKNOWN:
@@ -143,8 +143,6 @@ def _refuse(out: Setting, verb: str, because: str, lease: Lease, verdict: Verdic
 
 
 def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:
-    if not mine.dead:
-        return
     known = "is not alive" if lease.incarnation else "is not registered"
     out.hint(
         f"looop: warning: session '{lease.session}' {known} ({mine.evidence}), so this claim can be taken over at once: "

@@ -11,7 +11,7 @@ from looop_portable.errors import LooopError
 def claim_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 (click's signature)
     """Claims that are held."""
     try:
-        return [name for name in _claims(ctx).backend.claims() if name.startswith(incomplete)]
+        return [name for name in _claims(ctx).backend.claims() if name.startswith(incomplete) and name.isprintable()]
     except (LooopError, OSError):
         return []
 
@@ -19,7 +19,9 @@ def claim_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
 def session_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 (click's signature)
     """Sessions that are, or were, registered."""
     try:
-        return [session for session in _claims(ctx).sessions.ids() if session.startswith(incomplete)]
+        return [
+            session for session in _claims(ctx).sessions.ids() if session.startswith(incomplete) and session.isprintable()
+        ]
     except (LooopError, OSError):
         return []
 

@@ -28,6 +28,8 @@ def events(out: Setting, follow: bool) -> int:
     for name in (f"{path}.1", path):
         for line in _lines(name, follow and name == path):
             _tell(out, line)
+            if out.unheard:
+                return 0
     return 0
 
 
@@ -47,6 +49,8 @@ def _lines(path: str, follow: bool) -> Iterator[bytes]:
     """Whole lines of a file; with `follow` also those to come, in the file that takes its place when it is rotated."""
     while True:
         try:
+            if not os.path.isfile(path) and os.path.lexists(path):
+                return  # Without this, a FIFO in the log's place would hang us.
             with open(path, "rb") as file:
                 yield from _whole_lines(file, path, follow)
         except FileNotFoundError:

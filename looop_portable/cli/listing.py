@@ -10,13 +10,17 @@ import click
 from looop_portable.cli.claiming import NAME
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.root import Setting
+from looop_portable.lease import Lease
 from looop_portable.outcomes import Status
 
 
 @click.command("claims")
 @click.pass_obj
 def claims(out: Setting) -> int:
-    """List the claims that are held: by whom, since when, and whether the holder is alive."""
+    """List the claims that are held: by whom, since when, and whether the holder is alive.
+
+    Exit 3: some claim could not be read.
+    """
     found = out.claims().list()
     rows = []
     for status in found:
@@ -31,7 +35,10 @@ def claims(out: Setting) -> int:
         out.table(("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows)
     else:
         out.hint("no claims are held")
-    return 0
+    unreadable = [status for status in found if status.lease == Lease(status.name, "")]
+    for status in unreadable:
+        out.hint(f"looop: {status.name}: {status.verdict.evidence if status.verdict else ''}")
+    return 3 if unreadable else 0
 
 
 @click.command()

@@ -20,6 +20,8 @@ class Output:
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
         self.verbose = 0
+        self.unheard = False
+        """The reader of stdout has gone away: whoever would go on for ever may stop."""
 
     def answer(self, verb: str, outcome: str, line: str, fields: Fields) -> None:
         """A result: `line` on stdout, if there is one; with --json an object."""
@@ -38,7 +40,8 @@ class Output:
     def hint(self, line: str) -> None:
         """More for people, on stderr. With --json the object has it already."""
         if not self.as_json:
-            self._write(sys.stderr, line)
+            for part in line.splitlines():
+                self._write(sys.stderr, part)
 
     def detail(self, line: str) -> None:
         """What -v shows."""
@@ -47,8 +50,12 @@ class Output:
                 self._write(sys.stderr, part)
 
     def line(self, line: str) -> None:
-        """Exactly this on stdout, --json or not."""
+        """This on stdout, --json or not."""
         self._write(sys.stdout, line)
+
+    def exactly(self, text: str) -> None:
+        """This on stdout, to the letter: it is for a shell, not for a terminal."""
+        self._put(sys.stdout, text)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Aligned columns for people. Cut to fit a terminal; whole anywhere else."""
@@ -56,6 +63,7 @@ class Output:
             return
         from io import StringIO
 
+        from rich.cells import cell_len
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -66,7 +74,8 @@ class Output:
             table.add_column(column, overflow="ellipsis" if terminal else "fold", no_wrap=True)
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
-        width = None if terminal else 2 + sum(max(map(len, column)) + 2 for column in zip(columns, *rows, strict=True))
+        widths = [max(cell_len(printable(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
+        width = None if terminal else sum(widths) + 2 * len(widths)
         drawn = StringIO()  # Rich itself would end the process if the reader has gone away.
         Console(file=drawn, width=width, force_terminal=terminal, highlight=False).print(table)
         self._put(sys.stdout, "\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
@@ -106,6 +115,7 @@ class Output:
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             stream.flush()
         except BrokenPipeError:
+            self.unheard = self.unheard or stream is sys.stdout
             _discard(stream)
 
 

@@ -32,6 +32,8 @@ def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
     gc.enable()
     for sweep in watch(lambda: claims.reap(dry_run), seconds, time.sleep):
         _tell(out, sweep)
+        if out.unheard:
+            break
     return 0
 
 

@@ -33,8 +33,8 @@ def start(out: Setting, session_id: str, pid: int | None, shell: bool) -> int:
     """
     found = out.claims().sessions.register(session_id, pid=pid or os.getppid())
     fields = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid}
-    if shell:
-        out.line(f"export {SESSION_ID}={shlex.quote(found.session)}")
+    if shell and not out.as_json:
+        out.exactly(f"export {SESSION_ID}={shlex.quote(found.session)}")
     else:
         out.answer("session start", "started", found.session, fields)
     return 0

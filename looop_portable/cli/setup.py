@@ -34,5 +34,11 @@ def completion(ctx: click.Context, shell: str) -> int:
 
     found = get_completion_class(shell)
     assert found
-    click.echo(found(ctx.find_root().command, {}, "looop", "_LOOOP_COMPLETE").source())
+    script = found(ctx.find_root().command, {}, "looop", "_LOOOP_COMPLETE").source()
+    out = ctx.find_object(Setting)
+    assert out
+    if out.as_json:
+        out.answer("completion", "script", "", {"shell": shell, "script": script})
+    else:
+        out.exactly(script)
     return 0

@@ -1,0 +1,81 @@
+"""A few seconds of chaos: nobody is ever let in beside a living holder, and no name is left stuck. See run.py."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+RUN = Path(__file__).with_name("run.py")
+
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("fcntl") is None, reason="fcntl.flock is missing: the oracle rests on it"),
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is missing"),
+    pytest.mark.skipif(not hasattr(os, "waitid"), reason="os.waitid is missing: a zombie cannot be waited for and left"),
+]
+
+
+@pytest.fixture
+def chaos() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("chaos_run", RUN)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_few_seconds_of_chaos_see_no_overlap_and_no_stuck_name() -> None:
+    command = [sys.executable, str(RUN), "--processes", "4", "--seconds", "6", "--names", "4", "--reapers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines() if line[0] not in " -" and " " in line)
+    assert (found["overlaps"], found["stuck"], found["failed"]) == ("0", "0", "0")
+    idle = [
+        what for what in ("acquisitions", "takeovers", "recoveries", "refusals", "kills", "stops") if int(found[what]) == 0
+    ]
+    assert idle == [], done.stdout
+
+
+@pytest.mark.parametrize("lie", ["two holders", "an old generation", "a lost claim"])
+def test_the_oracle_sees_what_it_is_there_to_see(chaos: ModuleType, tmp_path: Path, lie: str) -> None:
+    """Each violation once, with two workers of this process: their flocks are of two open files, so they exclude."""
+    options = chaos.Options(2, 0, str(tmp_path / "claims"), str(tmp_path), 1, 0, 1)
+    shared = chaos.Shared(2, 1)
+    first, second = chaos.Worker(options, shared, 0), chaos.Worker(options, shared, 1)
+    first.enrol()
+    second.me = first.me
+    won = first.claims.claim("name-0", first.me)
+    second.stops = second.began = 0
+    if lie == "two holders":
+        assert first.oracle.take("name-0")
+    elif lie == "an old generation":
+        second.oracle.write("name-0", chaos.Record(won.generation, 7, 0))
+    else:
+        first.claims.break_claim("name-0", won.generation, "to see")
+    second.hold(0, "name-0", won)
+    seen = {kind: shared.total(kind) for kind in chaos.VIOLATIONS if shared.total(kind)}
+    assert set(seen) == {{"two holders": "overlap", "an old generation": "generation", "a lost claim": "lost"}[lie]}
+    assert (tmp_path / "violations").read_text().count("\n") == sum(seen.values())
+
+
+def test_the_oracle_sees_a_stuck_name_and_excuses_a_living_and_a_stopped_holder(chaos: ModuleType, tmp_path: Path) -> None:
+    options = chaos.Options(2, 0, str(tmp_path / "claims"), str(tmp_path), 1, 0, 1)
+    shared = chaos.Shared(2, 1)
+    holder, asker = chaos.Worker(options, shared, 0), chaos.Worker(options, shared, 1)
+    holder.enrol()
+    asker.enrol()
+    holder.claims.claim("name-0", holder.me)
+    for fate, phase in ((chaos.RUNNING, chaos.HOLDING), (chaos.STOPPED, chaos.TRYING), (chaos.STOPPED, chaos.LEAVING)):
+        shared.put(0, "fate", fate)
+        holder.say(phase, 0)
+        assert asker.insist(0, "name-0") is None
+        assert shared.total("stuck") == 0
+    shared.put(0, "fate", chaos.KILLED)
+    assert asker.insist(0, "name-0") is None
+    assert shared.total("stuck") == 1

@@ -1,0 +1,111 @@
+"""A store of its own for each test, the command in this process and as a process, and sessions that live or have died."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from looop_portable import Claims
+from looop_portable.cli import main
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Living = Callable[[str], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture(autouse=True)
+def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The store's directory, which is not there yet. Everything in a test uses it by LOOOP_DATA_DIR."""
+    directory = tmp_path / "data"
+    monkeypatch.setenv("LOOOP_DATA_DIR", str(directory))
+    for name in ("LOOOP_SESSION_ID", "LOOOP_BACKEND", "LOOOP_HOST_ID", "_LOOOP_COMPLETE", "PYTHONIOENCODING", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    return directory
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command in this process. An exception that escapes it fails the test."""
+
+    def run_here(*args: str) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main(args)
+        said = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        assert "Traceback" not in said.out + said.err
+        return subprocess.CompletedProcess(args, end.value.code, said.out, said.err)
+
+    return run_here
+
+
+@pytest.fixture
+def looop() -> Run:
+    """The command as a process of its own. Keywords are those of `subprocess.run`; `wrapper` comes before the command."""
+
+    def run_process(*args: str, wrapper: tuple[str, ...] = (), **options: Any) -> subprocess.CompletedProcess[str]:
+        if "stdout" not in options:
+            options["stdout"] = subprocess.PIPE
+        if "stderr" not in options:
+            options["stderr"] = subprocess.PIPE
+        command = [*wrapper, sys.executable, "-m", "looop_portable", *args]
+        options.setdefault("timeout", 60)
+        done = subprocess.run(
+            command, check=False, stdin=subprocess.DEVNULL, encoding="utf-8", errors="backslashreplace", **options
+        )
+        said = (done.stdout or "") + (done.stderr or "")
+        assert "Traceback" not in said
+        assert "Exception ignored" not in said
+        return done
+
+    return run_process
+
+
+@pytest.fixture
+def alive(data_dir: Path) -> Iterator[Living]:
+    """Registers a session that lives by a process of its own, and returns that process."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(session: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL)
+        started.append(process)
+        Claims.open(str(data_dir)).sessions.register(session, pid=process.pid)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def dead(alive: Living) -> Living:
+    """Registers a session whose process has been killed, and is no zombie either."""
+
+    def start(session: str) -> subprocess.Popen[bytes]:
+        process = alive(session)
+        process.kill()
+        process.wait()
+        return process
+
+    return start
+
+
+@pytest.fixture
+def tree(data_dir: Path) -> Callable[[], dict[str, tuple[int, int, bytes]]]:
+    """All that is in the store: what each path is, when it was changed, and what it says."""
+
+    def look() -> dict[str, tuple[int, int, bytes]]:
+        found = {}
+        for path in sorted(data_dir.rglob("*")):
+            seen = os.lstat(path)
+            content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+            found[str(path.relative_to(data_dir))] = (seen.st_ino, seen.st_mtime_ns, content)
+        return found
+
+    return look

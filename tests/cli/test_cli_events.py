@@ -1,0 +1,165 @@
+"""`events`: what is logged, how it is printed, and that following survives rotation and ends when it should."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Living = Callable[[str], "subprocess.Popen[bytes]"]
+
+FOLLOW = [sys.executable, "-m", "looop_portable", "--json", "events", "--follow"]
+
+
+def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
+    return done.returncode, done.stdout, done.stderr
+
+
+def line(claim: str) -> str:
+    return json.dumps({"ts": "2026-01-01T00:00:00Z", "event": "claimed", "claim": claim}) + "\n"
+
+
+@pytest.fixture
+def follower(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, following."""
+    with subprocess.Popen(FOLLOW, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def next_claim(stream: IO[bytes] | None) -> str:
+    assert stream
+    return str(json.loads(stream.readline())["claim"])
+
+
+def test_no_log_is_no_events(run: Run, data_dir: Path) -> None:
+    assert said(run("events")) == (0, "", "")
+    assert said(run("--json", "events")) == (0, "", "")
+    assert not data_dir.exists()
+
+
+def test_each_transition_is_an_event_with_what_it_needs(run: Run, alive: Living, dead: Living) -> None:
+    gone = dead("w1")
+    alive("w2")
+    run("claim", "repo-x", "--session", "w1")
+    run("claim", "repo-x", "--session", "w2")
+    run("claim", "repo-x", "--session", "w2")
+    run("unclaim", "repo-x", "--session", "w2")
+    run("claim", "repo-x", "--session", "w1")
+    run("reap")
+    found = [json.loads(each) for each in run("--json", "events").stdout.splitlines()]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", each.pop("ts")) for each in found)
+    evidence = f"pid {gone.pid} is gone"
+    assert found == [
+        {"event": "claimed", "claim": "repo-x", "session": "w1", "generation": 1},
+        {
+            "event": "taken_over",
+            "claim": "repo-x",
+            "session": "w2",
+            "generation": 2,
+            "previous": "w1",
+            "evidence": evidence,
+        },
+        {"event": "released", "claim": "repo-x", "session": "w2", "generation": 3},
+        {"event": "claimed", "claim": "repo-x", "session": "w1", "generation": 4},
+        {"event": "claim_reaped", "claim": "repo-x", "session": "w1", "generation": 5, "evidence": evidence},
+    ]
+
+
+def test_for_people_an_event_is_a_line(run: Run, alive: Living) -> None:
+    alive("w1")
+    run("claim", "repo-x", "--session", "w1")
+    code, out, err = said(run("events"))
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  claimed  repo-x  session=w1  generation=1\n", out)
+
+
+def test_the_rotated_log_comes_first(run: Run, data_dir: Path) -> None:
+    data_dir.mkdir()
+    (data_dir / "events.jsonl.1").write_text(line("old"))
+    (data_dir / "events.jsonl").write_text(line("new"))
+    assert [json.loads(each)["claim"] for each in run("--json", "events").stdout.splitlines()] == ["old", "new"]
+
+
+def test_a_line_without_its_end_is_still_being_written(run: Run, data_dir: Path) -> None:
+    data_dir.mkdir()
+    (data_dir / "events.jsonl").write_text(line("whole") + line("half").rstrip())
+    assert [json.loads(each)["claim"] for each in run("--json", "events").stdout.splitlines()] == ["whole"]
+
+
+def test_an_event_log_that_cannot_be_written_fails_no_verb(run: Run, alive: Living, data_dir: Path) -> None:
+    alive("w1")
+    (data_dir / "events.jsonl").mkdir()
+    assert said(run("claim", "repo-x", "--session", "w1")) == (0, "claimed repo-x\n", "")
+    done = run("-v", "unclaim", "repo-x", "--session", "w1")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines()[-1].startswith("the event could not be written to ")
+
+
+def test_a_pipe_in_the_place_of_the_log_stops_no_verb(looop: Run, alive: Living, data_dir: Path) -> None:
+    alive("w1")
+    os.mkfifo(data_dir / "events.jsonl")
+    assert said(looop("claim", "repo-x", "--session", "w1", timeout=10)) == (0, "claimed repo-x\n", "")
+
+
+def test_following_begins_with_what_was_and_goes_on(
+    run: Run, alive: Living, data_dir: Path, follower: subprocess.Popen[bytes]
+) -> None:
+    alive("w1")
+    run("claim", "one", "--session", "w1")
+    assert next_claim(follower.stdout) == "one"
+    run("claim", "two", "--session", "w1")
+    assert next_claim(follower.stdout) == "two"
+    follower.send_signal(signal.SIGINT)
+    out, err = follower.communicate(timeout=60)
+    assert (follower.returncode, out, err.strip()) == (130, b"", b"")
+
+
+def test_following_goes_on_in_the_log_that_takes_the_place_of_a_rotated_one(
+    data_dir: Path, follower: subprocess.Popen[bytes]
+) -> None:
+    data_dir.mkdir(exist_ok=True)
+    log = data_dir / "events.jsonl"
+    log.write_text(line("first"))
+    assert next_claim(follower.stdout) == "first"
+    for number in range(3):
+        with log.open("a") as file:
+            file.write(line(f"last of {number}"))
+        log.replace(f"{log}.1")
+        assert next_claim(follower.stdout) == f"last of {number}"
+        log.write_text(line(f"first after {number}"))
+        assert next_claim(follower.stdout) == f"first after {number}"
+
+
+def test_following_waits_for_the_rest_of_a_line(data_dir: Path, follower: subprocess.Popen[bytes]) -> None:
+    data_dir.mkdir(exist_ok=True)
+    whole = line("two")
+    with (data_dir / "events.jsonl").open("a", buffering=1) as file:
+        file.write(line("one") + whole[:20])
+        file.flush()
+        assert next_claim(follower.stdout) == "one"
+        file.write(whole[20:])
+    assert next_claim(follower.stdout) == "two"
+
+
+def test_following_ends_when_nobody_reads_any_more(data_dir: Path, follower: subprocess.Popen[bytes]) -> None:
+    data_dir.mkdir(exist_ok=True)
+    log = data_dir / "events.jsonl"
+    log.write_text(line("one"))
+    assert next_claim(follower.stdout) == "one"
+    assert follower.stdout
+    follower.stdout.close()
+    with log.open("a") as file:
+        file.write(line("two") + line("three"))
+    assert follower.wait(timeout=10) == 0

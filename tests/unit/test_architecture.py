@@ -1,0 +1,167 @@
+"""The layers: imports go one way, what decides is pure, and one module alone changes anything on the disk."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import looop_portable
+
+PACKAGE = "looop_portable"
+ROOT = Path(looop_portable.__file__).parent
+
+LAYERS = [
+    {"names", "errors", "lease", "liveness", "files", "config"},
+    {"protocol", "processes", "stamp", "events"},
+    {"ledger"},
+    {"outcomes", "backends.base", "projection"},
+    {"registry", "sessions"},
+    {"backends.posix", "backends.memory"},
+    {"backends"},
+    {"reaper"},
+    {"claims"},
+    {"holding"},
+    {""},
+    {"cli.output", "cli.complete"},
+    {"cli.root"},
+    {"cli.claiming"},
+    {"cli.listing", "cli.reaping", "cli.session", "cli.events", "cli.setup"},
+    {"cli"},
+    {"__main__"},
+]
+"""Low to high; a module imports from strictly lower layers only, `names` from `errors` excepted. "" is the package."""
+RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer} | {"errors": -1}
+PURE = ["protocol", "liveness", "lease", "outcomes", "names", "errors"]
+CHANGES = {
+    *("open", "mkdir", "makedirs", "mkfifo", "mknod", "link", "symlink", "unlink", "remove", "rmdir", "removedirs"),
+    *("rename", "renames", "replace", "chmod", "fchmod", "lchmod", "chown", "fchown", "lchown", "truncate", "ftruncate"),
+    *("utime", "write", "writev", "pwrite", "fsync", "fdatasync", "setxattr", "removexattr", "sendfile", "fdopen"),
+    *("dup2", "copy_file_range"),
+}
+MAKES_CHANGES = {"shutil", "tempfile", "pathlib", "fileinput", "sqlite3", "fcntl", "mmap", "dbm", "shelve"}
+
+
+def modules() -> dict[str, Path]:
+    """By name below the package; packages by their own name."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+PRODUCT = [module for module in MODULES if module.split(".")[0] != "testing"]
+
+
+def tree(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+def imported(module: str) -> Iterator[str]:
+    """The modules that `module` imports, of ours without the package's name; lazily, and by a name in a string, too."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative import"
+            for alias in node.names:
+                below = f"{node.module}.{alias.name}".removeprefix(f"{PACKAGE}.")
+                yield (
+                    f"{PACKAGE}.{below}"
+                    if node.module and node.module.startswith(PACKAGE) and below in MODULES
+                    else str(node.module)
+                )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            target = re.fullmatch(rf"({PACKAGE}(\.\w+)+):\w+", node.value)
+            if target:
+                yield target[1]
+
+
+def imports_of_ours(module: str) -> set[str]:
+    return {name.removeprefix(PACKAGE).removeprefix(".") for name in imported(module) if name.split(".")[0] == PACKAGE}
+
+
+def test_every_module_has_its_layer() -> None:
+    assert set(PRODUCT) == set(RANK)
+    assert sum(map(len, LAYERS)) == len(RANK)
+
+
+@pytest.mark.parametrize("module", PRODUCT)
+def test_a_module_imports_what_is_below_it(module: str) -> None:
+    above = {found for found in imports_of_ours(module) if RANK.get(found, 99) >= RANK[module]}
+    assert not above
+
+
+def test_the_check_of_imports_sees_the_lazy_and_the_named_ones() -> None:
+    assert "backends" in imports_of_ours("claims")
+    assert {"backends.posix", "backends.memory"} <= imports_of_ours("backends")
+    assert "holding" in imports_of_ours("")
+    assert "names" in imports_of_ours("claims")
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in PRODUCT])
+def test_what_ships_for_tests_imports_nothing_of_the_command_line(module: str) -> None:
+    assert not {found for found in imports_of_ours(module) if found.split(".")[0] in ("cli", "__main__")}
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_what_decides_knows_no_system(module: str) -> None:
+    allowed = {"__future__", "collections.abc", "enum", "typing", "json", "functools", "hashlib", "unicodedata"}
+    outside = {found for found in imported(module) if found.split(".")[0] != PACKAGE}
+    assert outside <= allowed
+    assert all(found in PURE for found in imports_of_ours(module))
+
+
+def changes(module: str) -> Iterator[str]:
+    """Whatever `module` does that could change something on the disk."""
+    for found in imported(module):
+        if found.split(".")[0] in MAKES_CHANGES:
+            yield f"import {found}"
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.ImportFrom) and node.module in ("os", "posix", "nt"):
+            yield f"from {node.module} import ..."
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("os", "posix"):
+            if node.attr in CHANGES:
+                yield f"os.{node.attr}"
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            mode = next((keyword.value for keyword in node.keywords if keyword.arg == "mode"), None)
+            mode = mode or (node.args[1] if len(node.args) > 1 else ast.Constant("r"))
+            if not isinstance(mode, ast.Constant) or set(str(mode.value)) - set("rbt"):
+                yield "open for writing"
+
+
+def test_only_one_module_changes_anything_on_the_disk() -> None:
+    found = {module: sorted(changes(module)) for module in PRODUCT if module != "files"}
+    allowed = {"cli.output": ["os.dup2", "os.open"]}  # A closed stdout is replaced by the null device.
+    assert {module: deeds for module, deeds in found.items() if deeds} == allowed
+
+
+def test_the_command_line_opens_nothing_but_the_null_device() -> None:
+    opened = [
+        ast.unparse(node.args[0])
+        for node in ast.walk(tree("cli.output"))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.open"
+    ]
+    assert opened == ["os.devnull"]
+
+
+def test_the_check_of_changes_sees_those_of_files() -> None:
+    assert {
+        "os.open",
+        "os.link",
+        "os.unlink",
+        "os.replace",
+        "os.rename",
+        "os.mkdir",
+        "os.rmdir",
+        "os.chmod",
+        "os.fchmod",
+    } <= set(changes("files"))
+
+
+@pytest.mark.parametrize("module", PRODUCT)
+def test_a_file_that_outgrows_three_hundred_lines_is_asked_why(module: str) -> None:
+    assert len(MODULES[module].read_text(encoding="utf-8").splitlines()) <= 300
