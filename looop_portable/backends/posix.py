@@ -121,7 +121,7 @@ class PosixBackend:
             try:
                 return self.ledger.repeat(key, expected)
             except PermissionError:
-                del self._whole[key]  # Another user's record. One of our own says it as well.
+                self._whole.pop(key, None)  # Another user's record. One of our own says it as well.
         return self.ledger.advance(key, expected, record_of(None))
 
     def _mend(self, key: str) -> None:

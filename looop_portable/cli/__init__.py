@@ -30,6 +30,8 @@ def main(args: Sequence[str] | None = None) -> None:
         except SystemExit:
             code = OURS  # Click's word for a reader that has gone away, while it printed its own help.
         except Exception as error:  # noqa: BLE001 (an exit code of Python's own would say "held by another")
+            if isinstance(error, OSError):
+                out.flush()  # If it was stdout that failed, it fails again here, and is told once, below.
             code = _report(out, error)
         out.flush()
     except OSError as error:  # What was to be said could not be said: a full disk, say. A closed pipe is no error.
