@@ -3,7 +3,7 @@
 Guarantees: every schedule of the actors' steps with at most `crashes` crashes anywhere, and at most `preemptions` switches
 away from an actor that could have gone on, has been run, or a violation is raised with the schedule that leads to it.
 Schedules that lead to the same state are continued once.
-Does not guarantee: anything beyond the given actors, their rounds, and the model of `scripted`.
+Does not guarantee: anything beyond the given actors, their rounds, and the model in `world`.
 How: a state is the world and, for each actor, all that it has been answered. As an actor is a function of its answers, two
 schedules with the same state have the same future (stateful search, as in explicit-state model checkers such as SPIN; the
 bound on preemptions is that of CHESS: Musuvathi and Qadeer, PLDI 2007).
@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from looop_portable.testing.scripted import Answer, Op, Paused, Recorded, Violation, World, apply
+from looop_portable.testing.scripted import Paused, Recorded
+from looop_portable.testing.world import Answer, Op, Violation, World, apply
 
 Body = Callable[[Recorded], object]
 

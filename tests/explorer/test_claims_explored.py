@@ -18,17 +18,8 @@ from looop_portable.liveness import Liveness
 from looop_portable.outcomes import Released, Renewed, Won
 from looop_portable.protocol import Holder
 from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
-from looop_portable.testing.scripted import (
-    GENERATION,
-    OUT_OF_STEP,
-    ROBBED,
-    STUCK,
-    TWO_HOLDERS,
-    Recorded,
-    ScriptedSessions,
-    Violation,
-    World,
-)
+from looop_portable.testing.scripted import Recorded, ScriptedSessions
+from looop_portable.testing.world import GENERATION, OUT_OF_STEP, ROBBED, STUCK, TWO_HOLDERS, Violation, World
 
 NAME = "x"
 CORPSE = Holder("w1", "old")

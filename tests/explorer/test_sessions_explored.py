@@ -13,7 +13,8 @@ from looop_portable.ledger import Ledger
 from looop_portable.registry import Registry
 from looop_portable.sessions import Sessions
 from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
-from looop_portable.testing.scripted import ROBBED, STUCK, TWO_HOLDERS, Recorded, ScriptedProcesses, Violation, World
+from looop_portable.testing.scripted import Recorded, ScriptedProcesses
+from looop_portable.testing.world import ROBBED, STUCK, TWO_HOLDERS, Violation, World
 
 PREEMPTIONS = int(os.environ.get("EXPLORER_PREEMPTIONS", "2"))
 EMPTY = World(dirs=frozenset({"/d", "/d/sessions", "/d/sessions/.ledger"}))

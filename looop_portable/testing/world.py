@@ -1,0 +1,182 @@
+"""The world that scripted processes share: files, directories, who is alive, who believes to hold; and each step in it.
+
+Does not model: what network filesystems cache, and listings of a directory in several steps. Crashes are of processes:
+what was written stays.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import NamedTuple
+
+Op = tuple[str, ...]
+"""A call and its arguments; content is text here."""
+
+Answer = object
+"""What a call returns, or an `OSError` class and errno in a `Failure`."""
+
+
+class Failure(NamedTuple):
+    """A call that raises OSError."""
+
+    errno: int
+    path: str
+
+
+class World(NamedTuple):
+    """Everything that the processes share.
+
+    `files` maps a path to its content and `dirs` are the directories; `alive` holds (session, incarnation) pairs and the
+    ids of processes; `holders` are those that believe to hold, with their generation; `top` is the greatest ever won.
+    """
+
+    files: frozenset[tuple[str, str]] = frozenset()
+    dirs: frozenset[str] = frozenset()
+    alive: frozenset[str] = frozenset()
+    holders: frozenset[tuple[str, int]] = frozenset()
+    top: int = 0
+
+
+class Violation(Exception):
+    """A law was broken; `kind` is one of the constants below."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(f"{kind}: {what}")
+        self.kind = kind
+
+
+TWO_HOLDERS = "two live holders"
+ROBBED = "a live holder lost its claim"
+GENERATION = "a generation was used again or went backwards"
+STUCK = "a claim was left that nobody can take"
+OUT_OF_STEP = "the projection was left out of step"
+
+
+def apply(world: World, actor: str, op: Op) -> tuple[World, Answer]:
+    """One step of `actor`."""
+    verb, *args = op
+    return _STEPS[verb](world, actor, *args)
+
+
+def _creat(world: World, actor: str, path: str) -> tuple[World, Answer]:
+    if path.rpartition("/")[0] not in world.dirs:
+        return world, Failure(errno.ENOENT, path)
+    if _content(world, path) is not None:
+        return world, Failure(errno.EEXIST, path)
+    return world._replace(files=world.files | {(path, "")}), None
+
+
+def _fill(world: World, actor: str, path: str, text: str) -> tuple[World, Answer]:
+    """Writing into a file that is open: if it has lost its name since, nobody sees it."""
+    if _content(world, path) is None:
+        return world, None
+    return _put(world, path, text), None
+
+
+def _link(world: World, actor: str, private: str, public: str) -> tuple[World, Answer]:
+    content = _content(world, private)
+    if content is None or public.rpartition("/")[0] not in world.dirs:
+        return world, Failure(errno.ENOENT, private)
+    if _content(world, public) is not None:
+        return world, Failure(errno.EEXIST, public)
+    return world._replace(files=world.files | {(public, content)}), None
+
+
+def _rename(world: World, actor: str, private: str, public: str) -> tuple[World, Answer]:
+    content = _content(world, private)
+    if content is None:
+        return world, Failure(errno.ENOENT, private)
+    world = world._replace(files=world.files - {(private, content)})
+    return _put(world, public, content), None
+
+
+def _remove(world: World, actor: str, path: str) -> tuple[World, Answer]:
+    content = _content(world, path)
+    if content is None:
+        return world, False
+    return world._replace(files=world.files - {(path, content)}), True
+
+
+def _list(world: World, actor: str, path: str) -> tuple[World, Answer]:
+    path = path.removesuffix("/.")
+    if path not in world.dirs:
+        return world, Failure(errno.ENOENT, path)
+    below = len(path) + 1
+    names = [name[below:] for name, _ in world.files] + [name[below:] for name in world.dirs]
+    parents = [name for name, _ in world.files] + list(world.dirs)
+    found = [name for name, full in zip(names, parents, strict=True) if full.rpartition("/")[0] == path]
+    return world, tuple(sorted(found))
+
+
+def _read(world: World, actor: str, path: str) -> tuple[World, Answer]:
+    return world, _content(world, path)
+
+
+def _mkdir(world: World, actor: str, path: str) -> tuple[World, Answer]:
+    parent = path.rpartition("/")[0]
+    if parent and parent not in world.dirs:
+        return world, Failure(errno.ENOENT, path)
+    return world._replace(dirs=world.dirs | {path}), None
+
+
+def _is_alive(world: World, actor: str, who: str) -> tuple[World, Answer]:
+    return world, who in world.alive
+
+
+def _won(world: World, actor: str, who: str, generation: str) -> tuple[World, Answer]:
+    """`actor` believes to hold from here on. Only a live session counts."""
+    if who not in world.alive:
+        return world, None
+    number = int(generation)
+    others = [holder for holder, _ in world.holders if holder != who]
+    if others:
+        raise Violation(TWO_HOLDERS, f"{who} won generation {number} while {others[0]} holds")
+    mine = [held for holder, held in world.holders if holder == who]
+    if number <= world.top and number not in mine:
+        raise Violation(GENERATION, f"{who} won generation {number}, after {world.top}")
+    return world._replace(holders=frozenset({(who, number)}), top=max(number, world.top)), None
+
+
+def _leaves(world: World, actor: str, who: str) -> tuple[World, Answer]:
+    return world._replace(holders=frozenset(held for held in world.holders if held[0] != who)), None
+
+
+def _registered(world: World, actor: str, who: str) -> tuple[World, Answer]:
+    """`actor` believes that the session id is its own from here on."""
+    others = [holder for holder, _ in world.holders if holder != who]
+    if others and who in world.alive:
+        raise Violation(TWO_HOLDERS, f"{who} has registered an id that {others[0]} has registered and not ended")
+    return world._replace(holders=frozenset({(who, 0)})), None
+
+
+def _robbed(world: World, actor: str, who: str) -> tuple[World, Answer]:
+    if who in world.alive:
+        raise Violation(ROBBED, f"{who} could not release what it had won")
+    return world, None
+
+
+_STEPS: dict[str, Callable[..., tuple[World, Answer]]] = {
+    "creat": _creat,
+    "fill": _fill,
+    "link": _link,
+    "rename": _rename,
+    "remove": _remove,
+    "list": _list,
+    "read": _read,
+    "mkdir": _mkdir,
+    "alive?": _is_alive,
+    "won": _won,
+    "leaves": _leaves,
+    "robbed": _robbed,
+    "registered": _registered,
+}
+
+
+def _content(world: World, path: str) -> str | None:
+    return next((content for name, content in world.files if name == path), None)
+
+
+def _put(world: World, path: str, content: str) -> World:
+    kept = frozenset(entry for entry in world.files if entry[0] != path)
+    return world._replace(files=kept | {(path, content)})
