@@ -18,7 +18,6 @@ from collections.abc import Callable
 import filelock
 
 from looop_portable import Claims, Won
-from looop_portable.protocol import Holder
 
 ROUNDS, CYCLES = 60, 100
 
@@ -26,7 +25,7 @@ ROUNDS, CYCLES = 60, 100
 def contenders(directory: str) -> dict[str, Callable[[], object]]:
     claims = Claims.open(directory, "posix")
     registration = claims.sessions.register()
-    me = Holder(registration.session, registration.incarnation)
+    me = registration.holder
 
     def ours() -> None:
         outcome = claims.claim("repo-x", me)

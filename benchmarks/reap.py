@@ -19,9 +19,8 @@ from collections import Counter
 
 from looop_portable import Claims
 from looop_portable.backends import open_backend
-from looop_portable.liveness import Here, ProcessState
+from looop_portable.liveness import Here, Holder, ProcessState
 from looop_portable.processes import SYSTEM
-from looop_portable.protocol import Holder
 from looop_portable.sessions import Sessions
 
 SESSIONS, SIZES = 1_000, (1_000, 10_000)

@@ -10,12 +10,15 @@ looop session start first --pid "$holder"
 looop session start second --pid $$
 looop session start third --pid $$
 
+echo "# first asks"
 looop claim repo-x --session first
+echo "# second asks, while first is alive"
 if looop claim repo-x --session second; then
     echo "two holders: this must never happen" >&2
     exit 1
 fi
 
+echo "# first is killed, and third asks"
 kill -9 "$holder"
 looop claim repo-x --session third                # No operator, no waiting.
 looop claims

@@ -18,7 +18,7 @@ from looop_portable.errors import LooopError, NoSession, Unavailable
 from looop_portable.events import Events
 from looop_portable.files import timestamp
 from looop_portable.lease import Head, Lease
-from looop_portable.liveness import Liveness, Verdict
+from looop_portable.liveness import Holder, Liveness, Verdict
 from looop_portable.names import canonical
 from looop_portable.outcomes import (
     Broken,
@@ -34,7 +34,7 @@ from looop_portable.outcomes import (
     Won,
 )
 from looop_portable.processes import host
-from looop_portable.protocol import NOBODY, TABLE, Holder, Standing, advances, is_ours, judge
+from looop_portable.protocol import NOBODY, TABLE, Standing, advances, is_ours, judge
 from looop_portable.reaper import sweep
 from looop_portable.sessions import Sessions
 
@@ -68,12 +68,13 @@ class Claims:
     def open(cls, data_dir: str | None = None, backend: str | None = None) -> Claims:
         """The claims in `data_dir` (else $LOOOP_DATA_DIR, else the user's state directory), on the backend so named.
 
-        Touches nothing. Raises `NoSuchBackend`.
+        Touches nothing. Raises `NoSuchBackend`, or `UsageError` for a directory that cannot be one.
         """
         from looop_portable.backends import open_backend
 
         config = resolve(data_dir, backend)
-        return cls(open_backend(config.backend, config.data_dir), Events(config.events))
+        events = None if config.backend == "memory" else Events(config.events)
+        return cls(open_backend(config.backend, config.data_dir), events)
 
     def claim(self, name: str, session: str | Holder | None = None) -> Won | Renewed | Held:
         """Claim `name` for `session` (else $LOOOP_SESSION_ID).
@@ -83,14 +84,14 @@ class Claims:
         name, me = canonical(name), self._me(session)
         for _ in range(_TRIES):
             head = self.backend.read(name)
-            standing, verdict = self._judge(head, me)
-            if head.lease and not advances(TABLE[standing].claim):
-                return Renewed(head.lease) if standing is Standing.OURS else Held(head.lease, verdict)
-            lease = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
-            if self.backend.advance(name, head.generation, lease):
-                self._won[name, me] = lease
-                self._tell_won(lease, head.lease, verdict)
-                return Won(lease, head.lease, verdict if head.lease else None)
+            lease, standing, verdict = self._judge(head, me)
+            if lease and not advances(TABLE[standing].claim):
+                return Renewed(lease) if standing is Standing.OURS else Held(lease, verdict)
+            new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
+            if self.backend.advance(name, head.generation, new):
+                self._won[name, me] = new
+                self._tell_won(new, lease, verdict)
+                return Won(new, lease, verdict if lease else None)
         raise self._contended(name)
 
     def release(self, name: str, session: str | Holder | None = None) -> Released | Refused:
@@ -106,14 +107,14 @@ class Claims:
                 return outcome
         for _ in range(_TRIES):
             head = self.backend.read(name)
-            standing, verdict = self._judge(head, me)
-            if head.lease is None:
+            lease, standing, verdict = self._judge(head, me)
+            if lease is None:
                 return Released(name, head.generation)
             if not advances(TABLE[standing].unclaim):
-                return Refused(head.lease, verdict)
+                return Refused(lease, verdict)
             if self.backend.advance(name, head.generation, None):
-                self._tell("released", head.lease, head.generation + 1)
-                return Released(name, head.generation + 1, head.lease)
+                self._tell("released", lease, head.generation + 1)
+                return Released(name, head.generation + 1, lease)
         raise self._contended(name)
 
     def release_lease(self, lease: Lease) -> Released | Refused:
@@ -121,6 +122,7 @@ class Claims:
 
         Refused: it has been superseded, by an operator's `break` or because its session was declared dead.
         """
+        self._won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if self.backend.advance(lease.name, lease.generation, None):
             self._tell("released", lease, lease.generation + 1)
             return Released(lease.name, lease.generation + 1, lease)
@@ -134,14 +136,15 @@ class Claims:
         """Whether `generation` is current and held, read afresh."""
         name = canonical(name)
         head = self.backend.read(name)
-        return Checked(name, generation, head.generation, head.lease)
+        lease = self._judge(head, NOBODY)[0] if head.over else head.lease
+        return Checked(name, generation, head.generation, lease)
 
     def show(self, name: str) -> Status:
         """One claim, and whether its holder is alive."""
         name = canonical(name)
         head = self.backend.read(name)
-        standing, verdict = self._judge(head, NOBODY)
-        return Status(name, head.generation, head.lease, verdict if head.lease else None, standing)
+        lease, standing, verdict = self._judge(head, NOBODY)
+        return Status(name, head.generation, lease, verdict if lease else None, standing)
 
     def list(self) -> list[Status]:
         """Every claim that is held. One that cannot be read has no lease and an UNKNOWN verdict that says why."""
@@ -164,15 +167,16 @@ class Claims:
 
     def _reap_claim(self, name: str, verdicts: dict[Holder, Verdict], dry_run: bool) -> Reaped | None:
         """Release `name` if its session is gone; None if it is kept. `verdicts` are those of this sweep so far."""
+        name = canonical(name)
         head = self.backend.read(name)
-        standing, verdict = self._judge(head, NOBODY, verdicts)
-        if head.lease is None or not advances(TABLE[standing].reap):
+        lease, standing, verdict = self._judge(head, NOBODY, verdicts)
+        if lease is None or not advances(TABLE[standing].reap):
             return None
         if not dry_run:
             if not self.backend.advance(name, head.generation, None):
                 return None  # Somebody has moved it since: it is theirs now.
-            self._tell("claim_reaped", head.lease, head.generation + 1, evidence=verdict.evidence)
-        return Reaped(head.lease, verdict, head.generation + 1)
+            self._tell("claim_reaped", lease, head.generation + 1, evidence=verdict.evidence)
+        return Reaped(lease, verdict, head.generation + 1)
 
     def _status(self, name: str) -> Status | None:
         try:
@@ -182,9 +186,26 @@ class Claims:
             return Status(name, 0, Lease(name, ""), unknown, Standing.HELD)
         return status if status.lease else None
 
-    def _judge(self, head: Head, me: Holder, verdicts: dict[Holder, Verdict] | None = None) -> tuple[Standing, Verdict]:
-        verdict = self._evidence(head.lease, me, verdicts)
-        return judge(head.lease, me, verdict.liveness), verdict
+    def _judge(
+        self, head: Head, me: Holder, verdicts: dict[Holder, Verdict] | None = None
+    ) -> tuple[Lease | None, Standing, Verdict]:
+        """The lease that counts, what it looks like, and on what evidence.
+
+        A lease of looop's over one of ours counts where ours does not hold. The other way round, an old one of looop's
+        would hide a winner that has not come to show itself yet.
+        """
+        found = self._judge_lease(head.lease, me, verdicts)
+        if head.over and found[1] is not Standing.HELD:
+            over = self._judge_lease(head.over, me, verdicts)
+            if over[1] is Standing.HELD:
+                return over
+        return found
+
+    def _judge_lease(
+        self, lease: Lease | None, me: Holder, verdicts: dict[Holder, Verdict] | None
+    ) -> tuple[Lease | None, Standing, Verdict]:
+        verdict = self._evidence(lease, me, verdicts)
+        return lease, judge(lease, me, verdict.liveness), verdict
 
     def _evidence(self, lease: Lease | None, me: Holder, verdicts: dict[Holder, Verdict] | None) -> Verdict:
         if lease is None:

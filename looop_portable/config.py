@@ -4,7 +4,7 @@ import os
 import sys
 from typing import NamedTuple
 
-from looop_portable.errors import Unavailable, because
+from looop_portable.errors import Unavailable, UsageError, because
 
 DATA_DIR = "LOOOP_DATA_DIR"
 BACKEND = "LOOOP_BACKEND"
@@ -34,7 +34,11 @@ def resolve(data_dir: str | None = None, backend: str | None = None) -> Config:
     """What applies here. An empty environment variable counts as not set."""
     directory = data_dir or os.environ.get(DATA_DIR) or _default_data_dir()
     try:
+        if b"\0" in os.fsencode(directory):
+            raise UsageError(f"the data directory {directory!r} cannot be one: it has a null character")
         directory = os.path.abspath(directory)
+    except UnicodeEncodeError:
+        raise UsageError(f"the data directory {directory!r} cannot be one: it is not valid Unicode") from None
     except OSError as error:
         raise Unavailable(f"the current directory cannot be told: {because(error)}", directory) from error
     return Config(directory, backend or os.environ.get(BACKEND) or "auto")

@@ -7,6 +7,8 @@ to what, and what to do.
 
 from __future__ import annotations
 
+import errno
+
 
 class LooopError(Exception):
     """The root of every error that this package raises."""
@@ -98,6 +100,22 @@ class ClaimLost(LooopError):
     code = "lost"
 
 
+_REMEDIES = {
+    errno.EACCES: "to share a directory among users, make it group-writable and setgid: chmod 2775",
+    errno.EPERM: "to share a directory among users, make it group-writable and setgid: chmod 2775",
+    errno.ENOTDIR: "choose another place with --data-dir or LOOOP_DATA_DIR",
+    errno.EROFS: "choose another place with --data-dir or LOOOP_DATA_DIR",
+    errno.ENOSPC: "make room, or choose another place with --data-dir or LOOOP_DATA_DIR",
+}
+
+
 def because(error: OSError) -> str:
-    """The system's own words for an error, without the traceback's dress."""
+    """The system's own words for an error."""
     return error.strerror or str(error) or type(error).__name__
+
+
+def told(error: OSError) -> str:
+    """An error of a file, with its path and, where we know one, the remedy."""
+    path = error.filename2 or error.filename
+    remedy = _REMEDIES.get(error.errno or 0)
+    return because(error) + (f": {path}" if path else "") + (f" ({remedy})" if remedy else "")

@@ -31,6 +31,9 @@ would rewrite history."""
 PROBE = ".age-"
 """How the names of the files begin that `age` writes, and removes at once unless it is killed."""
 
+PRIVATE_DIRECTORY = ".dir-"
+"""How the names of directories begin that do not have their final one yet."""
+
 _STALE_TRIES = 8
 _CHUNK = 4096
 _LARGEST = 1 << 20
@@ -139,13 +142,15 @@ class OsFiles:
             return
         if os.path.isdir(path):
             return
-        private = os.path.join(os.path.dirname(path), f".dir-{self.token()}")
+        private = os.path.join(os.path.dirname(path), f"{PRIVATE_DIRECTORY}{self.token()}")
         os.mkdir(private)
         try:
             mode = stat.S_IMODE(os.stat(private).st_mode)
             if mode | shared != mode:
                 os.chmod(private, mode | shared)
             os.rename(private, path)
+        except FileNotFoundError:
+            self.mkdir(path, shared=shared)  # A reaper has swept it.
         except OSError as error:
             os.rmdir(private)
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):

@@ -21,7 +21,6 @@ from looop_portable.errors import ClaimHeld, ClaimLost, LooopError
 from looop_portable.lease import Lease
 from looop_portable.names import canonical
 from looop_portable.outcomes import Held, Refused, Renewed, Won
-from looop_portable.protocol import Holder
 
 
 class _Member:
@@ -29,9 +28,16 @@ class _Member:
 
     def __init__(self, config: Config) -> None:
         self.claims = Claims.open(config.data_dir, config.backend)
-        registration = self.claims.sessions.register()
-        self.holder = Holder(registration.session, registration.incarnation)
         self.holding: set[str] = set()
+        self.register()
+
+    def register(self) -> None:
+        """A session of an id made up. What an earlier one holds stays with that one."""
+        self.holder = self.claims.sessions.register().holder
+
+    def has_ended(self) -> bool:
+        """Whether somebody has ended our session. Without asking, all that it claims later would be anybody's."""
+        return self.claims.sessions.verdict(*self.holder).dead
 
     def leave(self) -> None:
         """End the session, and remove it: its id is made up, so nobody will ask for it again."""
@@ -90,6 +96,9 @@ class Hold:
         self._member: _Member | None = None
         self._lease: Lease | None = None
 
+    def __repr__(self) -> str:
+        return f"<Hold {self.name!r} {f'generation {self._lease.generation}' if self._lease else 'not held'}>"
+
     @property
     def lease(self) -> Lease:
         """What is published. Raises `ClaimLost` outside of the block."""
@@ -123,14 +132,16 @@ class Hold:
             member.holding.add(self.name)
         try:
             outcome = self._claim(member)
+            self._process, self._member, self._lease = process, member, outcome.lease
         except BaseException:
             member.holding.discard(self.name)
             raise
-        self._process, self._member, self._lease = process, member, outcome.lease
         return self
 
     def _claim(self, member: _Member) -> Won | Renewed:
         try:
+            if member.has_ended():
+                member.register()
             outcome = member.claims.claim(self.name, member.holder)
         except BaseException:
             # Interrupted, it may have been won all the same.

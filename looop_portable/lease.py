@@ -29,10 +29,14 @@ class Lease(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The latest generation of a claim; `lease` is None when it is not held. Generation 0: never claimed."""
+    """The latest generation of a claim; `lease` is None when it is not held. Generation 0: never claimed.
+
+    `over` is a lease that looop itself has written since: by its lights the holder was dead.
+    """
 
     generation: int
     lease: Lease | None
+    over: Lease | None = None
 
 
 def record_of(lease: Lease | None) -> dict[str, object]:

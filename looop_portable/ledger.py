@@ -6,7 +6,7 @@ Does not guarantee: durability. After a power cut the newest generations may be 
 How: the complete record is written to a private file, which is then linked (link(2), which never replaces) to the next
 number. One listing afterwards makes sure that the number was new, and not one that had been used and pruned long ago. It
 relies on a listing of some 20 names being one step, which getdents(2) under the directory's lock is.
-Private files are called `.N-TOKEN`; whoever finds one may remove it: its maker, if it lives, makes another.
+Private files are called `.N-TOKEN-ATTEMPT`; whoever finds one may remove it: its maker, if it lives, makes another.
 Source: exclusive creation as the one compare-and-set of all filesystems is folklore (open(2) on O_EXCL over NFS names
 link); a log of numbered generations with a second look, and its proof, are in ARCHITECTURE.md.
 """
@@ -159,8 +159,15 @@ class Ledger:
             except FileExistsError:
                 return False
             except FileNotFoundError:
-                self.files.mkdir(f"{self.root}/{key}", shared=shared)
+                self._make_directory(key, shared)
         raise Unavailable(f"{self.root}/{key}: removed by others while it was in use; try again", self.root)
+
+    def _make_directory(self, key: str, shared: int) -> None:
+        try:
+            self.files.mkdir(f"{self.root}/{key}", shared=shared)
+        except FileNotFoundError:  # All of it has been removed since we looked.
+            self._shared, self._stamp = None, Stamp(self.root, self.files)
+            self.files.mkdir(f"{self.root}/{key}", shared=self.shared())
 
     def _publish(self, private: str, public: str, data: bytes) -> bool | None:
         """Whether `public` is ours; None: our private file has been swept away, nothing has happened.

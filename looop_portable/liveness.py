@@ -42,6 +42,13 @@ class Verdict(NamedTuple):
         return self.liveness is Liveness.DEAD
 
 
+class Holder(NamedTuple):
+    """Somebody who may hold: a session id and the incarnation of its registration (empty: not registered)."""
+
+    session: str
+    incarnation: str
+
+
 class Registration(NamedTuple):
     """What a session says of itself when it registers.
 
@@ -60,6 +67,10 @@ class Registration(NamedTuple):
     started_at: str = ""
     foreign: bool = False
     ended: bool = False
+
+    @property
+    def holder(self) -> Holder:
+        return Holder(self.session, self.incarnation)
 
 
 class Here(NamedTuple):

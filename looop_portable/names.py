@@ -30,6 +30,8 @@ _DEVICES = frozenset(
 
 def canonical(name: str, what: str = "claim name") -> str:
     """The one form of `name` that is stored, compared and printed. Raises `InvalidName`."""
+    if not isinstance(name, str):
+        raise InvalidName(f"invalid {what} {name!r}: it is not a string")
     if not name:
         raise InvalidName(f"invalid {what}: it is empty")
     if name.startswith("."):

@@ -47,10 +47,11 @@ class Projection:
             settled = age is not None and abs(age) > SETTLES
         return Lease(name, text(record, "session"), generation=generation, foreign=True, settled=settled)
 
-    def hide(self, key: str) -> None:
-        """Remove it, before a release is published. What cannot be removed must not keep anybody from releasing."""
+    def hide(self, key: str, *, looops: bool = False) -> None:
+        """Remove it if it is ours (`looops`: if it is not). What cannot be removed must not keep anybody from releasing."""
         try:
-            self.ledger.files.remove(self.path(key))
+            if _is_ours(self.ledger.files.read(self.path(key))) is not looops:
+                self.ledger.files.remove(self.path(key))
         except OSError:
             return
 
@@ -75,12 +76,13 @@ class Projection:
         changed = False
         for _ in range(_TRIES):
             generation, data = self.ledger.head(key)
-            held = generation > 0 and lease_in(data, key, generation) is not None
+            lease = lease_in(data, key, generation) if generation else None
+            held = lease is not None and bool(lease.session)  # Debris is not worth showing.
             shown = self.ledger.files.read(self.path(key))
             if shown == (data if held else None):
                 return changed
-            if not held and shown is not None and not number(decode(shown), "generation"):
-                return changed  # Looop's own.
+            if _is_looops(shown) or (shown == b"" and not held):
+                return changed
             if not held:
                 self.ledger.files.remove(self.path(key))
             elif not self._show(key, generation, data):
@@ -99,3 +101,13 @@ class Projection:
             self.ledger.files.remove(private)
             raise
         return True
+
+
+def _is_ours(data: bytes | None) -> bool:
+    """Whether this is a projection; otherwise looop has written it, or nobody knows who."""
+    return number(decode(data or b""), "generation") > 0
+
+
+def _is_looops(data: bytes | None) -> bool:
+    """Whether this is a lease that looop itself has written."""
+    return bool(text(decode(data or b""), "session")) and not _is_ours(data)

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from looop_portable.lease import Lease
-from looop_portable.liveness import Liveness
+from looop_portable.liveness import Holder, Liveness
 
 
 class Standing(Enum):
@@ -46,13 +46,6 @@ TABLE: dict[Standing, Verbs] = {
 def advances(action: str) -> bool:
     """Whether a verb publishes the next generation; otherwise it answers, and nothing is written."""
     return action.startswith("advance")
-
-
-class Holder(NamedTuple):
-    """Somebody who may hold: a session id and the incarnation of its registration (empty: not registered)."""
-
-    session: str
-    incarnation: str
 
 
 NOBODY = Holder("", "")

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 
 from looop_portable.backends.base import Backend
 from looop_portable.errors import LooopError
-from looop_portable.liveness import Verdict
+from looop_portable.liveness import Holder, Verdict
 from looop_portable.outcomes import Reaped, Sweep
-from looop_portable.protocol import Holder
 from looop_portable.sessions import Sessions, SessionStatus
 
 ReapClaim = Callable[[str, dict[Holder, Verdict], bool], Reaped | None]
@@ -30,7 +29,7 @@ def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: 
         names = list(backend.claims())
     except LooopError as error:
         return Sweep(skipped=str(error), dry_run=dry_run)
-    verdicts = {Holder(s.registration.session, s.registration.incarnation): s.verdict for s in statuses}
+    verdicts = {s.registration.holder: s.verdict for s in statuses}
     reaped: list[Reaped] = []
     failed: list[tuple[str, str]] = []
     for name in names:

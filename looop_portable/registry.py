@@ -8,11 +8,12 @@ read where looop wrote them (they have no incarnation). For our own sessions the
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 
 from looop_portable.backends.base import SessionHead
-from looop_portable.errors import InvalidName
+from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.files import Files, timestamp
 from looop_portable.lease import decode, number, text
 from looop_portable.ledger import Ledger
@@ -70,7 +71,14 @@ class Registry:
     def tidy(self) -> None:
         self.ledger.sweep_root()
         for key in self.ledger.names():
-            self.ledger.sweep(key)
+            with contextlib.suppress(OSError):  # What is no directory is none of ours, and in nobody's way.
+                self.ledger.sweep(key)
+                self._sweep_projections(key)
+
+    def _sweep_projections(self, key: str) -> None:
+        for name in self.files.list(f"{self.directory}/{key}"):
+            if name.startswith("."):
+                self.files.remove(f"{self.directory}/{key}/{name}")
 
     def ids(self) -> list[str]:
         """Every session id. Raises OSError if they cannot be enumerated; no directory means no sessions."""
@@ -78,8 +86,16 @@ class Registry:
             found = {unspelled(name) for name in self.files.list(f"{self.directory}/.")}
         except FileNotFoundError:
             return []
-        found.update(unspelled(key) or text(decode(self.ledger.head(key)[1]), "session") for key in self.ledger.names())
+        found.update(unspelled(key) or self._id_recorded(key) for key in self.ledger.names())
         return sorted(name for name in found if name)
+
+    def _id_recorded(self, key: str) -> str | None:
+        """An id that is too long to be told from its spelling."""
+        try:
+            name = text(decode(self.ledger.head(key)[1]), "session")
+        except (OSError, Unavailable):
+            return None
+        return name if _key(name) == key else None
 
     def _project(self, key: str, registration: Registration) -> None:
         status = {

@@ -12,12 +12,20 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
-from looop_portable.errors import InvalidName, NoSession, NoSuchProcess, SessionAlive, Unavailable, UsageError, because
+from looop_portable.errors import (
+    InvalidName,
+    NoSession,
+    NoSuchProcess,
+    SessionAlive,
+    Unavailable,
+    UsageError,
+    because,
+    told,
+)
 from looop_portable.files import timestamp
-from looop_portable.liveness import FOREIGN, Liveness, Registration, Verdict, process_matters, verdict
+from looop_portable.liveness import FOREIGN, Holder, Liveness, Registration, Verdict, process_matters, verdict
 from looop_portable.names import canonical
 from looop_portable.processes import SYSTEM, Processes, host
-from looop_portable.protocol import Holder
 
 MADE_UP = "auto-"
 """How the ids begin that we make up. Nobody registers one a second time, so that it can be forgotten."""
@@ -154,7 +162,7 @@ class Sessions:
         try:
             return self._store.ids()
         except OSError as error:
-            raise Unavailable(f"the sessions cannot be enumerated: {because(error)}: {error.filename}") from error
+            raise Unavailable(f"the sessions cannot be enumerated: {told(error)}") from error
 
     def forget(self, status: SessionStatus) -> bool:
         """Remove a session that has ended and whose id was made up. Whether it was one, and is gone.
@@ -175,7 +183,7 @@ class Sessions:
         try:
             self._store.tidy()
         except OSError as error:
-            raise Unavailable(f"the sessions cannot be tidied: {because(error)}: {error.filename}") from error
+            raise Unavailable(f"the sessions cannot be tidied: {told(error)}") from error
 
     def _current(self, head: SessionHead) -> Registration | None:
         """Of our registration and looop's, the one that lives; else ours."""
@@ -229,13 +237,13 @@ class Sessions:
         try:
             return self._store.read(session)
         except OSError as error:
-            raise Unavailable(f"session {session}: {because(error)}: {error.filename}") from error
+            raise Unavailable(f"session {session}: {told(error)}") from error
 
     def _advance(self, session: str, expected: int, registration: Registration) -> bool:
         try:
             return self._store.advance(session, expected, registration)
         except OSError as error:
-            raise Unavailable(f"session {session}: {because(error)}: {error.filename}") from error
+            raise Unavailable(f"session {session}: {told(error)}") from error
 
 
 def _random_id(pid: int) -> str:

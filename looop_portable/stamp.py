@@ -10,7 +10,7 @@ import contextlib
 import errno
 
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, because
-from looop_portable.files import Files
+from looop_portable.files import PRIVATE_DIRECTORY, Files
 from looop_portable.lease import decode, encode, number
 
 PROTOCOL = 1
@@ -77,12 +77,16 @@ class Stamp:
             self._files.remove(private)
 
     def sweep(self) -> int:
-        """Remove the private stamps of crashed processes. How many there were."""
+        """Remove the private stamps and directories of crashed processes."""
         try:
-            useless = [name for name in self._files.list(self.root) if name.startswith(_PRIVATE)]
+            names = self._files.list(self.root)
         except FileNotFoundError:
             return 0
-        return sum(self._files.remove(f"{self.root}/{name}") for name in useless)
+        for name in names:
+            if name.startswith(PRIVATE_DIRECTORY):
+                with contextlib.suppress(OSError):  # Its maker may have renamed it by now.
+                    self._files.rmdir(f"{self.root}/{name}")
+        return sum(self._files.remove(f"{self.root}/{name}") for name in names if name.startswith(_PRIVATE))
 
 
 def _make_directory(files: Files, directory: str) -> None:

@@ -40,6 +40,9 @@ def _plugin(name: str) -> Opener:
     found = entry_points(group=GROUP)
     for entry in found:
         if entry.name == name:
-            return cast("Opener", entry.load())
+            try:
+                return cast("Opener", entry.load())
+            except Exception as error:
+                raise NoSuchBackend(f"the backend '{name}' is installed and cannot be loaded: {error}") from error
     known = sorted({AUTO, *SHIPPED, *found.names})
     raise NoSuchBackend(f"no such backend: '{name}' (there are: {', '.join(known)})")

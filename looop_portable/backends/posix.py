@@ -1,8 +1,10 @@
 """Claims in a directory of a POSIX system, lock-free: a generation is published by link(2).
 
-Guarantees: at most one winner of a generation on every filesystem with hard links, NFSv3, NFSv4, and `nolock` mounts
-included. No kernel lock is used, so none has to be trusted.
-Does not guarantee: freedom of races with looop itself, which knows no generations. A lease that looop wrote is respected.
+Guarantees: at most one winner of a generation on local filesystems with hard links. No kernel lock is used, so none has to
+be trusted.
+Does not guarantee: the same on network filesystems yet: link(2) lets one win there too, but the second look rests on
+listings that may be old. Nor freedom of races with looop itself, which knows no generations: a lease that it wrote, also
+over one of ours whose holder is dead, is respected when it is seen.
 Compatibility: every file backend writes this ledger, so hosts with different ones may share a directory.
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from looop_portable.errors import LooopError, Unavailable, because
+from looop_portable.errors import InvalidName, LooopError, Unavailable, told
 from looop_portable.files import OS, Files
 from looop_portable.lease import Head, Lease, decode, lease_in, record_of, text
 from looop_portable.ledger import KEEP, Ledger
@@ -37,7 +39,11 @@ class PosixBackend:
             lease = lease_in(data, claim, generation) if generation else None
             if lease and lease.session:
                 self._whole[key] = generation
-            return Head(generation, lease or self.projection.foreign(key, claim, generation))
+            foreign = self.projection.foreign(key, claim, generation)
+            if lease is None:
+                return Head(generation, foreign)
+            # Over ours counts only what looop has finished: whatever else lies there is no lease, and must not hide one.
+            return Head(generation, lease, foreign if foreign and foreign.session else None)
         except OSError as error:
             raise unreadable(error, claim) from error
 
@@ -96,32 +102,42 @@ class PosixBackend:
         name = unspelled(key)
         try:
             generation, data = self.ledger.head(key)
-            if name is None:  # Too long to be told from its spelling.
-                name = text(decode(data), "name")
-                if not name or spelled(canonical(name)) != key:
-                    return None
+            name = name or self._name_recorded(key, data)
+            if name is None:
+                return None
             lease = lease_in(data, name, generation) if generation else None
             return name if lease or self.projection.foreign(key, name, generation) else None
-        except (OSError, LooopError):
+        except (OSError, Unavailable):
             return name  # Whoever asks for it by name is told what is wrong with it.
+
+    def _name_recorded(self, key: str, data: bytes) -> str | None:
+        """A name that is too long to be told from its spelling; what a record says is taken only if it is spelled so."""
+        name = text(decode(data), "name")
+        try:
+            return name if canonical(name) == name and spelled(name) == key else None
+        except InvalidName:
+            return None
 
     def _release(self, key: str, expected: int) -> bool:
         """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
+        whole = self._whole.pop(key, None) == expected
         self.projection.hide(key)
         won = False
         try:
-            won = self._publish_release(key, expected)
+            won = self._publish_release(key, expected, whole)
         finally:
             if not won:
                 self._mend(key)
+        if won and not whole:
+            self.projection.hide(key, looops=True)  # It was looop's lease that has been released.
         return won
 
-    def _publish_release(self, key: str, expected: int) -> bool:
-        if self._whole.get(key) == expected:
+    def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
+        if whole:
             try:
                 return self.ledger.repeat(key, expected)
             except PermissionError:
-                self._whole.pop(key, None)  # Another user's record. One of our own says it as well.
+                whole = False  # Another user's record. One of our own says it as well.
         return self.ledger.advance(key, expected, record_of(None))
 
     def _mend(self, key: str) -> None:
@@ -133,6 +149,5 @@ class PosixBackend:
 
 def unreadable(error: OSError, claim: str) -> Unavailable:
     """The error that says which path could not be used, and why."""
-    path = str(error.filename2 or error.filename or "")
     about = f"claim {claim}: " if claim else ""
-    return Unavailable(f"{about}{because(error)}: {path}" if path else f"{about}{because(error)}", path)
+    return Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or ""))

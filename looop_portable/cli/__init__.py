@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import click
 
-from looop_portable.cli.output import Output
-from looop_portable.cli.root import looop
-from looop_portable.errors import ClaimHeld, LooopError, SessionAlive, UsageError, because
+from looop_portable.cli.output import Output, Unsaid
+from looop_portable.cli.root import GLOBAL_OPTIONS, looop
+from looop_portable.errors import ClaimHeld, LooopError, SessionAlive, UsageError, because, told
 
-OURS, HELD, USAGE, NO_ANSWER, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 124, 130
+OURS, HELD, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -25,13 +25,13 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         try:
             code = looop.main(args, prog_name="looop", standalone_mode=False, obj=out) or 0
-        except (KeyboardInterrupt, click.Abort):
+        except (KeyboardInterrupt, click.Abort, Unsaid):
             raise
         except SystemExit:
             code = OURS  # Click's word for a reader that has gone away, while it printed its own help.
         except Exception as error:  # noqa: BLE001 (an exit code of Python's own would say "held by another")
             if isinstance(error, OSError):
-                out.flush()  # If it was stdout that failed, it fails again here, and is told once, below.
+                out.flush()  # If it was stdout that failed, under click's own hands, it fails again here.
             code = _report(out, error)
         out.flush()
     except OSError as error:  # What was to be said could not be said: a full disk, say. A closed pipe is no error.
@@ -43,11 +43,8 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _report(out: Output, error: Exception) -> int:
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        out.hint(error.format_message())
-        return USAGE
     if isinstance(error, click.ClickException):
-        out.error("usage", error.format_message().replace("\n", " "))
+        _report_usage(out, error)
         return USAGE
     if isinstance(error, LooopError):
         out.error(error.code, str(error))
@@ -55,13 +52,26 @@ def _report(out: Output, error: Exception) -> int:
             return USAGE
         return HELD if isinstance(error, ClaimHeld | SessionAlive) else NO_ANSWER
     if isinstance(error, OSError):
-        out.error("unavailable", f"{because(error)}{f': {error.filename}' if error.filename else ''}")
+        out.error("unavailable", told(error))
         return NO_ANSWER
     import traceback
 
     out.error("internal", f"a fault of looop itself: {type(error).__name__}: {error} (please report it; -v shows where)")
-    out.detail("".join(traceback.format_exception(error)))
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        out.detail(line)
     return NO_ANSWER
+
+
+def _report_usage(out: Output, error: click.ClickException) -> None:
+    message = " ".join(error.format_message().split())
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        if not out.as_json:
+            out.help(error.format_message())
+            return
+        message = "Missing command."
+    elif isinstance(error, click.NoSuchOption) and error.option_name in GLOBAL_OPTIONS:
+        message = f"{error.option_name} goes before the verb: looop {error.option_name} ..."
+    out.error("usage", message)
 
 
 def _wants_json(args: list[str]) -> bool:

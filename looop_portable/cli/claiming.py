@@ -25,8 +25,9 @@ GENERATION = click.option("--generation", type=click.IntRange(min=0), required=T
 def claim(out: Setting, name: str, session: str | None) -> int:
     """Claim NAME, at once or not at all.
 
-    Exit 0: it is ours (`claimed NAME`; nothing is printed if it was ours already). Exit 1: a live session holds it. A
-    session that is not registered can claim, but its claim can be taken over at once.
+    Exit 0: it is ours (`claimed NAME`; nothing is printed if it was ours already, so workers that are to exclude each
+    other need a session each). Exit 1: a live session holds it. A session that is not registered can claim, but its
+    claim can be taken over at once.
     """
     claims = out.claims()
     outcome = claims.claim(name, session)
@@ -72,9 +73,10 @@ def unclaim(out: Setting, name: str, session: str | None) -> int:
 @GENERATION
 @click.pass_obj
 def check(out: Setting, name: str, generation: int) -> int:
-    """Whether generation N of NAME is current and held: exit 0 if it is, 1 if it has been superseded.
+    """Whether generation N of NAME is current and held: exit 0 if it is, 1 if it has been superseded or let go.
 
-    For whoever is about to act on a claim's word: a worker that paused, or the resource that it writes to.
+    It does not ask whether the holder lives. For whoever is about to act on a claim's word: a worker that paused, or
+    the resource that it writes to.
     """
     found = out.claims().check(name, generation)
     fields = {"name": found.name, "generation": generation, "head": found.head, **lease_fields(found.lease)}
@@ -84,10 +86,10 @@ def check(out: Setting, name: str, generation: int) -> int:
         out.answer("check", "current", f"{found.name}: generation {generation} is current, held by '{holder}'", fields)
         return 0
     if found.lease:
-        now = f"generation {found.head} is held by '{found.lease.session}'"
+        now = f"generation {generation} is not current: generation {found.head} is held by '{found.lease.session}'"
     else:
-        now = f"it is free, at generation {found.head}"
-    out.refusal("check", "superseded", f"check {found.name}: generation {generation} is not current: {now}", fields)
+        now = f"generation {generation} does not hold it: it is free, at generation {found.head}"
+    out.refusal("check", "superseded", f"check {found.name}: {now}", fields)
     return 1
 
 
@@ -101,6 +103,8 @@ def break_(out: Setting, name: str, generation: int, reason: str) -> int:
 
     The holder is not told, and may go on working: be sure that it does not. Exit 1: N is not current.
     """
+    if not reason.strip():
+        raise click.BadParameter("it is empty", param_hint="--reason")
     claims = out.claims()
     outcome = claims.break_claim(name, generation, reason)
     if isinstance(outcome, Broken):
@@ -110,11 +114,16 @@ def break_(out: Setting, name: str, generation: int, reason: str) -> int:
         out.answer("break", "broken", line, fields)
         out.told(claims)
         return 0
-    holder = f"held by '{outcome.lease.session}'" if outcome.lease else "free"
+    if outcome.lease:
+        now = (
+            f"generation {generation} is not current: it is held by '{outcome.lease.session}', at generation {outcome.head}"
+        )
+    else:
+        now = f"nothing to break: it is free, at generation {outcome.head}"
     out.refusal(
         "break",
         "superseded",
-        f"break {outcome.name}: generation {generation} is not current: it is {holder}, at generation {outcome.head}",
+        f"break {outcome.name}: {now}",
         {"name": outcome.name, "generation": outcome.head, **lease_fields(outcome.lease)},
     )
     return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import os
 import time
 
 import click
@@ -34,7 +35,8 @@ def claims(out: Setting) -> int:
     if rows:
         out.table(("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows)
     else:
-        out.hint("no claims are held")
+        there = os.path.isdir(out.config.data_dir)
+        out.hint("no claims are held" if there else f"no claims are held: {out.config.data_dir} is not there yet")
     unreadable = [status for status in found if status.lease == Lease(status.name, "")]
     for status in unreadable:
         out.hint(f"looop: {status.name}: {status.verdict.evidence if status.verdict else ''}")

@@ -8,10 +8,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TextIO
 
+from looop_portable.errors import because
 from looop_portable.lease import Lease
 from looop_portable.liveness import Verdict
 
 Fields = Mapping[str, object]
+
+
+class Unsaid(OSError):
+    """What was to be said could not be said: a full disk, say. What was asked for may have been done."""
 
 
 class Output:
@@ -40,14 +45,16 @@ class Output:
     def hint(self, line: str) -> None:
         """More for people, on stderr. With --json the object has it already."""
         if not self.as_json:
-            for part in line.splitlines():
-                self._write(sys.stderr, part)
+            self._write(sys.stderr, line)
+
+    def help(self, text: str) -> None:
+        """A page on stderr, --json or not: somebody has called us without a verb."""
+        self._put(sys.stderr, text)
 
     def detail(self, line: str) -> None:
         """What -v shows."""
         if self.verbose:
-            for part in line.splitlines():
-                self._write(sys.stderr, part)
+            self._write(sys.stderr, line)
 
     def line(self, line: str) -> None:
         """This on stdout, --json or not."""
@@ -93,7 +100,7 @@ class Output:
         """The last word, when stdout cannot be written. What stderr does not take either is lost."""
         _discard(sys.stdout)
         try:
-            self._put(sys.stderr, f"looop: the answer could not be written: {reason}")
+            self._put(sys.stderr, f"looop: the answer could not be written, what was asked for may be done: {reason}")
         except OSError:
             _discard(sys.stderr)
 
@@ -117,6 +124,8 @@ class Output:
         except BrokenPipeError:
             self.unheard = self.unheard or stream is sys.stdout
             _discard(stream)
+        except OSError as error:
+            raise Unsaid(error.errno, because(error)) from error
 
 
 def _discard(stream: TextIO | None) -> None:

@@ -16,7 +16,13 @@ from looop_portable.reaper import watch
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
-@click.option("--watch", "seconds", type=click.FloatRange(min=0.01, max=86400), metavar="SECONDS", help="Again and again.")
+@click.option(
+    "--watch",
+    "seconds",
+    type=click.FloatRange(min=0.01, max=86400),
+    metavar="SECONDS",
+    help="Sweep again and again, with so long a pause, until interrupted.",
+)
 @click.pass_obj
 def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
     """Release the claims of sessions that are gone, and say on what evidence.

@@ -17,8 +17,8 @@ _HELP = """Claim a named resource so that nobody else alive holds it, on any fil
   looop claim repo-x      exit 0: it is yours; exit 1: a live session holds it
   looop unclaim repo-x    let go of it
 
-A claim belongs to a session: --session ID, else $LOOOP_SESSION_ID. When a session dies, whoever asks next takes its
-claims over at once.
+A claim belongs to a session: --session ID, else $LOOOP_SESSION_ID. All processes that act for one session are one
+holder. When a session dies, whoever asks next takes its claims over at once.
 
 Not guaranteed: that a session which was told to let go (`looop break`, `looop session stop`) stops working. Pass the
 claim's generation on to whatever it writes to, and refuse a lower one there.
@@ -29,9 +29,12 @@ Exit codes:
   1    held by another, or refused, or superseded
   2    usage: a bad name, no session, an unknown option
   3    could not answer: an unreadable store, a filesystem that cannot exclude
-  124  timed out
+  124  timed out (kept for waiting; so far nothing waits)
   130  interrupted
 """
+
+
+GLOBAL_OPTIONS = ("--data-dir", "--backend", "--json", "--verbose", "-v")
 
 
 class Verbs(click.Group):
@@ -100,4 +103,6 @@ class Setting(Output):
 @click.version_option(None, "--version", package_name="looop-portable", message="looop-portable %(version)s")
 @click.pass_context
 def looop(ctx: click.Context, data_dir: str | None, backend: str | None, as_json: bool, verbose: int) -> None:
+    if isinstance(ctx.obj, Output):  # What `main` reports errors with.
+        ctx.obj.verbose = verbose
     ctx.obj = Setting(resolve(data_dir, backend), as_json, verbose)

@@ -11,6 +11,7 @@ from looop_portable.cli.complete import session_ids
 from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
 from looop_portable.config import SESSION_ID
+from looop_portable.errors import LooopError
 
 
 @click.group()
@@ -19,19 +20,30 @@ def session() -> None:
 
 
 @session.command()
-@click.argument("session_id", metavar="[ID]", default="")
+@click.argument("session_id", metavar="[ID]", required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="The process that the session lives by. [the caller: the shell]")
 @click.option("--shell", is_flag=True, help=f"Print a line for eval that sets {SESSION_ID}.")
 @click.pass_obj
-def start(out: Setting, session_id: str, pid: int | None, shell: bool) -> int:
+def start(out: Setting, session_id: str | None, pid: int | None, shell: bool) -> int:
     """Register a session that lives as long as a process does. Without ID a new one is made up.
 
     \b
-        eval "$(looop session start --pid $$ --shell)"
+        eval "$(looop session start --pid $$ --shell)" || exit
 
-    Exit 1: a session of that ID is alive.
+    All processes that inherit LOOOP_SESSION_ID act for one and the same session: workers that are to exclude each other
+    each need one of their own. Exit 1: a session of that ID is alive.
     """
-    found = out.claims().sessions.register(session_id, pid=pid or os.getppid())
+    if session_id == "":
+        raise click.BadParameter("it is empty", param_hint="ID")
+    pid = pid or os.getppid()
+    if not pid:
+        raise click.UsageError("the caller cannot be told (looop is process 1 here): pass --pid")
+    try:
+        found = out.claims().sessions.register(session_id or "", pid=pid)
+    except LooopError:
+        if shell:  # Without this, `eval` would succeed, and whoever evaluates it would go on as the session it inherited.
+            out.exactly(f"unset {SESSION_ID}; false")
+        raise
     fields = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid}
     if shell and not out.as_json:
         out.exactly(f"export {SESSION_ID}={shlex.quote(found.session)}")
@@ -41,10 +53,13 @@ def start(out: Setting, session_id: str, pid: int | None, shell: bool) -> int:
 
 
 @session.command()
-@click.argument("session_id", metavar="ID", shell_complete=session_ids)
+@click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.pass_obj
 def stop(out: Setting, session_id: str) -> int:
-    """End a session. Its process is left alone; its claims can be taken over at once."""
+    """End a session, by default $LOOOP_SESSION_ID. Its process is left alone; its claims can be taken over at once.
+
+    Exit 0 also if it had ended before; 2 if there never was one of that ID.
+    """
     stopped = out.claims().sessions.stop(session_id)
     out.answer("session stop", "stopped" if stopped else "ended_before", "", {"session": session_id})
     return 0

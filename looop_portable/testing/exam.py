@@ -17,8 +17,8 @@ from collections.abc import Callable
 from looop_portable.backends.base import Backend
 from looop_portable.claims import Claims
 from looop_portable.lease import Head, Lease
+from looop_portable.liveness import Holder
 from looop_portable.outcomes import Held, Refused, Released, Renewed, Won
-from looop_portable.protocol import Holder
 from looop_portable.sessions import Sessions
 
 Reopen = Callable[[], Backend]
@@ -223,7 +223,7 @@ class BackendExam:
 def registered(claims: Claims, session: str) -> Holder:
     """This process as a session of that id."""
     registration = claims.sessions.register(session)
-    return Holder(registration.session, registration.incarnation)
+    return registration.holder
 
 
 def _run(work: Callable[[int], None]) -> None:

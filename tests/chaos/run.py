@@ -67,7 +67,6 @@ from typing import NamedTuple, NoReturn
 
 import looop_portable.backends.posix  # noqa: F401 (else each life would import it anew)
 from looop_portable import Claims, Held, LooopError, Refused, Released, Renewed, SessionAlive, Won
-from looop_portable.protocol import Holder
 
 IDLE, TRYING, HOLDING, LEAVING = range(4)
 RUNNING, STOPPED, KILLED = range(3)
@@ -215,7 +214,7 @@ class Worker(Process):
                 self.cannot("register", error)
             session = ""
             found = self.claims.sessions.register()
-        self.me = Holder(found.session, found.incarnation)
+        self.me = found.holder
         self.identity = session
         if session and not self.oracle.take(f"id-{session}"):
             self.accuse("identity", session=session)
@@ -481,7 +480,7 @@ def afterwards(options: Options, shared: Shared) -> None:
     shared.put(0, "life", 0)
     last = Process(options, shared, 0)
     found = last.claims.sessions.register()
-    me = Holder(found.session, found.incarnation)
+    me = found.holder
     for number in range(options.names):
         name = f"name-{number}"
         outcome = last.claims.claim(name, me)

@@ -119,7 +119,8 @@ def test_an_id_that_is_alive_is_refused(run: Run, alive: Living, tree: Tree) -> 
     before = tree()
     expected = f"looop: session 'w1' is alive: pid {process.pid} runs\n"
     assert said(run("session", "start", "w1", "--pid", str(os.getpid()))) == (1, "", expected)
-    assert said(run("session", "start", "w1", "--pid", str(process.pid), "--shell")) == (1, "", expected)
+    done = said(run("session", "start", "w1", "--pid", str(process.pid), "--shell"))
+    assert done == (1, "unset LOOOP_SESSION_ID; false\n", expected)  # Or eval would succeed, with an inherited id.
     assert tree() == before
 
 

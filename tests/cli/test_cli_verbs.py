@@ -74,7 +74,7 @@ def test_check_says_no_to_a_generation_that_was_let_go(run: Run, alive: Living) 
     run("claim", "repo-x", "--session", "w1")
     run("unclaim", "repo-x", "--session", "w1")
     for generation in ("1", "2", "3"):
-        expected = f"check repo-x: generation {generation} is not current: it is free, at generation 2\n"
+        expected = f"check repo-x: generation {generation} does not hold it: it is free, at generation 2\n"
         assert said(run("check", "repo-x", "--generation", generation)) == (1, "", expected)
 
 
@@ -156,13 +156,15 @@ def test_break_of_a_free_claim_is_refused(run: Run, alive: Living) -> None:
     alive("w1")
     run("claim", "repo-x", "--session", "w1")
     run("unclaim", "repo-x", "--session", "w1")
-    expected = "break repo-x: generation 2 is not current: it is free, at generation 2\n"
+    expected = "break repo-x: nothing to break: it is free, at generation 2\n"
     assert said(run("break", "repo-x", "--generation", "2", "--reason", "r")) == (1, "", expected)
 
 
 def test_no_claims_are_said_on_stderr(run: Run, data_dir: Path) -> None:
-    assert said(run("claims")) == (0, "", "no claims are held\n")
+    assert said(run("claims")) == (0, "", f"no claims are held: {data_dir} is not there yet\n")
     assert not data_dir.exists()
+    data_dir.mkdir()
+    assert said(run("claims")) == (0, "", "no claims are held\n")
 
 
 def test_claims_are_listed_with_holder_and_evidence(run: Run, alive: Living, dead: Living) -> None:

@@ -14,9 +14,8 @@ from looop_portable.backends.posix import PosixBackend
 from looop_portable.claims import Claims
 from looop_portable.lease import Lease, decode, encode, number
 from looop_portable.ledger import Ledger
-from looop_portable.liveness import Liveness
+from looop_portable.liveness import Holder, Liveness
 from looop_portable.outcomes import Released, Renewed, Won
-from looop_portable.protocol import Holder
 from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
 from looop_portable.testing.scripted import Recorded, ScriptedSessions
 from looop_portable.testing.world import GENERATION, OUT_OF_STEP, ROBBED, STUCK, TWO_HOLDERS, Violation, World

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from looop_portable import ClaimHeld, Claims, Held, hold
-from looop_portable.protocol import Holder
+from looop_portable.liveness import Holder
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is missing")
 

@@ -18,7 +18,7 @@ from looop_portable import Claims, Head, Held, Liveness, Refused, Released, Sess
 from looop_portable.backends.base import SessionHead
 from looop_portable.backends.posix import PosixBackend
 from looop_portable.files import OS
-from looop_portable.protocol import Holder
+from looop_portable.liveness import Holder
 from looop_portable.registry import Registry
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is missing")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from looop_portable import Claims, Held, Released, Won
-from looop_portable.protocol import Holder
+from looop_portable.liveness import Holder
 
 ANNE, BERT, GROUP = 63_121, 63_122, 63_120
 UMASKS = {ANNE: 0o077, BERT: 0o022}

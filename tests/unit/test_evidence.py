@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from looop_portable import Claims, Held, SessionAlive, Won
+from looop_portable import Claims, Held, SessionAlive, Won, hold
 from looop_portable.files import OS
-from looop_portable.liveness import Liveness
-from looop_portable.protocol import Holder
+from looop_portable.liveness import Holder, Liveness
 
 LOOOP_META = {"id": "w1", "cmd": ["sh"], "babysit_pid": os.getpid(), "started_at": "2026-01-02T03:04:05.123456789Z"}
 
@@ -102,3 +102,76 @@ def test_a_sticky_directory_shares_nothing(tmp_path: Path) -> None:
         tmp_path.chmod(mode)
         assert OS.shared_bits(str(tmp_path)) == shared
     tmp_path.chmod(0o700)
+
+
+def as_looop_claims(directory: Path, name: str, session: str) -> Path:
+    """As looop takes a claim over: whatever lease is there is removed, and its own is written."""
+    path = directory / f"claims/{name}.json"
+    path.unlink(missing_ok=True)
+    path.write_text(json.dumps({"session": session, "name": name}) + "\n")
+    return path
+
+
+def test_a_lease_that_looop_wrote_over_a_dead_session_s_is_respected(claims: Claims, tmp_path: Path) -> None:
+    claims.sessions.register("mine")
+    assert isinstance(claims.claim("repo-x", "mine"), Won)
+    claims.sessions.stop("mine")
+    looop_starts(tmp_path, json.dumps(LOOOP_META))
+    path = as_looop_claims(tmp_path, "repo-x", "w1")
+    held = claims.claim("repo-x", Holder("w2", ""))
+    assert isinstance(held, Held)
+    assert held.lease.session == "w1"
+    assert claims.reap().reaped == ()
+    assert json.loads(path.read_text())["session"] == "w1"
+    looop_starts(tmp_path, json.dumps(LOOOP_META | {"started_at": "2026-01-02T03:04:06Z"}))
+    (tmp_path / "sessions/w1/status.json").write_text('{"state": "exited"}')
+    assert isinstance(claims.claim("repo-x", Holder("w2", "")), Won)
+
+
+def test_a_late_release_leaves_the_lease_of_looop_s_alone(claims: Claims, tmp_path: Path) -> None:
+    mine = claims.sessions.register("mine").holder
+    won = claims.claim("repo-x", mine)
+    assert isinstance(won, Won)
+    claims.break_claim("repo-x", won.generation, "test")
+    looop_starts(tmp_path, json.dumps(LOOOP_META))
+    path = as_looop_claims(tmp_path, "repo-x", "w1")
+    claims.release_lease(won.lease)
+    assert json.loads(path.read_text())["session"] == "w1"
+    assert isinstance(claims.claim("repo-x", Holder("w2", "")), Held)
+
+
+def test_a_name_in_a_record_leads_nowhere(claims: Claims, tmp_path: Path) -> None:
+    """A spelling that is cut does not tell the name; the record does, and is believed only where they agree."""
+    outside = tmp_path.parent / "victim.json"
+    outside.write_text("precious")
+    assert isinstance(claims.claim("repo-x", Holder("w1", "")), Won)
+    planted = tmp_path / "claims/.ledger/z%~z"
+    planted.mkdir()
+    for name in ("../../victim", f"../../../{outside.name[:-5]}", "", "repo-x", ".hidden"):
+        (planted / "1").write_text(json.dumps({"session": "w9", "name": name, "generation": 1}) + "\n")
+        assert [status.name for status in claims.list()] == ["repo-x"]
+        claims.reap(dry_run=True)
+    claims.reap()
+    assert outside.read_text() == "precious"
+    outside.unlink()
+
+
+def test_hold_in_a_process_whose_session_was_ended_registers_anew(tmp_path: Path) -> None:
+    with hold("repo-x", data_dir=str(tmp_path), backend="posix") as first:
+        before = first.session
+    Claims.open(str(tmp_path), "posix").sessions.stop(before)
+    with hold("repo-x", data_dir=str(tmp_path), backend="posix") as second:
+        assert second.session != before
+        assert isinstance(Claims.open(str(tmp_path), "posix").claim("repo-x", Holder("w2", "")), Held)
+
+
+def test_memory_leaves_nothing_on_the_disk(tmp_path: Path) -> None:
+    Claims.open(str(tmp_path), "memory").claim("repo-x", Holder("w1", ""))
+    with hold("repo-x", data_dir=str(tmp_path), backend="memory"):
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_removed_under_a_process_is_made_again(claims: Claims, tmp_path: Path) -> None:
+    assert isinstance(claims.claim("repo-x", Holder("w1", "")), Won)
+    shutil.rmtree(tmp_path / "claims")
+    assert isinstance(claims.claim("repo-x", Holder("w1", "")), Won)

@@ -13,7 +13,7 @@ import pytest
 from looop_portable.backends.posix import PosixBackend
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol
 from looop_portable.files import OsFiles
-from looop_portable.lease import Lease
+from looop_portable.lease import Head, Lease
 from looop_portable.ledger import KEEP, Ledger
 
 Deed = Callable[[], None]
@@ -375,11 +375,11 @@ def test_a_claim_is_released_on_a_full_disk(backend: PosixBackend, files: Faulty
     assert backend.advance("n", 0, lease())
     files.faults["create"] = itertools.repeat(before(errno.ENOSPC))
     assert backend.advance("n", 1, None)
-    assert backend.read("n") == (2, None)
+    assert backend.read("n") == Head(2, None)
     assert not (tmp_path / "claims/n.json").exists()
     with pytest.raises(Unavailable, match=os.strerror(errno.ENOSPC)):
         backend.advance("n", 2, lease())
-    assert backend.read("n") == (2, None)
+    assert backend.read("n") == Head(2, None)
 
 
 def test_another_user_s_record_that_cannot_be_linked_is_released_by_one_of_our_own(
@@ -388,7 +388,7 @@ def test_another_user_s_record_that_cannot_be_linked_is_released_by_one_of_our_o
     assert backend.advance("n", 0, lease())
     files.faults["link"] = [before(errno.EPERM)]
     assert backend.advance("n", 1, None)
-    assert backend.read("n") == (2, None)
+    assert backend.read("n") == Head(2, None)
     assert files.calls[-2:] == ["create", "link"]
 
 
@@ -614,7 +614,7 @@ def test_a_claim_can_be_released_though_its_projection_cannot_be_removed(
     assert backend.advance("n", 1, lease("ours", 2))
     monkeypatch.setattr(files, "remove", sticky)
     assert backend.advance("n", 2, None)
-    assert backend.read("n") == (3, None)
+    assert backend.read("n") == Head(3, None)
 
 
 def test_looop_s_empty_lease_is_being_written_until_it_is_old(backend: PosixBackend, tmp_path: Path) -> None:
