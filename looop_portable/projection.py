@@ -48,9 +48,12 @@ class Projection:
         return Lease(name, text(record, "session"), generation=generation, foreign=True, settled=settled)
 
     def hide(self, key: str, *, looops: bool = False) -> None:
-        """Remove it if it is ours (`looops`: if it is not). What cannot be removed must not keep anybody from releasing."""
+        """Remove what is there, but for a lease of looop's (`looops`: only that).
+
+        What cannot be removed must not keep anybody from releasing.
+        """
         try:
-            if _is_ours(self.ledger.files.read(self.path(key))) is not looops:
+            if _is_looops(self.ledger.files.read(self.path(key))) is looops:
                 self.ledger.files.remove(self.path(key))
         except OSError:
             return
@@ -103,11 +106,7 @@ class Projection:
         return True
 
 
-def _is_ours(data: bytes | None) -> bool:
-    """Whether this is a projection; otherwise looop has written it, or nobody knows who."""
-    return number(decode(data or b""), "generation") > 0
-
-
 def _is_looops(data: bytes | None) -> bool:
     """Whether this is a lease that looop itself has written."""
-    return bool(text(decode(data or b""), "session")) and not _is_ours(data)
+    record = decode(data or b"")
+    return bool(text(record, "session")) and not number(record, "generation")
