@@ -10,6 +10,7 @@ Compatibility: every file backend writes this ledger, so hosts with different on
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 from looop_portable.errors import InvalidName, LooopError, Unavailable, told
@@ -134,10 +135,8 @@ class PosixBackend:
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
         if whole:
-            try:
+            with contextlib.suppress(PermissionError):  # Another user's record. One of our own says it as well.
                 return self.ledger.repeat(key, expected)
-            except PermissionError:
-                whole = False  # Another user's record. One of our own says it as well.
         return self.ledger.advance(key, expected, record_of(None))
 
     def _mend(self, key: str) -> None:
