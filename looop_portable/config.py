@@ -36,7 +36,7 @@ def resolve(data_dir: str | None = None, backend: str | None = None) -> Config:
     try:
         if b"\0" in os.fsencode(directory):
             raise UsageError(f"the data directory {directory!r} cannot be one: it has a null character")
-        directory = os.path.abspath(directory)
+        directory = os.path.abspath(directory).replace(os.sep, "/")
     except UnicodeEncodeError:
         raise UsageError(f"the data directory {directory!r} cannot be one: it is not valid Unicode") from None
     except OSError as error:

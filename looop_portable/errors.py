@@ -40,6 +40,12 @@ class NoSuchBackend(UsageError):
     code = "no_such_backend"
 
 
+class BackendNotInstalled(UsageError):
+    """A backend that is a distribution of its own, which is not there."""
+
+    code = "not_installed"
+
+
 class NoSuchProcess(UsageError):
     """A session was to be registered for a process that does not run."""
 
@@ -63,6 +69,12 @@ class CannotExclude(Unavailable):
     """The store has no primitive that lets exactly one of several win, or none that we can trust."""
 
     code = "cannot_exclude"
+
+
+class WrongBackend(CannotExclude):
+    """The backend that was asked for contradicts the stamp of the directory."""
+
+    code = "wrong_backend"
 
 
 class UnknownProtocol(Unavailable):

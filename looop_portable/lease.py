@@ -60,6 +60,11 @@ def encode(record: Mapping[str, object]) -> bytes:
     return _encode(record).encode() + b"\n"
 
 
+def whole(data: bytes) -> bool:
+    """Whether a record has been written to its end, which is the only newline in it."""
+    return data.endswith(b"}\n")
+
+
 def decode(data: bytes) -> dict[str, object]:
     """The JSON object in `data`; an empty one if there is none."""
     try:
@@ -104,4 +109,5 @@ def lease_in(data: bytes, name: str, generation: int) -> Lease | None:
         generation=generation,
         claimed_at=text(record, "claimed_at"),
         host=text(record, "host"),
+        foreign="adopted" in record,
     )

@@ -6,6 +6,9 @@ Does not guarantee: durability. After a power cut the newest generations may be 
 How: the complete record is written to a private file, which is then linked (link(2), which never replaces) to the next
 number. One listing afterwards makes sure that the number was new, and not one that had been used and pruned long ago. It
 relies on a listing of some 20 names being one step, which getdents(2) under the directory's lock is.
+Where there are no hard links, the directory has a guard (see `stamp`). Under it the next number is created in place or, on
+Windows, renamed to; neither replaces. What is seen incomplete in place is being written, or its writer has died; who holds
+the guard knows that he has died. Such a generation repeats the one below it, so it says nothing new.
 Private files are called `.N-TOKEN-ATTEMPT`; whoever finds one may remove it: its maker, if it lives, makes another.
 Source: exclusive creation as the one compare-and-set of all filesystems is folklore (open(2) on O_EXCL over NFS names
 link); a log of numbered generations with a second look, and its proof, are in ARCHITECTURE.md.
@@ -18,38 +21,60 @@ from collections.abc import Mapping
 
 from looop_portable.errors import Unavailable
 from looop_portable.files import OS, Files
-from looop_portable.lease import encode
-from looop_portable.stamp import Stamp
+from looop_portable.lease import encode, whole
+from looop_portable.numbers import highest, in_order
+from looop_portable.place import Place
+from looop_portable.stamp import Policy
 
 KEEP = 16
 """How many of the newest generations stay. Part of the protocol: by it a process tells that its number had been pruned."""
 
+NOTHING = encode({"released": True})
+"""What a first generation says whose writer has died before he had written it."""
+
 _TRIES = 64
 _LAST = 10**15
+_POSIX = Policy("posix")
 
 
 class Ledger:
-    """The generations of all names under `root`. Records are JSON objects; `files` does what is done to the disk."""
+    """The generations of all names under `root`. Records are JSON objects; `files` does what is done to the disk.
 
-    def __init__(self, root: str, files: Files = OS, keep: int = KEEP, durable: bool = False) -> None:
+    `policy` is what the backend can do; how it is done, and under which guard, is what the directory's stamp says.
+    """
+
+    def __init__(
+        self, root: str, files: Files = OS, keep: int = KEEP, durable: bool = False, policy: Policy = _POSIX
+    ) -> None:
         self.root = root
         self.files = files
         self.keep = keep
         self.durable = durable
-        self._shared: int | None = None
-        self._stamp = Stamp(root, files)
+        self.place = Place(root, files, policy)
         self._looked_at: set[str] = set()
 
     def head(self, key: str) -> tuple[int, bytes]:
         """The latest generation of `key` and its record; (0, b"") if it has none."""
-        self._stamp.known()
+        way = self.place.way()
+        top, data = self._head(key)
+        if way is None or way.links or not top or whole(data):
+            return top, data
+        with self.place.guard():
+            top, data = self._head(key)
+            below = top
+            while below and not whole(data):  # Whoever was writing it has died.
+                below -= 1
+                data = self.files.read(f"{self.root}/{key}/{below}") or b"" if below else NOTHING
+            return top, data
+
+    def _head(self, key: str) -> tuple[int, bytes]:
         directory = f"{self.root}/{key}"
         for _ in range(_TRIES):
             try:
                 if key not in self._looked_at:
                     self.files.refuse_link(directory)
                     self._looked_at.add(key)
-                top = _highest(self.files.list(directory))
+                top = highest(self.files.list(directory))
             except FileNotFoundError:
                 top = 0
             if not top:
@@ -71,36 +96,71 @@ class Ledger:
         """Publish generation `expected` + 1. False: lost to another; whatever the head says now stands.
 
         `shown_as`, which a lease has and a release has not, is a path that the record replaces once it is published;
-        where that fails the generation stands all the same.
+        where that fails the generation stands all the same, unless there is a guard: what is not shown there counts as
+        let go, and so the failure is raised.
         """
-        shared = self.shared()
+        shared = self.place.shared()
         target = self._after(key, expected)
         token = self.files.token()
-        public = f"{self.root}/{key}/{target}"
         data = encode({**record, "generation": target, "token": token})
+        with self.place.guard():
+            way = self.place.make()
+            publish = self._publish_linked if way.links else self._publish_alone
+            private = publish(key, target, token, data, shared)
+            won = private is not None and self._stands(key, target, held=bool(shown_as))
+            if won and shown_as and not private:
+                private = self._private(key, target, token, 0)
+                self._write(key, private, data, shared)
+            try:
+                self._settle(private or "", shown_as if won else "")
+            except OSError:
+                # It is decided: to fail now would deny what has happened. The reaper mends the rest.
+                if won and shown_as and way.guard:
+                    raise
+            return won
+
+    def _publish_linked(self, key: str, target: int, token: str, data: bytes, shared: int) -> str | None:
+        """The private file that is published now; None: lost, and it is gone."""
+        public = f"{self.root}/{key}/{target}"
         for attempt in range(_TRIES):
-            private = f"{self.root}/{key}/.{target}-{token}-{attempt}"
+            private = self._private(key, target, token, attempt)
             if not self._write(key, private, data, shared):
                 continue
             published = self._publish(private, public, data)
+            if published is False:
+                self.files.remove(private)
             if published is not None:
-                break
-        else:
-            raise Unavailable(f"{public}: its private files vanish as often as they are written; try again", public)
-        won = published and self._stands(key, target, held=bool(shown_as))
-        self._settle(private, shown_as if won else "")
-        return won
+                return private if published else None
+        raise Unavailable(f"{public}: its private files vanish as often as they are written; try again", public)
+
+    def _publish_alone(self, key: str, target: int, token: str, data: bytes, shared: int) -> str | None:
+        """Without hard links, and with the guard held. There is no private file left: empty; None: lost."""
+        public = f"{self.root}/{key}/{target}"
+        if not self.place.policy.windows:
+            return "" if self._write(key, public, data, shared) or self.files.read(public) == data else None
+        private = self._private(key, target, token, 0)
+        self._write(key, private, data, shared)
+        try:
+            self.files.rename(private, public)
+        except OSError as error:
+            if self.files.read(public) == data:
+                return ""
+            self.files.remove(private)
+            if isinstance(error, FileExistsError):
+                return None
+            raise
+        return ""
 
     def repeat(self, key: str, expected: int) -> bool:
         """Publish generation `expected` + 1 as one more name of `expected`'s own record: so it says nothing new.
 
         A lease that stands under another number than its own is one that was let go. This needs no space on the disk:
-        without it, nobody could release on a full one. There is no second look: `expected` was there to be linked, and a
-        release that comes too late all the same is below the head, where nobody reads it. With one, a holder that is
+        without it, nobody could release on a full one. There is no second look: `expected` was there to be linked, and
+        numbers are pruned from below, so the next one had not been used and pruned. With a second look, a holder that is
         slow here would be told that it had lost what it has just released, because others have built upon it.
         Raises PermissionError where the record is another user's (see fs.protected_hardlinks in proc(5)).
         """
-        self.shared()
+        self.place.shared()
         own, public = f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{self._after(key, expected)}"
         try:
             self.files.link(own, public)
@@ -125,30 +185,23 @@ class Ledger:
             names = self.files.list(directory)
         except FileNotFoundError:
             return 0
-        oldest = _highest(names) - self.keep
-        useless = [name for name in _in_order(names) if name.startswith(".") or int(name) <= oldest]
+        oldest = highest(names) - self.keep
+        useless = [name for name in in_order(names) if name.startswith(".") or int(name) <= oldest]
         return sum(self.files.remove(f"{directory}/{name}") for name in useless)
 
     def sweep_root(self) -> int:
         """Remove what crashed processes left beside the names. How many there were."""
-        return self._stamp.sweep()
+        return self.place.sweep()
 
     def forget(self, key: str) -> None:
         """Remove all of `key`, the head last. Only for a name that nobody will use again: its numbers restart."""
         directory = f"{self.root}/{key}"
         try:
-            for name in _in_order(self.files.list(directory)):
+            for name in in_order(self.files.list(directory)):
                 self.files.remove(f"{directory}/{name}")
             self.files.rmdir(directory)
         except FileNotFoundError:
             return
-
-    def shared(self) -> int:
-        """The permissions that new files share. The first call makes the directory and finds out that it can exclude."""
-        if self._shared is None:
-            self._stamp.make()
-            self._shared = self.files.shared_bits(self.root)
-        return self._shared
 
     def _write(self, key: str, private: str, data: bytes, shared: int) -> bool:
         """False: the name is taken. Only ever so by ourselves, after a lost reply, and then it may be incomplete."""
@@ -166,8 +219,8 @@ class Ledger:
         try:
             self.files.mkdir(f"{self.root}/{key}", shared=shared)
         except FileNotFoundError:  # All of it has been removed since we looked.
-            self._shared, self._stamp = None, Stamp(self.root, self.files)
-            self.files.mkdir(f"{self.root}/{key}", shared=self.shared())
+            self.place.start_anew()
+            self.files.mkdir(f"{self.root}/{key}", shared=self.place.shared())
 
     def _publish(self, private: str, public: str, data: bytes) -> bool | None:
         """Whether `public` is ours; None: our private file has been swept away, nothing has happened.
@@ -207,23 +260,27 @@ class Ledger:
 
         Without this, a number that was used and pruned while we slept would be won once more.
         """
-        return max(_highest(names) - target, 0)
+        return max(highest(names) - target, 0)
 
     def _settle(self, private: str, shown_as: str) -> None:
-        try:
-            if shown_as:
-                self.files.replace(private, shown_as)
-            else:
-                self.files.remove(private)
-        except OSError:
-            # It is decided: to fail now would deny what has happened. The reaper mends the rest.
-            return
+        if private and shown_as:
+            self.files.replace(private, shown_as)
+        elif private:
+            self.files.remove(private)
+
+    def _private(self, key: str, target: int, token: str, attempt: int) -> str:
+        return f"{self.root}/{key}/.{target}-{token}-{attempt}"
 
     def _prune(self, key: str, target: int) -> None:
-        """One comes, one goes. What a crash leaves below that, `sweep` removes."""
+        """One comes, one goes, and never before the one below it: `repeat` takes that one as a sign that its number is new.
+
+        What a crash leaves further below, `sweep` removes.
+        """
         if target <= self.keep:
             return
         try:
+            if target > self.keep + 1:
+                self.files.remove(f"{self.root}/{key}/{target - self.keep - 1}")
             self.files.remove(f"{self.root}/{key}/{target - self.keep}")
         except OSError:
             # Another user's file in a sticky directory, say. It is only in the way.
@@ -233,17 +290,3 @@ class Ledger:
         if expected >= _LAST:
             raise Unavailable(f"{self.root}/{key}: there are no numbers left after {expected}", f"{self.root}/{key}")
         return expected + 1
-
-
-def _in_order(names: list[str]) -> list[str]:
-    """Private files first, then generations, the oldest first; what is neither is left alone."""
-    private = [name for name in names if name.startswith(".")]
-    return private + sorted((name for name in names if name.isdecimal()), key=int)
-
-
-def _highest(names: list[str]) -> int:
-    """The highest number among the names in a directory; what is not spelled as we spell numbers is none."""
-    top = max(map(int, filter(str.isdecimal, names)), default=0)
-    if top and str(top) not in names:
-        return max((int(name) for name in names if name.isdecimal() and str(int(name)) == name), default=0)
-    return top

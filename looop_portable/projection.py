@@ -8,10 +8,12 @@ that has no generation was written by looop itself, and is a lease of looop's.
 
 from __future__ import annotations
 
-from looop_portable.files import PROBE
+from looop_portable.errors import InvalidName
+from looop_portable.files import PRIVATE_GUARD, PROBE
 from looop_portable.lease import Lease, decode, lease_in, number, text
 from looop_portable.ledger import Ledger
-from looop_portable.names import unspelled
+from looop_portable.names import canonical, spelled, unspelled
+from looop_portable.stamp import FLOCK
 
 SETTLES = 10.0
 """Seconds after which an empty file that looop made is taken for a crash's. Looop creates its lease, then writes it."""
@@ -27,7 +29,8 @@ class Projection:
         self.ledger = ledger
 
     def path(self, key: str) -> str:
-        return f"{self.directory}/{key}.json"
+        """Where looop is at home too, as looop spells the name."""
+        return f"{self.directory}/{(unspelled(key) if self._is_looops_home() else None) or key}.json"
 
     def foreign(self, key: str, name: str, generation: int) -> Lease | None:
         """The lease that looop itself wrote, if there is one, on top of `generation`.
@@ -53,7 +56,7 @@ class Projection:
         What cannot be removed must not keep anybody from releasing.
         """
         try:
-            if _is_looops(self.ledger.files.read(self.path(key))) is looops:
+            if is_looops(self.ledger.files.read(self.path(key))) is looops:
                 self.ledger.files.remove(self.path(key))
         except OSError:
             return
@@ -64,11 +67,15 @@ class Projection:
             names = self.ledger.files.list(f"{self.directory}/.")  # The dot: `claims` itself may be a link of the user's.
         except FileNotFoundError:
             return []
-        return [name[:-5] for name in names if name.endswith(".json") and unspelled(name[:-5]) is not None]
+        stems = [name[:-5] for name in names if name.endswith(".json")]
+        if self._is_looops_home():
+            return [key for stem in stems if (key := _spelled(stem))]
+        return [stem for stem in stems if unspelled(stem) is not None]
 
     def sweep(self) -> int:
-        """Remove the probes that crashed processes left. How many there were."""
-        probes = [name for name in self.ledger.files.list(f"{self.directory}/.") if name.startswith(PROBE)]
+        """Remove the probes and private guards that crashed processes left. How many there were."""
+        names = self.ledger.files.list(f"{self.directory}/.")
+        probes = [name for name in names if name.startswith((PROBE, PRIVATE_GUARD))]
         return sum(self.ledger.files.remove(f"{self.directory}/{name}") for name in probes)
 
     def mend(self, key: str) -> bool:
@@ -84,7 +91,7 @@ class Projection:
             shown = self.ledger.files.read(self.path(key))
             if shown == (data if held else None):
                 return changed
-            if _is_looops(shown) or (shown == b"" and not held):
+            if is_looops(shown) or (shown == b"" and not held):
                 return changed
             if not held:
                 self.ledger.files.remove(self.path(key))
@@ -95,7 +102,7 @@ class Projection:
 
     def _show(self, key: str, generation: int, data: bytes) -> bool:
         private = f"{self.ledger.root}/{key}/.{generation}-{self.ledger.files.token()}"
-        self.ledger.files.create(private, data, shared=self.ledger.shared())
+        self.ledger.files.create(private, data, shared=self.ledger.place.shared())
         try:
             self.ledger.files.replace(private, self.path(key))
         except FileNotFoundError:
@@ -105,8 +112,19 @@ class Projection:
             raise
         return True
 
+    def _is_looops_home(self) -> bool:
+        way = self.ledger.place.way()
+        return way is not None and way.links and way.guard == FLOCK
 
-def _is_looops(data: bytes | None) -> bool:
+
+def _spelled(stem: str) -> str | None:
+    try:
+        return spelled(canonical(stem))
+    except InvalidName:
+        return None
+
+
+def is_looops(data: bytes | None) -> bool:
     """Whether this is a lease that looop itself has written."""
     record = decode(data or b"")
     return bool(text(record, "session")) and not number(record, "generation")

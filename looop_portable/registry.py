@@ -16,27 +16,29 @@ from looop_portable.backends.base import SessionHead
 from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.files import Files, timestamp
 from looop_portable.lease import decode, number, text
-from looop_portable.ledger import Ledger
+from looop_portable.ledger import NOTHING, Ledger
 from looop_portable.liveness import FOREIGN, Registration
 from looop_portable.names import canonical, spelled, unspelled
+from looop_portable.stamp import Policy
 
 _ENDED = ("exited", "killed")
 _PROJECTIONS = ("status.json", "meta.json")
+POLICY = Policy("posix")
 
 
 class Registry:
     """The `SessionStore` of the file backends: everything below `directory`."""
 
-    def __init__(self, directory: str, files: Files, clock: Callable[[], str] = timestamp) -> None:
+    def __init__(self, directory: str, files: Files, clock: Callable[[], str] = timestamp, policy: Policy = POLICY) -> None:
         self.directory = directory
         self.files = files
         self._clock = clock
-        self.ledger = Ledger(f"{directory}/.ledger", files, durable=True)
+        self.ledger = Ledger(f"{directory}/.ledger", files, durable=True, policy=policy)
 
     def read(self, session: str) -> SessionHead:
         key = _key(session)
         generation, data = self.ledger.head(key) if key else (0, b"")
-        own = _registration(session, data) if generation else None
+        own = _registration(session, data) if generation and data != NOTHING else None
         foreign, torn = self._foreign(session, key)
         if own is not None and not own.incarnation:
             return SessionHead(generation, None, foreign, damaged=True, torn=torn)
@@ -48,10 +50,12 @@ class Registry:
 
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
         key = spelled(session)
-        if not self.ledger.advance(key, expected, registration._asdict()):
-            return False
-        self._project(key, registration)
-        return True
+        self.ledger.place.shared()
+        with self.ledger.place.guard():
+            if not self.ledger.advance(key, expected, registration._asdict()):
+                return False
+            self._project(key, registration)
+            return True
 
     def forget(self, session: str) -> None:
         key = spelled(session)

@@ -1,80 +1,100 @@
-"""`.ledger/.protocol.json`: which protocol a directory is written with, and that it was found able to exclude.
+"""`.ledger/.protocol.json`: which protocol a directory is written with, and how its generations are published.
 
-Guarantees: a directory of another protocol is neither read nor written; one without hard links is refused, with the remedy.
-How: the stamp is itself published by a hard link, once, when the first record is about to be written.
+Guarantees: a directory of another protocol is neither read nor written; one that cannot exclude is refused, with the
+remedy; all who write in a directory do it in one way, whichever backend they were told to use: what contradicts the
+stamp is refused. The stamp is made once, from what the directory was found able to do, and never changed.
+How: the stamp is itself published as a generation is: by a hard link; where there are none it is renamed into place, under
+the guard. A guard is tried when the stamp is made: one that does not keep a second holder out is none.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+from typing import NamedTuple
 
-from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, because
+from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, WrongBackend, because
 from looop_portable.files import PRIVATE_DIRECTORY, Files
-from looop_portable.lease import decode, encode, number
+from looop_portable.lease import decode, encode, number, text
 
 PROTOCOL = 1
 
+FLOCK = "flock"
+"""The guard of all that share a directory with looop: flock(2) on `.dirlock`, beside the ledger."""
+
+WINDOWS = "windows"
+"""The guard among Windows processes: a byte range of `.guard`, in the ledger."""
+
+_GUARDS = ("", FLOCK, WINDOWS)
 _TRIES = 16
 _NAME = ".protocol.json"
 _PRIVATE = ".stamp-"
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NO_LINKS_WINDOWS = (1, 50)  # Invalid function, not supported.
+
+
+class Way(NamedTuple):
+    """How generations are published: by hard links or, without, under a guard; and the guard, if there is one."""
+
+    links: bool = True
+    guard: str = ""
+
+    @property
+    def told(self) -> str:
+        links = "with hard links" if self.links else "without hard links"
+        return f"{links}, {f'guard: {self.guard}' if self.guard else 'without a guard'}"
+
+
+class Policy(NamedTuple):
+    """What a backend can do.
+
+    `guard`: the one that it gives a directory that it makes; `without_links`: the one where there are no hard links (None:
+    it refuses those); `holds`: those that it can hold where another backend made the directory. `windows`: it holds the
+    guard of Windows processes wherever there is no other, and publishes by renaming where there are no hard links.
+    """
+
+    backend: str
+    guard: str = ""
+    without_links: str | None = None
+    holds: tuple[str, ...] = ("", FLOCK)
+    windows: bool = False
 
 
 class Stamp:
     """The stamp of `root`. It is read once; who has seen it relies on it."""
 
-    def __init__(self, root: str, files: Files) -> None:
+    def __init__(self, root: str, files: Files, policy: Policy) -> None:
         self.root = root
         self._files = files
-        self._seen = False
+        self._policy = policy
+        self._way: Way | None = None
 
-    def known(self) -> bool:
-        """Whether there is a stamp. Raises `UnknownProtocol` if it is of another protocol than ours."""
-        if self._seen:
-            return True
+    def known(self) -> Way | None:
+        """What the stamp says; None: there is none. Raises `UnknownProtocol`, or `WrongBackend` if ours cannot do that."""
+        if self._way is not None:
+            return self._way
         with contextlib.suppress(FileNotFoundError):
             self._files.refuse_link(self.root)
         data = self._files.read(f"{self.root}/{_NAME}")
         if data is None:
-            return False
-        version = number(decode(data), "protocol")
-        if version != PROTOCOL:
-            raise UnknownProtocol(
-                f"{self.root}: written with protocol {version or 'unknown'}, this is protocol {PROTOCOL}: "
-                f"use the version of looop-portable that wrote it (see {_NAME} there)",
-                self.root,
-            )
-        self._seen = True
-        return True
+            return None
+        way = stamped(self.root, data)
+        self._refuse(way)
+        self._way = way
+        return way
 
-    def make(self) -> None:
-        """There is a stamp, and a directory for it. Raises `CannotExclude` where hard links do not work."""
+    def make(self) -> Way:
+        """There is a stamp, and a directory for it. Raises `CannotExclude` where the backend cannot exclude."""
         for _ in range(_TRIES):
-            if self.known():
-                return
+            way = self.known()
+            if way is not None:
+                return way
             self._publish()
         raise Unavailable(f"{self.root}: its stamp vanishes as often as it is written; try again", self.root)
 
-    def _publish(self) -> None:
-        _make_directory(self._files, self.root)
-        private = f"{self.root}/{_PRIVATE}{self._files.token()}"
-        record = encode({"protocol": PROTOCOL, "links": True})
-        self._files.create(private, record, shared=self._files.shared_bits(self.root), durable=True)
-        try:
-            self._files.link(private, f"{self.root}/{_NAME}")
-        except (FileExistsError, FileNotFoundError):
-            return  # Another was faster, or a reaper has swept ours.
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            raise CannotExclude(
-                f"{self.root}: this filesystem has no hard links ({because(error)}), so the posix backend cannot exclude "
-                "here: choose a directory on another filesystem with --data-dir or LOOOP_DATA_DIR",
-                self.root,
-            ) from error
-        finally:
-            self._files.remove(private)
+    def guard_path(self, guard: str) -> str:
+        """The file that a guard is held on. `.dirlock` is looop's name for it."""
+        return f"{self.root.rpartition('/')[0]}/.dirlock" if guard == FLOCK else f"{self.root}/.guard"
 
     def sweep(self) -> int:
         """Remove the private stamps and directories of crashed processes."""
@@ -87,6 +107,98 @@ class Stamp:
                 with contextlib.suppress(OSError):  # Its maker may have renamed it by now.
                     self._files.rmdir(f"{self.root}/{name}")
         return sum(self._files.remove(f"{self.root}/{name}") for name in names if name.startswith(_PRIVATE))
+
+    def _publish(self) -> None:
+        _make_directory(self._files, self.root)
+        shared = self._files.shared_bits(self.root)
+        if self._policy.guard:
+            self._try_guard(self._policy.guard, shared)
+        private = self._write(Way(True, self._policy.guard), shared)
+        try:
+            self._files.link(private, f"{self.root}/{_NAME}")
+        except (FileExistsError, FileNotFoundError):
+            return  # Another was faster, or a reaper has swept ours.
+        except OSError as error:
+            if error.errno not in _NO_LINKS and getattr(error, "winerror", 0) not in _NO_LINKS_WINDOWS:
+                raise
+            self._publish_without_links(because(error), shared)
+        finally:
+            self._files.remove(private)
+
+    def _publish_without_links(self, why: str, shared: int) -> None:
+        guard = self._policy.without_links
+        if guard is None:
+            raise CannotExclude(
+                f"{self.root}: this filesystem has no hard links ({why}), so the {self._policy.backend} backend cannot "
+                "exclude here: use --backend auto or advisory, or choose a directory on another filesystem with --data-dir "
+                "or LOOOP_DATA_DIR",
+                self.root,
+            )
+        self._try_guard(guard, shared)
+        with self._files.guard(self.guard_path(guard), shared=shared):
+            if self.known() is None:
+                self._files.replace(self._write(Way(False, guard), shared), f"{self.root}/{_NAME}")
+
+    def _write(self, way: Way, shared: int) -> str:
+        private = f"{self.root}/{_PRIVATE}{self._files.token()}"
+        record = encode({"protocol": PROTOCOL, "links": way.links, "guard": way.guard or None})
+        self._files.create(private, record, shared=shared, durable=True)
+        return private
+
+    def _try_guard(self, guard: str, shared: int) -> None:
+        """Without this, a filesystem that grants flock to everybody would be taken for one that excludes."""
+        path = self.guard_path(guard)
+        try:
+            excludes = self._files.guard_excludes(path, shared=shared)
+        except OSError as error:
+            why = because(error)
+            raise CannotExclude(f"{path}: no guard can be held here ({why}): {_elsewhere(guard)}", path) from error
+        if not excludes:
+            raise CannotExclude(f"{path}: this filesystem grants a guard to everybody at once: {_elsewhere(guard)}", path)
+
+    def _refuse(self, way: Way) -> None:
+        policy = self._policy
+        if way.links and way.guard in policy.holds:
+            return
+        if not way.links and way.guard == policy.without_links:
+            return
+        raise WrongBackend(
+            f"{self.root}: the backend '{policy.backend}' contradicts the stamp of this directory ({way.told}): "
+            f"{_way_out(policy, way, self.root)}",
+            self.root,
+        )
+
+
+def stamped(root: str, data: bytes) -> Way:
+    """What a stamp says. Raises `UnknownProtocol` if it is of another protocol than ours."""
+    record = decode(data)
+    version, guard = number(record, "protocol"), text(record, "guard")
+    if version != PROTOCOL or guard not in _GUARDS:
+        raise UnknownProtocol(
+            f"{root}: written with protocol {version or 'unknown'}{f', guard {guard}' if guard else ''}, this is protocol "
+            f"{PROTOCOL}: use the version of looop-portable that wrote it (see {_NAME} there)",
+            root,
+        )
+    return Way(record.get("links") is True, guard)
+
+
+def _way_out(policy: Policy, way: Way, root: str) -> str:
+    if way == Way():
+        return (
+            "it is used without a guard, so that what looop itself removes would not be noticed: use --backend auto; or, "
+            f"to share it with looop from now on, end all that use it, remove {root}/{_NAME}, and come back with --backend "
+            f"{policy.backend}"
+        )
+    if way.guard == WINDOWS:
+        return "a Windows host made it where there are no hard links, and only those can hold its guard: use another one"
+    if policy.backend == WINDOWS:
+        return "its guard is flock, which Windows hosts cannot hold: use another directory on this host"
+    return "use --backend auto or advisory"
+
+
+def _elsewhere(guard: str) -> str:
+    links = "use --backend auto, which needs none where hard links work, or " if guard == FLOCK else ""
+    return f"{links}choose a directory on another filesystem with --data-dir or LOOOP_DATA_DIR"
 
 
 def _make_directory(files: Files, directory: str) -> None:

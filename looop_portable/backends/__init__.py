@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import cast
 
 from looop_portable.backends.base import Backend
-from looop_portable.errors import NoSuchBackend
+from looop_portable.errors import BackendNotInstalled, NoSuchBackend
 
 GROUP = "looop_portable.backends"
 AUTO = "auto"
@@ -20,14 +20,24 @@ AUTO = "auto"
 Opener = Callable[[str], Backend]
 
 SHIPPED = {
-    "posix": "looop_portable.backends.posix:PosixBackend",
+    AUTO: "looop_portable.backends.auto:open_auto",
+    "posix": "looop_portable.backends.posix:open_posix",
+    "windows": "looop_portable.backends.windows:open_windows",
+    "advisory": "looop_portable.backends.advisory:open_advisory",
     "memory": "looop_portable.backends.memory:open_memory",
 }
 
 
+ENGINES = {name: f"looop-portable-{name}" for name in ("etcd", "postgres", "redis")}
+"""Backends that are distributions of their own."""
+
+
 def open_backend(name: str, data_dir: str) -> Backend:
-    """The backend called `name` (`auto`: the best for this platform) in `data_dir`. Raises `NoSuchBackend`."""
-    target = SHIPPED.get("posix" if name == AUTO else name)
+    """The backend called `name` in `data_dir` (`auto`: what platform and directory can do).
+
+    Raises `NoSuchBackend`, `BackendNotInstalled`, or `CannotExclude` where it is for another platform.
+    """
+    target = SHIPPED.get(name)
     if target is None:
         return _plugin(name)(data_dir)
     module, _, attribute = target.partition(":")
@@ -44,5 +54,7 @@ def _plugin(name: str) -> Opener:
                 return cast("Opener", entry.load())
             except Exception as error:
                 raise NoSuchBackend(f"the backend '{name}' is installed and cannot be loaded: {error}") from error
-    known = sorted({AUTO, *SHIPPED, *found.names})
+    if name in ENGINES:
+        raise BackendNotInstalled(f"the backend '{name}' is not installed: pip install {ENGINES[name]}")
+    known = sorted({*SHIPPED, *found.names})
     raise NoSuchBackend(f"no such backend: '{name}' (there are: {', '.join(known)})")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from looop_portable.testing.scripted import Paused, Recorded
-from looop_portable.testing.world import Answer, Op, Violation, World, apply
+from looop_portable.testing.world import Answer, Op, Violation, World, apply, blocked
 
 Body = Callable[[Recorded], object]
 
@@ -96,9 +96,9 @@ class Explorer:
         if known is not None:
             return known
         count = 0
-        going = last != _NOBODY and self._op(last, nodes[last]) is not None
+        going = last != _NOBODY and self._op(world, last, nodes[last]) is not None
         for index, number in enumerate(nodes):
-            op = self._op(index, number)
+            op = self._op(world, index, number)
             left = preemptions - (going and index != last and preemptions < UNBOUNDED)
             if op is None or left < 0:
                 continue
@@ -121,8 +121,10 @@ class Explorer:
         self._counts[key] = count
         return count
 
-    def _op(self, index: int, number: int) -> Op | None:
-        return None if number == _GONE else self._nodes[index][number].op
+    def _op(self, world: int, index: int, number: int) -> Op | None:
+        """What an actor does next; None if it has ended, or has to wait for somebody."""
+        op = None if number == _GONE else self._nodes[index][number].op
+        return None if op is None or blocked(self._worlds[world], self._actors[index].name, op) else op
 
     def _apply(self, world: int, index: int, op: Op) -> tuple[int, Answer]:
         key = (world, op, index)
@@ -169,7 +171,8 @@ def run(actor: Actor, world: World) -> World:
 def _without(world: World, actor: Actor) -> World:
     alive = world.alive.difference(actor.lives)
     holders = frozenset(held for held in world.holders if held[0] in alive)
-    return world._replace(alive=alive, holders=holders)
+    guards = frozenset(held for held in world.guards if held[1] != actor.name)
+    return world._replace(alive=alive, holders=holders, guards=guards)
 
 
 def _with(nodes: tuple[int, ...], index: int, number: int) -> tuple[int, ...]:

@@ -8,6 +8,8 @@ world, without threads.
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from looop_portable.liveness import Here, Liveness, ProcessState, Verdict
 from looop_portable.testing.world import Answer, Failure, Op
@@ -25,8 +27,10 @@ class Recorded:
     """`Files`, liveness and an oracle, for one process: answers what is recorded, then pauses.
 
     `who` is its session and incarnation, as one word. A file is made in two steps, empty and then filled: a process can
-    die in between.
+    die in between. `stamp` is what the directory's says; it never changes once it is there.
     """
+
+    stamp = b'{"protocol": 1, "links": true}\n'
 
     def __init__(self, actor: str, answers: tuple[Answer, ...]) -> None:
         self.actor = actor
@@ -58,6 +62,9 @@ class Recorded:
     def link(self, private: str, public: str) -> None:
         self.ask("link", private, public)
 
+    def rename(self, private: str, public: str) -> None:
+        self.ask("rename new", private, public)
+
     def replace(self, private: str, public: str) -> None:
         self.ask("rename", private, public)
 
@@ -71,7 +78,7 @@ class Recorded:
 
     def read(self, path: str) -> bytes | None:
         if path.endswith("/.protocol.json"):
-            return b'{"protocol": 1}\n'  # It never changes once it is there.
+            return self.stamp
         found = self.ask("read", path)
         assert found is None or isinstance(found, str)
         return None if found is None else found.encode()
@@ -91,6 +98,18 @@ class Recorded:
 
     def shared_bits(self, path: str) -> int:
         return 0
+
+    @contextmanager
+    def guard(self, path: str, *, shared: int = 0) -> Iterator[None]:
+        """Whoever has to wait for it is not run before it is free."""
+        self.ask("guard", path)
+        try:
+            yield
+        finally:
+            self.ask("unguard", path)
+
+    def guard_excludes(self, path: str, *, shared: int = 0) -> bool:
+        return True
 
 
 class ScriptedSessions:

@@ -28,7 +28,8 @@ class World(NamedTuple):
     """Everything that the processes share.
 
     `files` maps a path to its content and `dirs` are the directories; `alive` holds (session, incarnation) pairs and the
-    ids of processes; `holders` are those that believe to hold, with their generation; `top` is the greatest ever won.
+    ids of processes; `holders` are those that believe to hold, with their generation; `top` is the greatest ever won;
+    `guards` are the guards that are held, and by whom.
     """
 
     files: frozenset[tuple[str, str]] = frozenset()
@@ -36,6 +37,7 @@ class World(NamedTuple):
     alive: frozenset[str] = frozenset()
     holders: frozenset[tuple[str, int]] = frozenset()
     top: int = 0
+    guards: frozenset[tuple[str, str]] = frozenset()
 
 
 class Violation(Exception):
@@ -57,6 +59,20 @@ def apply(world: World, actor: str, op: Op) -> tuple[World, Answer]:
     """One step of `actor`."""
     verb, *args = op
     return _STEPS[verb](world, actor, *args)
+
+
+def blocked(world: World, actor: str, op: Op) -> bool:
+    """Whether `actor` has to wait before it can do `op`: another holds the guard."""
+    return op[0] == "guard" and any(path == op[1] and holder != actor for path, holder in world.guards)
+
+
+def _guard(world: World, actor: str, path: str) -> tuple[World, Answer]:
+    assert not any(held == path for held, _ in world.guards), "a guard is not reentrant"
+    return world._replace(guards=world.guards | {(path, actor)}), None
+
+
+def _unguard(world: World, actor: str, path: str) -> tuple[World, Answer]:
+    return world._replace(guards=world.guards - {(path, actor)}), None
 
 
 def _creat(world: World, actor: str, path: str) -> tuple[World, Answer]:
@@ -81,6 +97,13 @@ def _link(world: World, actor: str, private: str, public: str) -> tuple[World, A
     if _content(world, public) is not None:
         return world, Failure(errno.EEXIST, public)
     return world._replace(files=world.files | {(public, content)}), None
+
+
+def _rename_new(world: World, actor: str, private: str, public: str) -> tuple[World, Answer]:
+    """As Windows renames: not over another."""
+    if _content(world, private) is not None and _content(world, public) is not None:
+        return world, Failure(errno.EEXIST, public)
+    return _rename(world, actor, private, public)
 
 
 def _rename(world: World, actor: str, private: str, public: str) -> tuple[World, Answer]:
@@ -125,7 +148,7 @@ def _is_alive(world: World, actor: str, who: str) -> tuple[World, Answer]:
 
 
 def _won(world: World, actor: str, who: str, generation: str) -> tuple[World, Answer]:
-    """`actor` believes to hold from here on. Only a live session counts."""
+    """`actor` believes to hold from here on; generation 0: it has no number. Only a live session counts."""
     if who not in world.alive:
         return world, None
     number = int(generation)
@@ -133,7 +156,7 @@ def _won(world: World, actor: str, who: str, generation: str) -> tuple[World, An
     if others:
         raise Violation(TWO_HOLDERS, f"{who} won generation {number} while {others[0]} holds")
     mine = [held for holder, held in world.holders if holder == who]
-    if number <= world.top and number not in mine:
+    if number and number <= world.top and number not in mine:
         raise Violation(GENERATION, f"{who} won generation {number}, after {world.top}")
     return world._replace(holders=frozenset({(who, number)}), top=max(number, world.top)), None
 
@@ -161,6 +184,9 @@ _STEPS: dict[str, Callable[..., tuple[World, Answer]]] = {
     "fill": _fill,
     "link": _link,
     "rename": _rename,
+    "rename new": _rename_new,
+    "guard": _guard,
+    "unguard": _unguard,
     "remove": _remove,
     "list": _list,
     "read": _read,

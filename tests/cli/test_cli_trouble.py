@@ -394,7 +394,7 @@ def test_a_backend_that_is_not_known_is_named_with_those_that_are(run: Run, monk
     monkeypatch.setenv("LOOOP_BACKEND", "nonsense")
     done = run("claims")
     assert done.returncode == 2
-    assert done.stderr == "looop: no such backend: 'nonsense' (there are: auto, memory, posix)\n"
+    assert done.stderr == "looop: no such backend: 'nonsense' (there are: advisory, auto, memory, posix, windows)\n"
     assert run("--backend", "posix", "claims").returncode == 0
 
 

@@ -76,7 +76,7 @@ def files() -> Faulty:
 @pytest.fixture
 def ledger(tmp_path: Path, files: Faulty) -> Ledger:
     made = Ledger(f"{tmp_path}/ledger", files)
-    made.shared()
+    made.place.shared()
     return made
 
 
@@ -240,7 +240,7 @@ def test_hard_links_are_probed_once(ledger: Ledger, files: Faulty) -> None:
 
 def test_a_stamp_that_another_published_meanwhile_is_as_good(tmp_path: Path, files: Faulty) -> None:
     def overtaken(deed: Deed) -> None:
-        Ledger(f"{tmp_path}/ledger").shared()
+        Ledger(f"{tmp_path}/ledger").place.shared()
         deed()
 
     files.faults["link"] = [overtaken]

@@ -1,0 +1,213 @@
+"""Claims in a directory: what the file backends share. They differ in their `Policy`: what they do where.
+
+Guarantees: at most one winner of a generation, whichever backends the processes use that write there: all do it in the way
+that the directory's stamp says. Without a guard (hard links work, and nobody asked for one) nothing waits for anybody.
+Does not guarantee: the same on network filesystems yet: link(2) lets one win there too, but the second look rests on
+listings that may be old. Nor, without a guard, freedom of races with looop itself, which knows no generations: a lease
+that it wrote, also over one of ours whose holder is dead, is respected when it is seen.
+Compatibility: a directory whose guard is flock can be shared with looop >= 0.57: see `adoption`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Self
+
+from looop_portable.adoption import Adoption
+from looop_portable.errors import CannotExclude, InvalidName, LooopError, Unavailable, told
+from looop_portable.files import OS, Files
+from looop_portable.lease import Head, Lease, decode, lease_in, record_of, text
+from looop_portable.ledger import KEEP, Ledger
+from looop_portable.names import canonical, spelled, unspelled
+from looop_portable.projection import Projection
+from looop_portable.registry import Registry
+from looop_portable.stamp import FLOCK, Policy
+
+
+class DirectoryBackend:
+    """A `Backend` in `data_dir`. Opening it touches nothing; the first `advance` makes what is missing."""
+
+    def __init__(self, data_dir: str, policy: Policy, files: Files = OS, keep: int = KEEP) -> None:
+        data_dir = data_dir.replace(os.sep, "/")
+        # Looop holds no guard over its sessions, so theirs is for filesystems that need one.
+        for_sessions = policy._replace(guard="", holds=tuple({"", *policy.holds}))
+        self.policy = policy
+        self.ledger = Ledger(f"{data_dir}/claims/.ledger", files, keep, policy=policy)
+        self.projection = Projection(f"{data_dir}/claims", self.ledger)
+        self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions)
+        self._adoption = Adoption(self.ledger, self.projection)
+        self._whole: dict[str, int] = {}  # The generations whose records are known to be leases, for `Ledger.repeat`.
+
+    @property
+    def name(self) -> str:
+        return self.policy.backend
+
+    def for_this_platform(self) -> Self:
+        """This backend; raises `CannotExclude` where it is another platform's."""
+        if self._wrong_platform():
+            raise CannotExclude(self._wrong_platform())
+        return self
+
+    def _wrong_platform(self) -> str:
+        if self.policy.windows == (sys.platform == "win32"):
+            return ""
+        platform = "Windows" if self.policy.windows else "POSIX systems"
+        return f"the backend '{self.policy.backend}' is for {platform}: use --backend auto"
+
+    def read(self, claim: str) -> Head:
+        try:
+            return self._read(spelled(claim), claim)
+        except OSError as error:
+            raise unreadable(error, claim) from error
+
+    def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
+        key = spelled(claim)
+        try:
+            self.ledger.place.shared()
+            with self.ledger.place.guard():
+                if self._is_shared_with_looop() and not self._is_as_seen(key, claim, expected):
+                    return False
+                if lease is None:
+                    return self._release(key, expected)
+                won = self.ledger.advance(key, expected, record_of(lease), shown_as=self.projection.path(key))
+                if won:
+                    self._whole[key] = expected + 1
+                return won
+        except OSError as error:
+            raise unreadable(error, claim) from error
+
+    def claims(self) -> Iterator[str]:
+        try:
+            keys = sorted({*self.ledger.names(), *self.projection.foreign_keys()})
+        except OSError as error:
+            raise unreadable(error, "") from error
+        for key in keys:
+            name = self._name_if_held(key)
+            if name:
+                yield name
+
+    def tidy(self) -> list[tuple[str, str]]:
+        try:
+            keys = sorted({*self.ledger.names(), *self.projection.foreign_keys()})
+            self.ledger.sweep_root()
+            self.projection.sweep()
+        except FileNotFoundError:
+            return []  # Nobody has ever claimed anything here.
+        except OSError as error:
+            raise unreadable(error, "") from error
+        failed = []
+        for key in keys:
+            try:
+                with self.ledger.place.guard():
+                    self.ledger.sweep(key)
+                    self._mend(key)
+            except OSError as error:
+                failed.append((unspelled(key) or key, str(unreadable(error, ""))))
+            except LooopError as error:
+                failed.append((unspelled(key) or key, str(error)))
+        return failed
+
+    def unavailable(self) -> str | None:
+        if self._wrong_platform():
+            return self._wrong_platform()
+        try:
+            self.ledger.place.make()
+            with self.ledger.place.guard():
+                return None
+        except Unavailable as reason:
+            return str(reason)
+        except OSError as error:
+            return str(unreadable(error, ""))
+
+    def _read(self, key: str, name: str) -> Head:
+        shared = self._is_shared_with_looop()
+        generation, data = self._settled(key) if shared else self.ledger.head(key)
+        lease = lease_in(data, name, generation) if generation else None
+        if lease and lease.session:
+            self._whole[key] = generation
+            if shared:
+                return Head(generation, lease)
+        foreign = self.projection.foreign(key, name, generation)
+        if lease is None:
+            return Head(generation, foreign)
+        # Over ours counts only what looop has finished: whatever else lies there is no lease, and must not hide one.
+        return Head(generation, lease, foreign if foreign and foreign.session else None)
+
+    def _is_shared_with_looop(self) -> bool:
+        way = self.ledger.place.way()
+        return way is not None and way.guard == FLOCK
+
+    def _settled(self, key: str) -> tuple[int, bytes]:
+        try:
+            return self._adoption.head(key)
+        except PermissionError:
+            return self.ledger.head(key)  # Somebody who may only read. What looop did counts as soon as others come.
+
+    def _is_as_seen(self, key: str, name: str, expected: int) -> bool:
+        """Whether `expected` is still the head now that looop cannot move, and nothing of looop's is being written."""
+        generation, data = self._adoption.settle(key)
+        if generation != expected:
+            return False
+        if lease_in(data, name, generation):
+            return True
+        foreign = self.projection.foreign(key, name, generation)
+        return foreign is None or foreign.settled
+
+    def _name_if_held(self, key: str) -> str | None:
+        name = unspelled(key)
+        try:
+            name = name or self._name_recorded(key, self.ledger.head(key)[1])
+            if name is None:
+                return None
+            return name if self._read(key, name).lease else None
+        except (OSError, Unavailable):
+            return name  # Whoever asks for it by name is told what is wrong with it.
+
+    def _name_recorded(self, key: str, data: bytes) -> str | None:
+        """A name that is too long to be told from its spelling; what a record says is taken only if it is spelled so."""
+        name = text(decode(data), "name")
+        try:
+            return name if canonical(name) == name and spelled(name) == key else None
+        except InvalidName:
+            return None
+
+    def _release(self, key: str, expected: int) -> bool:
+        """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
+        whole = self._whole.pop(key, None) == expected
+        self.projection.hide(key)
+        won = False
+        try:
+            won = self._publish_release(key, expected, whole)
+        finally:
+            if not won:
+                self._mend_if_possible(key)
+        if won and not whole:
+            self.projection.hide(key, looops=True)  # It was looop's lease that has been released.
+        return won
+
+    def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
+        way = self.ledger.place.way()
+        if whole and way and way.links:
+            with contextlib.suppress(PermissionError):  # Another user's record. One of our own says it as well.
+                return self.ledger.repeat(key, expected)
+        return self.ledger.advance(key, expected, record_of(None))
+
+    def _mend(self, key: str) -> None:
+        if self._is_shared_with_looop():
+            self._adoption.settle(key)
+        self.projection.mend(key)
+
+    def _mend_if_possible(self, key: str) -> None:
+        try:
+            self._mend(key)
+        except (OSError, LooopError):
+            return  # It is not the truth, and the reaper tries again.
+
+
+def unreadable(error: OSError, claim: str) -> Unavailable:
+    """The error that says which path could not be used, and why."""
+    about = f"claim {claim}: " if claim else ""
+    return Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or ""))

@@ -1,0 +1,28 @@
+"""Claims on Windows: hard links, or renaming where there are none, inside a guard of all Windows processes.
+
+Guarantees: what `directory` does, against hosts of other systems too where there are hard links: link(2) and CreateHardLink
+exclude each other on one file server.
+Does not guarantee: exclusion against other systems where there are no hard links (FAT, exFAT): only Windows hosts hold the
+guard there, and others refuse such a directory, as Windows hosts refuse one whose guard is flock.
+"""
+
+from __future__ import annotations
+
+from looop_portable.backends.directory import DirectoryBackend
+from looop_portable.files import OS, Files
+from looop_portable.ledger import KEEP
+from looop_portable.stamp import WINDOWS, Policy
+
+POLICY = Policy("windows", guard="", without_links=WINDOWS, holds=("", WINDOWS), windows=True)
+
+
+class WindowsBackend(DirectoryBackend):
+    """A `Backend` in `data_dir`."""
+
+    def __init__(self, data_dir: str, files: Files = OS, keep: int = KEEP) -> None:
+        super().__init__(data_dir, POLICY, files, keep)
+
+
+def open_windows(data_dir: str) -> WindowsBackend:
+    """As every backend is opened. Raises `CannotExclude` on another platform."""
+    return WindowsBackend(data_dir).for_this_platform()

@@ -1,0 +1,243 @@
+"""The filesystem's calls on POSIX; what `files` is there, and what Windows differs from.
+
+Guarantees: a new file is made exclusively (O_CREAT|O_EXCL); nothing is published over something else (link(2) fails
+when the name exists); neither reading nor writing follows a symbolic link that stands in a record's place.
+Does not guarantee: that an error means that nothing happened. On a network filesystem the reply may be lost after the
+deed; whoever publishes must look.
+Modes: what the umask and the directory's default ACL give. In a directory that its group (or everybody) can write, which
+is what a shared store is, new files and directories are opened to the same, whatever the umask: `shared_bits`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from contextlib import AbstractContextManager
+
+from looop_portable.guard import excludes, guard
+
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | getattr(os, "O_BINARY", 0)
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_LINK = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
+
+_RECORD_MODE = 0o444 if os.name == "posix" else 0o666
+"""Records are written once. A projection is one more name of a record: without this, writing into it in place (`echo >`)
+would rewrite history."""
+
+PROBE = ".age-"
+"""How the names of the files begin that `age` writes, and removes at once unless it is killed."""
+
+PRIVATE_GUARD = ".guard-"
+"""How the names of guards begin that do not have their final one yet."""
+
+PRIVATE_DIRECTORY = ".dir-"
+"""How the names of directories begin that do not have their final one yet."""
+
+_STALE_TRIES = 8
+_CHUNK = 4096
+_LARGEST = 1 << 20
+_NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
+
+
+class OsFiles:
+    """`Files` on POSIX."""
+
+    def token(self) -> str:
+        """A name that nobody else has: 64 random bits."""
+        return os.urandom(8).hex()
+
+    def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
+        """A new file with all of `data`, or no file. `durable`: on the disk before this returns."""
+        fd = os.open(path, _CREATE, _RECORD_MODE)
+        try:
+            try:
+                if shared:
+                    _widen(fd, shared & 0o444)
+                _write(fd, data)
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError:
+            self.remove(path)
+            raise
+
+    def link(self, private: str, public: str) -> None:
+        """Give a complete file a second name, unless that name exists (FileExistsError)."""
+        os.link(private, public, **_LINK)
+
+    def rename(self, private: str, public: str) -> None:
+        """Give a complete file its public name instead, unless that exists. POSIX has no such call: there it is a link."""
+        self.link(private, public)
+        self.remove(private)
+
+    def replace(self, private: str, public: str) -> None:
+        os.replace(private, public)
+
+    def remove(self, path: str) -> bool:
+        """Whether it was there to be removed."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, path: str) -> list[str]:
+        """The names in a directory."""
+        for again in range(_STALE_TRIES):
+            try:
+                return os.listdir(path)
+            except OSError as error:
+                if error.errno != errno.ESTALE or again == _STALE_TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def refuse_link(self, path: str) -> None:
+        """Raises if `path` is a symbolic link, planted to have us write elsewhere; FileNotFoundError if it is nothing."""
+        if stat.S_ISLNK(os.lstat(path).st_mode):
+            raise OSError(errno.ELOOP, "a symbolic link stands where a directory of ours should be; remove it", path)
+
+    def read(self, path: str) -> bytes | None:
+        """The content; None if nothing is there; empty if it is a link, a directory, a FIFO, or more than 1 MiB."""
+        for again in range(_STALE_TRIES):
+            try:
+                fd = self._open(path)
+                try:
+                    return _read(fd)
+                finally:
+                    os.close(fd)
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                if error.errno in _NOT_A_RECORD:
+                    return b""
+                if error.errno != errno.ESTALE or again == _STALE_TRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def mkdir(self, path: str, *, shared: int = 0) -> None:
+        """A directory is there; its parent must be.
+
+        A shared one gets its mode before its name: without that, a crash in between would leave a directory that shuts
+        the other users out. Renaming replaces an empty directory at most, and so loses nothing.
+        """
+        if not shared:
+            try:
+                os.mkdir(path)
+            except FileExistsError:
+                return
+            return
+        if os.path.isdir(path):
+            return
+        private = os.path.join(os.path.dirname(path), f"{PRIVATE_DIRECTORY}{self.token()}")
+        os.mkdir(private)
+        try:
+            mode = stat.S_IMODE(os.stat(private).st_mode)
+            if mode | shared != mode:
+                os.chmod(private, mode | shared)
+            os.rename(private, path)
+        except FileNotFoundError:
+            self.mkdir(path, shared=shared)  # A reaper has swept it.
+        except OSError as error:
+            os.rmdir(private)
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+
+    def rmdir(self, path: str) -> None:
+        os.rmdir(path)
+
+    def age(self, path: str) -> float | None:
+        """Seconds since the last change of `path`, by the filesystem's clock alone: a probe is written next to it.
+
+        None if it is not there, or if nothing can be written there.
+        """
+        probe = os.path.join(os.path.dirname(path), f"{PROBE}{self.token()}")
+        try:
+            changed = os.lstat(path).st_mtime
+            self.create(probe, b"?")
+            now = os.lstat(probe).st_mtime
+            os.unlink(probe)
+        except OSError:
+            return None
+        return now - changed
+
+    def shared_bits(self, path: str) -> int:
+        """The permissions of a directory's group and of all others, of those that may write there; 0 if none may.
+
+        A sticky directory shares nothing: without that, a store made in /tmp would be everybody's to write.
+        """
+        mode = os.stat(path).st_mode
+        if mode & stat.S_ISVTX:
+            return 0
+        return (mode & 0o070 if mode & 0o020 else 0) | (mode & 0o007 if mode & 0o002 else 0)
+
+    def append(self, path: str, line: bytes, cap: int, *, shared: int = 0) -> None:
+        """Add `line` in one write. A file that then exceeds `cap` bytes becomes `path` with `.1` added.
+
+        Of several that find it too large one renames it; should another come in between two calls of ours, the events
+        of a moment are lost.
+        """
+        fd = self._open_to_append(path)
+        try:
+            if os.write(fd, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            size = os.lseek(fd, 0, os.SEEK_CUR)  # After an append that is its end.
+            if shared and size == len(line):
+                _widen(fd, shared & 0o666)
+            if size > cap and os.path.samestat(os.stat(path), os.fstat(fd)):
+                os.replace(path, f"{path}.1")
+        finally:
+            os.close(fd)
+
+    def guard(self, path: str, *, shared: int = 0) -> AbstractContextManager[None]:
+        """A critical section of all processes that name the same `path`: see `guard`. The file is made, and stays."""
+        if shared and not os.path.lexists(path):
+            private = os.path.join(os.path.dirname(path), f"{PRIVATE_GUARD}{self.token()}")
+            fd = os.open(private, _CREATE, 0o666)
+            try:
+                _widen(fd, shared & 0o666)
+                with contextlib.suppress(OSError):  # It is there by now; or no links, and then hardly modes either.
+                    self.link(private, path)
+            finally:
+                os.close(fd)
+                self.remove(private)
+        return guard(path)
+
+    def guard_excludes(self, path: str, *, shared: int = 0) -> bool:
+        """Whether a guard held at `path` keeps a second holder out, on this host."""
+        with self.guard(path, shared=shared):
+            return excludes(path)
+
+    def _open(self, path: str) -> int:
+        return os.open(path, _READ)
+
+    def _open_to_append(self, path: str) -> int:
+        return os.open(path, _APPEND, 0o666)
+
+
+def _widen(fd: int, bits: int) -> None:
+    mode = stat.S_IMODE(os.fstat(fd).st_mode)
+    if mode | bits != mode:
+        os.fchmod(fd, mode | bits)
+
+
+def _write(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, data[written:])
+
+
+def _read(fd: int) -> bytes:
+    data = os.read(fd, _CHUNK)
+    if not data or (len(data) < _CHUNK and data.endswith(b"}\n")):
+        return data  # All of ours end so, and have no newline before: there is no more of it.
+    while len(data) <= _LARGEST:  # Without this, a short read would make half a lease of a whole one.
+        more = os.read(fd, _CHUNK)
+        if not more:
+            return data
+        data += more
+    return b""

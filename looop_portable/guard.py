@@ -1,0 +1,68 @@
+"""Guards: short critical sections that the kernel holds, for directories where publishing alone does not exclude.
+
+Guarantees: one process, and one thread of it, at a time; a process that dies lets go at once, on the same host.
+Does not guarantee: anything where the filesystem grants a lock to everybody (`excludes` finds that on one host, the mount's
+options tell it for several); nor that it comes soon: a process that is stopped inside keeps all others out, and on a
+network filesystem one whose host has vanished does so for minutes. Whoever waits longer than `PATIENCE` is told.
+How: flock(2) by filelock, which keeps a fork from carrying it away and never falls back to a marker file; on Windows
+msvcrt's byte-range lock by portalocker.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from looop_portable.errors import Unavailable
+
+PATIENCE = 30.0
+"""Seconds."""
+
+_POLL = 0.002
+
+
+@contextmanager
+def guard(path: str, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the guard at `path`, a file that stays. Raises OSError, or `Unavailable` if another does not let go of it."""
+    if sys.platform == "win32":
+        import portalocker
+
+        lock = portalocker.Lock(path, "ab", timeout=patience, check_interval=_POLL)
+        try:
+            lock.acquire()
+        except portalocker.LockException as error:
+            raise _held(path, patience) from error
+        try:
+            yield
+        finally:
+            lock.release()
+    else:
+        import filelock
+
+        native = filelock.FileLock(path, timeout=patience, poll_interval=_POLL, fallback_to_soft=False)
+        try:
+            native.acquire()
+        except filelock.Timeout as error:
+            raise _held(path, patience) from error
+        try:
+            yield
+        finally:
+            native.release()
+
+
+def excludes(path: str) -> bool:
+    """Whether the guard at `path`, which the caller holds, is refused to anybody else."""
+    try:
+        with guard(path, 0):
+            return False
+    except Unavailable:
+        return True
+
+
+def _held(path: str, patience: float) -> Unavailable:
+    return Unavailable(
+        f"{path}: another process has held this guard for {patience:.0f} s: one that is stopped inside, or whose host is "
+        "gone (`fuser` or `lslocks` tell which); end it, or try again",
+        path,
+    )

@@ -1,0 +1,129 @@
+"""What filesystem a path is on, as this host has mounted it.
+
+Does not guarantee: that the mount does what its type and its options say, nor that another host mounts the same share in
+the same way. It tells where not to trust; what works is found out by trying (see `stamp`, `doctor`).
+How: /proc/self/mountinfo on Linux (proc(5)): the last mount of the longest mount point above the path, its own options and
+its filesystem's. Elsewhere psutil's list of partitions.
+Sources of what keeps a guard local to one host: nfs(5) (`nolock`, `local_lock`), mount.cifs(8) (`nobrl`), mount.lustre(8)
+(`localflock`); FUSE answers flock in the kernel where the filesystem does not implement it, and those named here do not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import NamedTuple
+
+_NETWORK = frozenset(
+    (
+        *(
+            "nfs",
+            "nfs4",
+            "cifs",
+            "smb",
+            "smb3",
+            "smbfs",
+            "afpfs",
+            "webdav",
+            "9p",
+            "afs",
+            "ceph",
+            "glusterfs",
+            "gpfs",
+            "lustre",
+        ),
+        *(
+            "beegfs",
+            "orangefs",
+            "pvfs2",
+            "ocfs2",
+            "gfs2",
+            "coda",
+            "ncpfs",
+            "vboxsf",
+            "prl_fs",
+            "virtiofs",
+            "fuse.vmhgfs-fuse",
+        ),
+        *("fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.glusterfs", "fuse.ceph-fuse", "fuse.davfs"),
+        *("fuse.cvmfs2", "fuse.juicefs", "fuse.moosefs", "fuse.lizardfs"),
+    )
+)
+_LOCAL_GUARD_OPTIONS = ("nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock", "localflocks")
+_LOCAL_GUARD_TYPES = ("fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse")
+
+_MOUNTINFO = "/proc/self/mountinfo"
+
+
+class Mount(NamedTuple):
+    """`point` is an absolute path; `type` the system's name of the filesystem; `options` as the system shows them."""
+
+    point: str
+    type: str
+    source: str
+    options: tuple[str, ...]
+
+    @property
+    def network(self) -> bool:
+        """Whether other hosts can have it mounted too."""
+        return self.type in _NETWORK or "remote" in self.options
+
+    @property
+    def local_guard(self) -> str:
+        """The option, or the type, by which a lock held here keeps nobody out on another host; empty if there is none."""
+        if self.type in _LOCAL_GUARD_TYPES:
+            return self.type
+        if not self.network:
+            return ""
+        return next((option for option in self.options if option in _LOCAL_GUARD_OPTIONS), "")
+
+
+def mount_of(path: str) -> Mount | None:
+    """The mount that `path`, or the nearest of its parents that is there, is on; None if the system does not tell."""
+    if sys.platform == "linux":
+        try:
+            with open(_MOUNTINFO, "rb") as file:
+                return _above(os.path.realpath(path), parse(file.read()))
+        except OSError:
+            return None
+    import psutil
+
+    path = os.path.realpath(path)
+    if sys.platform == "win32" and path.startswith("\\\\") and not path.startswith("\\\\?\\"):
+        share = os.path.splitdrive(path)[0]
+        return Mount(share, "smb", share, ("remote",))
+    try:
+        found = psutil.disk_partitions(all=True)
+    except (psutil.Error, OSError):
+        return None
+    return _above(path, [Mount(at.mountpoint, at.fstype.lower(), at.device, tuple(at.opts.split(","))) for at in found])
+
+
+def parse(mountinfo: bytes) -> list[Mount]:
+    """The mounts in /proc/PID/mountinfo, in its order; a line that is not as proc(5) has it is passed over."""
+    mounts = []
+    for line in mountinfo.decode("utf-8", "surrogateescape").split("\n"):
+        own, dash, filesystem = line.partition(" - ")
+        fields, about = own.split(" "), filesystem.split(" ")
+        if not dash or len(fields) < 6 or len(about) < 2:
+            continue
+        options = dict.fromkeys([*fields[5].split(","), *(about[2].split(",") if len(about) > 2 else ())])
+        mounts.append(Mount(_plain(fields[4]), about[0], _plain(about[1]), tuple(options)))
+    return mounts
+
+
+def _plain(word: str) -> str:
+    """Spaces, tabs, newlines and backslashes are written in octal."""
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
+
+
+def _above(path: str, mounts: list[Mount]) -> Mount | None:
+    """The mount of the longest point that is `path` or above it. Of several at one point the last hides the others."""
+    best = None
+    for mount in mounts:
+        point = os.path.normcase(mount.point.rstrip("/\\"))
+        inside = os.path.normcase(path) == point or os.path.normcase(path).startswith(point + os.sep) or not point
+        if inside and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
+    return best

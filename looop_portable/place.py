@@ -1,0 +1,88 @@
+"""The directory of a ledger: its stamp, its guard, and the modes of what is made in it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from looop_portable.errors import CannotExclude
+from looop_portable.files import Files
+from looop_portable.stamp import FLOCK, WINDOWS, Policy, Stamp, Way
+
+_UNGUARDED: AbstractContextManager[None] = contextlib.nullcontext()
+
+
+class Place:
+    """`root`, as a backend of that `policy` uses it. Nothing is touched before `make`."""
+
+    def __init__(self, root: str, files: Files, policy: Policy) -> None:
+        self.root = root
+        self.policy = policy
+        self._files = files
+        self._inside = threading.local()
+        self._trusted = False
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Forget what was seen: all of it has been removed."""
+        self._stamp = Stamp(self.root, self._files, self.policy)
+        self._shared: int | None = None
+
+    def way(self) -> Way | None:
+        """How generations are published here; None as long as nobody has published any."""
+        return self._stamp.known()
+
+    def make(self) -> Way:
+        """There is a directory, and it can exclude. Raises `CannotExclude` if not."""
+        return self._stamp.make()
+
+    def shared(self) -> int:
+        """The permissions that new files share. The first call makes the directory."""
+        if self._shared is None:
+            self._stamp.make()
+            self._shared = self._files.shared_bits(self.root)
+        return self._shared
+
+    def guard(self) -> AbstractContextManager[None]:
+        """The directory's guard, if it has one: held until the block ends. May be nested within a thread.
+
+        Windows processes always hold theirs: without it they would be in each other's way, where a file that is open
+        cannot be removed.
+        """
+        kind = (self._stamp.known() or Way()).guard or (WINDOWS if self.policy.windows else "")
+        if not kind or getattr(self._inside, "held", False):
+            return _UNGUARDED
+        return self._enter(kind)
+
+    @contextlib.contextmanager
+    def _enter(self, kind: str) -> Iterator[None]:
+        path = self._stamp.guard_path(kind)
+        self._trust(kind, path)
+        with self._files.guard(path, shared=self.shared()):
+            self._inside.held = True
+            try:
+                yield
+            finally:
+                self._inside.held = False
+
+    def _trust(self, kind: str, path: str) -> None:
+        """Each host mounts for itself: without this, one that mounts with `nolock` would walk through everybody's guard."""
+        if kind != FLOCK or self._trusted:
+            return
+        from looop_portable.mounts import mount_of
+
+        mount = mount_of(path)
+        if mount and mount.local_guard:
+            links = "hard links need no guard" if self.make().links else "the server may have a directory with hard links"
+            raise CannotExclude(
+                f"{path}: {mount.point} is mounted with '{mount.local_guard}', so this guard keeps nobody out but on this "
+                f"host: mount it without that option; or use another directory there with --backend auto ({links})",
+                path,
+            )
+        self._trusted = True
+
+    def sweep(self) -> int:
+        """Remove what crashed processes left beside the names. How many there were."""
+        return self._stamp.sweep()

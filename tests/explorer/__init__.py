@@ -1,0 +1,1 @@
+"""All interleavings of the real code, on a scripted filesystem."""
