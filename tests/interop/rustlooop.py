@@ -1,0 +1,143 @@
+"""The real looop: its verbs, its sessions and its reaper, as processes that share a directory with us."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+PATIENCE = 30.0
+"""Seconds after which a process that has not done what it was started for is taken for hanging."""
+
+OLDEST_WITH_VERBS_OF_ITS_OWN = (0, 57)
+"""Since then it is `looop claim`, before it was `looop _ claim`; and since then it flocks `claims/.dirlock`."""
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Rust:
+    """One looop binary. `home`: a directory for what it wants of the system: a home, and agents on PATH that do nothing."""
+
+    def __init__(self, path: str, home: Path) -> None:
+        self.path = path
+        self.home = home
+        found = subprocess.run([path, "version"], capture_output=True, text=True, check=True, timeout=PATIENCE)
+        self.version = found.stdout.split()[-1]
+        self.flocks = tuple(int(part) for part in self.version.split(".")[:2]) >= OLDEST_WITH_VERBS_OF_ITS_OWN
+        self._internal = () if self.flocks else ("_",)
+        for name in ("pi", "claude"):
+            agent = home / "agents" / name
+            agent.parent.mkdir(parents=True, exist_ok=True)
+            agent.write_text("#!/bin/sh\nexit 1\n")
+            agent.chmod(0o755)
+
+    def environment(self, data_dir: Path) -> dict[str, str]:
+        mine = {name: value for name, value in os.environ.items() if not name.startswith(("LOOOP", "XDG", "BABYSIT"))}
+        path = f"{self.home}/agents{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        return {**mine, "PATH": path, "HOME": str(self.home), "LOOOP_DATA_DIR": str(data_dir)}
+
+    def command(self, verb: str, *args: str) -> list[str]:
+        return [self.path, *self._internal, verb, *args]
+
+    def run(self, data_dir: Path, verb: str, *args: str) -> Said:
+        done = subprocess.run(
+            self.command(verb, *args),
+            env=self.environment(data_dir),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PATIENCE,
+        )
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    def start(self, data_dir: Path, session: str) -> subprocess.Popen[bytes]:
+        """A real session, alive when this returns. What returns is its supervisor: with that it lives and dies."""
+        log = self.home / f"{session}.log"
+        # The terminal that it gives to the command hangs up when the supervisor dies, which ends the command too.
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [self.path, "run", "--detached-id", session, "--root", str(data_dir), "--", "sleep", "3600"],
+                env=self.environment(data_dir),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+            )
+        status = data_dir / "sessions" / session / "status.json"
+
+        def runs() -> bool:
+            assert process.poll() is None, f"the session {session} of looop {self.version} has ended: {log.read_text()}"
+            meta = status.with_name("meta.json")
+            return state_of(status) == "running" and json.loads(meta.read_bytes())["babysit_pid"] == process.pid
+
+        wait_until(runs)
+        return process
+
+    def reap(self, data_dir: Path, **environment: str) -> list[str]:
+        """One beat of the pulse, whose first act is to reap. The claims that it says it has reaped."""
+        log = self.home / f"pulse-{os.urandom(4).hex()}.log"
+        with log.open("wb") as file:
+            pulse = subprocess.Popen(
+                self.command("pulse"),
+                env=self.environment(data_dir) | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+            )
+        try:
+            wait_until(lambda: "sensors ok" in log.read_text())  # Its second act.
+        finally:
+            pulse.send_signal(signal.SIGKILL)  # It would beat again in a minute.
+            pulse.wait()
+        said = log.read_text()
+        log.unlink()
+        # 0.14.0 tells the file's name.
+        return [name.removesuffix(".json") for name in re.findall(r"reaped stale claim (\S+) \(session", said)]
+
+
+def state_of(status: Path) -> object:
+    try:
+        return json.loads(status.read_bytes()).get("state")
+    except FileNotFoundError:
+        return None
+
+
+def events(log: Path) -> list[dict[str, object]]:
+    """All whole lines."""
+    try:
+        lines = log.read_text().split("\n")[:-1]
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines]
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Look until it is so. Raises TimeoutError."""
+    end = time.monotonic() + PATIENCE
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not so after {PATIENCE} s")
+        time.sleep(0.002)
+
+
+def installed(home: Path) -> dict[str, Rust]:
+    """The binaries that LOOOP_BINARIES names, by version."""
+    paths = [path for path in os.environ.get("LOOOP_BINARIES", "").split(os.pathsep) if path and os.path.exists(path)]
+    found = {}
+    for number, path in enumerate(paths):
+        rust = Rust(path, home / str(number))
+        assert rust.version.count(".") == 2, f"{path} is no looop"
+        found[rust.version] = rust
+    return found
