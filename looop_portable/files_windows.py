@@ -9,6 +9,7 @@ an append one step; errors 5, 32 and 33 are waited out (Microsoft's "System Erro
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -100,8 +101,9 @@ def _writable(call: Callable[[], _T], path: str) -> _T:
     try:
         return call()
     except PermissionError:
-        mode = os.stat(path).st_mode
-        if mode & stat.S_IWRITE or not stat.S_ISREG(mode):
-            raise
-    os.chmod(path, stat.S_IREAD | stat.S_IWRITE)
+        with contextlib.suppress(FileNotFoundError):  # Then it is in nobody's way any more.
+            mode = os.stat(path).st_mode
+            if mode & stat.S_IWRITE or not stat.S_ISREG(mode):
+                raise
+            os.chmod(path, stat.S_IREAD | stat.S_IWRITE)
     return call()

@@ -1,6 +1,7 @@
 """Chaos: workers that claim and are killed, stopped and restarted, watched by an oracle that knows nothing of us.
 
     python tests/chaos/run.py --processes 8 --seconds 60 [--directory DIR] [--names 8] [--reapers 1] [--seed N]
+        [--backends posix,advisory] [--without-links]
 
 Prints a summary. Exit 1: an overlap, a stuck name, or a worker that failed.
 
@@ -8,7 +9,7 @@ The workers are forked processes, each a session. Each picks a name, claims it, 
 abandon what they hold by ending their session, some release what is not theirs. The parent kills them (SIGKILL, mostly
 while they hold), leaves some as zombies for a while, stops others for less than half a second, and starts anew whoever
 died: under the same id, under one that two of them fight for, or under a random one. Reapers sweep all the time, and are
-killed and stopped like everybody else.
+killed and stopped like everybody else. Each life uses one of the `--backends`; the last of these makes the directory.
 
 The oracle of exclusion. Each name has a file in a directory of its own (on a LOCAL filesystem, whatever is under test).
 Who believes that it has won takes the kernel's flock on it without waiting, and drops it just before it lets go; the kernel
@@ -65,12 +66,20 @@ import time
 import traceback
 from typing import NamedTuple, NoReturn
 
-import looop_portable.backends.posix  # noqa: F401 (else each life would import it anew)
+import looop_portable.backends.directory
+import looop_portable.guard
+import looop_portable.mounts  # noqa: F401 (else each life would import them anew)
 from looop_portable import Claims, Held, LooopError, Refused, Released, Renewed, SessionAlive, Won
+from looop_portable.testing import without_links
 
 IDLE, TRYING, HOLDING, LEAVING = range(4)
 RUNNING, STOPPED, KILLED = range(3)
-COUNTERS = ("acquisitions", "takeovers", "recoveries", "refusals", "abandoned", "reaped", "sweeps", "reaper_trouble")
+BACKENDS = ("posix", "advisory", "auto")
+COUNTERS = (
+    "acquisitions",
+    *(f"by {backend}" for backend in BACKENDS),
+    *("takeovers", "recoveries", "refusals", "abandoned", "reaped", "sweeps", "reaper_trouble"),
+)
 VIOLATIONS = ("overlap", "generation", "lost", "identity", "stuck", "failed")
 FIELDS = ("state", "fate", "stopped", "life", "slowest", "last", *COUNTERS, *VIOLATIONS)
 MOST_LIVES = 1 << 16
@@ -121,6 +130,7 @@ class Options(NamedTuple):
     names: int
     reapers: int
     seed: int
+    backends: tuple[str, ...] = ("posix",)
 
 
 class Record(NamedTuple):
@@ -169,7 +179,8 @@ class Process:
         self.life = shared.get(slot, "life")
         self.random = random.Random(f"{options.seed} {self.life}")
         self.oracle = Oracle(options.oracle)
-        self.claims = Claims.open(options.directory, "posix")
+        self.backend = self.random.choice(options.backends)
+        self.claims = Claims.open(options.directory, self.backend)
 
     def count(self, what: str) -> None:
         self.shared.add(self.slot, what)
@@ -296,6 +307,7 @@ class Worker(Process):
         else:
             self.accuse("overlap", name=name, outcome=outcome, other=self.oracle.read(name))
         self.count("acquisitions")
+        self.count(f"by {self.backend}")
         self.say(HOLDING, number)
         self.shared.put(self.slot, "last", number)
         if self.random.random() < 0.9:
@@ -507,7 +519,7 @@ def summary(parent: Parent, seconds: float) -> dict[str, object]:
         "names": parent.options.names,
         "seconds": round(seconds, 1),
         "seed": parent.options.seed,
-        **{counter: total(counter) for counter in COUNTERS},
+        **{counter: total(counter) for counter in COUNTERS if counter[:3] != "by " or total(counter)},
         "kills": parent.kills,
         "zombies": parent.zombies,
         "stops": parent.stops,
@@ -533,11 +545,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--names", type=int, default=8)
     parser.add_argument("--reapers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--backends", default="posix", help=f"one or more of {','.join(BACKENDS)} (default: posix)")
+    parser.add_argument("--without-links", action="store_true", help="for all of this: hard links fail, as on vfat")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> int:
     given = parse(arguments)
+    if given.without_links:
+        without_links.deny()
     with contextlib.ExitStack() as stack:
 
         def directory(named: str | None, what: str) -> str:
@@ -552,7 +568,11 @@ def main(arguments: list[str] | None = None) -> int:
             given.names,
             given.reapers,
             random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed,
+            tuple(given.backends.split(",")),
         )
+        made = Claims.open(options.directory, options.backends[-1])
+        made.claim("made", "nobody")  # What the directory's stamp says is decided here.
+        made.release("made", "nobody")
         parent = Parent(options)
         began = time.monotonic()
         parent.run()

@@ -1,0 +1,106 @@
+"""One process of `mixed`: a session that claims, holds and releases until it is killed, or a reaper that sweeps.
+
+Run by any Python of any system, with nothing but the package on its path. It tells the arbiter, over a loopback socket and
+a line at a time, what it believes, and goes on when it has been heard:
+  enter NAME GENERATION    after it has won, before it does anything else
+  leave NAME GENERATION    before it releases
+  tell KIND TEXT           lost, failed: what must not happen. refused, sweeps, reaped: counts
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import socket
+import time
+import traceback
+
+from looop_portable import Claims, Held, LooopError, Refused, Renewed, Won
+
+HOLDS = 0.004
+"""Seconds, at most."""
+
+
+class Arbiter:
+    """This process's end of the line. It ends when the other one does."""
+
+    def __init__(self, port: int, slot: int, life: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._file = self._socket.makefile("rwb")
+        self.say("hello", slot, life)
+
+    def say(self, *words: object) -> None:
+        self._file.write(" ".join(map(str, words)).replace("\n", " | ").encode() + b"\n")
+        self._file.flush()
+        if not self._file.readline():
+            raise SystemExit
+
+
+class Member:
+    def __init__(self, claims: Claims, arbiter: Arbiter, names: int, seed: str) -> None:
+        self.claims, self.arbiter, self.names = claims, arbiter, names
+        self.random = random.Random(seed)
+        self.refused = 0
+
+    def work(self) -> None:
+        self.me = self.claims.sessions.register().holder
+        while True:
+            self.once(f"name-{self.random.randrange(self.names)}")
+
+    def once(self, name: str) -> None:
+        outcome = self.claims.claim(name, self.me)
+        if isinstance(outcome, Held):
+            self.refused += 1
+            if self.refused >= 50:
+                self.arbiter.say("tell", "refused", self.refused)
+                self.refused = 0
+            return
+        generation = outcome.lease.generation
+        self.arbiter.say("enter", name, generation)
+        if self.random.random() < 0.5:
+            time.sleep(self.random.random() * HOLDS)
+        if self.random.random() < 0.05:
+            again = self.claims.claim(name, self.me)
+            if not isinstance(again, Renewed) or not self.claims.check(name, generation).current:
+                self.arbiter.say("tell", "lost", f"{name} {outcome} {again}")
+        self.arbiter.say("leave", name, generation)
+        assert isinstance(outcome, Won)
+        released = (
+            self.claims.release(name, self.me) if self.random.random() < 0.5 else self.claims.release_lease(outcome.lease)
+        )
+        if isinstance(released, Refused) or released.previous is None or released.generation != generation + 1:
+            self.arbiter.say("tell", "lost", f"{name} {outcome} {released}")
+
+    def reap(self) -> None:
+        while True:
+            found = self.claims.reap()
+            self.arbiter.say("tell", "reaped", len(found.reaped))
+            if found.failed or found.skipped:
+                self.arbiter.say("tell", "trouble", f"{found.failed} {found.skipped}")
+            time.sleep(0.05)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for option in ("--port", "--slot", "--life", "--names"):
+        parser.add_argument(option, type=int, required=True)
+    for option in ("--directory", "--backend", "--seed", "--token"):
+        parser.add_argument(option, required=True)
+    parser.add_argument("--reaper", action="store_true")
+    given = parser.parse_args()
+    arbiter = Arbiter(given.port, given.slot, given.life)
+    member = Member(Claims.open(given.directory, given.backend), arbiter, given.names, given.seed)
+    while True:
+        try:
+            (member.reap if given.reaper else member.work)()
+        except LooopError as error:
+            arbiter.say("tell", "failed", f"{type(error).__name__}: {error}")
+        except OSError:
+            raise
+        except Exception:  # noqa: BLE001 (whatever it is, the parent tells)
+            arbiter.say("tell", "failed", traceback.format_exc())
+
+
+if __name__ == "__main__":
+    main()
