@@ -19,12 +19,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
-from looop_portable.errors import Unavailable
+from looop_portable.errors import CannotExclude, Unavailable, because
 from looop_portable.files import OS, Files
 from looop_portable.lease import encode, whole
 from looop_portable.numbers import highest, in_order
 from looop_portable.place import Place
-from looop_portable.stamp import Policy
+from looop_portable.stamp import Policy, no_links
 
 KEEP = 16
 """How many of the newest generations stay. Part of the protocol: by it a process tells that its number had been pruned."""
@@ -238,6 +238,12 @@ class Ledger:
             if isinstance(error, FileNotFoundError) or error.errno == errno.ESTALE:
                 return None
             self.files.remove(private)
+            if no_links(error):
+                raise CannotExclude(
+                    f"{self.root}: hard links fail here ({because(error)}), but its stamp says that they work: mount "
+                    "it as the host does that made it, or use another directory with --data-dir or LOOOP_DATA_DIR",
+                    self.root,
+                ) from error
             raise
         return True
 

@@ -7,9 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from looop_portable.errors import CannotExclude
 from looop_portable.files import Files
-from looop_portable.stamp import FLOCK, WINDOWS, Policy, Stamp, Way
+from looop_portable.stamp import WINDOWS, Policy, Stamp, Way, refuse_local_guard
 
 _UNGUARDED: AbstractContextManager[None] = contextlib.nullcontext()
 
@@ -59,29 +58,15 @@ class Place:
     @contextlib.contextmanager
     def _enter(self, kind: str) -> Iterator[None]:
         path = self._stamp.guard_path(kind)
-        self._trust(kind, path)
+        if not self._trusted:
+            refuse_local_guard(kind, path, stamped=True)
+            self._trusted = True
         with self._files.guard(path, shared=self.shared()):
             self._inside.held = True
             try:
                 yield
             finally:
                 self._inside.held = False
-
-    def _trust(self, kind: str, path: str) -> None:
-        """Each host mounts for itself: without this, one that mounts with `nolock` would walk through everybody's guard."""
-        if kind != FLOCK or self._trusted:
-            return
-        from looop_portable.mounts import mount_of
-
-        mount = mount_of(path)
-        if mount and mount.local_guard:
-            links = "hard links need no guard" if self.make().links else "the server may have a directory with hard links"
-            raise CannotExclude(
-                f"{path}: {mount.point} is mounted with '{mount.local_guard}', so this guard keeps nobody out but on this "
-                f"host: mount it without that option; or use another directory there with --backend auto ({links})",
-                path,
-            )
-        self._trusted = True
 
     def sweep(self) -> int:
         """Remove what crashed processes left beside the names. How many there were."""

@@ -119,7 +119,7 @@ class Stamp:
         except (FileExistsError, FileNotFoundError):
             return  # Another was faster, or a reaper has swept ours.
         except OSError as error:
-            if error.errno not in _NO_LINKS and getattr(error, "winerror", 0) not in _NO_LINKS_WINDOWS:
+            if not no_links(error):
                 raise
             self._publish_without_links(because(error), shared)
         finally:
@@ -148,6 +148,7 @@ class Stamp:
     def _try_guard(self, guard: str, shared: int) -> None:
         """Without this, a filesystem that grants flock to everybody would be taken for one that excludes."""
         path = self.guard_path(guard)
+        refuse_local_guard(guard, path, stamped=False)
         try:
             excludes = self._files.guard_excludes(path, shared=shared)
         except OSError as error:
@@ -166,6 +167,27 @@ class Stamp:
             f"{self.root}: the backend '{policy.backend}' contradicts the stamp of this directory ({way.told}): "
             f"{_way_out(policy, way, self.root)}",
             self.root,
+        )
+
+
+def no_links(error: OSError) -> bool:
+    """Whether this is how a filesystem without hard links answers link(2)."""
+    return error.errno in _NO_LINKS or getattr(error, "winerror", 0) in _NO_LINKS_WINDOWS
+
+
+def refuse_local_guard(guard: str, path: str, *, stamped: bool) -> None:
+    """Each host mounts for itself: without this, one that mounts with `nolock` would walk through everybody's guard."""
+    if guard != FLOCK:
+        return
+    from looop_portable.mounts import mount_of
+
+    mount = mount_of(path)
+    if mount and mount.local_guard:
+        way_out = "another directory there with --backend auto" if stamped else "--backend auto"
+        raise CannotExclude(
+            f"{path}: {mount.point} is mounted with '{mount.local_guard}', so this guard keeps out nobody on another host: "
+            f"use {way_out}, which needs no guard where hard links work; or mount it without that option",
+            path,
         )
 
 
