@@ -97,7 +97,11 @@ class Setting(Output):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.option("--data-dir", metavar="DIR", help="Where claims are kept. [$LOOOP_DATA_DIR, else the user's state directory]")
-@click.option("--backend", metavar="NAME", help="How a claim is made exclusive: auto, posix or a plug-in. [$LOOOP_BACKEND]")
+@click.option(
+    "--backend",
+    metavar="NAME",
+    help="How a claim is made exclusive: auto, posix, windows, advisory, or a plug-in. [$LOOOP_BACKEND]",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, errors too.")
 @click.option("-v", "--verbose", count=True, help="Say more on stderr.")
 @click.version_option(None, "--version", package_name="looop-portable", message="looop-portable %(version)s")

@@ -1,0 +1,110 @@
+"""--backend: by name, from a plug-in, and on directories that cannot do everything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+
+from looop_portable.testing import without_links
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Living = Callable[[str], "subprocess.Popen[bytes]"]
+WITHOUT_LINKS = (sys.executable, "-m", "looop_portable.testing.without_links")
+needs_filter = pytest.mark.skipif(
+    not without_links.possible(), reason="a seccomp filter that denies hard links: not on this system"
+)
+
+
+def stamp(data_dir: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((data_dir / "claims" / ".ledger" / ".protocol.json").read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("name", ["etcd", "postgres", "redis"])
+def test_an_engine_that_is_not_installed_is_told_with_the_command_that_does(run: Run, name: str) -> None:
+    done = run("--backend", name, "claims")
+    assert done.returncode == 2
+    assert done.stderr == f"looop: the backend '{name}' is not installed: pip install looop-portable-{name}\n"
+    told = json.loads(run("--json", "--backend", name, "claims").stdout)
+    assert (told["code"], name in told["message"]) == ("not_installed", True)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    """As `pip install` would have it, for this process."""
+    entry = EntryPoint("floppy", target, "looop_portable.backends")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: EntryPoints([entry]).select(group=group))
+
+
+def test_a_plug_in_is_found_by_the_name_of_its_entry_point(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, "looop_portable.backends.posix:PosixBackend")
+    assert run("--backend", "floppy", "claim", "repo-x", "--session", "w1").stdout == "claimed repo-x\n"
+    told = run("--backend", "flop", "claims")
+    assert (told.returncode, "floppy" in told.stderr) == (2, True)
+
+
+def test_a_plug_in_that_cannot_be_loaded_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, "looop_portable.no_such_module:open")
+    done = run("--backend", "floppy", "claims")
+    assert done.returncode == 2
+    assert "the backend 'floppy' is installed and cannot be loaded: No module named" in done.stderr
+
+
+@needs_filter
+def test_without_hard_links_posix_refuses_with_the_remedy(looop: Run, data_dir: Path) -> None:
+    done = looop("--backend", "posix", "claim", "repo-x", "--session", "w1", wrapper=WITHOUT_LINKS)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "no hard links" in done.stderr
+    assert "use --backend auto or advisory" in done.stderr
+    assert not [path for path in data_dir.rglob("*") if not path.is_dir()]
+
+
+@needs_filter
+@pytest.mark.parametrize("backend", ["auto", "advisory"])
+def test_without_hard_links_the_others_work(looop: Run, data_dir: Path, alive: Living, dead: Living, backend: str) -> None:
+    def ask(*args: str) -> tuple[int, str]:
+        done = looop("--backend", backend, *args, wrapper=WITHOUT_LINKS)
+        return done.returncode, done.stdout
+
+    living = looop("--backend", backend, "claim", "repo-x", "--session", "nobody", wrapper=WITHOUT_LINKS)
+    assert living.returncode == 0
+    assert stamp(data_dir) == {"protocol": 1, "links": False, "guard": "flock"}
+    alive("w1")
+    dead("w2")
+    assert ask("claim", "repo-x", "--session", "w1") == (0, "claimed repo-x\n")
+    assert ask("claim", "repo-x", "--session", "w2")[0] == 1
+    assert ask("claim", "repo-x", "--session", "w1") == (0, "")
+    assert ask("unclaim", "repo-x", "--session", "w2")[0] == 1
+    assert ask("unclaim", "repo-x", "--session", "w1") == (0, "")
+    assert ask("claim", "repo-y", "--session", "w2") == (0, "claimed repo-y\n")
+    code, said = ask("reap")
+    assert (code, said.partition(":")[0]) == (0, "reaped repo-y")
+    assert ask("claims") == (0, "")
+    assert looop("--backend", "posix", "claims").returncode == 3
+
+
+def test_a_choice_that_contradicts_the_stamp_names_both_and_the_way_out(run: Run, data_dir: Path) -> None:
+    assert run("--backend", "auto", "claim", "repo-x", "--session", "w1").returncode == 0
+    before = stamp(data_dir)
+    done = run("--backend", "advisory", "claim", "repo-x", "--session", "w2")
+    if done.returncode == 3 and "is for POSIX systems" in done.stderr:
+        pytest.skip(done.stderr)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert (
+        "the backend 'advisory' contradicts the stamp of this directory (with hard links, without a guard)" in done.stderr
+    )
+    assert "use --backend auto" in done.stderr
+    assert stamp(data_dir) == before
+    assert json.loads(run("--json", "--backend", "advisory", "claims").stdout)["code"] == "wrong_backend"
+
+
+def test_a_backend_of_another_platform_is_refused(run: Run, data_dir: Path) -> None:
+    other = "posix" if sys.platform == "win32" else "windows"
+    done = run("--backend", other, "claim", "repo-x", "--session", "w1")
+    assert (done.returncode, "use --backend auto" in done.stderr) == (3, True)
+    assert not data_dir.exists()
