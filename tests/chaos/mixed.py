@@ -223,7 +223,9 @@ class Chaos:
     def strike(self) -> None:
         for slot, life in list(self.living.items()):
             if life.process.poll() is not None:
-                self.table.accuse("failed", self.slots[slot].backend, f"life {life.number} ended by itself")
+                self.table.accuse(
+                    "failed", self.slots[slot].backend, f"life {life.number} ended by itself: {life.process.returncode}"
+                )
                 self.start(slot)
         inside = [life for life in self.living.values() if self.arbiter.holds(life)]
         pick = inside if inside and self.random.random() < 0.6 else list(self.living.values())

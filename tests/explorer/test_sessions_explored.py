@@ -70,7 +70,7 @@ def explore(crashes: int) -> Report:
 def test_of_two_that_race_for_one_id_exactly_one_wins() -> None:
     report = explore(crashes=1)
     print(f"registering: at most {PREEMPTIONS + 1} preemptions and 1 crash: {report}")
-    assert report.schedules >= 20_000
+    assert report.schedules >= {0: 100, 1: 1_000}.get(PREEMPTIONS, 20_000)
 
 
 def test_registering_with_replace_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
