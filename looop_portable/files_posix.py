@@ -195,17 +195,31 @@ class OsFiles:
 
     def guard(self, path: str, *, shared: int = 0) -> AbstractContextManager[None]:
         """A critical section of all processes that name the same `path`: see `guard`. The file is made, and stays."""
-        if shared and not os.path.lexists(path):
+        if shared:
+            self._share_guard(path, shared & 0o666)
+        return guard(path)
+
+    def _share_guard(self, path: str, bits: int) -> None:
+        """A guard's file is there, and may be held by all who share it. One that is there is never replaced.
+
+        It gets its mode before its name; without hard links afterwards. Without the last step, a crash in between would
+        shut the others out: its owner mends that when he comes again.
+        """
+        if not os.path.lexists(path):
             private = os.path.join(os.path.dirname(path), f"{PRIVATE_GUARD}{self.token()}")
             fd = os.open(private, _CREATE, 0o666)
             try:
-                _widen(fd, shared & 0o666)
-                with contextlib.suppress(OSError):  # It is there by now; or no links, and then hardly modes either.
-                    self.link(private, path)
+                _widen(fd, bits)
+                self.link(private, path)
+            except OSError:
+                with contextlib.suppress(FileExistsError):
+                    os.close(os.open(path, _CREATE, 0o666))
             finally:
                 os.close(fd)
                 self.remove(private)
-        return guard(path)
+        found = os.lstat(path)
+        if stat.S_ISREG(found.st_mode) and found.st_mode & bits != bits and found.st_uid == os.geteuid():
+            os.chmod(path, stat.S_IMODE(found.st_mode) | bits)
 
     def guard_excludes(self, path: str, *, shared: int = 0) -> bool:
         """Whether a guard held at `path` keeps a second holder out, on this host."""
