@@ -1,4 +1,4 @@
-"""One process of `mixed`: a session that claims, holds and releases until it is killed, or a reaper that sweeps.
+"""One process under a harness: a session that claims, holds and releases until it is killed, or a reaper that sweeps.
 
 Run by any Python of any system, with nothing but the package on its path. It tells the arbiter, over a loopback socket and
 a line at a time, what it believes, and goes on when it has been heard:
@@ -24,16 +24,20 @@ HOLDS = 0.004
 class Arbiter:
     """This process's end of the line. It ends when the other one does."""
 
-    def __init__(self, port: int, slot: int, life: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
+    def __init__(self, host: str, port: int, life: int, label: str) -> None:
+        self._socket = socket.create_connection((host, port), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rwb")
-        self.say("hello", slot, life)
+        self.say("hello", life, label)
 
     def say(self, *words: object) -> None:
-        self._file.write(" ".join(map(str, words)).replace("\n", " | ").encode() + b"\n")
-        self._file.flush()
-        if not self._file.readline():
+        try:
+            self._file.write(" ".join(map(str, words)).replace("\n", " | ").encode() + b"\n")
+            self._file.flush()
+            heard = self._file.readline()
+        except ConnectionError:
+            heard = b""
+        if not heard:
             raise SystemExit
 
 
@@ -83,13 +87,13 @@ class Member:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for option in ("--port", "--slot", "--life", "--names"):
+    for option in ("--port", "--life", "--names"):
         parser.add_argument(option, type=int, required=True)
-    for option in ("--directory", "--backend", "--seed", "--token"):
+    for option in ("--host", "--label", "--directory", "--backend", "--seed", "--token"):
         parser.add_argument(option, required=True)
     parser.add_argument("--reaper", action="store_true")
     given = parser.parse_args()
-    arbiter = Arbiter(given.port, given.slot, given.life)
+    arbiter = Arbiter(given.host, given.port, given.life, given.label)
     member = Member(Claims.open(given.directory, given.backend), arbiter, given.names, given.seed)
     while True:
         try:

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("mixed.py")
-
-
-def load() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("chaos_mixed", SCRIPT)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["chaos_mixed"] = module  # Its classes look themselves up there.
-    spec.loader.exec_module(module)
-    return module
-
-
-MIXED = load()
+from .arbiter import VIOLATIONS, Arbiter, Table
+from .harness import windows_python
 
 
 @functools.cache
 def no_windows_python() -> str:
     """Why there is no Windows Python to run beside this one; empty if there is one."""
-    python = MIXED.windows_python()
+    python = windows_python()
     if sys.platform == "win32" or not python:
         return "a Windows Python beside this one is missing: WINDOWS_PYTHON names none"
     imports = [python, "-c", "import click, portalocker, psutil"]
@@ -40,7 +27,9 @@ def no_windows_python() -> str:
 
 
 def chaos(*options: str) -> str:
-    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, timeout=240, check=False)
+    command = [sys.executable, "-m", "chaos.mixed", *options]
+    tests = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=tests, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -68,18 +57,16 @@ class TestTheArbiter:
 
     @pytest.fixture
     def judge(self) -> Any:
-        slots = [MIXED.Slot("native", "posix", False)] * 2
-        arbiter = MIXED.Arbiter(slots, MIXED.Table())
-        lives = [MIXED.Life(number, number, None, "") for number in range(2)]
+        arbiter = Arbiter(Table())
 
         def says(who: int, *words: object) -> None:
-            arbiter._judge(lives[who], list(map(str, words)))
+            arbiter.judge(who + 1, "label", list(map(str, words)))
 
-        yield SimpleNamespace(says=says, table=arbiter.table, lives=lives)
+        yield SimpleNamespace(says=says, table=arbiter.table, killed=lambda who: arbiter.killed(who + 1, "label"))
         arbiter.close()
 
     def seen(self, judge: Any) -> list[str]:
-        return [kind for kind in MIXED.VIOLATIONS if judge.table.total(kind)]
+        return [kind for kind in VIOLATIONS if judge.table.total(kind)]
 
     def test_one_after_the_other_is_nothing(self, judge: Any) -> None:
         for generation in (1, 3, 4):
@@ -102,7 +89,7 @@ class TestTheArbiter:
 
     def test_a_killed_one_is_taken_over_from(self, judge: Any) -> None:
         judge.says(0, "enter", "x", 1)
-        judge.lives[0].killed_at = 1.0
+        judge.killed(0)
         judge.says(1, "enter", "x", 2)
         judge.says(0, "enter", "x", 1)
         assert (self.seen(judge), judge.table.total("takeovers")) == ([], 1)

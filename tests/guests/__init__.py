@@ -1,0 +1,1 @@
+"""On real network filesystems, and on real local ones, between machines with kernels of their own."""

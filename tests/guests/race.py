@@ -1,0 +1,98 @@
+"""Chaos between hosts on one share. Run on each host at the same time, by `guests.run`.
+
+    cd tests && python -m guests.race [--processes 4] [--seconds 60] [--backend auto] [--directory SHARE/data] [--host 1]
+        [--hosts 2]
+
+Each host has its own harness, which kills its own members. All members tell the arbiter, on host 1, over the network and
+not by the share, what they believe (see chaos/arbiter.py). A host's dead are taken over from by that host's members: of
+another host's sessions nothing is known until they give heartbeats. In the end all are dead, and each host starts an heir.
+Exit 1, on host 1: an overlap, a generation that did not grow, a lost claim, a stuck name, a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+
+from chaos.arbiter import Arbiter, Distant, Table
+from chaos.harness import Harness, Setting, Slot, library_in, stuck
+
+PORT = 7733
+PATIENCE = 120.0
+"""Seconds: emulated guests take long to start a process, and some filesystems longer to see a change."""
+LIVES_OF_A_HOST = 1_000_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Chaos between hosts: see the head of this file.")
+    share = os.environ.get("SHARED_DIR")
+    parser.add_argument("--directory", default=share and f"{share}/race", help="on the share [$SHARED_DIR/race]")
+    parser.add_argument(
+        "--host", type=int, default=os.environ.get("HOST_INDEX", "1"), help="which one this is [$HOST_INDEX]"
+    )
+    parser.add_argument("--hosts", type=int, default=os.environ.get("HOST_COUNT", "2"), help="[$HOST_COUNT]")
+    parser.add_argument("--first", default="host1", help="how the others reach host 1")
+    parser.add_argument("--processes", type=int, default=4, help="on each host")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--names", type=int, default=2)
+    given = parser.parse_args(arguments)
+    if not given.directory:
+        parser.error("no --directory, and no SHARED_DIR")
+    with tempfile.TemporaryDirectory(prefix="race-") as local:
+        library = library_in(f"{local}/library")
+        slots = [
+            Slot("native", given.backend, f"{given.backend} host{given.host}", number == given.processes)
+            for number in range(given.processes + 1)
+        ]
+        first = given.host == 1
+        setting = Setting(
+            ("127.0.0.1" if first else given.first, PORT),
+            given.directory,
+            library,
+            given.names,
+            0,
+            given.host * LIVES_OF_A_HOST,
+            10.0,
+        )
+        return _lead(slots, setting, given) if first else _follow(slots, setting, given)
+
+
+def _lead(slots: list[Slot], setting: Setting, given: argparse.Namespace) -> int:
+    table = Table()
+    arbiter = Arbiter(table, "", PORT)
+    harness = Harness(slots, setting, arbiter)
+    harness.run(given.seconds)
+    while len(arbiter.done) < given.hosts - 1:
+        arbiter.listen(1)
+    try:
+        harness.start_heirs()
+        arbiter.go_on()
+        for fact in stuck(arbiter, given.names, PATIENCE):
+            table.accuse("stuck", "", fact)
+    finally:
+        harness.kill_all()
+    for fact in harness.ended:
+        table.accuse("failed", "", fact)
+    arbiter.close()
+    print(table)
+    return int(table.violated)
+
+
+def _follow(slots: list[Slot], setting: Setting, given: argparse.Namespace) -> int:
+    arbiter = Distant(given.first, PORT, PATIENCE)
+    harness = Harness(slots, setting, arbiter)
+    harness.run(given.seconds)
+    arbiter.say_done(f"host{given.host}")
+    harness.start_heirs()
+    arbiter.wait_for_the_end()
+    for life in harness.living.values():
+        life.process.wait(PATIENCE)  # It ends when the arbiter does.
+    print(*harness.ended, sep="\n")
+    return int(bool(harness.ended))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
