@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from contextlib import AbstractContextManager
 
 from looop_portable.guard import excludes, guard
@@ -38,6 +39,7 @@ PRIVATE_DIRECTORY = ".dir-"
 """How the names of directories begin that do not have their final one yet."""
 
 _STALE_TRIES = 8
+_ALIAS_WAITS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024)  # Seconds.
 _CHUNK = 4096
 _LARGEST = 1 << 20
 _NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
@@ -105,7 +107,7 @@ class OsFiles:
         """The content; None if nothing is there; empty if it is a link, a directory, a FIFO, or more than 1 MiB."""
         for again in range(_STALE_TRIES):
             try:
-                fd = self._open(path)
+                fd = self._open_by_any_name(path)
                 try:
                     return _read(fd)
                 finally:
@@ -225,6 +227,33 @@ class OsFiles:
         """Whether a guard held at `path` keeps a second holder out, on this host."""
         with self.guard(path, shared=shared):
             return excludes(path)
+
+    def opens_by_both(self, path: str, other: str) -> bool:
+        """Whether a file that is open by one of its names can be opened by another."""
+        fd = self._open(path)
+        try:
+            os.close(self._open(other))
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return False
+        finally:
+            os.close(fd)
+        return True
+
+    def _open_by_any_name(self, path: str) -> int:
+        """Linux opens no file on SMB that is open by another name on the same host, or was within the last second.
+
+        A record has two names from when it is linked until its private one is removed.
+        """
+        for wait in _ALIAS_WAITS:
+            try:
+                return self._open(path)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+            time.sleep(wait)
+        return self._open(path)
 
     def _open(self, path: str) -> int:
         return os.open(path, _READ)

@@ -9,22 +9,21 @@ relies on a listing of some 20 names being one step, which getdents(2) under the
 Where there are no hard links, the directory has a guard (see `stamp`). Under it the next number is created in place or, on
 Windows, renamed to; neither replaces. What is seen incomplete in place is being written, or its writer has died; who holds
 the guard knows that he has died. Such a generation repeats the one below it, so it says nothing new.
-Private files are called `.N-TOKEN-ATTEMPT`; whoever finds one may remove it: its maker, if it lives, makes another.
 Source: exclusive creation as the one compare-and-set of all filesystems is folklore (open(2) on O_EXCL over NFS names
 link); a log of numbered generations with a second look, and its proof, are in ARCHITECTURE.md.
 """
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 
-from looop_portable.errors import CannotExclude, Unavailable, because
+from looop_portable.errors import Unavailable
 from looop_portable.files import OS, Files
 from looop_portable.lease import encode, whole
 from looop_portable.numbers import highest, in_order
 from looop_portable.place import Place
-from looop_portable.stamp import Policy, no_links
+from looop_portable.publishing import Publisher
+from looop_portable.stamp import Policy
 
 KEEP = 16
 """How many of the newest generations stay. Part of the protocol: by it a process tells that its number had been pruned."""
@@ -49,8 +48,8 @@ class Ledger:
         self.root = root
         self.files = files
         self.keep = keep
-        self.durable = durable
         self.place = Place(root, files, policy)
+        self._publisher = Publisher(self.place, files, durable)
         self._looked_at: set[str] = set()
 
     def head(self, key: str) -> tuple[int, bytes]:
@@ -99,57 +98,24 @@ class Ledger:
         where that fails the generation stands all the same, unless there is a guard: what is not shown there counts as
         let go, and so the failure is raised.
         """
-        shared = self.place.shared()
         target = self._after(key, expected)
         token = self.files.token()
         data = encode({**record, "generation": target, "token": token})
+        self.place.shared()
         with self.place.guard():
             way = self.place.make()
-            publish = self._publish_linked if way.links else self._publish_alone
-            private = publish(key, target, token, data, shared)
+            private = self._publisher.publish(key, target, token, data, way)
             won = private is not None and self._stands(key, target, held=bool(shown_as))
-            if won and shown_as and not private:
-                private = self._private(key, target, token, 0)
-                self._write(key, private, data, shared)
             try:
-                self._settle(private or "", shown_as if won else "")
+                if won and shown_as:
+                    self._publisher.show(key, target, token, data, private or "", shown_as)
+                elif private:
+                    self.files.remove(private)
             except OSError:
                 # It is decided: to fail now would deny what has happened. The reaper mends the rest.
                 if won and shown_as and way.guard:
                     raise
             return won
-
-    def _publish_linked(self, key: str, target: int, token: str, data: bytes, shared: int) -> str | None:
-        """The private file that is published now; None: lost, and it is gone."""
-        public = f"{self.root}/{key}/{target}"
-        for attempt in range(_TRIES):
-            private = self._private(key, target, token, attempt)
-            if not self._write(key, private, data, shared):
-                continue
-            published = self._publish(private, public, data)
-            if published is False:
-                self.files.remove(private)
-            if published is not None:
-                return private if published else None
-        raise Unavailable(f"{public}: its private files vanish as often as they are written; try again", public)
-
-    def _publish_alone(self, key: str, target: int, token: str, data: bytes, shared: int) -> str | None:
-        """Without hard links, and with the guard held. There is no private file left: empty; None: lost."""
-        public = f"{self.root}/{key}/{target}"
-        if not self.place.policy.windows:
-            return "" if self._write(key, public, data, shared) or self.files.read(public) == data else None
-        private = self._private(key, target, token, 0)
-        self._write(key, private, data, shared)
-        try:
-            self.files.rename(private, public)
-        except OSError as error:
-            if self.files.read(public) == data:
-                return ""
-            self.files.remove(private)
-            if isinstance(error, FileExistsError):
-                return None
-            raise
-        return ""
 
     def repeat(self, key: str, expected: int) -> bool:
         """Publish generation `expected` + 1 as one more name of `expected`'s own record: so it says nothing new.
@@ -203,50 +169,6 @@ class Ledger:
         except FileNotFoundError:
             return
 
-    def _write(self, key: str, private: str, data: bytes, shared: int) -> bool:
-        """False: the name is taken. Only ever so by ourselves, after a lost reply, and then it may be incomplete."""
-        for _ in range(2):
-            try:
-                self.files.create(private, data, shared=shared, durable=self.durable)
-                return True
-            except FileExistsError:
-                return False
-            except FileNotFoundError:
-                self._make_directory(key, shared)
-        raise Unavailable(f"{self.root}/{key}: removed by others while it was in use; try again", self.root)
-
-    def _make_directory(self, key: str, shared: int) -> None:
-        try:
-            self.files.mkdir(f"{self.root}/{key}", shared=shared)
-        except FileNotFoundError:  # All of it has been removed since we looked.
-            self.place.start_anew()
-            self.files.mkdir(f"{self.root}/{key}", shared=self.place.shared())
-
-    def _publish(self, private: str, public: str, data: bytes) -> bool | None:
-        """Whether `public` is ours; None: our private file has been swept away, nothing has happened.
-
-        After any error the deed may have been done and the reply lost, so what is published is compared with ours
-        (its token makes every record unique) before anything is said.
-        """
-        try:
-            self.files.link(private, public)
-        except OSError as error:
-            if self.files.read(public) == data:
-                return True
-            if isinstance(error, FileExistsError):
-                return False
-            if isinstance(error, FileNotFoundError) or error.errno == errno.ESTALE:
-                return None
-            self.files.remove(private)
-            if no_links(error):
-                raise CannotExclude(
-                    f"{self.root}: hard links fail here ({because(error)}), but its stamp says that they work: mount "
-                    "it as the host does that made it, or use another directory with --data-dir or LOOOP_DATA_DIR",
-                    self.root,
-                ) from error
-            raise
-        return True
-
     def _stands(self, key: str, target: int, *, held: bool) -> bool:
         """The second look, at a generation that we have just published, and then the pruning.
 
@@ -267,15 +189,6 @@ class Ledger:
         Without this, a number that was used and pruned while we slept would be won once more.
         """
         return max(highest(names) - target, 0)
-
-    def _settle(self, private: str, shown_as: str) -> None:
-        if private and shown_as:
-            self.files.replace(private, shown_as)
-        elif private:
-            self.files.remove(private)
-
-    def _private(self, key: str, target: int, token: str, attempt: int) -> str:
-        return f"{self.root}/{key}/.{target}-{token}-{attempt}"
 
     def _prune(self, key: str, target: int) -> None:
         """One comes, one goes, and never before the one below it: `repeat` takes that one as a sign that its number is new.

@@ -70,6 +70,10 @@ class Mount(NamedTuple):
         return self.type in _NETWORK or "remote" in self.options
 
     @property
+    def smb(self) -> bool:
+        return self.type in ("cifs", "smb", "smb3", "smbfs")
+
+    @property
     def local_guard(self) -> str:
         """The option, or the type, by which a lock held here keeps nobody out on another host; empty if there is none."""
         if self.type in _LOCAL_GUARD_TYPES:

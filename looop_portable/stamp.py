@@ -34,10 +34,15 @@ _NO_LINKS_WINDOWS = (1, 50)  # Invalid function, not supported.
 
 
 class Way(NamedTuple):
-    """How generations are published: by hard links or, without, under a guard; and the guard, if there is one."""
+    """How generations are published: by hard links or, without, under a guard; and the guard, if there is one.
+
+    `aliases`: a record may have several names. Linux mounts of SMB refuse to open a file by one name while it is open by
+    another, by anybody on that host; there a record keeps one.
+    """
 
     links: bool = True
     guard: str = ""
+    aliases: bool = True
 
     @property
     def told(self) -> str:
@@ -113,7 +118,7 @@ class Stamp:
         shared = self._files.shared_bits(self.root)
         if self._policy.guard:
             self._try_guard(self._policy.guard, shared)
-        private = self._write(Way(True, self._policy.guard), shared)
+        private = self._write(Way(True, self._policy.guard, self._aliases()), shared)
         try:
             self._files.link(private, f"{self.root}/{_NAME}")
         except (FileExistsError, FileNotFoundError):
@@ -124,6 +129,27 @@ class Stamp:
             self._publish_without_links(because(error), shared)
         finally:
             self._files.remove(private)
+
+    def _aliases(self) -> bool:
+        """Whether this host, and any other that is likely to come, can open a file by two names at once."""
+        from looop_portable.mounts import mount_of
+
+        mount = mount_of(self.root)
+        if mount and mount.smb:
+            return False
+        probe = f"{self.root}/{_PRIVATE}{self._files.token()}"
+        try:
+            self._files.create(f"{probe}-1", b"?")
+            self._files.link(f"{probe}-1", f"{probe}-2")
+            return self._files.opens_by_both(f"{probe}-1", f"{probe}-2")
+        except OSError as error:
+            if no_links(error):
+                return False
+            raise
+        finally:
+            for name in ("1", "2"):
+                with contextlib.suppress(OSError):
+                    self._files.remove(f"{probe}-{name}")
 
     def _publish_without_links(self, why: str, shared: int) -> None:
         guard = self._policy.without_links
@@ -137,11 +163,11 @@ class Stamp:
         self._try_guard(guard, shared)
         with self._files.guard(self.guard_path(guard), shared=shared):
             if self.known() is None:
-                self._files.replace(self._write(Way(False, guard), shared), f"{self.root}/{_NAME}")
+                self._files.replace(self._write(Way(False, guard, False), shared), f"{self.root}/{_NAME}")
 
     def _write(self, way: Way, shared: int) -> str:
         private = f"{self.root}/{_PRIVATE}{self._files.token()}"
-        record = encode({"protocol": PROTOCOL, "links": way.links, "guard": way.guard or None})
+        record = encode({"protocol": PROTOCOL, "links": way.links, "guard": way.guard or None, "aliases": way.aliases})
         self._files.create(private, record, shared=shared, durable=True)
         return private
 
@@ -201,11 +227,11 @@ def stamped(root: str, data: bytes) -> Way:
             f"{PROTOCOL}: use the version of looop-portable that wrote it (see {_NAME} there)",
             root,
         )
-    return Way(record.get("links") is True, guard)
+    return Way(record.get("links") is True, guard, record.get("aliases") is not False)
 
 
 def _way_out(policy: Policy, way: Way, root: str) -> str:
-    if way == Way():
+    if way.links and not way.guard:
         return (
             "it is used without a guard, so that what looop itself removes would not be noticed: use --backend auto; or, "
             f"to share it with looop from now on, end all that use it, remove {root}/{_NAME}, and come back with --backend "

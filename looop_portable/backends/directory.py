@@ -190,7 +190,7 @@ class DirectoryBackend:
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
         way = self.ledger.place.way()
-        if whole and way and way.links:
+        if whole and way and way.links and way.aliases:
             with contextlib.suppress(PermissionError):  # Another user's record. One of our own says it as well.
                 return self.ledger.repeat(key, expected)
         return self.ledger.advance(key, expected, record_of(None))

@@ -73,7 +73,7 @@ def test_without_hard_links_the_others_work(looop: Run, data_dir: Path, alive: L
 
     living = looop("--backend", backend, "claim", "repo-x", "--session", "nobody", wrapper=WITHOUT_LINKS)
     assert living.returncode == 0
-    assert stamp(data_dir) == {"protocol": 1, "links": False, "guard": "flock"}
+    assert stamp(data_dir) == {"protocol": 1, "links": False, "guard": "flock", "aliases": False}
     alive("w1")
     dead("w2")
     assert ask("claim", "repo-x", "--session", "w1") == (0, "claimed repo-x\n")

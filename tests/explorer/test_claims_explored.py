@@ -20,6 +20,7 @@ from looop_portable.lease import Lease, decode, encode, number, whole
 from looop_portable.ledger import NOTHING, Ledger
 from looop_portable.liveness import Holder, Liveness
 from looop_portable.outcomes import Released, Renewed, Won
+from looop_portable.publishing import Publisher
 from looop_portable.stamp import Policy
 from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
 from looop_portable.testing.scripted import Recorded, ScriptedSessions
@@ -44,6 +45,7 @@ class Way(NamedTuple):
 
 WAYS = {
     "posix": Way(POSIX, b'{"protocol": 1, "links": true, "guard": null}\n'),
+    "posix, one name": Way(POSIX, b'{"protocol": 1, "links": true, "guard": null, "aliases": false}\n'),
     "advisory": Way(ADVISORY, b'{"protocol": 1, "links": true, "guard": "flock"}\n'),
     "advisory in place": Way(ADVISORY, b'{"protocol": 1, "links": false, "guard": "flock"}\n'),
     "windows": Way(WINDOWS, b'{"protocol": 1, "links": true, "guard": null}\n'),
@@ -211,9 +213,9 @@ def test_nor_does_one_of_two_backends_on_one_directory(scenario: str) -> None:
     assert report.schedules >= LEAST
 
 
-def publish_with_replace(self: Ledger, private: str, public: str, data: bytes) -> bool | None:
+def publish_with_replace(self: Publisher, private: str, public: str, data: bytes) -> bool | None:
     try:
-        self.files.replace(private, public)
+        self._files.replace(private, public)
     except FileNotFoundError:
         return None
     return True
@@ -258,9 +260,9 @@ def orphan_of_ours(lease: Lease | None, me: Holder, liveness: Liveness) -> proto
     return protocol.judge(lease, me, liveness)
 
 
-def vanished_is_published(self: Ledger, private: str, public: str, data: bytes) -> bool:
+def vanished_is_published(self: Publisher, private: str, public: str, data: bytes) -> bool:
     try:
-        self.files.link(private, public)
+        self._files.link(private, public)
     except FileExistsError:
         return False
     except FileNotFoundError:
@@ -276,7 +278,7 @@ FAULTS: dict[str, tuple[str, Changes]] = {
     "no second look": ("a slow claimer, and pruning", [(Ledger, "_above", lambda *_: 0)]),
     "publish with replace": (
         "two claimers, a reaper and a corpse",
-        [(Ledger, "_publish", publish_with_replace)],
+        [(Publisher, "_publish", publish_with_replace)],
     ),
     "remove, then create": (
         "two claimers, a reaper and a corpse",
@@ -296,7 +298,7 @@ FAULTS: dict[str, tuple[str, Changes]] = {
     ),
     "a private file that vanished taken for a published one": (
         "two claimers, a reaper and a corpse",
-        [(Ledger, "_publish", vanished_is_published)],
+        [(Publisher, "_publish", vanished_is_published)],
     ),
 }
 

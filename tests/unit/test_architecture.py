@@ -19,6 +19,7 @@ LAYERS = [
     {"files"},
     {"protocol", "processes", "stamp", "events"},
     {"place"},
+    {"publishing"},
     {"ledger"},
     {"outcomes", "backends.base", "projection"},
     {"registry", "sessions", "adoption"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -24,10 +25,10 @@ from looop_portable.lease import Lease
 from looop_portable.stamp import Policy
 
 POLICIES = {"posix": POSIX, "advisory": ADVISORY, "auto": AUTO, "windows": WINDOWS}
-LINKS = '{"protocol": 1, "links": true, "guard": null}'
-SHARED = '{"protocol": 1, "links": true, "guard": "flock"}'
-IN_PLACE = '{"protocol": 1, "links": false, "guard": "flock"}'
-RENAMED = '{"protocol": 1, "links": false, "guard": "windows"}'
+LINKS = '{"protocol": 1, "links": true, "guard": null, "aliases": true}'
+SHARED = '{"protocol": 1, "links": true, "guard": "flock", "aliases": true}'
+IN_PLACE = '{"protocol": 1, "links": false, "guard": "flock", "aliases": false}'
+RENAMED = '{"protocol": 1, "links": false, "guard": "windows", "aliases": false}'
 STAMPS = {"links": LINKS, "links, flock": SHARED, "flock": IN_PLACE, "windows": RENAMED}
 
 LEASE = Lease("x", "w1", "i1", 1)
@@ -181,3 +182,51 @@ def test_links_that_fail_where_the_stamp_says_that_they_work_are_told(tmp_path: 
         backend(tmp_path, AUTO, Scripted(links=False)).advance("y", 0, LEASE)
     with pytest.raises(Unavailable, match="hard links fail here"):
         backend(tmp_path, AUTO, Scripted(links=False)).advance("x", 1, LEASE)
+
+
+class OneName(Scripted):
+    """As a Linux mount of SMB: a file that is open by one name cannot be opened by another."""
+
+    def opens_by_both(self, path: str, other: str) -> bool:
+        assert os.path.samefile(path, other)
+        return False
+
+
+CIFS = mounts.Mount("/mnt/share", "cifs", "//server/share", ("rw", "vers=3.1.1"))
+
+
+@pytest.mark.parametrize("told_by", ["trying", "its mount"])
+def test_where_a_file_opens_by_one_name_only_records_have_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told_by: str
+) -> None:
+    if told_by == "its mount":
+        monkeypatch.setattr(mounts, "mount_of", lambda path: CIFS)
+    found = backend(tmp_path, AUTO, OneName() if told_by == "trying" else Scripted())
+    assert found.advance("x", 0, LEASE)
+    assert json.loads(stamp(tmp_path)) == {"protocol": 1, "links": True, "guard": None, "aliases": False}
+    assert (tmp_path / "claims" / "x.json").read_bytes() == (tmp_path / "claims" / ".ledger" / "x" / "1").read_bytes()
+    assert found.advance("x", 1, None)
+    assert found.advance("x", 2, LEASE)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {str(path.relative_to(tmp_path)): path.stat().st_nlink for path in files} == dict.fromkeys(
+        ["claims/x.json", "claims/.ledger/.protocol.json", *(f"claims/.ledger/x/{number}" for number in (1, 2, 3))], 1
+    )
+
+
+def test_a_record_that_is_open_by_another_name_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = Scripted()
+    files.create(f"{tmp_path}/1", b"whole")
+    opened = itertools.count()
+    waited: list[float] = []
+    real = files._open
+
+    def busy(path: str) -> int:
+        if next(opened) < 3:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), path)
+        return real(path)
+
+    monkeypatch.setattr(files, "_open", busy)
+    monkeypatch.setattr("time.sleep", waited.append)
+    assert files.read(f"{tmp_path}/1") == b"whole"
+    assert waited == sorted(waited)
+    assert len(waited) == 3
