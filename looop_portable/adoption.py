@@ -45,7 +45,7 @@ class Adoption:
             shown = self._shown(key)
             if _in_step(generation, data, shown):
                 break
-            if shown is None:
+            if shown is None or _is_made_anew(data, shown):
                 self._ledger.advance(key, generation, record_of(None))
             elif is_looops(shown):
                 self._ledger.advance(key, generation, _adopted(shown))
@@ -70,6 +70,14 @@ def _in_step(generation: int, data: bytes, shown: bytes | None) -> bool:
     if shown is None:
         return False
     return shown == data or decode(data).get(_ADOPTED) == _as_text(shown)
+
+
+def _is_made_anew(data: bytes, shown: bytes) -> bool:
+    """Whether looop before 0.57 removed the lease that was adopted, and is writing another: it creates first.
+
+    Without this, the old one would be put in the place of the new one, whose writer has been told that he holds.
+    """
+    return not shown and _ADOPTED in decode(data)
 
 
 def _as_text(shown: bytes) -> str:

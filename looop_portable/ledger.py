@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 from looop_portable.errors import Unavailable
 from looop_portable.files import OS, Files
-from looop_portable.lease import encode, whole
+from looop_portable.lease import encode, record_of, whole
 from looop_portable.numbers import highest, in_order
 from looop_portable.place import Place
 from looop_portable.publishing import Publisher
@@ -91,12 +91,14 @@ class Ledger:
         except FileNotFoundError:
             return []
 
-    def advance(self, key: str, expected: int, record: Mapping[str, object], shown_as: str = "") -> bool:
+    def advance(
+        self, key: str, expected: int, record: Mapping[str, object], shown_as: str = "", first: bool = False
+    ) -> bool:
         """Publish generation `expected` + 1. False: lost to another; whatever the head says now stands.
 
         `shown_as`, which a lease has and a release has not, is a path that the record replaces once it is published;
         where that fails the generation stands all the same, unless there is a guard: what is not shown there counts as
-        let go, and so the failure is raised.
+        let go, and so the failure is raised. `first`: it replaces nothing; if something is there, ours is lost, and let go.
         """
         target = self._after(key, expected)
         token = self.files.token()
@@ -108,9 +110,15 @@ class Ledger:
             won = private is not None and self._stands(key, target, held=bool(shown_as))
             try:
                 if won and shown_as:
-                    self._publisher.show(key, target, token, data, private or "", shown_as)
+                    self._publisher.show(key, target, token, data, private or "", shown_as, first)
                 elif private:
                     self.files.remove(private)
+            except FileExistsError:
+                if way.aliases:
+                    self.repeat(key, target)
+                else:
+                    self.advance(key, target, record_of(None))
+                return False
             except OSError:
                 # It is decided: to fail now would deny what has happened. The reaper mends the rest.
                 if won and shown_as and way.guard:
@@ -184,10 +192,7 @@ class Ledger:
         return True
 
     def _above(self, target: int, names: list[str]) -> int:
-        """By how much the head exceeds `target`.
-
-        Without this, a number that was used and pruned while we slept would be won once more.
-        """
+        """By how much the head exceeds `target`. Without this, what was pruned while we slept would be won once more."""
         return max(highest(names) - target, 0)
 
     def _prune(self, key: str, target: int) -> None:

@@ -30,7 +30,7 @@ class Projection:
 
     def path(self, key: str) -> str:
         """Where looop is at home too, as looop spells the name."""
-        return f"{self.directory}/{(unspelled(key) if self._is_looops_home() else None) or key}.json"
+        return f"{self.directory}/{(unspelled(key) if self.is_looops_home() else None) or key}.json"
 
     def foreign(self, key: str, name: str, generation: int) -> Lease | None:
         """The lease that looop itself wrote, if there is one, on top of `generation`.
@@ -50,16 +50,18 @@ class Projection:
             settled = age is not None and abs(age) > SETTLES
         return Lease(name, text(record, "session"), generation=generation, foreign=True, settled=settled)
 
-    def hide(self, key: str, *, looops: bool = False) -> None:
-        """Remove what is there, but for a lease of looop's (`looops`: only that).
-
-        What cannot be removed must not keep anybody from releasing.
-        """
+    def hide(self, key: str) -> None:
+        """Remove what is there, but for a lease of looop's. What cannot be removed must not keep anybody from releasing."""
         try:
-            if is_looops(self.ledger.files.read(self.path(key))) is looops:
+            if not is_looops(self.ledger.files.read(self.path(key))):
                 self.ledger.files.remove(self.path(key))
         except OSError:
             return
+
+    def remove_looops(self, key: str) -> None:
+        """Remove a lease of looop's, if there is one. Raises OSError: as long as it is there, it holds."""
+        if is_looops(self.ledger.files.read(self.path(key))):
+            self.ledger.files.remove(self.path(key))
 
     def foreign_keys(self) -> list[str]:
         """The names of all files here that may be leases."""
@@ -68,7 +70,7 @@ class Projection:
         except FileNotFoundError:
             return []
         stems = [name[:-5] for name in names if name.endswith(".json")]
-        if self._is_looops_home():
+        if self.is_looops_home():
             return [key for stem in stems if (key := _spelled(stem))]
         return [stem for stem in stems if unspelled(stem) is not None]
 
@@ -112,7 +114,8 @@ class Projection:
             raise
         return True
 
-    def _is_looops_home(self) -> bool:
+    def is_looops_home(self) -> bool:
+        """Whether the directory was made to be shared with looop."""
         way = self.ledger.place.way()
         return way is not None and way.links and way.guard == FLOCK
 

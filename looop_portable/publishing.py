@@ -40,12 +40,19 @@ class Publisher:
             return ""  # It is published. The reaper removes the rest.
         return ""
 
-    def show(self, key: str, target: int, token: str, data: bytes, private: str, shown_as: str) -> None:
-        """Rename `private`, or another copy of `data`, over `shown_as`."""
+    def show(self, key: str, target: int, token: str, data: bytes, private: str, shown_as: str, first: bool) -> None:
+        """Rename `private`, or another copy of `data`, over `shown_as`. `first`: not over anything (FileExistsError)."""
         if not private:
             private = self._private(key, target, token, 0)
             self._write(key, private, data, self._place.shared())
-        self._files.replace(private, shown_as)
+        if not first:
+            self._files.replace(private, shown_as)
+            return
+        try:
+            self._files.rename(private, shown_as)
+        except FileExistsError:
+            self._files.remove(private)
+            raise
 
     def _publish_linked(self, key: str, target: int, token: str, data: bytes, shared: int) -> str | None:
         """The private file that is published now; None: lost, and it is gone."""

@@ -14,7 +14,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Self
+from typing import NamedTuple, Self
 
 from looop_portable.adoption import Adoption
 from looop_portable.errors import CannotExclude, InvalidName, LooopError, Unavailable, told
@@ -25,6 +25,16 @@ from looop_portable.names import canonical, spelled, unspelled
 from looop_portable.projection import Projection
 from looop_portable.registry import Registry
 from looop_portable.stamp import FLOCK, Policy
+
+
+class _Seen(NamedTuple):
+    """`moved`: the head is not the one that was judged. `nothing`: no lease is shown, so ours must not replace any.
+
+    Without that, one that looop before 0.57 creates meanwhile, which holds no guard, would be replaced: two winners.
+    """
+
+    moved: bool = False
+    nothing: bool = False
 
 
 class DirectoryBackend:
@@ -68,11 +78,13 @@ class DirectoryBackend:
         try:
             self.ledger.place.shared()
             with self.ledger.place.guard():
-                if self._is_shared_with_looop() and not self._is_as_seen(key, claim, expected):
+                seen = self._seen(key, claim, expected) if self._is_shared_with_looop() else _Seen()
+                if seen.moved:
                     return False
                 if lease is None:
                     return self._release(key, expected)
-                won = self.ledger.advance(key, expected, record_of(lease), shown_as=self.projection.path(key))
+                first = seen.nothing and self.projection.is_looops_home()
+                won = self.ledger.advance(key, expected, record_of(lease), self.projection.path(key), first=first)
                 if won:
                     self._whole[key] = expected + 1
                 return won
@@ -146,15 +158,15 @@ class DirectoryBackend:
         except PermissionError:
             return self.ledger.head(key)  # Somebody who may only read. What looop did counts as soon as others come.
 
-    def _is_as_seen(self, key: str, name: str, expected: int) -> bool:
-        """Whether `expected` is still the head now that looop cannot move, and nothing of looop's is being written."""
+    def _seen(self, key: str, name: str, expected: int) -> _Seen:
+        """How it is now that looop since 0.57 cannot move. What looop is still writing, or did since, is another's."""
         generation, data = self._adoption.settle(key)
         if generation != expected:
-            return False
+            return _Seen(moved=True)
         if lease_in(data, name, generation):
-            return True
+            return _Seen()
         foreign = self.projection.foreign(key, name, generation)
-        return foreign is None or foreign.settled
+        return _Seen(moved=foreign is not None and (not foreign.settled or bool(foreign.session)), nothing=foreign is None)
 
     def _name_if_held(self, key: str) -> str | None:
         name = unspelled(key)
@@ -178,6 +190,9 @@ class DirectoryBackend:
         """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
         whole = self._whole.pop(key, None) == expected
         self.projection.hide(key)
+        if self._is_shared_with_looop():
+            # Without this, a lease of looop's would be adopted anew by whoever looks next: released, and held all the same.
+            self.projection.remove_looops(key)
         won = False
         try:
             won = self._publish_release(key, expected, whole)
@@ -185,7 +200,7 @@ class DirectoryBackend:
             if not won:
                 self._mend_if_possible(key)
         if won and not whole:
-            self.projection.hide(key, looops=True)  # It was looop's lease that has been released.
+            self.projection.remove_looops(key)  # It was looop's lease that has been released.
         return won
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:

@@ -11,6 +11,7 @@ import pytest
 
 from looop_portable import claims as claims_module
 from looop_portable import protocol
+from looop_portable.backends import directory
 from looop_portable.backends.advisory import ADVISORY
 from looop_portable.backends.directory import DirectoryBackend
 from looop_portable.backends.posix import POSIX
@@ -221,7 +222,9 @@ def publish_with_replace(self: Publisher, private: str, public: str, data: bytes
     return True
 
 
-def in_place(self: Ledger, key: str, expected: int, record: Mapping[str, object], shown_as: str = "") -> bool:
+def in_place(
+    self: Ledger, key: str, expected: int, record: Mapping[str, object], shown_as: str = "", first: bool = False
+) -> bool:
     """A lease that can be seen before it is complete."""
     target = expected + 1
     try:
@@ -231,7 +234,9 @@ def in_place(self: Ledger, key: str, expected: int, record: Mapping[str, object]
     return True
 
 
-def remove_then_create(self: Ledger, key: str, expected: int, record: Mapping[str, object], shown_as: str = "") -> bool:
+def remove_then_create(
+    self: Ledger, key: str, expected: int, record: Mapping[str, object], shown_as: str = "", first: bool = False
+) -> bool:
     """As looop 0.14.0 reclaims: the stale lease is removed, whoever's it is by then, and its name created anew."""
     path = f"{self.root}/{key}/1"
     self.files.remove(path)
@@ -333,7 +338,7 @@ def test_an_empty_generation_is_a_corpses_only_for_who_holds_the_guard(monkeypat
 
 def test_what_looop_did_since_we_looked_is_looked_at_under_its_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     held_by_a_corpse("advisory")
-    monkeypatch.setattr(DirectoryBackend, "_is_as_seen", lambda *_: True)
+    monkeypatch.setattr(DirectoryBackend, "_seen", lambda *_: directory._Seen())
     with pytest.raises(Found) as found:
         SHARED["looop, two claimers and a corpse"].explore("advisory", crashes=0, preemptions=FINDS)
     assert found.value.kind in EXCLUSION, str(found.value)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from looop_portable import CannotExclude, Claims, Held, Liveness, Released, Renewed, Won
+from looop_portable import CannotExclude, Claims, Held, Liveness, Released, Renewed, Won, files
 
 LEASES = {
     "0.14.0": '{"name":"repo-x","session":"w1"}\n',
@@ -220,6 +220,41 @@ class TestSharedWithLooop:
         assert (found.lease.session, found.generation > before) == ("w1", True)
         assert claims.check("repo-x", found.generation).current
         assert claims.show("repo-x").generation == found.generation
+
+    def test_a_lease_that_looop_is_writing_where_another_of_its_was_is_left_alone(
+        self, claims: Claims, tmp_path: Path, lease: str
+    ) -> None:
+        """0.14.0 creates its lease, then writes it; whoever looks in between must not put the old one there."""
+        make(claims)
+        write_session(tmp_path, os.getpid(), "running")
+        path = write_lease(tmp_path, lease)
+        before = claims.show("repo-x").generation
+        path.unlink()
+        with path.open("wb") as file:
+            assert isinstance(claims.claim("repo-x", "me"), Held)
+            file.write(lease.encode())
+        found = claims.show("repo-x")
+        assert found.lease
+        assert (found.lease.session, found.generation > before) == ("w1", True)
+
+    def test_a_lease_that_looop_creates_at_the_last_moment_is_not_replaced(
+        self, claims: Claims, tmp_path: Path, lease: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Before 0.57 it waits for no guard. Here: after we have published, and before we show it."""
+        make(claims)
+        write_session(tmp_path, os.getpid(), "running")
+        rename = files.OsFiles.rename
+
+        def late(self: files.OsFiles, private: str, public: str) -> None:
+            if public.endswith("/repo-x.json"):
+                write_lease(tmp_path, lease)
+            rename(self, private, public)
+
+        monkeypatch.setattr(files.OsFiles, "rename", late)
+        outcome = claims.claim("repo-x", claims.sessions.register("me").holder)
+        assert isinstance(outcome, Held)
+        assert outcome.lease.session == "w1"
+        assert (tmp_path / "claims" / "repo-x.json").read_bytes() == lease.encode()
 
     def test_a_lease_that_looop_wrote_over_a_dead_ones_of_ours_counts(
         self, claims: Claims, tmp_path: Path, lease: str, corpse: int
