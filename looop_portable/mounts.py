@@ -2,8 +2,9 @@
 
 Does not guarantee: that the mount does what its type and its options say, nor that another host mounts the same share in
 the same way. It tells where not to trust; what works is found out by trying (see `stamp`, `doctor`).
-How: /proc/self/mountinfo on Linux (proc(5)): the last mount of the longest mount point above the path, its own options and
-its filesystem's. Elsewhere psutil's list of partitions.
+How: on Linux the kernel is asked which mount an open directory is on (`mnt_id` in /proc/self/fdinfo, proc(5)), which is
+right under bind mounts and mounts over mounts; its line is in /proc/self/mountinfo. Where that is not told: the last mount
+of the longest mount point above the path. On Windows the volume of the path (`mounts_windows`), elsewhere psutil's list.
 Sources of what keeps a guard local to one host: nfs(5) (`nolock`, `local_lock`), mount.cifs(8) (`nobrl`), mount.lustre(8)
 (`localflock`); FUSE answers flock in the kernel where the filesystem does not implement it, and those named here do not.
 """
@@ -16,53 +17,30 @@ import sys
 from typing import NamedTuple
 
 _NETWORK = frozenset(
-    (
-        *(
-            "nfs",
-            "nfs4",
-            "cifs",
-            "smb",
-            "smb3",
-            "smbfs",
-            "afpfs",
-            "webdav",
-            "9p",
-            "afs",
-            "ceph",
-            "glusterfs",
-            "gpfs",
-            "lustre",
-        ),
-        *(
-            "beegfs",
-            "orangefs",
-            "pvfs2",
-            "ocfs2",
-            "gfs2",
-            "coda",
-            "ncpfs",
-            "vboxsf",
-            "prl_fs",
-            "virtiofs",
-            "fuse.vmhgfs-fuse",
-        ),
-        *("fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.glusterfs", "fuse.ceph-fuse", "fuse.davfs"),
-        *("fuse.cvmfs2", "fuse.juicefs", "fuse.moosefs", "fuse.lizardfs"),
-    )
+    """
+    nfs nfs4 cifs smb smb2 smb3 smbfs afpfs webdav 9p afs ceph glusterfs gpfs lustre beegfs orangefs pvfs2 ocfs2 gfs2 coda
+    ncpfs vboxsf prl_fs virtiofs fuse.vmhgfs-fuse fuse.sshfs fuse.s3fs fuse.rclone fuse.gcsfuse fuse.glusterfs
+    fuse.ceph-fuse fuse.davfs fuse.cvmfs2 fuse.juicefs fuse.moosefs fuse.lizardfs
+    """.split()  # noqa: SIM905 (a list would have a line for each)
 )
 _LOCAL_GUARD_OPTIONS = ("nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock", "localflocks")
 _LOCAL_GUARD_TYPES = ("fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse")
 
-_MOUNTINFO = "/proc/self/mountinfo"
+_MOUNTINFO, _FDINFO = "/proc/self/mountinfo", "/proc/self/fdinfo"
+_PATH = getattr(os, "O_PATH", 0)  # A descriptor that neither reads nor writes.
 
 
 class Mount(NamedTuple):
-    """`point` is an absolute path; `type` the system's name of the filesystem; `options` as the system shows them."""
+    """`point` is an absolute path; `type` the system's name of the filesystem; `options` as the system shows them.
+
+    `number` is Linux's for it, where that is known.
+    """
 
     point: str
     type: str
     source: str
     options: tuple[str, ...]
+    number: int = 0
 
     @property
     def network(self) -> bool:
@@ -88,20 +66,41 @@ def mount_of(path: str) -> Mount | None:
     if sys.platform == "linux":
         try:
             with open(_MOUNTINFO, "rb") as file:
-                return _above(os.path.realpath(path), parse(file.read()))
+                mounts = parse(file.read())
         except OSError:
             return None
+        number = _number(path)
+        told = [mount for mount in mounts if mount.number == number]
+        return told[0] if number and told else above(os.path.realpath(path), mounts)
+    path = os.path.realpath(path)
+    if sys.platform == "win32":
+        from looop_portable.mounts_windows import volume_of
+
+        return volume_of(path)
     import psutil
 
-    path = os.path.realpath(path)
-    if sys.platform == "win32" and path.startswith("\\\\") and not path.startswith("\\\\?\\"):
-        share = os.path.splitdrive(path)[0]
-        return Mount(share, "smb", share, ("remote",))
     try:
         found = psutil.disk_partitions(all=True)
     except (psutil.Error, OSError):
         return None
-    return _above(path, [Mount(at.mountpoint, at.fstype.lower(), at.device, tuple(at.opts.split(","))) for at in found])
+    return above(path, [Mount(at.mountpoint, at.fstype.lower(), at.device, tuple(at.opts.split(","))) for at in found])
+
+
+def _number(path: str) -> int:
+    """The kernel's number of the mount that `path`, or its nearest parent, is on; 0 if it does not tell."""
+    here = os.path.abspath(path)
+    while not os.path.exists(here) and here != os.path.dirname(here):
+        here = os.path.dirname(here)
+    try:
+        fd = os.open(here, _PATH)
+        try:
+            with open(f"{_FDINFO}/{fd}", "rb") as file:
+                found = re.search(rb"^mnt_id:\s*(\d+)$", file.read(), flags=re.MULTILINE)
+        finally:
+            os.close(fd)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
 
 
 def parse(mountinfo: bytes) -> list[Mount]:
@@ -113,7 +112,8 @@ def parse(mountinfo: bytes) -> list[Mount]:
         if not dash or len(fields) < 6 or len(about) < 2:
             continue
         options = dict.fromkeys([*fields[5].split(","), *(about[2].split(",") if len(about) > 2 else ())])
-        mounts.append(Mount(_plain(fields[4]), about[0], _plain(about[1]), tuple(options)))
+        number = int(fields[0]) if fields[0].isascii() and fields[0].isdigit() else 0
+        mounts.append(Mount(_plain(fields[4]), _plain(about[0]), _plain(about[1]), tuple(map(_plain, options)), number))
     return mounts
 
 
@@ -122,7 +122,7 @@ def _plain(word: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
 
 
-def _above(path: str, mounts: list[Mount]) -> Mount | None:
+def above(path: str, mounts: list[Mount]) -> Mount | None:
     """The mount of the longest point that is `path` or above it. Of several at one point the last hides the others."""
     best = None
     for mount in mounts:

@@ -27,7 +27,9 @@ WINDOWS = "windows"
 
 _GUARDS = ("", FLOCK, WINDOWS)
 _TRIES = 16
-_NAME = ".protocol.json"
+NAME = ".protocol.json"
+"""The stamp, in the directory that it is about."""
+
 _PRIVATE = ".stamp-"
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _NO_LINKS_WINDOWS = (1, 50)  # Invalid function, not supported.
@@ -80,7 +82,7 @@ class Stamp:
             return self._way
         with contextlib.suppress(FileNotFoundError):
             self._files.refuse_link(self.root)
-        data = self._files.read(f"{self.root}/{_NAME}")
+        data = self._files.read(f"{self.root}/{NAME}")
         if data is None:
             return None
         way = stamped(self.root, data)
@@ -120,7 +122,7 @@ class Stamp:
             self._try_guard(self._policy.guard, shared)
         private = self._write(Way(True, self._policy.guard, self._aliases()), shared)
         try:
-            self._files.link(private, f"{self.root}/{_NAME}")
+            self._files.link(private, f"{self.root}/{NAME}")
         except (FileExistsError, FileNotFoundError):
             return  # Another was faster, or a reaper has swept ours.
         except OSError as error:
@@ -163,7 +165,7 @@ class Stamp:
         self._try_guard(guard, shared)
         with self._files.guard(self.guard_path(guard), shared=shared):
             if self.known() is None:
-                self._files.replace(self._write(Way(False, guard, False), shared), f"{self.root}/{_NAME}")
+                self._files.replace(self._write(Way(False, guard, False), shared), f"{self.root}/{NAME}")
 
     def _write(self, way: Way, shared: int) -> str:
         private = f"{self.root}/{_PRIVATE}{self._files.token()}"
@@ -224,7 +226,7 @@ def stamped(root: str, data: bytes) -> Way:
     if version != PROTOCOL or guard not in _GUARDS:
         raise UnknownProtocol(
             f"{root}: written with protocol {version or 'unknown'}{f', guard {guard}' if guard else ''}, this is protocol "
-            f"{PROTOCOL}: use the version of looop-portable that wrote it (see {_NAME} there)",
+            f"{PROTOCOL}: use the version of looop-portable that wrote it (see {NAME} there)",
             root,
         )
     return Way(record.get("links") is True, guard, record.get("aliases") is not False)
@@ -234,7 +236,7 @@ def _way_out(policy: Policy, way: Way, root: str) -> str:
     if way.links and not way.guard:
         return (
             "it is used without a guard, so that what looop itself removes would not be noticed: use --backend auto; or, "
-            f"to share it with looop from now on, end all that use it, remove {root}/{_NAME}, and come back with --backend "
+            f"to share it with looop from now on, end all that use it, remove {root}/{NAME}, and come back with --backend "
             f"{policy.backend}"
         )
     if way.guard == WINDOWS:

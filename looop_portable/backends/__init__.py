@@ -37,11 +37,16 @@ def open_backend(name: str, data_dir: str) -> Backend:
 
     Raises `NoSuchBackend`, `BackendNotInstalled`, or `CannotExclude` where it is for another platform.
     """
+    return find(name)(data_dir)
+
+
+def find(name: str) -> Opener:
+    """What opens the backend called `name`. Raises `NoSuchBackend` or `BackendNotInstalled`."""
     target = SHIPPED.get(name)
     if target is None:
-        return _plugin(name)(data_dir)
+        return _plugin(name)
     module, _, attribute = target.partition(":")
-    return cast("Opener", getattr(import_module(module), attribute))(data_dir)
+    return cast("Opener", getattr(import_module(module), attribute))
 
 
 def _plugin(name: str) -> Opener:

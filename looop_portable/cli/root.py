@@ -65,11 +65,15 @@ class Setting(Output):
 
     def claims(self) -> Claims:
         """The claims of the configured store. The store in this process's memory is empty for each command: refused."""
-        if self.config.backend == "memory":
-            raise click.UsageError("the backend 'memory' lives in one process: for programs, not for the command line")
-        claims = Claims.open(self.config.data_dir, self.config.backend)
+        claims = Claims.open(self.config.data_dir, self.backend())
         self.detail(f"backend {claims.backend.name} in {self.config.data_dir}")
         return claims
+
+    def backend(self) -> str:
+        """The configured backend's name, that of one which several processes can share."""
+        if self.config.backend == "memory":
+            raise click.UsageError("the backend 'memory' lives in one process: for programs, not for the command line")
+        return self.config.backend
 
     def told(self, claims: Claims) -> None:
         """With -v, say what went wrong on the side."""
@@ -90,6 +94,7 @@ class Setting(Output):
         "reap": "reaping:reap",
         "session": "session:session",
         "events": "events:events",
+        "doctor": "doctor:doctor",
         "paths": "setup:paths",
         "completion": "setup:completion",
         "_": "claiming:worker_contract",

@@ -17,7 +17,20 @@ import looop_portable
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
 
-VERBS = ["claim", "unclaim", "claims", "show", "check", "break", "reap", "session", "events", "paths", "completion"]
+VERBS = [
+    "claim",
+    "unclaim",
+    "claims",
+    "show",
+    "check",
+    "break",
+    "reap",
+    "session",
+    "events",
+    "doctor",
+    "paths",
+    "completion",
+]
 BASH = shutil.which("bash") or ""
 
 

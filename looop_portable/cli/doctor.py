@@ -1,0 +1,161 @@
+"""`doctor`."""
+
+from __future__ import annotations
+
+import gc
+import math
+
+import click
+
+from looop_portable.cli.output import Fields
+from looop_portable.cli.root import Setting
+from looop_portable.doctor import Report, examine, existing, nearest
+from looop_portable.doctor.advice import Outcome
+from looop_portable.doctor.findings import Filesystem, Findings, Measures, Probe, Race, Stamped
+
+_CODES = {Outcome.USE: 0, Outcome.NONE: 1, Outcome.UNANSWERED: 3}
+
+
+@click.command()
+@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(file_okay=False))
+@click.option("--processes", type=click.IntRange(2, 64), default=4, metavar="N", show_default=True, help="How many race.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 600),
+    default=2.0,
+    metavar="SECONDS",
+    show_default=True,
+    help="How long they race, with each backend.",
+)
+@click.pass_obj
+def doctor(out: Setting, directory: str | None, processes: int, seconds: float) -> int:
+    """Measure what DIR can do, and say which backend to use there. [DIR: where claims are kept, or would be]
+
+    Every call that matters is tried, and processes race for a claim while a count that trusts no claim looks for two
+    inside at once. It happens in a subdirectory, .looop-doctor-..., which is removed. With `--backend NAME` before the verb
+    only that one is raced.
+
+    \b
+    Exit codes: 0 a backend can be used (the last line says which); 1 none excludes, or two were inside at once;
+                2 there is no such directory; 3 could not answer
+    """
+    if math.isnan(seconds):
+        raise click.BadParameter("nan is no time", param_hint="--seconds")
+    gc.enable()
+    place = existing(directory) if directory else nearest(out.config.data_dir)
+    report = examine(place, backend=out.backend(), processes=processes, seconds=seconds, say=out.detail)
+    if not out.as_json:
+        _show(out, report)
+    out.answer("doctor", report.advice.outcome.value, report.advice.verdict, _fields(report))
+    return _CODES[report.advice.outcome]
+
+
+def _show(out: Setting, report: Report) -> None:
+    found, advice = report
+    for what, told in (
+        ("directory", found.directory),
+        ("filesystem", _filesystem(found.filesystem)),
+        ("measured", _measures(found.measures)),
+        ("stamp", _stamp(found.stamp)),
+    ):
+        out.line(f"{what:<12}{told}")
+    out.line("")
+    out.table(
+        ("PRIMITIVE", "WORKS", ""), [(_words(name), *_probe(probe)) for name, probe in found.primitives._asdict().items()]
+    )
+    out.line("")
+    objections = dict(advice.objections)
+    out.table(("BACKEND", "PROCESSES", "ACQUISITIONS", "OVERLAPS", ""), [_race(race, objections) for race in found.races])
+    out.line("")
+    for note in (*advice.contradictions, *advice.notes):
+        out.line(f"note: {note}")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _filesystem(found: Filesystem) -> str:
+    if not found.type:
+        return "unknown: the system does not tell"
+    kind = "network" if found.network else "local"
+    return f"{found.type}, {kind}, {found.source} on {found.point} ({','.join(found.options)})"
+
+
+def _measures(found: Measures) -> str:
+    told = []
+    if found.case_sensitive is not None:
+        told.append("case-sensitive" if found.case_sensitive else "case-insensitive")
+    if found.longest_name is not None:
+        told.append(f"names of {found.longest_name} bytes")
+    if found.resolution is not None:
+        told.append(f"times to {found.resolution:g} s")
+    if found.offset is not None and found.uncertainty is not None:
+        told.append(f"clock {found.offset:+.3f} s from this host's (to {found.uncertainty:.3g} s)")
+    return ", ".join(told) or "nothing"
+
+
+def _stamp(found: Stamped | None) -> str:
+    if found is None:
+        return "none: no claims have been made here"
+    return (
+        found.unreadable
+        or f"{_with(found.links)} hard links, {f'guard: {found.guard}' if found.guard else 'without a guard'}"
+    )
+
+
+def _with(links: bool) -> str:
+    return "with" if links else "without"
+
+
+def _probe(probe: Probe) -> tuple[str, str]:
+    return ("-" if probe.works is None else "yes" if probe.works else "no"), probe.reason
+
+
+def _race(race: Race, objections: dict[str, str]) -> tuple[str, str, str, str, str]:
+    reason = objections.get(race.backend, "")
+    if race.refused:
+        return race.backend, "-", "-", "-", f"refused: {race.refused}"
+    return race.backend, str(race.processes), f"{race.acquisitions:,}", f"{race.overlaps:,}", reason
+
+
+def _fields(report: Report) -> Fields:
+    """What --json says, all of it."""
+    found, advice = report
+    measures = found.measures
+    return {
+        "directory": found.directory,
+        "platform": "windows" if found.windows else "posix",
+        "filesystem": _filesystem_fields(found),
+        "primitives": {
+            name: {"works": probe.works, "reason": probe.reason or None}
+            for name, probe in found.primitives._asdict().items()
+        },
+        "case_sensitive": measures.case_sensitive,
+        "longest_name_bytes": measures.longest_name,
+        "mtime_resolution_seconds": measures.resolution,
+        "clock_offset_seconds": measures.offset,
+        "clock_uncertainty_seconds": measures.uncertainty,
+        "stamp": found.stamp._asdict() if found.stamp else None,
+        "races": [{**race._asdict(), "refused": race.refused or None} for race in found.races],
+        "recommended_backend": advice.backend or None,
+        "chosen_by_auto": advice.by_auto,
+        "objections": dict(advice.objections),
+        "contradictions": advice.contradictions,
+        "notes": advice.notes,
+        "verdict": advice.verdict,
+    }
+
+
+def _filesystem_fields(found: Findings) -> Fields | None:
+    filesystem = found.filesystem
+    if not filesystem.type:
+        return None
+    return {
+        "type": filesystem.type,
+        "source": filesystem.source,
+        "mount_point": filesystem.point,
+        "options": filesystem.options,
+        "network": filesystem.network,
+        "local_guard": filesystem.local_guard or None,
+    }

@@ -1,0 +1,125 @@
+"""The doctor: what a directory can do, by trying it.
+
+Guarantees: what is said to work was seen to work, by a measure that does not trust the claims: see `probes`, `locks`,
+`racing`, `hosts`. All of it happens in one private subdirectory, which is removed whatever happens: see `workshop`.
+Does not guarantee: that two holders would have been seen: a race is a sample. Nor anything about a time when the
+filesystem is in trouble (a partition, a server that restarts, a full disk).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NamedTuple
+
+from looop_portable.backends import find
+from looop_portable.doctor import probes
+from looop_portable.doctor.advice import Advice, advise, candidates
+from looop_portable.doctor.findings import Filesystem, Findings, Race, Stamped
+from looop_portable.doctor.racing import race
+from looop_portable.doctor.workshop import opened
+from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, told
+from looop_portable.files import OS
+from looop_portable.mounts import mount_of
+from looop_portable.stamp import NAME as STAMP
+from looop_portable.stamp import stamped
+
+
+class Report(NamedTuple):
+    """What was found, and what follows from it."""
+
+    findings: Findings
+    advice: Advice
+
+
+def nearest(directory: str) -> str:
+    """`directory`, or the nearest of its parents that is there. Raises `UsageError` if that is no directory."""
+    here = directory
+    while not os.path.lexists(here) and here != os.path.dirname(here):
+        here = os.path.dirname(here)
+    return existing(here)
+
+
+def existing(directory: str) -> str:
+    """The absolute path of a directory that must be there. Raises `UsageError`, or `Unavailable` if it cannot be told."""
+    try:
+        if os.path.isdir(directory):
+            return os.path.abspath(directory).replace(os.sep, "/")
+        os.stat(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{directory}: there is no such directory; make it first, or name its parent") from None
+    except ValueError:
+        raise UsageError(f"{directory!r}: this cannot be a directory") from None
+    except OSError as error:
+        raise Unavailable(f"cannot look: {told(error)}", directory) from error
+    raise UsageError(f"{directory}: this is not a directory")
+
+
+def examine(
+    directory: str,
+    *,
+    backend: str = "auto",
+    processes: int = 4,
+    seconds: float = 2.0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Examine `directory`, which must be there. `backend`: race this one only. `say` is told what is being done.
+
+    Raises `Unavailable` if nothing can be written there, `NoSuchBackend`.
+    """
+    find(backend)
+    windows = sys.platform == "win32"
+    filesystem = _filesystem(directory)
+    try:
+        with opened(directory) as shop:
+            say("trying the filesystem's calls")
+            room = shop.room("probes")
+            primitives, measures = probes.try_all(room), probes.measure(room)
+            races = []
+            for candidate in candidates(backend, windows):
+                say(f"racing {processes} processes on {candidate} for {seconds:g} s")
+                room = shop.room(f"race-{candidate}")
+                races.append(_told_of(race(candidate, room, processes, seconds).race, room, directory))
+    except OSError as error:
+        raise Unavailable(f"cannot try anything in {directory}: {told(error)}", directory) from error
+    if filesystem.local_guard:
+        alone = f"on this host alone: '{filesystem.local_guard}'"
+        primitives = primitives._replace(
+            flock=primitives.flock._replace(reason=primitives.flock.reason or alone),
+            byte_range_lock=primitives.byte_range_lock._replace(reason=primitives.byte_range_lock.reason or alone),
+        )
+    findings = Findings(
+        directory, filesystem, primitives, measures, tuple(races), _stamp(directory), asked=backend, windows=windows
+    )
+    return Report(findings, advise(findings))
+
+
+def _told_of(found: Race, room: str, directory: str) -> Race:
+    """Its reasons name the directory that the user knows: the room is gone when they are read."""
+    failures = tuple(failure.replace(room, directory) for failure in found.failures)
+    return found._replace(refused=found.refused.replace(room, directory), failures=failures)
+
+
+def _filesystem(directory: str) -> Filesystem:
+    mount = mount_of(directory)
+    if mount is None:
+        return Filesystem()
+    return Filesystem(mount.type, mount.source, mount.point, mount.options, mount.network, mount.local_guard)
+
+
+def _stamp(directory: str) -> Stamped | None:
+    """What the stamp of the claims in `directory` says; None: there are none."""
+    root = f"{directory}/claims/.ledger"
+    try:
+        data = OS.read(f"{root}/{STAMP}")
+        if data is None:
+            return None
+        way = stamped(root, data)
+    except NotADirectoryError:
+        return None
+    except UnknownProtocol as error:
+        return Stamped(unreadable=str(error))
+    except OSError as error:
+        return Stamped(unreadable=f"its stamp cannot be read: {told(error)}")
+    return Stamped(way.links, way.guard)

@@ -1,0 +1,74 @@
+"""What else is to be known about a directory, from its filesystem and its mount's options. Pure.
+
+Sources: nfs(5), mount.cifs(8), and what was measured on Linux 6.1 with two hosts and Samba 4.17 (default options).
+"""
+
+from __future__ import annotations
+
+from looop_portable.doctor.findings import Filesystem, Findings
+
+_NFS = ("nfs", "nfs4")
+_SMB = ("cifs", "smb", "smb2", "smb3", "smbfs")
+_NEEDED = 230
+"""Bytes: the longest spelling of a name, and what is put around it."""
+_BLOCKED = {"nfs4": "90 s (the server's lease)", "nfs": "longer than 100 s", **dict.fromkeys(_SMB, "longer than 2 minutes")}
+
+
+def notes(found: Findings) -> tuple[str, ...]:
+    """One sentence or two each."""
+    filesystem = found.filesystem
+    told = [*_guards(filesystem), *_options(filesystem), *_measures(found)]
+    if filesystem.network and not found.across:
+        told.append("other hosts were not asked: looop doctor DIR --with-hosts N, on each of them at the same time")
+    if not filesystem.type:
+        told.append("the system does not tell what filesystem this is, so that its options could not be looked at")
+    elif filesystem.type.startswith("fuse") and not filesystem.network:
+        told.append(f"what {filesystem.type} does is up to a program: if it shows other hosts' files, try --with-hosts N")
+    return tuple(told)
+
+
+def _guards(filesystem: Filesystem) -> list[str]:
+    if filesystem.local_guard:
+        return [
+            f"'{filesystem.local_guard}': flock and fcntl's locks are kept on this host alone: advisory is refused here"
+        ]
+    if filesystem.type in _BLOCKED:
+        return [
+            f"advisory: a host that dies inside the guard blocks the others for {_BLOCKED[filesystem.type]}; posix does not"
+        ]
+    return []
+
+
+def _options(filesystem: Filesystem) -> list[str]:
+    options, told = filesystem.options, []
+    if filesystem.type in _NFS:
+        if "soft" in options or "softerr" in options:
+            told.append("'soft': a call may fail after it was done; each is looked at again, but 'hard' fails less")
+        if "async" in options or "nocto" in options:
+            told.append("'nocto', 'async': other hosts see changes later; use the defaults")
+        told.append("NFS remembers names that were absent for 30 s: a script should list claims/, and not poll for a file")
+    if filesystem.type in _SMB:
+        told.append("SMB: calls of one host may stall for 7 to 35 s while several contend")
+        if not any(option == "closetimeo=0" for option in options):
+            told.append(
+                "SMB may show a script that polls claims/NAME.json an old one: mount with closetimeo=0, or use looop show"
+            )
+        told.append("SMB does not keep modes: the mount's uid, gid, file_mode and dir_mode say who may share the directory")
+    if "ro" in options:
+        told.append("'ro': it is mounted read-only")
+    return told
+
+
+def _measures(found: Findings) -> list[str]:
+    measures, told = found.measures, []
+    if measures.case_sensitive is False:
+        told.append("case is not told apart: claims that differ only in case are one claim")
+    if measures.longest_name is not None and measures.longest_name < _NEEDED:
+        told.append(f"names end at {measures.longest_name} bytes here: claims with longer names fail")
+    if measures.offset is not None and abs(measures.offset) > max(1.0, 2 * (measures.uncertainty or 0.0)):
+        way = "ahead of" if measures.offset > 0 else "behind"
+        told.append(
+            f"the filesystem's clock is {abs(measures.offset):.1f} s {way} this host's: nothing here compares the two, but "
+            "times in the event log are the hosts'"
+        )
+    return told
