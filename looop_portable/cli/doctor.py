@@ -11,7 +11,7 @@ from looop_portable.cli.output import Fields
 from looop_portable.cli.root import Setting
 from looop_portable.doctor import Report, examine, existing, nearest
 from looop_portable.doctor.advice import Outcome
-from looop_portable.doctor.findings import Filesystem, Findings, Measures, Probe, Race, Stamped
+from looop_portable.doctor.findings import Across, Filesystem, Findings, Measures, Probe, Race, Stamped
 
 _CODES = {Outcome.USE: 0, Outcome.NONE: 1, Outcome.UNANSWERED: 3}
 
@@ -27,8 +27,23 @@ _CODES = {Outcome.USE: 0, Outcome.NONE: 1, Outcome.UNANSWERED: 3}
     show_default=True,
     help="How long they race, with each backend.",
 )
+@click.option(
+    "--with-hosts",
+    "hosts",
+    type=click.IntRange(2, 64),
+    metavar="N",
+    help="Race N hosts for one claim: call it on each of them at the same time, in the same directory.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 3600),
+    default=60.0,
+    metavar="SECONDS",
+    show_default=True,
+    help="How long to wait for the other hosts.",
+)
 @click.pass_obj
-def doctor(out: Setting, directory: str | None, processes: int, seconds: float) -> int:
+def doctor(out: Setting, directory: str | None, processes: int, seconds: float, hosts: int | None, timeout: float) -> int:
     """Measure what DIR can do, and say which backend to use there. [DIR: where claims are kept, or would be]
 
     Every call that matters is tried, and processes race for a claim while a count that trusts no claim looks for two
@@ -39,11 +54,21 @@ def doctor(out: Setting, directory: str | None, processes: int, seconds: float) 
     Exit codes: 0 a backend can be used (the last line says which); 1 none excludes, or two were inside at once;
                 2 there is no such directory; 3 could not answer
     """
-    if math.isnan(seconds):
-        raise click.BadParameter("nan is no time", param_hint="--seconds")
+    for option, time in (("--seconds", seconds), ("--timeout", timeout)):
+        if math.isnan(time):
+            raise click.BadParameter("nan is no time", param_hint=option)
     gc.enable()
     place = existing(directory) if directory else nearest(out.config.data_dir)
-    report = examine(place, backend=out.backend(), processes=processes, seconds=seconds, say=out.detail)
+    report = examine(
+        place,
+        backend=out.backend(),
+        processes=processes,
+        seconds=seconds,
+        hosts=hosts or 0,
+        timeout=timeout,
+        say=out.detail,
+        announce=out.hint,
+    )
     if not out.as_json:
         _show(out, report)
     out.answer("doctor", report.advice.outcome.value, report.advice.verdict, _fields(report))
@@ -66,6 +91,9 @@ def _show(out: Setting, report: Report) -> None:
     out.line("")
     objections = dict(advice.objections)
     out.table(("BACKEND", "PROCESSES", "ACQUISITIONS", "OVERLAPS", ""), [_race(race, objections) for race in found.races])
+    if found.across:
+        out.line("")
+        out.table(("HOST", "ACQUISITIONS"), _hosts(found.across))
     out.line("")
     for note in (*advice.contradictions, *advice.notes):
         out.line(f"note: {note}")
@@ -119,6 +147,11 @@ def _race(race: Race, objections: dict[str, str]) -> tuple[str, str, str, str, s
     return race.backend, str(race.processes), f"{race.acquisitions:,}", f"{race.overlaps:,}", reason
 
 
+def _hosts(across: Across) -> list[tuple[str, str]]:
+    each = [(host, f"{turns:,}") for host, turns in zip(across.hosts, across.per_host, strict=True)]
+    return [*each, (f"all of {len(each)}", f"{across.turns:,}, {across.overlaps:,} overlaps")]
+
+
 def _fields(report: Report) -> Fields:
     """What --json says, all of it."""
     found, advice = report
@@ -138,6 +171,7 @@ def _fields(report: Report) -> Fields:
         "clock_uncertainty_seconds": measures.uncertainty,
         "stamp": found.stamp._asdict() if found.stamp else None,
         "races": [{**race._asdict(), "refused": race.refused or None} for race in found.races],
+        "across_hosts": _across_fields(found.across) if found.across else None,
         "recommended_backend": advice.backend or None,
         "chosen_by_auto": advice.by_auto,
         "objections": dict(advice.objections),
@@ -145,6 +179,10 @@ def _fields(report: Report) -> Fields:
         "notes": advice.notes,
         "verdict": advice.verdict,
     }
+
+
+def _across_fields(across: Across) -> Fields:
+    return {**across._asdict(), "miscounted": across.miscounted or None, "refused": across.refused or None}
 
 
 def _filesystem_fields(found: Findings) -> Fields | None:

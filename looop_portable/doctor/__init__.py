@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.backends import find
 from looop_portable.doctor import probes
 from looop_portable.doctor.advice import Advice, advise, candidates
 from looop_portable.doctor.findings import Filesystem, Findings, Race, Stamped
+from looop_portable.doctor.hosts import Say, race_across
 from looop_portable.doctor.racing import race
 from looop_portable.doctor.workshop import opened
 from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, told
@@ -31,6 +31,10 @@ class Report(NamedTuple):
 
     findings: Findings
     advice: Advice
+
+
+def _silently(_: str) -> None:
+    return
 
 
 def nearest(directory: str) -> str:
@@ -62,17 +66,23 @@ def examine(
     backend: str = "auto",
     processes: int = 4,
     seconds: float = 2.0,
-    say: Callable[[str], None] = lambda _: None,
+    hosts: int = 0,
+    timeout: float = 60.0,
+    say: Say = _silently,
+    announce: Say = _silently,
 ) -> Report:
-    """Examine `directory`, which must be there. `backend`: race this one only. `say` is told what is being done.
+    """Examine `directory`, which must be there. `backend`: race this one only.
 
-    Raises `Unavailable` if nothing can be written there, `NoSuchBackend`.
+    `hosts`: race with so many others (this one included), who must come within `timeout` seconds. `say` is told what is
+    being done, `announce` whom it waits for. Raises `NoSuchBackend`, or `Unavailable` if nothing can be written there, or
+    the other hosts do not come.
     """
     find(backend)
     windows = sys.platform == "win32"
     filesystem = _filesystem(directory)
     try:
         with opened(directory) as shop:
+            across = race_across(directory, backend, processes, seconds, hosts, timeout, announce) if hosts else None
             say("trying the filesystem's calls")
             room = shop.room("probes")
             primitives, measures = probes.try_all(room), probes.measure(room)
@@ -90,7 +100,7 @@ def examine(
             byte_range_lock=primitives.byte_range_lock._replace(reason=primitives.byte_range_lock.reason or alone),
         )
     findings = Findings(
-        directory, filesystem, primitives, measures, tuple(races), _stamp(directory), asked=backend, windows=windows
+        directory, filesystem, primitives, measures, tuple(races), _stamp(directory), across, backend, windows
     )
     return Report(findings, advise(findings))
 

@@ -68,7 +68,7 @@ def measure(directory: str) -> Measures:
 
 
 def create(path: str, data: bytes) -> None:
-    """A new file. Raises FileExistsError."""
+    """A new file, which may be written to later (as none of `files` may). Raises FileExistsError."""
     fd = os.open(path, _NEW, 0o666)
     try:
         os.write(fd, data)

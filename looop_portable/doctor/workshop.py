@@ -8,6 +8,7 @@ leaves is removed by the next doctor in that directory once it has been quiet fo
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import stat
@@ -16,14 +17,15 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Self
 
-from looop_portable.doctor.probes import changed, tick
+from looop_portable.doctor.probes import changed, create, tick
 from looop_portable.files import OS
 
 PREFIX = ".looop-doctor-"
 HOSTS = f"{PREFIX}hosts"
 """The meeting place of several hosts (see `hosts`)."""
 
-_PULSE = "pulse"
+PULSE = "pulse"
+"""The file in it by which others tell that it is in use."""
 _LEFT_OVER = 3600.0  # Seconds.
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 
@@ -33,8 +35,8 @@ class Workshop:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._pulse = f"{path}/{_PULSE}"
-        OS.create(self._pulse, b"?")
+        self._pulse = f"{path}/{PULSE}"
+        create(self._pulse, b"?")
         self.now = tick(self._pulse)
 
     def room(self, name: str) -> str:
@@ -76,10 +78,16 @@ def remove(path: str) -> None:
 
 def age(path: str, now: float) -> float:
     """Seconds since somebody last gave a sign of life in `path`, a workshop or a meeting place; `now` is a `tick`."""
+    quiet = age_of(f"{path}/{PULSE}", now)
+    return quiet if math.isfinite(quiet) else now - os.lstat(path).st_mtime
+
+
+def age_of(path: str, now: float) -> float:
+    """Seconds since a `tick` of `path`; `now` is one, too. Infinite if it is not there any more."""
     try:
-        return now - changed(f"{path}/{_PULSE}")
+        return now - changed(path)
     except FileNotFoundError:
-        return now - os.lstat(path).st_mtime
+        return math.inf
 
 
 def _sweep(directory: str, shop: Workshop) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -26,7 +27,7 @@ NATIVE = "windows" if sys.platform == "win32" else "posix"
 KEYS = {
     *("verb", "outcome", "directory", "platform", "filesystem", "primitives", "case_sensitive", "longest_name_bytes"),
     *("mtime_resolution_seconds", "clock_offset_seconds", "clock_uncertainty_seconds", "stamp", "races"),
-    *("recommended_backend", "chosen_by_auto", "objections", "contradictions", "notes", "verdict"),
+    *("across_hosts", "recommended_backend", "chosen_by_auto", "objections", "contradictions", "notes", "verdict"),
 }
 PRIMITIVES = {
     *("exclusive_create", "hard_link", "rename_no_replace", "rename_over", "exclusive_mkdir", "flock", "byte_range_lock"),
@@ -120,6 +121,7 @@ def test_json_is_one_object_with_everything(looop: Run, place: Path) -> None:
     assert abs(found["clock_offset_seconds"]) <= found["clock_uncertainty_seconds"] + 0.5
     assert set(found["filesystem"]) == {"type", "source", "mount_point", "options", "network", "local_guard"}
     assert found["stamp"] is None
+    assert found["across_hosts"] is None
 
 
 def test_one_backend_may_be_asked_for(looop: Run, place: Path) -> None:
@@ -199,7 +201,17 @@ def test_a_store_that_would_be_below_a_file_is_usage(run: Run, tmp_path: Path) -
         nearest(str(tmp_path / "x" / "y"))
 
 
-@pytest.mark.parametrize("option", [("--processes", "1"), ("--seconds", "0"), ("--seconds", "nan"), ("--seconds", "x")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--processes", "1"),
+        ("--seconds", "0"),
+        ("--seconds", "nan"),
+        ("--seconds", "x"),
+        ("--with-hosts", "1"),
+        ("--timeout", "nan"),
+    ],
+)
 def test_numbers_that_make_no_race_are_usage(run: Run, place: Path, option: tuple[str, str]) -> None:
     done = run("doctor", str(place), *option)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -302,3 +314,65 @@ def test_a_racer_that_nobody_lets_go_is_told(place: Path) -> None:
     raced = race("nonsense", str(place), 2, 0.1).race
     assert raced.acquisitions == 0
     assert raced.failures[0].startswith("no such backend: 'nonsense'")
+
+
+def together(place: Path, *options: str, backend: str = "auto", env: dict[str, str] | None = None) -> list[Any]:
+    """Two doctors at once, as on two hosts: each one's exit code, and its object."""
+    command = [sys.executable, "-m", "looop_portable", "--json", "--backend", backend, "doctor", str(place), *options]
+    pipe = subprocess.PIPE
+    doctors = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, encoding="utf-8", env=env) for _ in range(2)]
+    said = [each.communicate(timeout=120) for each in doctors]
+    assert [err for _, err in said] == ["", ""]
+    return [(each.returncode, json.loads(out)) for each, (out, _) in zip(doctors, said, strict=True)]
+
+
+def test_two_hosts_find_each_other_exclude_each_other_and_leave_nothing(place: Path) -> None:
+    answers = together(place, "--with-hosts", "2", "--seconds", "1", "--processes", "2")
+    for code, found in answers:
+        across = found["across_hosts"]
+        assert (code, found["outcome"]) == (0, "use")
+        assert (across["overlaps"], across["repeats"], across["miscounted"], across["failures"]) == (0, 0, None, [])
+        assert sum(across["per_host"]) == across["turns"] > 0
+        assert found["verdict"].endswith(f"; 2 hosts, {across['turns']:,} acquisitions, 0 overlaps")
+    assert answers[0][1]["across_hosts"] == answers[1][1]["across_hosts"]
+    assert left(place) == []
+
+
+def test_a_backend_that_lets_two_hosts_in_is_caught_by_the_share_s_count(place: Path, plug_ins: dict[str, str]) -> None:
+    options = ("--with-hosts", "2", "--seconds", "1", "--processes", "2")
+    for code, found in together(place, *options, backend="broken", env=plug_ins):
+        assert (code, found["outcome"]) == (1, "none")
+        assert found["across_hosts"]["overlaps"] > 0
+        assert found["across_hosts"]["repeats"] > 0
+    assert left(place) == []
+
+
+def test_a_host_that_waits_alone_says_so_and_gives_up(looop: Run, place: Path) -> None:
+    done = looop("doctor", str(place), "--with-hosts", "2", "--timeout", "1", *SHORT)
+    waiting, given_up = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (3, "")
+    assert waiting.startswith("1 of 2 hosts are here (")
+    assert "1 of 2 hosts did not come within 1 s" in given_up
+    assert left(place) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process cannot be sent a signal here, only ended")
+def test_interrupted_while_it_waits_for_others_it_leaves_nothing(place: Path) -> None:
+    command = [sys.executable, "-m", "looop_portable", "doctor", str(place), "--with-hosts", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+    assert process.stderr
+    await_line(process.stderr, "1 of 2 hosts are here")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert (process.returncode, left(place)) == (130, [])
+
+
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is missing")
+def test_root_s_powers_are_not_needed(looop: Run, place: Path) -> None:
+    less = "-dac_override,-dac_read_search"
+    wrapper = ("setpriv", f"--bounding-set={less}", f"--inh-caps={less}") if os.geteuid() == 0 else ()
+    done = looop("doctor", str(place), *SHORT, wrapper=wrapper)
+    if "setpriv" in done.stderr:
+        pytest.skip(f"capabilities cannot be dropped here: {done.stderr.strip()}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert left(place) == []

@@ -36,6 +36,7 @@ LAYERS = [
     {"doctor.advice", "doctor.locks", "doctor.racing", "doctor.racer"},
     {"doctor.probes"},
     {"doctor.workshop"},
+    {"doctor.hosts"},
     {"doctor"},
     {"cli.output", "cli.complete"},
     {"cli.root"},
