@@ -49,7 +49,8 @@ class Mount(NamedTuple):
 
     @property
     def smb(self) -> bool:
-        return self.type in ("cifs", "smb", "smb3", "smbfs")
+        """Whether it is a share of SMB: on Windows, whatever is remote."""
+        return self.type in ("cifs", "smb", "smb2", "smb3", "smbfs") or "remote" in self.options
 
     @property
     def local_guard(self) -> str:

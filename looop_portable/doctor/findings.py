@@ -27,10 +27,14 @@ class Filesystem(NamedTuple):
 
 
 class Primitives(NamedTuple):
-    """What the filesystem's calls do in the directory, each tried. A lock works if another process is refused it."""
+    """What the filesystem's calls do in the directory, each tried. A lock works if another process is refused it.
+
+    `second_name`: a file that is open by one of its names can be opened by another.
+    """
 
     exclusive_create: Probe
     hard_link: Probe
+    second_name: Probe
     rename_no_replace: Probe
     rename_over: Probe
     exclusive_mkdir: Probe

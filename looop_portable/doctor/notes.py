@@ -17,7 +17,7 @@ _BLOCKED = {"nfs4": "90 s (the server's lease)", "nfs": "longer than 100 s", **d
 def notes(found: Findings) -> tuple[str, ...]:
     """One sentence or two each."""
     filesystem = found.filesystem
-    told = [*_guards(filesystem), *_options(filesystem), *_measures(found)]
+    told = [*_guards(filesystem), *_options(found), *_measures(found)]
     if filesystem.network and not found.across:
         told.append("other hosts were not asked: looop doctor DIR --with-hosts N, on each of them at the same time")
     if not filesystem.type:
@@ -39,7 +39,8 @@ def _guards(filesystem: Filesystem) -> list[str]:
     return []
 
 
-def _options(filesystem: Filesystem) -> list[str]:
+def _options(found: Findings) -> list[str]:
+    filesystem = found.filesystem
     options, told = filesystem.options, []
     if filesystem.type in _NFS:
         if "soft" in options or "softerr" in options:
@@ -47,8 +48,12 @@ def _options(filesystem: Filesystem) -> list[str]:
         if "async" in options or "nocto" in options:
             told.append("'nocto', 'async': other hosts see changes later; use the defaults")
         told.append("NFS remembers names that were absent for 30 s: a script should list claims/, and not poll for a file")
+    if found.primitives.hard_link.works and found.primitives.second_name.works is False:
+        told.append("a file cannot be open by two names here, so records keep one name: it takes two calls more a claim")
     if filesystem.type in _SMB:
-        told.append("SMB: calls of one host may stall for 7 to 35 s while several contend")
+        told.append(
+            "SMB: calls of one host may stall for 7 to 35 s while several contend; mount with nolease to try without"
+        )
         if not any(option == "closetimeo=0" for option in options):
             told.append(
                 "SMB may show a script that polls claims/NAME.json an old one: mount with closetimeo=0, or use looop show"

@@ -42,6 +42,7 @@ def try_all(directory: str) -> Primitives:
     return Primitives(
         exclusive_create=_tried(lambda: _exclusive_create(at + "created")),
         hard_link=_tried(lambda: _hard_link(at + "linked")),
+        second_name=_tried(lambda: _second_name(at + "named")),
         rename_no_replace=_tried(lambda: _rename_no_replace(at + "renamed")),
         rename_over=_tried(lambda: _rename_over(at + "over")),
         exclusive_mkdir=_tried(lambda: _exclusive_mkdir(at + "made")),
@@ -121,11 +122,23 @@ def _hard_link(path: str) -> Probe:
     create(path + ".1", b"first")
     create(path + ".2", b"second")
     os.link(path + ".1", path)
+    os.unlink(path + ".1")  # On SMB its last second would be in the way: see `_second_name`.
     try:
         os.link(path + ".2", path)
     except FileExistsError:
         return Probe(True) if _content(path) == b"first" else Probe(False, "refused, but the name has another file now")
     return Probe(False, "a second link to the same name was not refused")
+
+
+def _second_name(path: str) -> Probe:
+    create(path + ".1", b"?")
+    os.link(path + ".1", path)
+    with open(path + ".1", "rb"):
+        try:
+            with open(path, "rb"):
+                return Probe(True)
+        except OSError as error:
+            return Probe(False, f"a file cannot be open by two names at once: {because(error)}")
 
 
 def _rename_no_replace(path: str) -> Probe:

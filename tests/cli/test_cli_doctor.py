@@ -30,7 +30,8 @@ KEYS = {
     *("across_hosts", "recommended_backend", "chosen_by_auto", "objections", "contradictions", "notes", "verdict"),
 }
 PRIMITIVES = {
-    *("exclusive_create", "hard_link", "rename_no_replace", "rename_over", "exclusive_mkdir", "flock", "byte_range_lock"),
+    *("exclusive_create", "hard_link", "second_name", "rename_no_replace", "rename_over", "exclusive_mkdir", "flock"),
+    "byte_range_lock",
 }
 
 BROKEN = """

@@ -23,7 +23,8 @@ EXT4 = Filesystem("ext4", "/dev/sda1", "/", ("rw",))
 NFS = Filesystem("nfs", "server:/x", "/mnt", ("rw", "hard"), network=True)
 NOLOCK = NFS._replace(options=("rw", "nolock"), local_guard="nolock")
 SMB = Filesystem("cifs", "//server/x", "/mnt", ("rw",), network=True)
-ALL = Primitives(YES, YES, YES, YES, YES, YES, YES)
+ALL = Primitives(YES, YES, YES, YES, YES, YES, YES, YES)
+ONE_NAME = ALL._replace(second_name=Probe(False, "Invalid argument"))
 NO_LINKS = ALL._replace(hard_link=Probe(False, "Operation not permitted"))
 NO_FLOCK = ALL._replace(flock=Probe(False, "granted to two processes at once"))
 GOOD = Measures(True, 255, 1e-9, 0.0, 0.001)
@@ -55,6 +56,7 @@ TABLE = {
         "posix",
         True,
     ),
+    "a file opens by one name": (found(primitives=ONE_NAME), Outcome.USE, "posix", True),
     "NFS without locks": (found(filesystem=NOLOCK), Outcome.USE, "posix", True),
     "locks of one host only, and no links": (
         found(filesystem=NOLOCK, primitives=NO_LINKS, races=(NO_POSIX, ADVISORY)),
@@ -210,6 +212,10 @@ NOTES = {
     "smb": (
         found(filesystem=SMB, measures=GOOD._replace(case_sensitive=False)),
         ["longer than 2 minutes", "stall", "closetimeo=0", "file_mode", "differ only in case", "--with-hosts"],
+    ),
+    "smb, where a file opens by one name": (
+        found(filesystem=SMB._replace(options=("rw", "closetimeo=0")), primitives=ONE_NAME, across=ACROSS),
+        ["longer than 2 minutes", "records keep one name", "nolease", "file_mode"],
     ),
     "smb closetimeo": (
         found(filesystem=SMB._replace(options=("rw", "closetimeo=0")), across=ACROSS),
