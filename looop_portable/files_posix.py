@@ -20,12 +20,12 @@ from contextlib import AbstractContextManager
 from looop_portable.guard import excludes, guard
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW | getattr(os, "O_BINARY", 0)
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
 _LINK = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
 
-_RECORD_MODE = 0o444 if os.name == "posix" else 0o666
+_RECORD_MODE = 0o444
 """Records are written once. A projection is one more name of a record: without this, writing into it in place (`echo >`)
 would rewrite history."""
 
@@ -54,7 +54,7 @@ class OsFiles:
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
         """A new file with all of `data`, or no file. `durable`: on the disk before this returns."""
-        fd = os.open(path, _CREATE, _RECORD_MODE)
+        fd = self._open_new(path)
         try:
             try:
                 if shared:
@@ -162,7 +162,7 @@ class OsFiles:
             changed = os.lstat(path).st_mtime
             self.create(probe, b"?")
             now = os.lstat(probe).st_mtime
-            os.unlink(probe)
+            self.remove(probe)
         except OSError:
             return None
         return now - changed
@@ -191,7 +191,7 @@ class OsFiles:
             if shared and size == len(line):
                 _widen(fd, shared & 0o666)
             if size > cap and os.path.samestat(os.stat(path), os.fstat(fd)):
-                os.replace(path, f"{path}.1")
+                self.replace(path, f"{path}.1")
         finally:
             os.close(fd)
 
@@ -252,8 +252,21 @@ class OsFiles:
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
+                if not os.path.lexists(path):  # It is the name that is invalid, on vfat say.
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path) from error
             time.sleep(wait)
         return self._open(path)
+
+    def in_use(self, error: OSError) -> bool:  # noqa: ARG002 (Windows knows such errors)
+        """Whether all that was wrong is that somebody else has the file open: it can be done another time."""
+        return False
+
+    def open_to_follow(self, path: str) -> int:
+        """A descriptor to read from, for somebody who keeps it open: it keeps nobody from renaming or removing the file."""
+        return os.open(path, os.O_RDONLY)
+
+    def _open_new(self, path: str) -> int:
+        return os.open(path, _CREATE, _RECORD_MODE)
 
     def _open(self, path: str) -> int:
         return os.open(path, _READ)

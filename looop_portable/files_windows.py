@@ -1,20 +1,25 @@
 """The filesystem's calls on Windows: `files_posix`, but for what is different there.
 
 Guarantees: a file that somebody reads for a moment (a virus scanner, an indexer, a backup) makes no call fail: it is tried
-again for half a second. Our own readers let others delete what they read.
-Does not guarantee: modes. What is made belongs to whom its directory's access control list says.
-How: `CreateFileW` with FILE_SHARE_DELETE for reading, and with nothing but FILE_APPEND_DATA for the event log, which makes
-an append one step; errors 5, 32 and 33 are waited out (Microsoft's "System Error Codes").
+again for half a second. Our own handles let others rename and remove what they have open. A path that leads through a file
+is an error, as on POSIX, and not a place where nothing is. A name is itself: neither a trailing dot nor CON means anything
+else, and a path may be longer than 260 characters.
+Does not guarantee: modes. What is made belongs to whom its directory's access control list says. Nor that somebody who
+keeps a record open without FILE_SHARE_DELETE, as most programs do, is in nobody's way: after half a second it is an error.
+How: `CreateFileW` with FILE_SHARE_DELETE, and for the event log with nothing but FILE_APPEND_DATA, which makes an append
+one step; errors 5, 32 and 33 are waited out (Microsoft's "System Error Codes"); paths are given with the prefix that turns
+parsing off (Microsoft's "Naming Files, Paths, and Namespaces"), and are told without.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from looop_portable.files_posix import OsFiles
@@ -24,13 +29,17 @@ assert sys.platform == "win32"
 import _winapi  # noqa: E402
 import msvcrt  # noqa: E402
 
-_BUSY = (5, 32, 33)  # Access denied (also: being deleted), sharing violation, lock violation.
+_IN_USE = (32, 33)  # Sharing violation, lock violation.
+_BUSY = (5, *_IN_USE)  # Access denied: also what is open and would be replaced, or is being removed.
+_BAD_NAME = 123
+_NOT_THERE = (3, _BAD_NAME, 267)  # Path not found, invalid name, invalid directory: also said of what is below a file.
 _WAITS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)  # Seconds.
 
 _SHARE_ALL = 0x7
-_READ_DATA, _APPEND_DATA, _SYNCHRONIZE = 0x80000000, 0x0004, 0x00100000
-_OPEN_EXISTING, _OPEN_ALWAYS = 3, 4
+_READ_DATA, _WRITE_DATA, _APPEND_DATA, _SYNCHRONIZE, _DELETE = 0x80000000, 0x40000000, 0x0004, 0x00100000, 0x00010000
+_CREATE_NEW, _OPEN_EXISTING, _OPEN_ALWAYS = 1, 3, 4
 _NORMAL, _NOT_THROUGH_LINKS = 0x80, 0x00200000
+_LEADS_ELSEWHERE = 0x20000000  # In a reparse tag: a symbolic link, a junction.
 
 _T = TypeVar("_T")
 
@@ -39,61 +48,154 @@ class WindowsFiles(OsFiles):
     """`Files` on Windows."""
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:  # noqa: ARG002
-        _patiently(lambda: OsFiles.create(self, path, data, durable=durable))
+        _patiently(lambda: OsFiles.create(self, _exact(path), data, durable=durable))
 
     def link(self, private: str, public: str) -> None:
-        _patiently(lambda: OsFiles.link(self, private, public))
+        _patiently(lambda: OsFiles.link(self, _exact(private), _exact(public)))
 
     def rename(self, private: str, public: str) -> None:
-        _patiently(lambda: os.rename(private, public))
+        _patiently(lambda: os.rename(_exact(private), _exact(public)))
 
     def replace(self, private: str, public: str) -> None:
-        _patiently(lambda: _writable(lambda: os.replace(private, public), public))
+        try:
+            _patiently(lambda: _writable(lambda: os.replace(_exact(private), _exact(public)), _exact(public)))
+        except PermissionError:
+            self._say_if_in_use(public)
+            raise
 
     def remove(self, path: str) -> bool:
-        return _patiently(lambda: _writable(lambda: OsFiles.remove(self, path), path))
+        return _patiently(lambda: _writable(lambda: OsFiles.remove(self, _exact(path)), _exact(path)))
 
     def list(self, path: str) -> list[str]:
-        return _patiently(lambda: OsFiles.list(self, path))
+        return _patiently(lambda: OsFiles.list(self, _exact(path)))
+
+    def refuse_link(self, path: str) -> None:
+        if _patiently(lambda: os.lstat(_exact(path))).st_reparse_tag & _LEADS_ELSEWHERE:
+            raise OSError(errno.ELOOP, "a symbolic link or junction stands where a directory of ours should be", path)
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return _patiently(lambda: OsFiles.read(self, _exact(path)))
+        except OSError as error:
+            if error.winerror == _BAD_NAME:
+                return None
+            raise
 
     def mkdir(self, path: str, *, shared: int = 0) -> None:  # noqa: ARG002
-        _patiently(lambda: OsFiles.mkdir(self, path))
+        _patiently(lambda: OsFiles.mkdir(self, _exact(path)))
 
     def rmdir(self, path: str) -> None:
-        _patiently(lambda: OsFiles.rmdir(self, path))
+        _patiently(lambda: OsFiles.rmdir(self, _exact(path)))
+
+    def age(self, path: str) -> float | None:
+        return OsFiles.age(self, _exact(path))
 
     def shared_bits(self, path: str) -> int:
-        os.stat(path)  # It must be there, as everywhere.
+        _patiently(lambda: os.stat(_exact(path)))  # It must be there, as everywhere.
         return 0
 
+    def append(self, path: str, line: bytes, cap: int, *, shared: int = 0) -> None:  # noqa: ARG002
+        with _told_plainly():
+            OsFiles.append(self, _exact(path), line, cap)
+
+    @contextlib.contextmanager
+    def guard(self, path: str, *, shared: int = 0) -> Iterator[None]:  # noqa: ARG002
+        with contextlib.ExitStack() as held:
+            _patiently(lambda: held.enter_context(OsFiles.guard(self, _exact(path))))
+            yield
+
+    def open_to_follow(self, path: str) -> int:
+        return self._open(_exact(path))
+
+    def in_use(self, error: OSError) -> bool:
+        return error.winerror in _IN_USE
+
+    def _say_if_in_use(self, path: str) -> None:
+        """Replacing what somebody has open is only said to be denied; opening it in order to remove it says why."""
+        with _told_plainly(), contextlib.suppress(FileNotFoundError):
+            _winapi.CloseHandle(_handle(_exact(path), _DELETE, _OPEN_EXISTING))
+
+    def _open_by_any_name(self, path: str) -> int:
+        return self._open(path)  # What is invalid here is a name.
+
     def _open(self, path: str) -> int:
-        handle = _patiently(lambda: _file(path, _READ_DATA, _OPEN_EXISTING))
-        return msvcrt.open_osfhandle(handle, os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT)
+        with _told_plainly():
+            return _descriptor(_handle(path, _READ_DATA, _OPEN_EXISTING), os.O_RDONLY)
+
+    def _open_new(self, path: str) -> int:
+        return _descriptor(_handle(path, _WRITE_DATA, _CREATE_NEW), os.O_WRONLY)
 
     def _open_to_append(self, path: str) -> int:
-        handle = _patiently(lambda: _file(path, _APPEND_DATA | _SYNCHRONIZE, _OPEN_ALWAYS))
-        return msvcrt.open_osfhandle(handle, os.O_WRONLY | os.O_APPEND | os.O_BINARY | os.O_NOINHERIT)
+        handle = _patiently(lambda: _handle(path, _APPEND_DATA | _SYNCHRONIZE, _OPEN_ALWAYS))
+        return _descriptor(handle, os.O_WRONLY | os.O_APPEND)
 
 
-def _file(path: str, access: int, disposition: int) -> int:
+def _exact(path: str) -> str:
+    """`path` with the prefix by which it means what it says."""
+    path = path.replace("/", "\\").removesuffix("\\.")
+    if path.startswith(("\\\\?\\", "\\\\.\\")):
+        return path
+    if path.startswith("\\\\"):
+        return f"\\\\?\\UNC{path[1:]}"
+    if path[1:2] == ":":
+        return f"\\\\?\\{path}" if len(path) > 2 else f"\\\\?\\{path}\\"
+    return path  # Relative, or below the root of the current drive: what it means is not for us to say.
+
+
+def _told(name: object) -> object:
+    """A path as the rest of the package spells it."""
+    if not isinstance(name, str):
+        return name
+    plain = "\\" + name[7:] if name.startswith("\\\\?\\UNC\\") else name.removeprefix("\\\\?\\")
+    return plain.replace("\\", "/")
+
+
+@contextlib.contextmanager
+def _told_plainly() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        path = str(error.filename2 or error.filename or "")
+        error.filename, error.filename2 = _told(error.filename), _told(error.filename2)
+        if error.winerror in _NOT_THERE and _leads_through_a_file(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), _told(path)) from error
+        raise
+
+
+def _leads_through_a_file(path: str) -> bool:
+    while path != os.path.dirname(path) and not os.path.lexists(path):
+        path = os.path.dirname(path)
+    return os.path.lexists(path) and not os.path.isdir(path)
+
+
+def _handle(path: str, access: int, disposition: int) -> int:
     try:
         return _winapi.CreateFile(path, access, _SHARE_ALL, 0, disposition, _NORMAL | _NOT_THROUGH_LINKS, 0)
     except OSError as error:
-        if error.winerror in _BUSY and os.path.isdir(path):
-            raise IsADirectoryError(21, "a directory stands where a file should be", path) from error
         error.filename = path
+        if error.winerror in _BUSY and os.path.isdir(path) and disposition != _CREATE_NEW:
+            raise IsADirectoryError(errno.EISDIR, "a directory stands where a file should be", path) from error
+        raise
+
+
+def _descriptor(handle: int, flags: int) -> int:
+    try:
+        return msvcrt.open_osfhandle(handle, flags | os.O_BINARY | os.O_NOINHERIT)
+    except OSError:
+        _winapi.CloseHandle(handle)
         raise
 
 
 def _patiently(call: Callable[[], _T]) -> _T:
-    for wait in _WAITS:
-        try:
-            return call()
-        except OSError as error:
-            if error.winerror not in _BUSY:
-                raise
-        time.sleep(wait)
-    return call()
+    with _told_plainly():
+        for wait in _WAITS:
+            try:
+                return call()
+            except OSError as error:
+                if error.winerror not in _BUSY:
+                    raise
+            time.sleep(wait)
+        return call()
 
 
 def _writable(call: Callable[[], _T], path: str) -> _T:

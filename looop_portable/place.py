@@ -57,16 +57,24 @@ class Place:
 
     @contextlib.contextmanager
     def _enter(self, kind: str) -> Iterator[None]:
-        path = self._stamp.guard_path(kind)
-        if not self._trusted:
-            refuse_local_guard(kind, path, stamped=True)
-            self._trusted = True
-        with self._files.guard(path, shared=self.shared()):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._guard(kind))
+            except FileNotFoundError:  # All of it has been removed since we looked.
+                self.start_anew()
+                held.enter_context(self._guard(kind))
             self._inside.held = True
             try:
                 yield
             finally:
                 self._inside.held = False
+
+    def _guard(self, kind: str) -> AbstractContextManager[None]:
+        shared, path = self.shared(), self._stamp.guard_path(kind)
+        if not self._trusted:
+            refuse_local_guard(kind, path, stamped=True)
+            self._trusted = True
+        return self._files.guard(path, shared=shared)
 
     def sweep(self) -> int:
         """Remove what crashed processes left beside the names. How many there were."""

@@ -144,7 +144,7 @@ def _portable_here() -> Here:
 
 
 def _boot_session() -> str:
-    """macOS: kern.bootsessionuuid, new with each boot. Elsewhere: when the kernel booted, and whose it is."""
+    """macOS: kern.bootsessionuuid, new with each boot. Elsewhere: when the kernel booted, and whose it is; empty: not known."""
     if sys.platform == "darwin":
         import ctypes
 
@@ -153,9 +153,62 @@ def _boot_session() -> str:
         libc = ctypes.CDLL(None)
         if libc.sysctlbyname(b"kern.bootsessionuuid", value, ctypes.byref(size), None, 0) == 0:
             return value.value.decode()
+    if sys.platform == "win32":
+        booted = _windows_boot_time()
+        return f"{host()} booted at {booted}" if booted else ""
     import psutil
 
     return f"{host()} booted at {psutil.boot_time():.0f}"
+
+
+def _windows_boot_time() -> int:
+    """When the kernel booted, by the clock as it was then (100 ns since 1601); 0 if it does not tell.
+
+    Without this, two processes would take each other for those of different kernels: psutil subtracts the uptime from the
+    time of day, which differs from call to call, and moves when the clock is set. How: SYSTEM_TIMEOFDAY_INFORMATION (see
+    NtQuerySystemInformation), whose boot time is moved with the clock, and which says by how much it has been.
+    """
+    import ctypes
+
+    fields = (ctypes.c_int64 * 6)()  # Boot time, time, time zone; two numbers of 32 bits; boot time's bias; sleep time's.
+    query = ctypes.WinDLL("ntdll").NtQuerySystemInformation if sys.platform == "win32" else None
+    if query is None or query(3, ctypes.byref(fields), ctypes.sizeof(fields), None) != 0:
+        return 0
+    return fields[0] - fields[4]
+
+
+def caller() -> int:
+    """The process that called this command, which is the shell, or 0 if it cannot be told.
+
+    On Windows a script is started by a launcher (`looop.exe`), and a virtual environment's Python by another: these only
+    wait for us, and end with us, so they are passed over.
+    """
+    if sys.platform != "win32":
+        return os.getppid()
+    import psutil
+
+    try:
+        found = [(process.pid, process.exe()) for process in psutil.Process().parents()[:3]]
+    except (psutil.Error, OSError):
+        return 0
+    return beyond_launchers(found, sys.executable, sys.argv[0], virtual=sys.prefix != sys.base_prefix)
+
+
+def beyond_launchers(parents: list[tuple[int, str]], python: str, script: str, *, virtual: bool) -> int:
+    """The first of `parents` (pid and program, the nearest first) that has not just been started to start us; 0: none."""
+    launchers = [_program(python)] if virtual else []
+    launchers.append(_program(script))
+    for pid, program in parents:
+        if _program(program) in launchers:
+            launchers.remove(_program(program))
+        else:
+            return pid
+    return 0
+
+
+def _program(path: str) -> str:
+    """Without what Windows leaves out, and in one case and one kind of slash."""
+    return path.replace("\\", "/").lower().removesuffix(".exe").removesuffix("-script.py")
 
 
 if hasattr(os, "register_at_fork"):  # A child may have been put into another pid namespace.

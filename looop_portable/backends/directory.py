@@ -117,7 +117,8 @@ class DirectoryBackend:
                     self.ledger.sweep(key)
                     self._mend(key)
             except OSError as error:
-                failed.append((unspelled(key) or key, str(unreadable(error, ""))))
+                if not self.ledger.files.in_use(error):  # Else the next sweep does it.
+                    failed.append((unspelled(key) or key, str(unreadable(error, ""))))
             except LooopError as error:
                 failed.append((unspelled(key) or key, str(error)))
         return failed

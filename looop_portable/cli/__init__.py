@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import click
 
-from looop_portable.cli.output import Output, Unsaid
+from looop_portable.cli.output import Output, Unsaid, nobody_reads
 from looop_portable.cli.root import GLOBAL_OPTIONS, looop
 from looop_portable.errors import ClaimHeld, LooopError, SessionAlive, UsageError, because, told
 
@@ -32,7 +32,7 @@ def main(args: Sequence[str] | None = None) -> None:
         except Exception as error:  # noqa: BLE001 (an exit code of Python's own would say "held by another")
             if isinstance(error, OSError):
                 out.flush()  # If it was stdout that failed, under click's own hands, it fails again here.
-            code = _report(out, error)
+            code = OURS if isinstance(error, OSError) and nobody_reads(error) else _report(out, error)
         out.flush()
     except OSError as error:  # What was to be said could not be said: a full disk, say. A closed pipe is no error.
         out.failed_to_say(because(error))

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import click
 
 from looop_portable.cli.root import Setting
+from looop_portable.files import OS
 from looop_portable.lease import decode
 
 _POLL = 0.2
@@ -51,7 +52,7 @@ def _lines(path: str, follow: bool) -> Iterator[bytes]:
         try:
             if not os.path.isfile(path) and os.path.lexists(path):
                 return  # Without this, a FIFO in the log's place would hang us.
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=lambda name, _: OS.open_to_follow(name)) as file:
                 yield from _whole_lines(file, path, follow)
         except FileNotFoundError:
             if follow:

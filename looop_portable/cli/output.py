@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -93,7 +94,9 @@ class Output:
             try:
                 if stream:
                     stream.flush()
-            except BrokenPipeError:
+            except OSError as error:
+                if not nobody_reads(error):
+                    raise
                 _discard(stream)
 
     def failed_to_say(self, reason: str) -> None:
@@ -121,11 +124,16 @@ class Output:
         try:
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             stream.flush()
-        except BrokenPipeError:
+        except OSError as error:
+            if not nobody_reads(error):
+                raise Unsaid(error.errno, because(error)) from error
             self.unheard = self.unheard or stream is sys.stdout
             _discard(stream)
-        except OSError as error:
-            raise Unsaid(error.errno, because(error)) from error
+
+
+def nobody_reads(error: OSError) -> bool:
+    """Whether it says that the reader of a pipe has gone away. On Windows the C library calls that an invalid argument."""
+    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
 
 
 def _discard(stream: TextIO | None) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import click
 
+from looop_portable import __version__
 from looop_portable.claims import Claims
 from looop_portable.cli.output import Output
 from looop_portable.config import Config, resolve
@@ -109,7 +110,7 @@ class Setting(Output):
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, errors too.")
 @click.option("-v", "--verbose", count=True, help="Say more on stderr.")
-@click.version_option(None, "--version", package_name="looop-portable", message="looop-portable %(version)s")
+@click.version_option(__version__, "--version", message="looop-portable %(version)s")
 @click.pass_context
 def looop(ctx: click.Context, data_dir: str | None, backend: str | None, as_json: bool, verbose: int) -> None:
     if isinstance(ctx.obj, Output):  # What `main` reports errors with.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 
 import click
@@ -12,6 +11,7 @@ from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
 from looop_portable.config import SESSION_ID
 from looop_portable.errors import LooopError
+from looop_portable.processes import caller
 
 
 @click.group()
@@ -22,22 +22,23 @@ def session() -> None:
 @session.command()
 @click.argument("session_id", metavar="[ID]", required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="The process that the session lives by. [the caller: the shell]")
-@click.option("--shell", is_flag=True, help=f"Print a line for eval that sets {SESSION_ID}.")
+@click.option("--shell", is_flag=True, help=f"Print a line for eval that sets {SESSION_ID}, for a POSIX shell.")
 @click.pass_obj
 def start(out: Setting, session_id: str | None, pid: int | None, shell: bool) -> int:
     """Register a session that lives as long as a process does. Without ID a new one is made up.
 
     \b
-        eval "$(looop session start --pid $$ --shell)" || exit
+        eval "$(looop session start --pid $$ --shell)" || exit        (a POSIX shell)
+        $env:LOOOP_SESSION_ID = looop session start --pid $PID        (PowerShell)
 
     All processes that inherit LOOOP_SESSION_ID act for one and the same session: workers that are to exclude each other
     each need one of their own. Exit 1: a session of that ID is alive.
     """
     if session_id == "":
         raise click.BadParameter("it is empty", param_hint="ID")
-    pid = pid or os.getppid()
+    pid = pid or caller()
     if not pid:
-        raise click.UsageError("the caller cannot be told (looop is process 1 here): pass --pid")
+        raise click.UsageError("the caller cannot be told (it has ended, or looop is process 1 here): pass --pid")
     try:
         found = out.claims().sessions.register(session_id or "", pid=pid)
     except LooopError:

@@ -99,6 +99,9 @@ class Recorded:
         """Time does not pass here."""
         return 0.0
 
+    def in_use(self, error: OSError) -> bool:
+        return False
+
     def shared_bits(self, path: str) -> int:
         return 0
 

@@ -11,11 +11,27 @@ from typing import Any
 
 import pytest
 
+import looop_portable
 from looop_portable import Claims
 from looop_portable.cli import main
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
+
+PACKAGE = str(Path(looop_portable.__file__).parents[1])
+IDLER = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(3600)"]
+
+INTERRUPTED = """
+import _thread, os, threading
+from looop_portable.__main__ import main
+
+def wait():
+    os.read(0, 1)
+    _thread.interrupt_main()
+
+threading.Thread(target=wait, daemon=True).start()
+main()
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -46,15 +62,26 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def looop() -> Run:
-    """The command as a process of its own. Keywords are those of `subprocess.run`; `wrapper` comes before the command."""
+    """The command as a process of its own. Keywords are those of `subprocess.run`.
 
-    def run_process(*args: str, wrapper: tuple[str, ...] = (), **options: Any) -> subprocess.CompletedProcess[str]:
+    `wrapper` comes before the command; it runs without those streams of `sys` that are named in `without`.
+    """
+
+    def run_process(
+        *args: str, wrapper: tuple[str, ...] = (), without: tuple[str, ...] = (), **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         if "stdout" not in options:
             options["stdout"] = subprocess.PIPE
         if "stderr" not in options:
             options["stderr"] = subprocess.PIPE
         command = [*wrapper, sys.executable, "-m", "looop_portable", *args]
+        if without:
+            lines = ["import sys", *(f"sys.{name} = None" for name in without), "from looop_portable.__main__ import main"]
+            command = [sys.executable, "-c", "\n".join([*lines, "main()"]), *args]
         options.setdefault("timeout", 60)
+        if "cwd" in options:  # The package may be found by where we are.
+            path = os.pathsep.join(filter(None, [PACKAGE, os.environ.get("PYTHONPATH", "")]))
+            options["env"] = {**options.get("env", os.environ), "PYTHONPATH": path}
         done = subprocess.run(
             command, check=False, stdin=subprocess.DEVNULL, encoding="utf-8", errors="backslashreplace", **options
         )
@@ -66,21 +93,29 @@ def looop() -> Run:
     return run_process
 
 
+@pytest.fixture(scope="session")
+def idle() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Processes that do nothing and that no test uses at the moment. Starting one can take as long as a test."""
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
-def alive(data_dir: Path) -> Iterator[Living]:
-    """Registers a session that lives by a process of its own, and returns that process."""
-    started: list[subprocess.Popen[bytes]] = []
+def alive(data_dir: Path, idle: list[subprocess.Popen[bytes]]) -> Iterator[Living]:
+    """Registers a session that lives by a process of its own, and returns that process. A test that stops it, ends it."""
+    used: list[subprocess.Popen[bytes]] = []
 
     def start(session: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL)
-        started.append(process)
+        process = idle.pop() if idle else subprocess.Popen(IDLER, stdin=subprocess.DEVNULL)
+        used.append(process)
         Claims.open(str(data_dir)).sessions.register(session, pid=process.pid)
         return process
 
     yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    idle += [process for process in used if process.poll() is None]
 
 
 @pytest.fixture
@@ -92,6 +127,17 @@ def dead(alive: Living) -> Living:
         process.kill()
         process.wait()
         return process
+
+    return start
+
+
+@pytest.fixture
+def interruptible() -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts the command; it is interrupted, as by Ctrl-C, when its stdin ends. Not every system can signal just one."""
+
+    def start(*args: str) -> subprocess.Popen[bytes]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen([sys.executable, "-c", INTERRUPTED, *args], stdin=pipe, stdout=pipe, stderr=pipe)
 
     return start
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
 import pytest
+from capabilities import needs_fifos
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
 
-FOLLOW = [sys.executable, "-m", "looop_portable", "--json", "events", "--follow"]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
@@ -29,9 +28,9 @@ def line(claim: str) -> str:
 
 
 @pytest.fixture
-def follower(data_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
+def follower(data_dir: Path, interruptible: Start) -> Iterator[subprocess.Popen[bytes]]:
     """The command, following."""
-    with subprocess.Popen(FOLLOW, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with interruptible("--json", "events", "--follow") as process:
         try:
             yield process
         finally:
@@ -107,6 +106,7 @@ def test_an_event_log_that_cannot_be_written_fails_no_verb(run: Run, alive: Livi
     assert done.stderr.splitlines()[-1].startswith("the event could not be written to ")
 
 
+@needs_fifos
 def test_a_pipe_in_the_place_of_the_log_stops_no_verb(looop: Run, alive: Living, data_dir: Path) -> None:
     alive("w1")
     os.mkfifo(data_dir / "events.jsonl")
@@ -121,7 +121,6 @@ def test_following_begins_with_what_was_and_goes_on(
     assert next_claim(follower.stdout) == "one"
     run("claim", "two", "--session", "w1")
     assert next_claim(follower.stdout) == "two"
-    follower.send_signal(signal.SIGINT)
     out, err = follower.communicate(timeout=60)
     assert (follower.returncode, out, err.strip()) == (130, b"", b"")
 

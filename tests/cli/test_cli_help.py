@@ -4,34 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from capabilities import BASH, needs_bash
 
 import looop_portable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
 
-VERBS = [
-    "claim",
-    "unclaim",
-    "claims",
-    "show",
-    "check",
-    "break",
-    "reap",
-    "session",
-    "events",
-    "doctor",
-    "paths",
-    "completion",
-]
-BASH = shutil.which("bash") or ""
+VERBS = ["claim", "unclaim", "claims", "show", "check", "break", "reap", "session", "events", "doctor", "paths", "completion"]
 
 
 def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
@@ -74,7 +60,8 @@ def test_the_version_is_the_packages(run: Run) -> None:
 
 
 def test_paths_follow_the_environment_and_the_option_beats_it(run: Run, data_dir: Path, tmp_path: Path) -> None:
-    def expected(root: Path) -> str:
+    def expected(directory: Path) -> str:
+        root = directory.as_posix()
         return f"data_dir  {root}\nclaims    {root}/claims\nsessions  {root}/sessions\nevents    {root}/events.jsonl\n"
 
     assert said(run("paths")) == (0, expected(data_dir), "")
@@ -85,7 +72,7 @@ def test_paths_follow_the_environment_and_the_option_beats_it(run: Run, data_dir
 
 def test_a_relative_data_dir_is_told_in_full(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run("--data-dir", "here", "paths").stdout.splitlines()[0] == f"data_dir  {Path.cwd() / 'here'}"
+    assert run("--data-dir", "here", "paths").stdout.splitlines()[0] == f"data_dir  {Path.cwd().as_posix()}/here"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="no XDG base directories")
@@ -115,7 +102,7 @@ def test_a_shell_without_completion_is_usage(run: Run) -> None:
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
-@pytest.mark.skipif(not BASH, reason="no bash on PATH")
+@needs_bash
 def test_bash_takes_its_completion_script() -> None:
     script = f'eval "$("{sys.executable}" -m looop_portable completion bash)" && complete -p looop'
     done = subprocess.run([BASH, "-c", script], check=False, capture_output=True, text=True, timeout=60)

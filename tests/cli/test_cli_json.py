@@ -17,6 +17,8 @@ Living = Callable[[str], "subprocess.Popen[bytes]"]
 LEASE = {"session", "incarnation", "claimed_at", "host"}
 VERDICT = {"liveness", "evidence"}
 CLAIM = {"verb", "outcome", "name", "generation"}
+OUR_PID = "our pid"  # Stands for it, so that every process collects the same tests.
+FILE = "a file"  # Which is there in the current directory, and can be no data directory.
 NOBODY = dict.fromkeys(LEASE)
 
 
@@ -182,10 +184,10 @@ def test_paths(run: Run, data_dir: Path) -> None:
     assert only(run("--json", "paths"), 0) == {
         "verb": "paths",
         "outcome": "paths",
-        "data_dir": str(data_dir),
-        "claims": str(data_dir / "claims"),
-        "sessions": str(data_dir / "sessions"),
-        "events": str(data_dir / "events.jsonl"),
+        "data_dir": data_dir.as_posix(),
+        "claims": (data_dir / "claims").as_posix(),
+        "sessions": (data_dir / "sessions").as_posix(),
+        "events": (data_dir / "events.jsonl").as_posix(),
     }
 
 
@@ -246,17 +248,26 @@ def test_events_are_objects_whatever_is_in_the_log(run: Run, data_dir: Path, log
         (("claim", "repo-x", "--session", "a/b"), 2, "invalid_name"),
         (("session", "start", "w9", "--pid", "4194305"), 2, "no_such_process"),
         (("session", "stop", "w9"), 2, "no_session"),
-        (("session", "start", "w1", "--pid", "1"), 1, "session_alive"),
-        (("--data-dir", os.devnull, "claims"), 3, "unavailable"),
-        (("--data-dir", os.devnull, "claim", "repo-x", "--session", "w1"), 3, "unavailable"),
-        (("--data-dir", os.devnull, "events"), 3, "unavailable"),
+        (("session", "start", "w1", "--pid", OUR_PID), 1, "session_alive"),
+        (("--data-dir", FILE, "claims"), 3, "unavailable"),
+        (("--data-dir", FILE, "claim", "repo-x", "--session", "w1"), 3, "unavailable"),
+        (("--data-dir", FILE, "events"), 3, "unavailable"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_an_error_is_an_object_too_and_its_code_the_same(
-    run: Run, alive: Living, args: tuple[str, ...], code: int, error: str
+    run: Run,
+    alive: Living,
+    args: tuple[str, ...],
+    code: int,
+    error: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     alive("w1")
+    (tmp_path / FILE).touch()
+    monkeypatch.chdir(tmp_path)
+    args = tuple(str(os.getpid()) if word == OUR_PID else word for word in args)
     plain = run(*args)
     found = only(run("--json", *args), code)
     assert plain.returncode == code
@@ -273,7 +284,7 @@ def test_an_error_is_an_object_too_and_its_code_the_same(
         ("-v", "--json"),
         ("--data-dir", "--json", "--json"),
         ("--data-dir", "here", "--json"),
-        ("--backend=posix", "--json"),
+        ("--backend=auto", "--json"),
         ("--json", "-v"),
     ],
 )
@@ -305,9 +316,10 @@ def test_an_id_in_an_object_is_itself_whatever_it_holds(run: Run) -> None:
     assert objects(run("--json", "events"))[0]["claim"] == name
 
 
-def test_as_a_process_it_says_the_same(looop: Run, alive: Living) -> None:
+def test_as_a_process_it_says_the_same(looop: Run, alive: Living, tmp_path: Path) -> None:
     alive("w1")
     assert only(looop("--json", "claim", "repo-x", "--session", "w1"), 0)["outcome"] == "won"
     assert only(looop("--json", "claim", "repo-x", "--session", "w2"), 1)["outcome"] == "held"
     assert only(looop("--json", "claim", "a/b"), 2)["code"] == "invalid_name"
-    assert only(looop("--json", "--data-dir", os.devnull, "claims"), 3)["code"] == "unavailable"
+    (tmp_path / FILE).touch()
+    assert only(looop("--json", "--data-dir", FILE, "claims", cwd=tmp_path), 3)["code"] == "unavailable"

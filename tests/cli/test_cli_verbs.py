@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 Tree = Callable[[], dict[str, tuple[int, int, bytes]]]
 
 
@@ -161,7 +160,7 @@ def test_break_of_a_free_claim_is_refused(run: Run, alive: Living) -> None:
 
 
 def test_no_claims_are_said_on_stderr(run: Run, data_dir: Path) -> None:
-    assert said(run("claims")) == (0, "", f"no claims are held: {data_dir} is not there yet\n")
+    assert said(run("claims")) == (0, "", f"no claims are held: {data_dir.as_posix()} is not there yet\n")
     assert not data_dir.exists()
     data_dir.mkdir()
     assert said(run("claims")) == (0, "", "no claims are held\n")
@@ -279,17 +278,15 @@ def test_verbose_reap_counts(run: Run, alive: Living, dead: Living) -> None:
     assert run("-v", "reap").stderr.splitlines()[-1] == "reaped 1, kept 1, failed 0"
 
 
-def test_watching_reaps_until_it_is_interrupted(run: Run, dead: Living) -> None:
+def test_watching_reaps_until_it_is_interrupted(run: Run, dead: Living, interruptible: Start) -> None:
     dead("w1")
     run("claim", "repo-x", "--session", "w1")
-    command = [sys.executable, "-m", "looop_portable", "reap", "--watch", "0.05"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watcher:
+    with interruptible("reap", "--watch", "0.05") as watcher:
         try:
             assert watcher.stdout
             assert watcher.stdout.readline().startswith(b"reaped repo-x: session 'w1', generation 1: ")
             run("claim", "repo-y", "--session", "w1")
             assert watcher.stdout.readline().startswith(b"reaped repo-y: session 'w1', generation 1: ")
-            watcher.send_signal(signal.SIGINT)
             _, err = watcher.communicate(timeout=60)
         finally:
             watcher.kill()

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from capabilities import NATIVE, needs_modes
 
 from looop_portable import Claims, Held, SessionAlive, Won, hold
 from looop_portable.files import OS
@@ -20,7 +21,7 @@ LOOOP_META = {"id": "w1", "cmd": ["sh"], "babysit_pid": os.getpid(), "started_at
 
 @pytest.fixture
 def claims(tmp_path: Path) -> Claims:
-    return Claims.open(str(tmp_path), "posix")
+    return Claims.open(str(tmp_path), NATIVE)
 
 
 def looop_starts(directory: Path, content: str) -> Path:
@@ -62,12 +63,12 @@ def test_an_id_that_looop_may_be_writing_is_refused_until_it_is_stopped(claims: 
 def test_a_session_seen_from_another_time_namespace_is_not_dead(claims: Claims, tmp_path: Path) -> None:
     """There its start token reads differently."""
     unshare = ["unshare", "--time", "--boottime", "100000", "--fork"]
-    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+    if not shutil.which("unshare") or subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
         pytest.skip("cannot make a time namespace (unshare --time)")
     registration = claims.sessions.register("w1")
     program = (
         "import sys; from looop_portable import Claims; "
-        "print(Claims.open(sys.argv[1], 'posix').sessions.verdict('w1', sys.argv[2]).liveness.value)"
+        "print(Claims.open(sys.argv[1], 'auto').sessions.verdict('w1', sys.argv[2]).liveness.value)"
     )
     command = [sys.executable, "-c", program, str(tmp_path), registration.incarnation]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "alive\n"
@@ -96,6 +97,7 @@ def test_nobody_registers_an_id_that_was_made_up(claims: Claims) -> None:
         claims.sessions.register(made_up)
 
 
+@needs_modes
 def test_a_sticky_directory_shares_nothing(tmp_path: Path) -> None:
     """Or a store made in /tmp would be everybody's to write."""
     for mode, shared in ((0o1777, 0), (0o777, 0o077), (0o2775, 0o070), (0o755, 0), (0o700, 0)):
@@ -157,12 +159,12 @@ def test_a_name_in_a_record_leads_nowhere(claims: Claims, tmp_path: Path) -> Non
 
 
 def test_hold_in_a_process_whose_session_was_ended_registers_anew(tmp_path: Path) -> None:
-    with hold("repo-x", data_dir=str(tmp_path), backend="posix") as first:
+    with hold("repo-x", data_dir=str(tmp_path), backend=NATIVE) as first:
         before = first.session
-    Claims.open(str(tmp_path), "posix").sessions.stop(before)
-    with hold("repo-x", data_dir=str(tmp_path), backend="posix") as second:
+    Claims.open(str(tmp_path), NATIVE).sessions.stop(before)
+    with hold("repo-x", data_dir=str(tmp_path), backend=NATIVE) as second:
         assert second.session != before
-        assert isinstance(Claims.open(str(tmp_path), "posix").claim("repo-x", Holder("w2", "")), Held)
+        assert isinstance(Claims.open(str(tmp_path), NATIVE).claim("repo-x", Holder("w2", "")), Held)
 
 
 def test_memory_leaves_nothing_on_the_disk(tmp_path: Path) -> None:

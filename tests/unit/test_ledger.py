@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from capabilities import NATIVE_POLICY, NativeBackend, NativeFiles, needs_modes, needs_symlinks
 
-from looop_portable.backends.posix import PosixBackend
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol
-from looop_portable.files import OsFiles
+from looop_portable.files import OS, Files
 from looop_portable.lease import Head, Lease
 from looop_portable.ledger import KEEP, Ledger
 
@@ -40,7 +40,7 @@ def after(number: int) -> Fault:
     return fault
 
 
-class Faulty(OsFiles):
+class Faulty(NativeFiles):
     """The real files; `faults[call]` are what becomes of the next calls of that name."""
 
     def __init__(self) -> None:
@@ -59,13 +59,18 @@ class Faulty(OsFiles):
             deed()
 
     def link(self, private: str, public: str) -> None:
-        self._do("link", lambda: OsFiles.link(self, private, public))
+        self._do("link", lambda: NativeFiles.link(self, private, public))
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
-        self._do("create", lambda: OsFiles.create(self, path, data, shared=shared, durable=durable))
+        self._do("create", lambda: NativeFiles.create(self, path, data, shared=shared, durable=durable))
 
     def replace(self, private: str, public: str) -> None:
-        self._do("replace", lambda: OsFiles.replace(self, private, public))
+        self._do("replace", lambda: NativeFiles.replace(self, private, public))
+
+
+def ledger_in(root: str, files: Files = OS, keep: int = KEEP) -> Ledger:
+    """As this platform's own backend uses one; `Ledger(root)` is as hosts of other systems do, without any guard."""
+    return Ledger(root, files, keep, policy=NATIVE_POLICY)
 
 
 @pytest.fixture
@@ -75,14 +80,14 @@ def files() -> Faulty:
 
 @pytest.fixture
 def ledger(tmp_path: Path, files: Faulty) -> Ledger:
-    made = Ledger(f"{tmp_path}/ledger", files)
+    made = ledger_in(f"{tmp_path}/ledger", files)
     made.place.shared()
     return made
 
 
 @pytest.fixture
-def backend(tmp_path: Path, files: Faulty) -> PosixBackend:
-    return PosixBackend(str(tmp_path), files)
+def backend(tmp_path: Path, files: Faulty) -> NativeBackend:
+    return NativeBackend(str(tmp_path), files)
 
 
 def lease(session: str = "s", generation: int = 1) -> Lease:
@@ -185,7 +190,7 @@ def test_a_win_after_a_retry_whose_first_try_had_happened_is_still_ours(ledger: 
 
 def test_a_private_file_that_was_swept_away_is_made_again(ledger: Ledger, files: Faulty) -> None:
     def swept(deed: Deed) -> None:
-        assert Ledger(ledger.root).sweep(KEY) == 1
+        assert ledger_in(ledger.root).sweep(KEY) == 1
         deed()
 
     files.faults["link"] = [swept, swept]
@@ -222,7 +227,7 @@ def test_a_filesystem_without_hard_links_is_refused_with_the_remedy(tmp_path: Pa
 
 def test_a_probe_that_failed_for_another_reason_says_nothing_about_links(tmp_path: Path, files: Faulty) -> None:
     files.faults["link"] = [before(errno.EIO)]
-    ledger = Ledger(f"{tmp_path}/ledger", files)
+    ledger = ledger_in(f"{tmp_path}/ledger", files)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         publish(ledger, 0)
     assert os.listdir(ledger.root) == []
@@ -231,11 +236,11 @@ def test_a_probe_that_failed_for_another_reason_says_nothing_about_links(tmp_pat
 
 def test_hard_links_are_probed_once(ledger: Ledger, files: Faulty) -> None:
     links = files.calls.count("link")
-    again = Ledger(ledger.root, files)
+    again = ledger_in(ledger.root, files)
     assert publish(again, 0)
     assert files.calls.count("link") == links + 1
     assert json.loads(Path(ledger.root, ".protocol.json").read_bytes())["protocol"] == 1
-    assert [name for name in os.listdir(ledger.root) if name.startswith(".")] == [".protocol.json"]
+    assert {name for name in os.listdir(ledger.root) if name.startswith(".")} - {".guard"} == {".protocol.json"}
 
 
 def test_a_stamp_that_another_published_meanwhile_is_as_good(tmp_path: Path, files: Faulty) -> None:
@@ -244,13 +249,13 @@ def test_a_stamp_that_another_published_meanwhile_is_as_good(tmp_path: Path, fil
         deed()
 
     files.faults["link"] = [overtaken]
-    assert publish(Ledger(f"{tmp_path}/ledger", files), 0)
+    assert publish(ledger_in(f"{tmp_path}/ledger", files), 0)
 
 
 @pytest.mark.parametrize("stamp", ['{"protocol": 2}', '{"protocol": "1"}', "", "garbage"])
 def test_a_protocol_that_is_not_ours_is_refused_and_named(tmp_path: Path, stamp: str) -> None:
     (tmp_path / ".protocol.json").write_text(stamp)
-    ledger = Ledger(str(tmp_path))
+    ledger = ledger_in(str(tmp_path))
     for ask in (lambda: publish(ledger, 0), lambda: ledger.head(KEY)):
         with pytest.raises(UnknownProtocol, match="this is protocol 1") as refusal:
             ask()
@@ -273,7 +278,7 @@ def test_a_number_that_was_pruned_long_ago_is_not_won_again(ledger: Ledger) -> N
 
 @pytest.mark.parametrize("keep", [2, KEEP])
 def test_pruning_keeps_the_newest(tmp_path: Path, keep: int) -> None:
-    ledger = Ledger(str(tmp_path), keep=keep)
+    ledger = ledger_in(str(tmp_path), keep=keep)
     for expected in range(3 * keep):
         assert publish(ledger, expected)
         newest = range(max(1, expected + 2 - keep), expected + 2)
@@ -285,7 +290,7 @@ def test_a_generation_that_cannot_be_pruned_is_no_trouble(ledger: Ledger, monkey
     def sticky(path: str) -> bool:
         if path.endswith("/1"):
             raise PermissionError(errno.EPERM, "another user's", path)
-        return OsFiles.remove(ledger.files, path)  # type: ignore[arg-type]
+        return NativeFiles.remove(ledger.files, path)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ledger.files, "remove", sticky)
     for expected in range(KEEP + 2):
@@ -293,7 +298,7 @@ def test_a_generation_that_cannot_be_pruned_is_no_trouble(ledger: Ledger, monkey
     assert ledger.head(KEY)[0] == KEEP + 2
 
 
-def test_numbers_go_on_after_a_release_and_are_never_used_again(backend: PosixBackend) -> None:
+def test_numbers_go_on_after_a_release_and_are_never_used_again(backend: NativeBackend) -> None:
     seen = []
     generation = 0
     for _ in range(2 * KEEP):
@@ -306,7 +311,7 @@ def test_numbers_go_on_after_a_release_and_are_never_used_again(backend: PosixBa
         generation = head.generation
         assert backend.tidy() == []
     assert seen == list(range(1, 4 * KEEP + 1))
-    assert PosixBackend(backend.projection.directory.removesuffix("/claims")).read("n").generation == generation
+    assert NativeBackend(backend.projection.directory.removesuffix("/claims")).read("n").generation == generation
 
 
 def test_there_is_an_end_of_numbers_and_it_is_told(ledger: Ledger) -> None:
@@ -371,7 +376,7 @@ def test_a_repeat_whose_reply_was_lost_has_happened_all_the_same(ledger: Ledger,
     assert ledger.head(KEY)[0] == 2
 
 
-def test_a_claim_is_released_on_a_full_disk(backend: PosixBackend, files: Faulty, tmp_path: Path) -> None:
+def test_a_claim_is_released_on_a_full_disk(backend: NativeBackend, files: Faulty, tmp_path: Path) -> None:
     assert backend.advance("n", 0, lease())
     files.faults["create"] = itertools.repeat(before(errno.ENOSPC))
     assert backend.advance("n", 1, None)
@@ -383,7 +388,7 @@ def test_a_claim_is_released_on_a_full_disk(backend: PosixBackend, files: Faulty
 
 
 def test_another_user_s_record_that_cannot_be_linked_is_released_by_one_of_our_own(
-    backend: PosixBackend, files: Faulty
+    backend: NativeBackend, files: Faulty
 ) -> None:
     assert backend.advance("n", 0, lease())
     files.faults["link"] = [before(errno.EPERM)]
@@ -403,14 +408,14 @@ def test_a_create_that_fails_half_way_leaves_no_file(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "write", short)
     with pytest.raises(OSError, match="full"):
-        OsFiles().create(f"{tmp_path}/x", b"0123456789")
+        NativeFiles().create(f"{tmp_path}/x", b"0123456789")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_write_that_is_short_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
-    OsFiles().create(f"{tmp_path}/x", b"0123456789")
+    NativeFiles().create(f"{tmp_path}/x", b"0123456789")
     assert (tmp_path / "x").read_bytes() == b"0123456789"
 
 
@@ -418,18 +423,28 @@ def test_a_read_that_is_short_is_continued(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "x").write_bytes(b'{"session": "s", "name": "n"}\n')
     real = os.read
     monkeypatch.setattr(os, "read", lambda fd, size: real(fd, 5))
-    assert OsFiles().read(f"{tmp_path}/x") == b'{"session": "s", "name": "n"}\n'
+    assert NativeFiles().read(f"{tmp_path}/x") == b'{"session": "s", "name": "n"}\n'
 
 
 def test_what_is_created_takes_the_place_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"old")
-    (tmp_path / "link").symlink_to("elsewhere")
-    for name in ("x", "link"):
+    (tmp_path / "y").write_bytes(b"new")
+    with pytest.raises(FileExistsError):
+        NativeFiles().create(f"{tmp_path}/x", b"new")
+    for publish_alone in (NativeFiles().link, NativeFiles().rename):
         with pytest.raises(FileExistsError):
-            OsFiles().create(f"{tmp_path}/{name}", b"new")
-        with pytest.raises(FileExistsError):
-            OsFiles().link(f"{tmp_path}/x", f"{tmp_path}/{name}")
+            publish_alone(f"{tmp_path}/y", f"{tmp_path}/x")
     assert (tmp_path / "x").read_bytes() == b"old"
+
+
+@needs_symlinks
+def test_nor_of_a_link(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("elsewhere")
+    with pytest.raises(FileExistsError):
+        NativeFiles().create(f"{tmp_path}/link", b"new")
+    with pytest.raises(FileExistsError):
+        NativeFiles().link(f"{tmp_path}/x", f"{tmp_path}/link")
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -443,19 +458,20 @@ def test_a_stale_handle_is_opened_again_but_not_for_ever(
 
     def flaky(real: Callable[..., object]) -> Callable[..., object]:
         def called(*args: object) -> object:
-            if args[0] == path and stale[0]:
+            if str(args[0]).replace("\\", "/").endswith(path.replace("\\", "/")) and stale[0]:
                 stale[0] -= 1
                 raise OSError(errno.ESTALE, "stale")
             return real(*args)
 
         return called
 
-    monkeypatch.setattr(os, "open", flaky(os.open))
+    files = NativeFiles()
+    monkeypatch.setattr(files, "_open", flaky(files._open))
     monkeypatch.setattr(os, "listdir", flaky(os.listdir))
-    assert getattr(OsFiles(), call)(path) == (b"data" if call == "read" else ["x"])
+    assert getattr(files, call)(path) == (b"data" if call == "read" else ["x"])
     stale[0] = 10**6
     with pytest.raises(OSError, match="stale"):
-        getattr(OsFiles(), call)(path)
+        getattr(files, call)(path)
 
 
 def test_a_sweep_removes_what_crashes_left_and_nothing_else(ledger: Ledger) -> None:
@@ -489,7 +505,7 @@ def test_a_directory_that_is_forgotten_while_it_is_written_to_is_made_again(ledg
     assert publish(ledger, 0)
 
     def forgotten(deed: Deed) -> None:
-        Ledger(ledger.root).forget(KEY)
+        ledger_in(ledger.root).forget(KEY)
         deed()
 
     files.faults["create"] = [forgotten]
@@ -502,14 +518,14 @@ def projection(tmp_path: Path) -> dict[str, object] | None:
     return json.loads(path.read_bytes()) if path.exists() else None
 
 
-def in_step(backend: PosixBackend, tmp_path: Path) -> bool:
+def in_step(backend: NativeBackend, tmp_path: Path) -> bool:
     head, shown = backend.read("n"), projection(tmp_path)
     if head.lease is None or shown is None:
         return head.lease is None and shown is None
     return (shown["session"], shown["generation"]) == (head.lease.session, head.generation)
 
 
-def test_the_projection_is_in_step_after_each_verb(backend: PosixBackend, tmp_path: Path) -> None:
+def test_the_projection_is_in_step_after_each_verb(backend: NativeBackend, tmp_path: Path) -> None:
     assert in_step(backend, tmp_path)
     assert backend.advance("n", 0, lease("one"))
     assert in_step(backend, tmp_path)
@@ -523,7 +539,7 @@ def test_the_projection_is_in_step_after_each_verb(backend: PosixBackend, tmp_pa
     assert in_step(backend, tmp_path)
 
 
-def test_a_release_that_lost_puts_back_what_it_hid(backend: PosixBackend, tmp_path: Path) -> None:
+def test_a_release_that_lost_puts_back_what_it_hid(backend: NativeBackend, tmp_path: Path) -> None:
     assert backend.advance("n", 0, lease("one"))
     assert backend.advance("n", 1, lease("two", 2))
     assert not backend.advance("n", 1, None)
@@ -547,7 +563,7 @@ def torn(path: Path) -> None:
 
 @pytest.mark.parametrize("spoil", [missing, stale, torn])
 def test_a_projection_that_is_out_of_step_is_not_believed_and_is_mended(
-    backend: PosixBackend, tmp_path: Path, spoil: Callable[[Path], None]
+    backend: NativeBackend, tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
     assert backend.advance("n", 0, lease("one"))
     assert backend.advance("n", 1, lease("two", 2))
@@ -560,14 +576,15 @@ def test_a_projection_that_is_out_of_step_is_not_believed_and_is_mended(
     assert names(backend.ledger) == ["1", "2"]
 
 
-def test_the_projection_cannot_be_written_into(backend: PosixBackend, tmp_path: Path) -> None:
+@needs_modes
+def test_the_projection_cannot_be_written_into(backend: NativeBackend, tmp_path: Path) -> None:
     """It is one more name of the record: an editor that saves in place, or a shell's `>`, would change who holds."""
     assert backend.advance("n", 0, lease("one"))
     for name in ("claims/n.json", "claims/.ledger/n/1"):
         assert not (tmp_path / name).stat().st_mode & 0o222
 
 
-def test_the_projection_of_a_released_claim_is_removed(backend: PosixBackend, tmp_path: Path) -> None:
+def test_the_projection_of_a_released_claim_is_removed(backend: NativeBackend, tmp_path: Path) -> None:
     assert backend.advance("n", 0, lease())
     assert backend.advance("n", 1, None)
     stale(tmp_path / "claims/n.json")
@@ -576,7 +593,7 @@ def test_the_projection_of_a_released_claim_is_removed(backend: PosixBackend, tm
     assert projection(tmp_path) is None
 
 
-def test_a_lease_of_looop_is_not_taken_for_a_projection(backend: PosixBackend, tmp_path: Path) -> None:
+def test_a_lease_of_looop_is_not_taken_for_a_projection(backend: NativeBackend, tmp_path: Path) -> None:
     assert backend.advance("n", 0, lease())
     assert backend.advance("n", 1, None)
     (tmp_path / "claims/n.json").write_text('{"session": "theirs", "name": "n"}')
@@ -589,7 +606,9 @@ def test_a_lease_of_looop_is_not_taken_for_a_projection(backend: PosixBackend, t
     assert in_step(backend, tmp_path)
 
 
-def test_a_claim_stands_though_its_projection_cannot_be_shown(backend: PosixBackend, files: Faulty, tmp_path: Path) -> None:
+def test_a_claim_stands_though_its_projection_cannot_be_shown(
+    backend: NativeBackend, files: Faulty, tmp_path: Path
+) -> None:
     files.faults["replace"] = [before(errno.EACCES)]
     assert backend.advance("n", 0, lease())
     assert backend.read("n").lease is not None
@@ -599,7 +618,7 @@ def test_a_claim_stands_though_its_projection_cannot_be_shown(backend: PosixBack
 
 
 def test_a_claim_can_be_released_though_its_projection_cannot_be_removed(
-    backend: PosixBackend, files: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: NativeBackend, files: Faulty, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a sticky directory a dead user's projection can be neither replaced nor removed by the one who took over."""
     shown = f"{tmp_path}/claims/n.json"
@@ -607,7 +626,7 @@ def test_a_claim_can_be_released_though_its_projection_cannot_be_removed(
     def sticky(path: str) -> bool:
         if path == shown:
             raise PermissionError(errno.EPERM, "another user's", path)
-        return OsFiles.remove(files, path)
+        return NativeFiles.remove(files, path)
 
     assert backend.advance("n", 0, lease("theirs"))
     files.faults["replace"] = [before(errno.EPERM)]
@@ -617,7 +636,7 @@ def test_a_claim_can_be_released_though_its_projection_cannot_be_removed(
     assert backend.read("n") == Head(3, None)
 
 
-def test_looop_s_empty_lease_is_being_written_until_it_is_old(backend: PosixBackend, tmp_path: Path) -> None:
+def test_looop_s_empty_lease_is_being_written_until_it_is_old(backend: NativeBackend, tmp_path: Path) -> None:
     (tmp_path / "claims").mkdir()
     shown = tmp_path / "claims/n.json"
     shown.touch()
@@ -642,6 +661,7 @@ def modes(directory: Path) -> dict[str, int]:
     return {str(path.relative_to(directory)): stat.S_IMODE(path.stat().st_mode) for path in directory.rglob("*")}
 
 
+@needs_modes
 @pytest.mark.parametrize(("mode", "for_files", "for_directories"), [(0o2775, 0o060, 0o070), (0o2777, 0o066, 0o077)])
 @pytest.mark.usefixtures("private_umask")
 def test_what_a_shared_directory_s_group_may_do_it_may_do_to_all_that_is_made_in_it(
@@ -649,7 +669,7 @@ def test_what_a_shared_directory_s_group_may_do_it_may_do_to_all_that_is_made_in
 ) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data").chmod(mode)
-    backend = PosixBackend(f"{tmp_path}/data")
+    backend = NativeBackend(f"{tmp_path}/data")
     assert backend.advance("n", 0, lease())
     assert backend.advance("n", 1, None)
     assert backend.advance("n", 2, lease())
@@ -660,10 +680,11 @@ def test_what_a_shared_directory_s_group_may_do_it_may_do_to_all_that_is_made_in
         assert has & wanted == wanted, (name, oct(has))
 
 
+@needs_modes
 @pytest.mark.usefixtures("private_umask")
 def test_below_a_shared_ledger_everything_is_shared(tmp_path: Path) -> None:
     tmp_path.chmod(0o2775)
-    ledger = Ledger(str(tmp_path))
+    ledger = ledger_in(str(tmp_path))
     assert publish(ledger, 0)
     assert ledger.advance(KEY, 1, {"released": True})
     for name, has in modes(tmp_path).items():
@@ -672,22 +693,24 @@ def test_below_a_shared_ledger_everything_is_shared(tmp_path: Path) -> None:
         assert has & 0o007 == 0, (name, oct(has))
 
 
+@needs_modes
 @pytest.mark.usefixtures("private_umask")
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o750])
 def test_in_a_directory_that_only_its_owner_writes_the_umask_decides(tmp_path: Path, mode: int) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data").chmod(mode)
-    backend = PosixBackend(f"{tmp_path}/data")
+    backend = NativeBackend(f"{tmp_path}/data")
     assert backend.advance("n", 0, lease())
     assert {has & 0o077 for has in modes(tmp_path / "data").values()} == {0}
 
 
+@needs_modes
 @pytest.mark.parametrize(
     ("mode", "bits"),
     [(0o755, 0), (0o775, 0o070), (0o777, 0o077), (0o770, 0o070), (0o757, 0o007), (0o2775, 0o070), (0o700, 0)],
 )
 def test_only_those_who_may_write_share(tmp_path: Path, mode: int, bits: int) -> None:
     tmp_path.chmod(mode)
-    assert OsFiles().shared_bits(str(tmp_path)) & 0o072 == bits & 0o072
-    assert OsFiles().shared_bits(str(tmp_path)) == mode & bits
+    assert NativeFiles().shared_bits(str(tmp_path)) & 0o072 == bits & 0o072
+    assert NativeFiles().shared_bits(str(tmp_path)) == mode & bits
     tmp_path.chmod(0o700)

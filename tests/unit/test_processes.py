@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from capabilities import NATIVE, needs_fork, needs_proc, needs_stopping, needs_zombies
 
 from looop_portable import processes
 from looop_portable.liveness import Here, Liveness, ProcessState
 from looop_portable.processes import LinuxProcesses, PortableProcesses, Processes
 from looop_portable.sessions import Sessions
-
-LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc with process statistics")
 
 SLEEPER = "import sys; print('ready', flush=True); sys.stdin.read()"
 WITHOUT_ITS_FIRST_THREAD = """
@@ -55,13 +54,11 @@ def spawn() -> Iterator[Spawn]:
         process.communicate()
 
 
-@pytest.fixture(params=["linux", "portable"])
+@pytest.fixture(params=[pytest.param("linux", marks=needs_proc), "portable"])
 def system(request: pytest.FixtureRequest) -> Processes:
     if request.param == "portable":
         pytest.importorskip("psutil", reason="psutil is not installed")
         return PortableProcesses()
-    if not Path("/proc/self/stat").exists():
-        pytest.skip("there is no /proc with process statistics")
     return LinuxProcesses()
 
 
@@ -72,8 +69,6 @@ def stopped(process: "subprocess.Popen[str]") -> None:
 
 def zombie(process: "subprocess.Popen[str]") -> None:
     """Dead, and its parent has not asked."""
-    if not hasattr(os, "waitid"):
-        pytest.skip("waitid is not there to wait for a zombie without burying it")
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
@@ -88,6 +83,7 @@ def test_a_process_that_runs_is_running(system: Processes, spawn: Spawn) -> None
     assert system.state(os.getpid(), system.start_of(os.getpid())) is ProcessState.RUNNING
 
 
+@needs_stopping
 def test_a_stopped_process_is_not_dead(system: Processes, spawn: Spawn) -> None:
     process = spawn(SLEEPER)
     start = system.start_of(process.pid)
@@ -98,6 +94,7 @@ def test_a_stopped_process_is_not_dead(system: Processes, spawn: Spawn) -> None:
     assert system.state(process.pid, start) is ProcessState.RUNNING
 
 
+@needs_zombies
 def test_a_process_that_ended_unasked_for_is_a_zombie_and_not_alive(system: Processes, spawn: Spawn) -> None:
     process = spawn(SLEEPER)
     start = system.start_of(process.pid)
@@ -106,7 +103,7 @@ def test_a_process_that_ended_unasked_for_is_a_zombie_and_not_alive(system: Proc
     assert system.state(process.pid, "") is ProcessState.ZOMBIE
 
 
-@LINUX
+@needs_proc
 def test_a_zombie_has_no_start_to_register(spawn: Spawn) -> None:
     process = spawn(SLEEPER)
     zombie(process)
@@ -125,6 +122,11 @@ def test_a_process_that_ended_is_gone(system: Processes, spawn: Spawn) -> None:
 def test_a_later_process_with_the_same_pid_is_not_the_one_that_was_recorded(system: Processes, spawn: Spawn) -> None:
     process = spawn(SLEEPER)
     assert system.state(process.pid, "never") is ProcessState.REUSED
+
+
+@needs_stopping
+def test_nor_is_it_when_it_is_stopped(system: Processes, spawn: Spawn) -> None:
+    process = spawn(SLEEPER)
     stopped(process)
     assert system.state(process.pid, "never") is ProcessState.REUSED
 
@@ -144,7 +146,7 @@ def test_a_pid_of_hundreds_of_digits_is_not_alive_and_not_an_error(system: Proce
     assert system.state(10**4000, "") in (ProcessState.GONE, ProcessState.UNREADABLE)
 
 
-@LINUX
+@needs_proc
 @pytest.mark.skipif(sys.platform != "linux", reason="pthread_exit of the first thread leaves the process only on Linux")
 def test_a_process_whose_first_thread_has_ended_is_alive_while_others_run(spawn: Spawn) -> None:
     process = spawn(WITHOUT_ITS_FIRST_THREAD)
@@ -160,7 +162,7 @@ def test_a_process_whose_first_thread_has_ended_is_alive_while_others_run(spawn:
     assert system.state(process.pid, start) is ProcessState.GONE
 
 
-@LINUX
+@needs_proc
 def test_a_command_s_name_cannot_pretend_to_be_another_state(spawn: Spawn) -> None:
     process = spawn("import sys; open('/proc/self/comm', 'w').write('a) Z 1 (b) X'); " + SLEEPER)
     assert Path(f"/proc/{process.pid}/comm").read_text() == "a) Z 1 (b) X\n"
@@ -169,7 +171,7 @@ def test_a_command_s_name_cannot_pretend_to_be_another_state(spawn: Spawn) -> No
 
 
 @pytest.mark.parametrize("act", [lambda process: None, stopped, zombie], ids=["running", "stopped", "zombie"])
-@LINUX
+@needs_proc
 def test_psutil_and_proc_agree_on_a_process(act: Callable[["subprocess.Popen[str]"], None], spawn: Spawn) -> None:
     pytest.importorskip("psutil", reason="psutil is not installed")
     process = spawn(SLEEPER)
@@ -185,7 +187,7 @@ def test_psutil_and_proc_agree_on_a_process(act: Callable[["subprocess.Popen[str
     assert linux.state(process.pid, recorded) is portable.state(process.pid, also_recorded) is ProcessState.GONE
 
 
-@LINUX
+@needs_proc
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE])
 def test_a_process_that_may_not_be_read_is_unreadable(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> IO[bytes]:
@@ -195,7 +197,7 @@ def test_a_process_that_may_not_be_read_is_unreadable(number: int, monkeypatch: 
     assert LinuxProcesses().state(os.getpid(), "1") is ProcessState.UNREADABLE
 
 
-@LINUX
+@needs_proc
 @pytest.mark.parametrize("kill", [None, PermissionError(errno.EPERM, "not yours")])
 def test_a_process_that_proc_hides_is_unreadable_and_not_gone(
     kill: OSError | None, monkeypatch: pytest.MonkeyPatch
@@ -215,7 +217,7 @@ def test_a_process_that_proc_hides_is_unreadable_and_not_gone(
     assert LinuxProcesses().state(4242, "1") is ProcessState.UNREADABLE
 
 
-@LINUX
+@needs_proc
 @pytest.mark.parametrize("gone", [FileNotFoundError(errno.ENOENT, "gone"), ProcessLookupError(errno.ESRCH, "gone")])
 def test_a_process_that_neither_proc_nor_kill_knows_is_gone(gone: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*args: object, **kwargs: object) -> IO[bytes]:
@@ -229,7 +231,7 @@ def test_a_process_that_neither_proc_nor_kill_knows_is_gone(gone: OSError, monke
     assert LinuxProcesses().state(4242, "1") is ProcessState.GONE
 
 
-@LINUX
+@needs_proc
 @pytest.mark.parametrize("line", [b"", b"1", b"1 (x", b"1 (x)", b"1 (x) S", b"1 (x) S a b c"])
 def test_a_statistic_that_makes_no_sense_is_unreadable_and_not_an_error(
     line: bytes, monkeypatch: pytest.MonkeyPatch
@@ -267,7 +269,7 @@ def in_python(program: str, *prefix: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("system", ["LinuxProcesses", "PortableProcesses"])
+@pytest.mark.parametrize("system", [pytest.param("LinuxProcesses", marks=needs_proc), "PortableProcesses"])
 def test_whoever_knows_better_names_the_kernel(system: str) -> None:
     if system == "PortableProcesses":
         pytest.importorskip("psutil", reason="psutil is not installed")
@@ -281,7 +283,7 @@ def test_the_other_processes_of_this_kernel_see_the_same_here(system: Processes)
     assert in_python(program, LOOOP_HOST_ID="") == " ".join(system.here())
 
 
-@LINUX
+@needs_proc
 def test_without_the_identity_of_the_kernel_or_the_namespace_here_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: object, **kwargs: object) -> IO[bytes]:
         raise PermissionError(errno.EACCES, "no")
@@ -312,14 +314,14 @@ def unshare() -> list[str]:
 REGISTER = """
 import sys
 from looop_portable import Claims
-claims = Claims.open(sys.argv[1], "posix")
+claims = Claims.open(sys.argv[1], "auto")
 claims.sessions.register("inside")
 claims.claim("repo-x", "inside")
 """
 JUDGE = """
 import sys
 from looop_portable import Claims
-print(Claims.open(sys.argv[1], "posix").show("repo-x").verdict.liveness.value)
+print(Claims.open(sys.argv[1], "auto").show("repo-x").verdict.liveness.value)
 """
 
 
@@ -346,7 +348,7 @@ def test_with_the_proc_of_another_pid_namespace_no_namespace_is_claimed(unshare:
     assert in_python(program, *unshare) not in ("''", repr(LinuxProcesses().here().namespace))
 
 
-@LINUX
+@needs_proc
 def test_another_boot_of_this_kernel_is_unknown(tmp_path: Path) -> None:
     class Rebooted(LinuxProcesses):
         def here(self) -> Here:
@@ -354,14 +356,15 @@ def test_another_boot_of_this_kernel_is_unknown(tmp_path: Path) -> None:
 
     from looop_portable import Claims
 
-    before = Claims.open(str(tmp_path), "posix")
+    before = Claims.open(str(tmp_path), NATIVE)
     registered = before.sessions.register("s")
     after = Sessions(before.backend.sessions, Rebooted())
     assert before.sessions.verdict("s", registered.incarnation).liveness is Liveness.ALIVE
     assert after.verdict("s", registered.incarnation).liveness is Liveness.UNKNOWN
 
 
-@LINUX
+@needs_fork
+@needs_proc
 def test_a_forked_child_looks_for_its_own_namespace() -> None:
     program = """
 import os

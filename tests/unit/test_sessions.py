@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from capabilities import NATIVE
 
 from looop_portable import Claims, Held, InvalidName, Lease, NoSession, Renewed, SessionAlive, Unavailable, Won
 from looop_portable.backends.memory import MemoryBackend
@@ -42,7 +43,7 @@ def processes() -> Scripted:
     return Scripted()
 
 
-@pytest.fixture(params=["posix", "memory"])
+@pytest.fixture(params=[NATIVE, "memory"])
 def claims(request: pytest.FixtureRequest, tmp_path: Path, processes: Scripted) -> Claims:
     opened = Claims.open(str(tmp_path), request.param)
     return Claims(opened.backend, sessions=Sessions(opened.backend.sessions, processes))
@@ -50,7 +51,7 @@ def claims(request: pytest.FixtureRequest, tmp_path: Path, processes: Scripted) 
 
 @pytest.fixture
 def on_disk(tmp_path: Path, processes: Scripted) -> Claims:
-    opened = Claims.open(str(tmp_path), "posix")
+    opened = Claims.open(str(tmp_path), NATIVE)
     return Claims(opened.backend, sessions=Sessions(opened.backend.sessions, processes))
 
 
@@ -220,7 +221,7 @@ def test_a_forgotten_session_leaves_nothing_even_after_a_crash_in_the_middle_of_
 
 
 def test_a_real_session_lives_as_long_as_its_process(tmp_path: Path, sleeper: "subprocess.Popen[bytes]") -> None:
-    claims = Claims.open(str(tmp_path), "posix")
+    claims = Claims.open(str(tmp_path), NATIVE)
     registered = claims.sessions.register("s", pid=sleeper.pid)
     assert claims.sessions.verdict("s", registered.incarnation).liveness is Liveness.ALIVE
     with pytest.raises(SessionAlive, match=str(sleeper.pid)):

@@ -1,0 +1,127 @@
+"""What this system can do, found out by trying; the marks that say which of it a test needs; and the backend at home here.
+
+A test that needs what a system lacks is skipped there, and the reason names the capability. Nothing is decided by the
+platform's name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from looop_portable import Claims
+from looop_portable.backends import SHIPPED, open_backend
+from looop_portable.errors import CannotExclude
+
+if sys.platform == "win32":  # For the type checker: a class to inherit from has to be known to it.
+    from looop_portable.backends.windows import POLICY as NATIVE_POLICY
+    from looop_portable.backends.windows import WindowsBackend as NativeBackend
+    from looop_portable.files_windows import WindowsFiles as NativeFiles
+else:
+    from looop_portable.backends.posix import POSIX as NATIVE_POLICY
+    from looop_portable.backends.posix import PosixBackend as NativeBackend
+    from looop_portable.files_posix import OsFiles as NativeFiles
+
+__all__ = ["NATIVE", "NATIVE_POLICY", "NativeBackend", "NativeFiles"]
+
+NATIVE = NATIVE_POLICY.backend
+"""The backend that is this platform's own, and that a directory on a local disk needs nothing for."""
+
+FILE_BACKENDS = [name for name in SHIPPED if name != "memory"]
+
+
+def open_or_skip(backend: str, directory: Path) -> Claims:
+    """The claims in `directory`; skips with the backend's own words where it cannot be used."""
+    try:
+        claims = Claims(open_backend(backend, str(directory)))
+    except CannotExclude as reason:
+        pytest.skip(str(reason))
+    if reason_why := claims.backend.unavailable():
+        pytest.skip(reason_why)
+    return claims
+
+
+def _can_link_symbolically(where: Path) -> bool:
+    with suppress(OSError):
+        os.symlink("nowhere", where / "link")
+    return os.path.islink(where / "link")
+
+
+def _has_modes(where: Path) -> bool:
+    (where / "file").touch()
+    (where / "file").chmod(0o640)
+    return stat.S_IMODE((where / "file").stat().st_mode) == 0o640
+
+
+def _takes_bytes_that_are_no_text(where: Path) -> bool:
+    with suppress(OSError, UnicodeError):
+        (where / "\udcff").touch()
+        return "\udcff" in os.listdir(where)
+    return False
+
+
+def _tells_case_apart(where: Path) -> bool:
+    (where / "case").touch()
+    return not (where / "CASE").exists()
+
+
+def _stores(where: Path, name: str) -> bool:
+    with suppress(OSError):
+        (where / name).touch()
+    return name in os.listdir(where)
+
+
+def _stats_this_process(path: str) -> bool:
+    with suppress(OSError):
+        return Path(path).read_text().split()[:1] == [str(os.getpid())]
+    return False
+
+
+def _is_always_full(path: str) -> bool:
+    try:
+        with open(path, "r+b", buffering=0) as file:
+            file.write(b"x")
+    except OSError as error:
+        return error.errno == errno.ENOSPC
+    return False
+
+
+with tempfile.TemporaryDirectory() as _made:
+    _where = Path(_made)
+    SYMLINKS = _can_link_symbolically(_where)
+    MODES = _has_modes(_where)
+    UNDECODABLE_NAMES = _takes_bytes_that_are_no_text(_where)
+    CASE = _tells_case_apart(_where)
+    NAMES_OF_ANY_CHARACTER = _stores(_where, 'a"?\n')
+FIFOS = hasattr(os, "mkfifo")
+PROC = _stats_this_process("/proc/self/stat")
+BASH = shutil.which("bash") or ""
+SH = shutil.which("sh") or ""
+
+
+def _needs(there: object, reason: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(not there, reason=reason)
+
+
+needs_fork = _needs(hasattr(os, "fork"), "os.fork is missing")
+needs_zombies = _needs(hasattr(os, "waitid"), "os.waitid is missing: there are no zombies to be waited for and left")
+needs_stopping = _needs(hasattr(signal, "SIGSTOP"), "SIGSTOP is missing: no process can be stopped and let go on")
+needs_modes = _needs(MODES, "files have no modes")
+needs_symlinks = _needs(SYMLINKS, "symbolic links cannot be made")
+needs_fifos = _needs(FIFOS, "os.mkfifo is missing")
+needs_undecodable_names = _needs(UNDECODABLE_NAMES, "no file can have a name that is no Unicode")
+needs_names_of_any_character = _needs(NAMES_OF_ANY_CHARACTER, "file names cannot have quotes, question marks, newlines")
+needs_one_case = _needs(not CASE, "the directory tells case apart")
+needs_proc = _needs(PROC, "there is no /proc with process statistics")
+needs_bash = _needs(BASH, "no bash on PATH")
+needs_sh = _needs(SH, "no sh on PATH")
+needs_dev_full = _needs(_is_always_full("/dev/full"), "no /dev/full")
