@@ -15,6 +15,7 @@ import errno
 import os
 import stat
 import time
+import sys
 from contextlib import AbstractContextManager
 
 from looop_portable.guard import excludes, guard
@@ -277,7 +278,7 @@ class OsFiles:
 
 def _widen(fd: int, bits: int) -> None:
     mode = stat.S_IMODE(os.fstat(fd).st_mode)
-    if mode | bits != mode:
+    if sys.platform != "win32" and mode | bits != mode:
         os.fchmod(fd, mode | bits)
 
 

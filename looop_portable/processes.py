@@ -7,6 +7,7 @@ elsewhere psutil's create_time. psutil's create_time is never used on Linux: the
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -144,7 +145,7 @@ def _portable_here() -> Here:
 
 
 def _boot_session() -> str:
-    """macOS: kern.bootsessionuuid, new with each boot. Elsewhere: when the kernel booted, and whose it is; empty: not known."""
+    """macOS: kern.bootsessionuuid, new with each boot. Elsewhere: whose the kernel is, and when it booted; or empty."""
     if sys.platform == "darwin":
         import ctypes
 
@@ -168,11 +169,13 @@ def _windows_boot_time() -> int:
     time of day, which differs from call to call, and moves when the clock is set. How: SYSTEM_TIMEOFDAY_INFORMATION (see
     NtQuerySystemInformation), whose boot time is moved with the clock, and which says by how much it has been.
     """
+    if sys.platform != "win32":
+        return 0
     import ctypes
 
     fields = (ctypes.c_int64 * 6)()  # Boot time, time, time zone; two numbers of 32 bits; boot time's bias; sleep time's.
-    query = ctypes.WinDLL("ntdll").NtQuerySystemInformation if sys.platform == "win32" else None
-    if query is None or query(3, ctypes.byref(fields), ctypes.sizeof(fields), None) != 0:
+    query = ctypes.WinDLL("ntdll").NtQuerySystemInformation
+    if query(3, ctypes.byref(fields), ctypes.sizeof(fields), None) != 0:
         return 0
     return fields[0] - fields[4]
 
@@ -187,9 +190,13 @@ def caller() -> int:
         return os.getppid()
     import psutil
 
+    found = []
     try:
-        found = [(process.pid, process.exe()) for process in psutil.Process().parents()[:3]]
-    except (psutil.Error, OSError):
+        for process in psutil.Process().parents()[:3]:
+            with contextlib.suppress(psutil.AccessDenied, OSError):
+                found.append((process.pid, ""))
+                found[-1] = (process.pid, process.exe())
+    except psutil.Error:
         return 0
     return beyond_launchers(found, sys.executable, sys.argv[0], virtual=sys.prefix != sys.base_prefix)
 
