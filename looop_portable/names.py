@@ -19,7 +19,7 @@ from looop_portable.errors import InvalidName
 LONGEST = 200
 """The longest spelling, in bytes of UTF-8. File names end at 255, and `.json` and private names need room."""
 
-_BEGINNING = 120
+_BEGINNING, _HASH = 120, 32
 _ESCAPED = frozenset('<>:"|?*\x7f') | {chr(code) for code in range(32)}
 _HEXADECIMAL = frozenset("0123456789ABCDEFabcdef")
 _DEVICES = frozenset(
@@ -56,10 +56,20 @@ def spelled(name: str) -> str:
         text = f"%{ord(name[0]):02X}{text[1:]}"
     if len(text.encode()) <= LONGEST and (text.isascii() or _composed(text) == text):
         return text
+    return cut(name, text)
+
+
+def cut(name: str, text: str) -> str:
+    """The file name of a name that has no other: the beginning of `text`, and a hash of `name`."""
     import hashlib
 
     beginning = _composed(text.encode()[:_BEGINNING].decode(errors="ignore"))
-    return f"{beginning}%~{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+    return f"{beginning}%~{hashlib.sha256(name.encode()).hexdigest()[:_HASH]}"
+
+
+def looks_cut(text: str) -> bool:
+    """Whether `text` could be the file name of a longer name."""
+    return text[-_HASH - 2 : -_HASH] == "%~"
 
 
 def unspelled(file_name: str) -> str | None:

@@ -12,7 +12,7 @@ from looop_portable.errors import InvalidName
 from looop_portable.files import PRIVATE_GUARD, PROBE
 from looop_portable.lease import Lease, decode, lease_in, number, text
 from looop_portable.ledger import Ledger
-from looop_portable.names import canonical, spelled, unspelled
+from looop_portable.names import canonical, cut, looks_cut, spelled, unspelled
 from looop_portable.stamp import FLOCK
 
 SETTLES = 10.0
@@ -29,8 +29,15 @@ class Projection:
         self.ledger = ledger
 
     def path(self, key: str) -> str:
-        """Where looop is at home too, as looop spells the name."""
-        return f"{self.directory}/{(unspelled(key) if self.is_looops_home() else None) or key}.json"
+        """Where looop is at home too, as looop spells the name.
+
+        But for a name that could be our spelling of a longer one: without that, the two would share a file, and whoever
+        mends the one would let go of the other.
+        """
+        name = unspelled(key) if self.is_looops_home() else None
+        if name and looks_cut(name):
+            name = cut(name, name)
+        return f"{self.directory}/{name or key}.json"
 
     def foreign(self, key: str, name: str, generation: int) -> Lease | None:
         """The lease that looop itself wrote, if there is one, on top of `generation`.
@@ -71,7 +78,7 @@ class Projection:
             return []
         stems = [name[:-5] for name in names if name.endswith(".json")]
         if self.is_looops_home():
-            return [key for stem in stems if (key := _spelled(stem))]
+            return [key for stem in stems if not looks_cut(stem) and (key := _spelled(stem))]
         return [stem for stem in stems if unspelled(stem) is not None]
 
     def sweep(self) -> int:

@@ -18,13 +18,28 @@ from looop_portable.backends.base import Backend
 from looop_portable.claims import Claims
 from looop_portable.lease import Head, Lease
 from looop_portable.liveness import Holder
+from looop_portable.names import spelled
 from looop_portable.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.sessions import Sessions
 
 Reopen = Callable[[], Backend]
 
 WORKERS, ROUNDS = 6, 40
-ODD_NAMES = ("con", "a.", "a b", "50%", "%41", "x" * 300, "\u00e9t\u00e9", 'q"<>|*?:', "tab\there", "-", "~", "json.json")
+ODD_NAMES = (
+    "con",
+    "a.",
+    "a b",
+    "50%",
+    "%41",
+    "x" * 300,
+    spelled("x" * 300),
+    "\u00e9t\u00e9",
+    'q"<>|*?:',
+    "tab\there",
+    "-",
+    "~",
+    "json.json",
+)
 
 
 def lease(name: str, session: str = "w1", incarnation: str = "i1") -> Lease:
