@@ -221,6 +221,8 @@ class OsFiles:
                 os.close(fd)
                 self.remove(private)
         found = os.lstat(path)
+        if sys.platform == "win32":
+            return
         if stat.S_ISREG(found.st_mode) and found.st_mode & bits != bits and found.st_uid == os.geteuid():
             os.chmod(path, stat.S_IMODE(found.st_mode) | bits)
 
