@@ -14,8 +14,8 @@ import contextlib
 import errno
 import os
 import stat
-import time
 import sys
+import time
 from contextlib import AbstractContextManager
 
 from looop_portable.guard import excludes, guard

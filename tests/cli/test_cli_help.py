@@ -17,7 +17,20 @@ import looop_portable
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
 
-VERBS = ["claim", "unclaim", "claims", "show", "check", "break", "reap", "session", "events", "doctor", "paths", "completion"]
+VERBS = [
+    "claim",
+    "unclaim",
+    "claims",
+    "show",
+    "check",
+    "break",
+    "reap",
+    "session",
+    "events",
+    "doctor",
+    "paths",
+    "completion",
+]
 
 
 def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
