@@ -18,6 +18,7 @@ import sys
 import time
 from contextlib import AbstractContextManager
 
+from looop_portable.files_open import read, widen, write
 from looop_portable.guard import excludes, guard
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -41,8 +42,6 @@ PRIVATE_DIRECTORY = ".dir-"
 
 _STALE_TRIES = 8
 _ALIAS_WAITS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024)  # Seconds.
-_CHUNK = 4096
-_LARGEST = 1 << 20
 _NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
@@ -59,8 +58,8 @@ class OsFiles:
         try:
             try:
                 if shared:
-                    _widen(fd, shared & 0o444)
-                _write(fd, data)
+                    widen(fd, shared & 0o444)
+                write(fd, data)
                 if durable:
                     os.fsync(fd)
             finally:
@@ -110,7 +109,7 @@ class OsFiles:
             try:
                 fd = self._open_by_any_name(path)
                 try:
-                    return _read(fd)
+                    return read(fd)
                 finally:
                     os.close(fd)
             except FileNotFoundError:
@@ -190,7 +189,7 @@ class OsFiles:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
             size = os.lseek(fd, 0, os.SEEK_CUR)  # After an append that is its end.
             if shared and size == len(line):
-                _widen(fd, shared & 0o666)
+                widen(fd, shared & 0o666)
             if size > cap and os.path.samestat(os.stat(path), os.fstat(fd)):
                 self.replace(path, f"{path}.1")
         finally:
@@ -212,7 +211,7 @@ class OsFiles:
             private = os.path.join(os.path.dirname(path), f"{PRIVATE_GUARD}{self.token()}")
             fd = os.open(private, _CREATE, 0o666)
             try:
-                _widen(fd, bits)
+                widen(fd, bits)
                 self.link(private, path)
             except OSError:
                 with contextlib.suppress(FileExistsError):
@@ -276,27 +275,3 @@ class OsFiles:
 
     def _open_to_append(self, path: str) -> int:
         return os.open(path, _APPEND, 0o666)
-
-
-def _widen(fd: int, bits: int) -> None:
-    mode = stat.S_IMODE(os.fstat(fd).st_mode)
-    if sys.platform != "win32" and mode | bits != mode:
-        os.fchmod(fd, mode | bits)
-
-
-def _write(fd: int, data: bytes) -> None:
-    written = os.write(fd, data)
-    while written < len(data):
-        written += os.write(fd, data[written:])
-
-
-def _read(fd: int) -> bytes:
-    data = os.read(fd, _CHUNK)
-    if not data or (len(data) < _CHUNK and data.endswith(b"}\n")):
-        return data  # All of ours end so, and have no newline before: there is no more of it.
-    while len(data) <= _LARGEST:  # Without this, a short read would make half a lease of a whole one.
-        more = os.read(fd, _CHUNK)
-        if not more:
-            return data
-        data += more
-    return b""

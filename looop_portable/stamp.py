@@ -120,7 +120,11 @@ class Stamp:
         shared = self._files.shared_bits(self.root)
         if self._policy.guard:
             self._try_guard(self._policy.guard, shared)
-        private = self._write(Way(True, self._policy.guard, self._aliases()), shared)
+        try:
+            aliases = self._aliases()
+        except FileNotFoundError:
+            return  # A reaper has swept what it was tried with.
+        private = self._write(Way(True, self._policy.guard, aliases), shared)
         try:
             self._files.link(private, f"{self.root}/{NAME}")
         except (FileExistsError, FileNotFoundError):

@@ -230,3 +230,20 @@ def test_a_record_that_is_open_by_another_name_is_waited_for(tmp_path: Path, mon
     assert files.read(f"{tmp_path}/1") == b"whole"
     assert waited == sorted(waited)
     assert len(waited) == 3
+
+
+def test_a_reaper_that_sweeps_what_is_tried_delays_the_stamp_and_fails_nobody(tmp_path: Path) -> None:
+    """Without this, who claims first in a directory would fail because somebody tidies there."""
+
+    class Swept(Scripted):
+        sweeps = 2
+
+        def opens_by_both(self, path: str, other: str) -> bool:
+            if self.sweeps:
+                self.sweeps -= 1
+                self.remove(path)
+            return super().opens_by_both(path, other)
+
+    files = Swept()
+    assert backend(tmp_path, AUTO, files).advance("x", 0, LEASE)
+    assert (files.sweeps, stamp(tmp_path)) == (0, LINKS)
