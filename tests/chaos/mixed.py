@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--backends", default="windows" if sys.platform == "win32" else "posix")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--names", type=int, default=3)
+    parser.add_argument("--pause", type=float, default=0.4, help="the longest time between two kills, in seconds")
     parser.add_argument("--directory", help="what is under test (default: a new one)")
     parser.add_argument("--seed", type=int, default=None)
     given = parser.parse_args(arguments)
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     arbiter = Arbiter(table)
     with tempfile.TemporaryDirectory(prefix="mixed-", dir=given.directory, ignore_cleanup_errors=True) as base:
         setting = Setting(("127.0.0.1", arbiter.port), f"{base}/data", library_in(f"{base}/library"), given.names, seed)
+        setting = setting._replace(pause=given.pause)
         harness = Harness(slots_of(given.native, given.wine, given.backends.split(",")), setting, arbiter)
         harness.run(given.seconds)
         try:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from capabilities import NativeFiles
 
 from looop_portable import mounts
 from looop_portable.backends.advisory import ADVISORY
@@ -20,7 +21,6 @@ from looop_portable.backends.directory import DirectoryBackend
 from looop_portable.backends.posix import POSIX
 from looop_portable.backends.windows import POLICY as WINDOWS
 from looop_portable.errors import CannotExclude, Unavailable, WrongBackend
-from looop_portable.files import OsFiles
 from looop_portable.lease import Lease
 from looop_portable.stamp import Policy
 
@@ -34,7 +34,7 @@ STAMPS = {"links": LINKS, "links, flock": SHARED, "flock": IN_PLACE, "windows": 
 LEASE = Lease("x", "w1", "i1", 1)
 
 
-class Scripted(OsFiles):
+class Scripted(NativeFiles):
     """The real files, with guards that do as they are told, whatever the platform."""
 
     def __init__(self, *, links: bool = True, guard_error: int = 0, lies: bool = False) -> None:
@@ -66,7 +66,7 @@ class Scripted(OsFiles):
             return not self.lies
 
 
-def backend(directory: Path, policy: Policy, files: OsFiles) -> DirectoryBackend:
+def backend(directory: Path, policy: Policy, files: NativeFiles) -> DirectoryBackend:
     kind = AutoBackend if policy is AUTO else None
     return kind(str(directory), files) if kind else DirectoryBackend(str(directory), policy, files)
 

@@ -157,3 +157,22 @@ def test_a_path_through_a_file_is_an_error_and_not_a_place_where_nothing_is(tmp_
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         call(f"{tmp_path.as_posix()}/file/below")
+
+
+@pytest.mark.skipif("looop_portable.files_windows" not in sys.modules, reason="paths need no prefix to mean what they say")
+@pytest.mark.parametrize(
+    ("path", "exact", "told"),
+    [
+        ("C:/data/x.", r"\\?\C:\data\x.", "C:/data/x."),
+        (r"C:\data/.", r"\\?\C:\data", "C:/data"),
+        ("C:", "\\\\?\\C:\\", "C:/"),
+        ("//server/share/x", r"\\?\UNC\server\share\x", "//server/share/x"),
+        (r"\\?\C:\data", r"\\?\C:\data", "C:/data"),
+        ("//./nul", r"\\.\nul", "//./nul"),
+        ("data/x", r"data\x", "data/x"),
+    ],
+)
+def test_a_path_means_what_it_says_and_is_told_as_it_was_given(path: str, exact: str, told: str) -> None:
+    files = sys.modules["looop_portable.files_windows"]
+    assert files._exact(path) == exact
+    assert files._told(exact) == told
