@@ -35,6 +35,14 @@ def there() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(looop_portable.__file__).parents[1]), *sys.path])}
 
 
+def paced(python: str, least: float = 5) -> list[str]:
+    """For how long, and with what pauses: where a process takes long to begin, it must not be killed before it has."""
+    began = time.monotonic()
+    subprocess.run([python, "-c", "import click, json, socket, subprocess"], check=True)
+    start = time.monotonic() - began
+    return ["--seconds", f"{max(least, 30 * start):.1f}", "--pause", f"{max(0.4, 3 * start):.1f}"]
+
+
 def chaos(*options: str) -> str:
     command = [sys.executable, "-m", "chaos.mixed", *options]
     tests = Path(__file__).parents[1]
@@ -49,17 +57,14 @@ def counted(table: str, what: str) -> list[int]:
 
 
 def test_processes_of_this_system_exclude_each_other_under_kills() -> None:
-    began = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import looop_portable.claims, socket"], env=there(), check=True)
-    start = time.monotonic() - began  # Where that takes long, a member must not be killed before it has begun.
-    table = chaos("--native", "4", "--seconds", f"{max(5, 30 * start):.1f}", "--pause", f"{max(0.4, 3 * start):.1f}")
+    table = chaos("--native", "4", *paced(sys.executable))
     assert all(min(counted(table, what)) > 0 for what in ("acquisitions", "refused", "kills")), table
 
 
 def test_linux_and_windows_processes_exclude_each_other_on_one_directory() -> None:
     if no_windows_python():
         pytest.skip(no_windows_python())
-    table = chaos("--native", "3", "--wine", "3", "--seconds", "12", "--names", "2")
+    table = chaos("--native", "3", "--wine", "3", "--names", "2", *paced(str(windows_python()), least=12))
     assert len(counted(table, "acquisitions")) == 2, table
     assert all(min(counted(table, what)) > 0 for what in ("acquisitions", "kills")), table
 
