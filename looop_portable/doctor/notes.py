@@ -9,6 +9,7 @@ from looop_portable.doctor.findings import Filesystem, Findings
 
 _NFS = ("nfs", "nfs4")
 _SMB = ("cifs", "smb", "smb2", "smb3", "smbfs")
+_MANY = 20
 _NEEDED = 230
 """Bytes: the longest spelling of a name, and what is put around it."""
 _BLOCKED = {"nfs4": "90 s (the server's lease)", "nfs": "longer than 100 s", **dict.fromkeys(_SMB, "longer than 2 minutes")}
@@ -18,6 +19,10 @@ def notes(found: Findings) -> tuple[str, ...]:
     """One sentence or two each."""
     filesystem = found.filesystem
     told = [*_guards(filesystem), *_options(found), *_measures(found)]
+    sizes = [race.acquisitions for race in found.races if race.acquisitions]
+    few = min([*sizes, found.across.turns] if found.across else sizes, default=_MANY)
+    if few < _MANY:
+        told.append(f"{few} acquisitions are few to see anything: --seconds makes it more")
     if filesystem.network and not found.across:
         told.append("other hosts were not asked: looop doctor DIR --with-hosts N, on each of them at the same time")
     if not filesystem.type:

@@ -221,6 +221,8 @@ NOTES = {
         found(filesystem=SMB._replace(options=("rw", "closetimeo=0")), across=ACROSS),
         ["longer than 2 minutes", "stall", "file_mode"],
     ),
+    "few turns": (found(races=(POSIX._replace(acquisitions=9), ADVISORY)), ["9 acquisitions are few"]),
+    "few turns of several hosts": (found(across=ACROSS._replace(turns=2)), ["2 acquisitions are few"]),
     "short names": (found(measures=GOOD._replace(longest_name=143)), ["143 bytes"]),
     "clock ahead": (found(measures=GOOD._replace(offset=3600.0)), ["3600.0 s ahead of"]),
     "clock behind": (found(measures=GOOD._replace(offset=-5.5)), ["5.5 s behind"]),
