@@ -54,8 +54,23 @@ class Registry:
         with self.ledger.place.guard():
             if not self.ledger.advance(key, expected, registration._asdict()):
                 return False
-            self._project(key, registration)
+            with contextlib.suppress(OSError):  # The registration stands. Where looop has to see it, `show` tells.
+                self._project(key, registration)
             return True
+
+    def show(self, session: str, incarnation: str) -> None:
+        """Have looop see this registration, before a lease names it. Raises OSError.
+
+        Without this, a session whose registrar was killed halfway, or could not write, would be none to looop, which would
+        take the claims of a live one over.
+        """
+        key = spelled(session)
+        meta = decode(self.files.read(f"{self.directory}/{key}/meta.json") or b"")
+        if text(meta, "incarnation") == incarnation:
+            return
+        own = _registration(session, self.ledger.head(key)[1])
+        if own.incarnation == incarnation and not own.ended:
+            self._project(key, own)
 
     def forget(self, session: str) -> None:
         key = spelled(session)
@@ -115,16 +130,13 @@ class Registry:
             "started_at": registration.started_at,
             "incarnation": registration.incarnation,
         }
-        try:
-            shared = self.files.shared_bits(self.directory)
-            self.files.mkdir(f"{self.directory}/{key}", shared=shared)
-            self.files.refuse_link(f"{self.directory}/{key}")
-            for name, content in zip(_PROJECTIONS, (status, meta), strict=True):
-                private = f"{self.directory}/{key}/.{name}-{self.files.token()}"
-                self.files.create(private, json.dumps(content, indent=2).encode() + b"\n", shared=shared)
-                self.files.replace(private, f"{self.directory}/{key}/{name}")
-        except OSError:
-            return  # The registration stands; only looop, if it shares the directory, does not see it.
+        shared = self.files.shared_bits(self.directory)
+        self.files.mkdir(f"{self.directory}/{key}", shared=shared)
+        self.files.refuse_link(f"{self.directory}/{key}")
+        for name, content in zip(_PROJECTIONS, (status, meta), strict=True):
+            private = f"{self.directory}/{key}/.{name}-{self.files.token()}"
+            self.files.create(private, json.dumps(content, indent=2).encode() + b"\n", shared=shared)
+            self.files.replace(private, f"{self.directory}/{key}/{name}")
 
     def _foreign(self, session: str, key: str) -> tuple[Registration | None, bool]:
         """The session that looop itself started under this id; and whether there may be one that cannot be read.

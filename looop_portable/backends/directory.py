@@ -83,6 +83,8 @@ class DirectoryBackend:
                     return False
                 if lease is None:
                     return self._release(key, expected)
+                if self._is_shared_with_looop():
+                    self.sessions.show(lease.session, lease.incarnation)
                 first = seen.nothing and self.projection.is_looops_home()
                 won = self.ledger.advance(key, expected, record_of(lease), self.projection.path(key), first=first)
                 if won:

@@ -126,7 +126,8 @@ def reap(ring: Ring, slot: int) -> None:
     """Sweep until told to stop: as ours in slots of odd numbers, as looop in the others."""
     ours = Claims.open(str(ring.data_dir), BACKEND)
     while not ring.get(slot, "stop"):
-        reaped = len(ours.reap().reaped) if slot % 2 else len(ring.rust.reap(ring.data_dir))
+        # A beat of looop's reads every session once for each: without pruning, hundreds of dead ones take it half a minute.
+        reaped = len(ours.reap().reaped if slot % 2 else ring.rust.reap(ring.data_dir, LOOOP_SESSION_TTL="2"))
         ring.add(slot, "sweeps")
         ring.add(slot, "reaped", reaped)
         time.sleep(0.01)

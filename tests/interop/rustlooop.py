@@ -15,6 +15,9 @@ from typing import NamedTuple
 PATIENCE = 30.0
 """Seconds after which a process that has not done what it was started for is taken for hanging."""
 
+BEAT = "sensors ok"
+"""What a pulse says after it has sensed, which it does after it has reaped."""
+
 OLDEST_WITH_VERBS_OF_ITS_OWN = (0, 57)
 """Since then it is `looop claim`, before it was `looop _ claim`; and since then it flocks `claims/.dirlock`."""
 
@@ -87,6 +90,21 @@ class Rust:
 
     def reap(self, data_dir: Path, **environment: str) -> list[str]:
         """One beat of the pulse, whose first act is to reap. The claims that it says it has reaped."""
+        said = ""
+
+        def beats() -> bool:
+            nonlocal said
+            said = self._beat(data_dir, environment)
+            # A child that the last pulse was about to become somebody else in has kept its flock beyond its death.
+            assert BEAT in said or "already running" in said, said
+            return BEAT in said
+
+        wait_until(beats)
+        # 0.14.0 tells the file's name.
+        return [name.removesuffix(".json") for name in re.findall(r"reaped stale claim (\S+) \(session", said)]
+
+    def _beat(self, data_dir: Path, environment: dict[str, str]) -> str:
+        """What a pulse says until it has beaten once, or has ended."""
         log = self.home / f"pulse-{os.urandom(4).hex()}.log"
         with log.open("wb") as file:
             pulse = subprocess.Popen(
@@ -97,14 +115,15 @@ class Rust:
                 stderr=file,
             )
         try:
-            wait_until(lambda: "sensors ok" in log.read_text())  # Its second act.
+            wait_until(lambda: pulse.poll() is not None or BEAT in log.read_text())
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}: {log.read_text()}") from error
         finally:
             pulse.send_signal(signal.SIGKILL)  # It would beat again in a minute.
             pulse.wait()
         said = log.read_text()
         log.unlink()
-        # 0.14.0 tells the file's name.
-        return [name.removesuffix(".json") for name in re.findall(r"reaped stale claim (\S+) \(session", said)]
+        return said
 
 
 def state_of(status: Path) -> object:

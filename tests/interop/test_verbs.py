@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable
@@ -203,6 +204,29 @@ def test_looop_lists_our_session_as_alive_and_then_as_dead(parties: tuple[Ours, 
     assert alive() == [True]
     ours.end("worker")
     assert alive() == [False]
+
+
+def test_a_session_whose_registrar_was_killed_before_looop_could_see_it_holds_all_the_same(
+    parties: tuple[Ours, Theirs],
+) -> None:
+    ours, theirs = parties
+    ours.start("worker")
+    shutil.rmtree(ours.data_dir / "sessions" / "worker")
+    assert ours.claim(NAME, "worker") == WON
+    assert theirs.claim(NAME, "other") == f"{HELD} by 'worker'"
+    assert theirs.reap() == []
+
+
+def test_a_session_of_ours_that_looop_cannot_see_may_not_claim(parties: tuple[Ours, Theirs]) -> None:
+    ours, theirs = parties
+    ours.start("worker")
+    directory = ours.data_dir / "sessions" / "worker"
+    shutil.rmtree(directory)
+    directory.write_text("")  # A file, where looop looks for a directory.
+    said = ours.run("claim", NAME, "--session", "worker")
+    assert (said.code, said.out, str(directory) in said.err) == (3, "", True), said
+    directory.unlink()
+    assert theirs.claim(NAME, "other") == WON
 
 
 def test_a_directory_that_looop_has_made_is_shared_from_then_on(rust_looop: Rust, short: Path) -> None:
