@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
+from .install import cargo
 from .parties import RELEASED, WON, Ours, Party, Theirs
 from .rustlooop import Rust
 
@@ -57,8 +57,8 @@ def rust_looop(binary: str, short: Path) -> Rust:
     if not binary:
         pytest.skip("LOOOP_BINARIES names no looop (`tox -e interop` installs it, with cargo)")
     if not os.path.exists(binary):
-        cargo = "" if shutil.which("cargo") else ": cargo is missing"
-        pytest.skip(f"{binary} is missing, which tests/interop/install.py makes with cargo{cargo}")
+        why = ": run it" if cargo() else ": cargo is missing"
+        pytest.skip(f"{binary} is missing, which tests/interop/install.py makes{why}")
     return Rust(binary, short / "home")
 
 

@@ -3,8 +3,9 @@
     python tests/interop/install.py DIRECTORY
 
 Makes DIRECTORY/looop-0.14.0 and DIRECTORY/looop-newest, each with bin/looop; one that is there already stays, so the newest
-is looked up once for each DIRECTORY. Without cargo it says so and succeeds, and the tests are skipped; if cargo fails, so
-does this.
+is looked up once for each DIRECTORY. The newest is what cargo takes for it: of the releases that say which Rust they need,
+one that this machine can build (1.1.0 does not say; it is of edition 2024, which is Rust 1.85 at least). Without cargo it
+says so and succeeds, and the tests are skipped; if cargo fails, so does this.
 """
 
 from __future__ import annotations

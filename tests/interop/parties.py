@@ -41,6 +41,10 @@ class Party:
         """The claims that one sweep reaped."""
         raise NotImplementedError
 
+    def sees_alive(self, session: str) -> bool:
+        """Whether it takes the session, whoever started it, for alive."""
+        raise NotImplementedError
+
     def start(self, session: str) -> None:
         self.sessions[session] = self.launch(session)
 
@@ -112,6 +116,10 @@ class Ours(Party):
         assert said.code == 0, said
         return [line.split()[1].rstrip(":") for line in said.out.splitlines() if line.startswith("reaped ")]
 
+    def sees_alive(self, session: str) -> bool:
+        found = self.library().sessions.status(session)
+        return found is not None and not found.verdict.dead
+
     def generation(self, name: str) -> int:
         """The number of the claim's head."""
         return self.library().show(name).generation
@@ -147,6 +155,10 @@ class Theirs(Party):
         assert said.code == 0 or "has already finished" in said.err, said
         self.sessions.pop(session).wait()
         assert state_of(self.data_dir / "sessions" / session / "status.json") in ("exited", "killed")
+
+    def sees_alive(self, session: str) -> bool:
+        listed = self.rust.list_sessions(self.data_dir)
+        return any(found["alive"] for found in listed if found["id"] == session)
 
     def reap(self) -> list[str]:
         return self.rust.reap(self.data_dir)

@@ -66,6 +66,15 @@ class Rust:
         )
         return Said(done.returncode, done.stdout, done.stderr)
 
+    def list_sessions(self, data_dir: Path) -> list[dict[str, object]]:
+        """All that it knows of, dead ones too."""
+        verb = ("worker", "list", "--json", "--all") if self.flocks else ("ls", "--json")
+        done = subprocess.run(
+            [self.path, *verb], env=self.environment(data_dir), capture_output=True, check=True, timeout=PATIENCE
+        )
+        found: list[dict[str, object]] = json.loads(done.stdout)
+        return found
+
     def start(self, data_dir: Path, session: str) -> subprocess.Popen[bytes]:
         """A real session, alive when this returns. What returns is its supervisor: with that it lives and dies."""
         log = self.home / f"{session}.log"
@@ -149,14 +158,3 @@ def wait_until(done: Callable[[], bool]) -> None:
         if time.monotonic() > end:
             raise TimeoutError(f"not so after {PATIENCE} s")
         time.sleep(0.002)
-
-
-def installed(home: Path) -> dict[str, Rust]:
-    """The binaries that LOOOP_BINARIES names, by version."""
-    paths = [path for path in os.environ.get("LOOOP_BINARIES", "").split(os.pathsep) if path and os.path.exists(path)]
-    found = {}
-    for number, path in enumerate(paths):
-        rust = Rust(path, home / str(number))
-        assert rust.version.count(".") == 2, f"{path} is no looop"
-        found[rust.version] = rust
-    return found

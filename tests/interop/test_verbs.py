@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -182,28 +181,21 @@ def test_a_live_session_of_looops_id_is_not_registered_again(parties: tuple[Ours
     assert theirs.claim(NAME, "other") == f"{HELD} by 'worker'"
 
 
-def test_looop_lists_our_session_as_alive_and_then_as_dead(parties: tuple[Ours, Theirs]) -> None:
-    ours, theirs = parties
-    list_all = ("worker", "list", "--json", "--all") if theirs.rust.flocks else ("ls", "--json")
+def test_each_sees_the_others_sessions_live_and_die(pair: Pair, note: Note) -> None:
+    def alive() -> bool:
+        return pair.second.sees_alive("worker")
 
-    def alive() -> list[object]:
-        done = subprocess.run(
-            [theirs.rust.path, *list_all],
-            env=theirs.rust.environment(ours.data_dir),
-            capture_output=True,
-            check=True,
-            timeout=60,
-        )
-        return [found["alive"] for found in json.loads(done.stdout) if found["id"] == "worker"]
-
-    ours.start("worker")
-    assert alive() == [True]
-    ours.kill("worker")
-    assert alive() == [False]
-    ours.start("worker")
-    assert alive() == [True]
-    ours.end("worker")
-    assert alive() == [False]
+    pair.first.start("worker")
+    seen = [alive()]
+    pair.first.sessions["worker"].send_signal(signal.SIGSTOP)
+    seen.append(alive())
+    pair.first.kill("worker")
+    seen.append(alive())
+    pair.first.start("another")
+    pair.first.end("another")
+    seen.append(pair.second.sees_alive("another"))
+    assert seen == [True, True, False, False]
+    note("the other's session", "alive; stopped: alive; killed, ended: dead")
 
 
 def test_a_session_whose_registrar_was_killed_before_looop_could_see_it_holds_all_the_same(
@@ -245,6 +237,35 @@ def test_a_directory_that_looop_has_made_is_shared_from_then_on(rust_looop: Rust
         assert ours.claim(NAME, "me") == WON
     finally:
         ours.close()
+        theirs.close()
+
+
+def test_a_directory_made_without_a_guard_is_refused_and_the_way_out_that_is_told_leads_out(
+    rust_looop: Rust, short: Path
+) -> None:
+    before, ours, theirs = Ours(short / "data", "auto"), Ours(short / "data"), Theirs(short / "data", rust_looop)
+    stamp = short / "data" / "claims" / ".ledger" / ".protocol.json"
+    try:
+        before.start("holder")
+        theirs.start("other")
+        assert before.claim(NAME, "holder") == WON
+        assert before.claim("repo-y", "nobody") == WON
+        if not json.loads(stamp.read_bytes())["links"]:
+            pytest.skip("hard links are missing: there every directory has the guard")
+        generation = before.generation(NAME)
+        said = ours.run("claim", NAME, "--session", "holder")
+        assert (said.code, said.out) == (3, "")
+        assert f"remove {stamp}, and come back with --backend advisory" in said.err
+        stamp.unlink()
+        assert ours.claim("repo-z", "nobody") == WON  # Whoever first takes something makes the stamp.
+        assert ours.claim(NAME, "holder") == ALREADY
+        assert theirs.claim(NAME, "other") == f"{HELD} by 'holder'"
+        assert theirs.claim("repo-y", "other") == WON
+        assert ours.generation(NAME) == generation
+        assert json.loads(stamp.read_bytes()) == {"protocol": 1, "links": True, "guard": "flock"}
+        assert before.claim(NAME, "holder") == ALREADY  # `auto` holds its guard from now on.
+    finally:
+        before.close()
         theirs.close()
 
 
