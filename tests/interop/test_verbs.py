@@ -262,7 +262,7 @@ def test_a_directory_made_without_a_guard_is_refused_and_the_way_out_that_is_tol
         assert theirs.claim(NAME, "other") == f"{HELD} by 'holder'"
         assert theirs.claim("repo-y", "other") == WON
         assert ours.generation(NAME) == generation
-        assert json.loads(stamp.read_bytes()) == {"protocol": 1, "links": True, "guard": "flock"}
+        assert json.loads(stamp.read_bytes()) == {"protocol": 1, "links": True, "guard": "flock", "aliases": True}
         assert before.claim(NAME, "holder") == ALREADY  # `auto` holds its guard from now on.
     finally:
         before.close()
