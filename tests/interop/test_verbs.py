@@ -212,12 +212,11 @@ def test_a_session_whose_registrar_was_killed_before_looop_could_see_it_holds_al
 def test_a_session_of_ours_that_looop_cannot_see_may_not_claim(parties: tuple[Ours, Theirs]) -> None:
     ours, theirs = parties
     ours.start("worker")
-    directory = ours.data_dir / "sessions" / "worker"
-    shutil.rmtree(directory)
-    directory.write_text("")  # A file, where looop looks for a directory.
+    meta = ours.data_dir / "sessions" / "worker" / "meta.json"
+    meta.unlink()
+    meta.mkdir()  # Where looop looks for a file.
     said = ours.run("claim", NAME, "--session", "worker")
-    assert (said.code, said.out, str(directory) in said.err) == (3, "", True), said
-    directory.unlink()
+    assert (said.code, said.out, str(meta) in said.err) == (3, "", True), said
     assert theirs.claim(NAME, "other") == WON
 
 
