@@ -17,6 +17,10 @@ import stat
 import sys
 import time
 from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from looop_portable.mounts import Mount
 
 from looop_portable.files_open import read, widen, write
 from looop_portable.guard import excludes, guard
@@ -242,6 +246,12 @@ class OsFiles:
         finally:
             os.close(fd)
         return True
+
+    def mount_of(self, path: str) -> Mount | None:
+        """See `mounts`, which only those need who make a stamp, or hold a guard that others hold too."""
+        from looop_portable.mounts import mount_of
+
+        return mount_of(path)
 
     def _open_by_any_name(self, path: str) -> int:
         """Linux opens no file on SMB that is open by another name on the same host, or was within the last second.

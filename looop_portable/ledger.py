@@ -114,10 +114,7 @@ class Ledger:
                 elif private:
                     self.files.remove(private)
             except FileExistsError:
-                if way.aliases:
-                    self.repeat(key, target)
-                else:
-                    self.advance(key, target, record_of(None))
+                self.let_go(key, target)
                 return False
             except OSError:
                 # It is decided: to fail now would deny what has happened. The reaper mends the rest.
@@ -125,17 +122,29 @@ class Ledger:
                     raise
             return won
 
-    def repeat(self, key: str, expected: int) -> bool:
-        """Publish generation `expected` + 1 as one more name of `expected`'s own record: so it says nothing new.
+    def let_go(self, key: str, expected: int) -> bool:
+        """Publish generation `expected` + 1, which says that `expected`'s lease was let go. False: superseded.
 
-        A lease that stands under another number than its own is one that was let go. This needs no space on the disk:
-        without it, nobody could release on a full one. There is no second look: `expected` was there to be linked, and
-        numbers are pruned from below, so the next one had not been used and pruned. With a second look, a holder that is
-        slow here would be told that it had lost what it has just released, because others have built upon it.
+        It is one more name of that lease's own record: a lease that stands under another number than its own is one that
+        was let go. This needs no space on the disk: without it, nobody could release on a full one. Where records keep
+        one name it is a record of its own.
+        There is no second look: `expected` was there, and numbers are pruned from below, so the next one had not been used
+        and pruned. With a second look, a holder that is slow here would be told that it had lost what it has just
+        released, because others have built upon it. One that is slow before it, after a break and sixteen generations
+        more, may be told that it has released: what it leaves is below the head, where nobody reads it.
         Raises PermissionError where the record is another user's (see fs.protected_hardlinks in proc(5)).
         """
         self.place.shared()
-        own, public = f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{self._after(key, expected)}"
+        target = self._after(key, expected)
+        if self.place.make().aliases:
+            released = self._link_own(f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{target}")
+        else:
+            released = self._publish_release(key, expected, target)
+        if released:
+            self._prune(key, target)
+        return released
+
+    def _link_own(self, own: str, public: str) -> bool:
         try:
             self.files.link(own, public)
         except (FileExistsError, FileNotFoundError):
@@ -144,10 +153,15 @@ class Ledger:
             released = self.files.read(public)
             if released is None:
                 raise
-            if released != self.files.read(own):
-                return False
-        self._prune(key, expected + 1)
+            return released == self.files.read(own)
         return True
+
+    def _publish_release(self, key: str, expected: int, target: int) -> bool:
+        if self.files.read(f"{self.root}/{key}/{expected}") is None:
+            return False
+        token = self.files.token()
+        data = encode({**record_of(None), "generation": target, "token": token})
+        return self._publisher.publish(key, target, token, data, self.place.make()) is not None
 
     def sweep(self, key: str) -> int:
         """Remove what crashed processes left of `key`: private files, and generations that should have been pruned.
@@ -196,7 +210,7 @@ class Ledger:
         return max(highest(names) - target, 0)
 
     def _prune(self, key: str, target: int) -> None:
-        """One comes, one goes, and never before the one below it: `repeat` takes that one as a sign that its number is new.
+        """One comes, one goes, and never before the one below it: `let_go` takes that one as a sign that its number is new.
 
         What a crash leaves further below, `sweep` removes.
         """

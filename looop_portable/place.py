@@ -72,7 +72,7 @@ class Place:
     def _guard(self, kind: str) -> AbstractContextManager[None]:
         shared, path = self.shared(), self._stamp.guard_path(kind)
         if not self._trusted:
-            refuse_local_guard(kind, path, stamped=True)
+            refuse_local_guard(self._files, kind, path, stamped=True)
             self._trusted = True
         return self._files.guard(path, shared=shared)
 

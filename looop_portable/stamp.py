@@ -138,9 +138,7 @@ class Stamp:
 
     def _aliases(self) -> bool:
         """Whether this host, and any other that is likely to come, can open a file by two names at once."""
-        from looop_portable.mounts import mount_of
-
-        mount = mount_of(self.root)
+        mount = self._files.mount_of(self.root)
         if mount and mount.smb:
             return False
         probe = f"{self.root}/{_PRIVATE}{self._files.token()}"
@@ -180,7 +178,7 @@ class Stamp:
     def _try_guard(self, guard: str, shared: int) -> None:
         """Without this, a filesystem that grants flock to everybody would be taken for one that excludes."""
         path = self.guard_path(guard)
-        refuse_local_guard(guard, path, stamped=False)
+        refuse_local_guard(self._files, guard, path, stamped=False)
         try:
             excludes = self._files.guard_excludes(path, shared=shared)
         except OSError as error:
@@ -207,13 +205,11 @@ def no_links(error: OSError) -> bool:
     return error.errno in _NO_LINKS or getattr(error, "winerror", 0) in _NO_LINKS_WINDOWS
 
 
-def refuse_local_guard(guard: str, path: str, *, stamped: bool) -> None:
+def refuse_local_guard(files: Files, guard: str, path: str, *, stamped: bool) -> None:
     """Each host mounts for itself: without this, one that mounts with `nolock` would walk through everybody's guard."""
     if guard != FLOCK:
         return
-    from looop_portable.mounts import mount_of
-
-    mount = mount_of(path)
+    mount = files.mount_of(path)
     if mount and mount.local_guard:
         way_out = "another directory there with --backend auto" if stamped else "--backend auto"
         raise CannotExclude(

@@ -49,7 +49,7 @@ class DirectoryBackend:
         self.projection = Projection(f"{data_dir}/claims", self.ledger)
         self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions)
         self._adoption = Adoption(self.ledger, self.projection)
-        self._whole: dict[str, int] = {}  # The generations whose records are known to be leases, for `Ledger.repeat`.
+        self._whole: dict[str, int] = {}  # The generations whose records are known to be leases, for `Ledger.let_go`.
 
     @property
     def name(self) -> str:
@@ -208,9 +208,9 @@ class DirectoryBackend:
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
         way = self.ledger.place.way()
-        if whole and way and way.links and way.aliases:
+        if whole and way and way.links:
             with contextlib.suppress(PermissionError):  # Another user's record. One of our own says it as well.
-                return self.ledger.repeat(key, expected)
+                return self.ledger.let_go(key, expected)
         return self.ledger.advance(key, expected, record_of(None))
 
     def _mend(self, key: str) -> None:

@@ -86,6 +86,9 @@ class Recorded:
     def opens_by_both(self, path: str, other: str) -> bool:
         return True
 
+    def mount_of(self, path: str) -> None:
+        """It is mounted nowhere."""
+
     def mkdir(self, path: str, *, shared: int = 0) -> None:
         self.ask("mkdir", path)
 

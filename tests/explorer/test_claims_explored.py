@@ -255,7 +255,7 @@ def by_id_alone(lease: Lease | None, me: Holder) -> bool:
     return lease is not None and lease.session == me.session
 
 
-def cannot_repeat(self: Ledger, key: str, expected: int) -> bool:
+def cannot_let_go(self: Ledger, key: str, expected: int) -> bool:
     raise PermissionError(1, "scripted")
 
 
@@ -287,7 +287,7 @@ FAULTS: dict[str, tuple[str, Changes]] = {
     ),
     "remove, then create": (
         "two claimers, a reaper and a corpse",
-        [(Ledger, "advance", remove_then_create), (Ledger, "repeat", cannot_repeat)],
+        [(Ledger, "advance", remove_then_create), (Ledger, "let_go", cannot_let_go)],
     ),
     "a lease visible before it is complete": (
         "two claimers, a reaper and a corpse",

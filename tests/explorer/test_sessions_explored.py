@@ -10,6 +10,7 @@ import pytest
 from looop_portable.errors import SessionAlive
 from looop_portable.lease import encode
 from looop_portable.ledger import Ledger
+from looop_portable.publishing import Publisher
 from looop_portable.registry import Registry
 from looop_portable.sessions import Sessions
 from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
@@ -74,11 +75,11 @@ def test_of_two_that_race_for_one_id_exactly_one_wins() -> None:
 
 
 def test_registering_with_replace_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def replace(self: Ledger, private: str, public: str, data: bytes) -> bool:
-        self.files.replace(private, public)
+    def replace(self: Publisher, private: str, public: str, data: bytes) -> bool:
+        self._files.replace(private, public)
         return True
 
-    monkeypatch.setattr(Ledger, "_publish", replace)
+    monkeypatch.setattr(Publisher, "_publish", replace)
     with pytest.raises(Found) as found:
         explore(crashes=0)
     assert found.value.kind in {TWO_HOLDERS, ROBBED}

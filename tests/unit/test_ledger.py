@@ -271,7 +271,7 @@ def test_a_number_that_was_pruned_long_ago_is_not_won_again(ledger: Ledger) -> N
     for pruned in range(4):
         assert not publish(ledger, pruned, "old view")
         assert not ledger.advance(KEY, pruned, {"released": True})
-        assert not ledger.repeat(KEY, pruned)
+        assert not ledger.let_go(KEY, pruned)
     assert ledger.head(KEY) == head
     assert names(ledger) == sorted(str(number) for number in range(5, KEEP + 5))
 
@@ -315,9 +315,9 @@ def test_numbers_go_on_after_a_release_and_are_never_used_again(backend: NativeB
 
 
 def test_there_is_an_end_of_numbers_and_it_is_told(ledger: Ledger) -> None:
-    for verb in (publish, Ledger.repeat):
+    for verb in (publish, Ledger.let_go):
         with pytest.raises(Unavailable, match="no numbers left"):
-            verb(ledger, 10**15) if verb is publish else ledger.repeat(KEY, 10**15)
+            verb(ledger, 10**15) if verb is publish else ledger.let_go(KEY, 10**15)
 
 
 @pytest.mark.parametrize("junk", ["007", "\u0663", "-1", "1e9", "9x", " 9", ".9", "\u00b2"])
@@ -350,7 +350,7 @@ def test_a_head_that_is_pruned_while_it_is_read_is_read_again(ledger: Ledger, fi
 def test_a_repeat_says_nothing_new_and_makes_no_file(ledger: Ledger, files: Faulty) -> None:
     assert publish(ledger, 0)
     files.calls.clear()
-    assert ledger.repeat(KEY, 1)
+    assert ledger.let_go(KEY, 1)
     assert files.calls == ["link"]
     generation, data = ledger.head(KEY)
     assert (generation, json.loads(data)["generation"]) == (2, 1)
@@ -360,19 +360,19 @@ def test_a_repeat_says_nothing_new_and_makes_no_file(ledger: Ledger, files: Faul
 def test_a_repeat_of_what_is_not_the_head_is_lost(ledger: Ledger) -> None:
     assert publish(ledger, 0)
     assert publish(ledger, 1)
-    assert not ledger.repeat(KEY, 1)
-    assert not ledger.repeat(KEY, 7)
+    assert not ledger.let_go(KEY, 1)
+    assert not ledger.let_go(KEY, 7)
     assert names(ledger) == ["1", "2"]
 
 
 def test_a_repeat_whose_reply_was_lost_has_happened_all_the_same(ledger: Ledger, files: Faulty) -> None:
     assert publish(ledger, 0)
     files.faults["link"] = [after(errno.EIO)]
-    assert ledger.repeat(KEY, 1)
+    assert ledger.let_go(KEY, 1)
     assert ledger.head(KEY)[0] == 2
     files.faults["link"] = [before(errno.EIO)]
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        ledger.repeat(KEY, 2)
+        ledger.let_go(KEY, 2)
     assert ledger.head(KEY)[0] == 2
 
 
@@ -487,7 +487,7 @@ def test_a_sweep_removes_what_crashes_left_and_nothing_else(ledger: Ledger) -> N
 
 def test_a_sweep_never_removes_the_head_even_of_a_released_claim(ledger: Ledger) -> None:
     assert publish(ledger, 0)
-    assert ledger.repeat(KEY, 1)
+    assert ledger.let_go(KEY, 1)
     assert ledger.sweep(KEY) == 0
     assert ledger.head(KEY)[0] == 2
 
