@@ -22,6 +22,7 @@ from looop_portable.names import canonical, spelled, unspelled
 from looop_portable.stamp import Policy
 
 _ENDED = ("exited", "killed")
+_TRIES = 64
 _PROJECTIONS = ("status.json", "meta.json")
 POLICY = Policy("posix")
 
@@ -134,9 +135,19 @@ class Registry:
         self.files.mkdir(f"{self.directory}/{key}", shared=shared)
         self.files.refuse_link(f"{self.directory}/{key}")
         for name, content in zip(_PROJECTIONS, (status, meta), strict=True):
-            private = f"{self.directory}/{key}/.{name}-{self.files.token()}"
-            self.files.create(private, json.dumps(content, indent=2).encode() + b"\n", shared=shared)
-            self.files.replace(private, f"{self.directory}/{key}/{name}")
+            self._write(f"{self.directory}/{key}", name, json.dumps(content, indent=2).encode() + b"\n", shared)
+
+    def _write(self, directory: str, name: str, data: bytes, shared: int) -> None:
+        for again in range(_TRIES):
+            private = f"{directory}/.{name}-{self.files.token()}"
+            self.files.create(private, data, shared=shared)
+            try:
+                self.files.replace(private, f"{directory}/{name}")
+            except FileNotFoundError:  # A reaper has swept it: its maker makes another.
+                if again == _TRIES - 1:
+                    raise
+            else:
+                return
 
     def _foreign(self, session: str, key: str) -> tuple[Registration | None, bool]:
         """The session that looop itself started under this id; and whether there may be one that cannot be read.

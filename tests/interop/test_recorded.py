@@ -200,6 +200,22 @@ class TestSharedWithLooop:
         except CannotExclude as reason:
             pytest.skip(str(reason))
 
+    def test_a_reaper_that_sweeps_what_is_written_for_looop_hides_no_session_from_it(
+        self, claims: Claims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        replace, swept = files.OsFiles.replace, []
+
+        def late(self: files.OsFiles, private: str, public: str) -> None:
+            if public.endswith("/status.json") and not swept:
+                swept.append(self.remove(private))
+            replace(self, private, public)
+
+        monkeypatch.setattr(files.OsFiles, "replace", late)
+        claims.sessions.register("me")
+        assert swept == [True]
+        for name in ("status.json", "meta.json"):
+            assert (tmp_path / "sessions" / "me" / name).exists()
+
     def test_a_lease_of_ours_that_looop_removed_has_been_released(self, claims: Claims, tmp_path: Path) -> None:
         me = claims.sessions.register("me").holder
         won = claims.claim("repo-x", me)
