@@ -203,7 +203,8 @@ class TestSharedWithLooop:
     def test_a_reaper_that_sweeps_what_is_written_for_looop_hides_no_session_from_it(
         self, claims: Claims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        replace, swept = files.OsFiles.replace, []
+        replace = files.OsFiles.replace
+        swept: list[bool] = []
 
         def late(self: files.OsFiles, private: str, public: str) -> None:
             if public.endswith("/status.json") and not swept:
