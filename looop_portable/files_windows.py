@@ -107,9 +107,6 @@ class WindowsFiles(OsFiles):
     def opens_by_both(self, path: str, other: str) -> bool:
         return _patiently(lambda: OsFiles.opens_by_both(self, _exact(path), _exact(other)))
 
-    def _open_by_any_name(self, path: str) -> int:
-        return self._open(path)  # What Linux does on SMB, Windows does not.
-
     def open_to_follow(self, path: str) -> int:
         return self._open(_exact(path))
 

@@ -73,7 +73,7 @@ def mount_of(path: str) -> Mount | None:
         number = _number(path)
         told = [mount for mount in mounts if mount.number == number]
         return told[0] if number and told else above(os.path.realpath(path), mounts)
-    path = os.path.realpath(path)
+    path = _real(path)
     if sys.platform == "win32":
         from looop_portable.mounts_windows import volume_of
 
@@ -102,6 +102,14 @@ def _number(path: str) -> int:
     except OSError:
         return 0
     return int(found[1]) if found else 0
+
+
+def _real(path: str) -> str:
+    """`path` without links; as it is where that cannot be told (on Windows, one that is long)."""
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return os.path.abspath(path)
 
 
 def parse(mountinfo: bytes) -> list[Mount]:

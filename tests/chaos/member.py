@@ -57,8 +57,7 @@ class Member:
         if isinstance(outcome, Held):
             self.refused += 1
             if self.refused >= 50:
-                self.arbiter.say("tell", "refused", self.refused)
-                self.refused = 0
+                self.tell_refused()
             return
         generation = outcome.lease.generation
         self.arbiter.say("enter", name, generation)
@@ -69,12 +68,18 @@ class Member:
             if not isinstance(again, Renewed) or not self.claims.check(name, generation).current:
                 self.arbiter.say("tell", "lost", f"{name} {outcome} {again}")
         self.arbiter.say("leave", name, generation)
+        self.tell_refused()
         assert isinstance(outcome, Won)
         released = (
             self.claims.release(name, self.me) if self.random.random() < 0.5 else self.claims.release_lease(outcome.lease)
         )
         if isinstance(released, Refused) or released.previous is None or released.generation != generation + 1:
             self.arbiter.say("tell", "lost", f"{name} {outcome} {released}")
+
+    def tell_refused(self) -> None:
+        if self.refused:
+            self.arbiter.say("tell", "refused", self.refused)
+            self.refused = 0
 
     def reap(self) -> None:
         while True:

@@ -21,6 +21,7 @@ from looop_portable.backends.directory import DirectoryBackend
 from looop_portable.backends.posix import POSIX
 from looop_portable.backends.windows import POLICY as WINDOWS
 from looop_portable.errors import CannotExclude, Unavailable, WrongBackend
+from looop_portable.files_posix import OsFiles
 from looop_portable.lease import Lease
 from looop_portable.stamp import Policy
 
@@ -208,13 +209,13 @@ def test_where_a_file_opens_by_one_name_only_records_have_one(
     assert found.advance("x", 1, None)
     assert found.advance("x", 2, LEASE)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {str(path.relative_to(tmp_path)): path.stat().st_nlink for path in files} == dict.fromkeys(
+    assert {path.relative_to(tmp_path).as_posix(): path.stat().st_nlink for path in files} == dict.fromkeys(
         ["claims/x.json", "claims/.ledger/.protocol.json", *(f"claims/.ledger/x/{number}" for number in (1, 2, 3))], 1
     )
 
 
 def test_a_record_that_is_open_by_another_name_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    files = Scripted()
+    files = OsFiles()
     files.create(f"{tmp_path}/1", b"whole")
     opened = itertools.count()
     waited: list[float] = []
