@@ -57,7 +57,7 @@ def counted(table: str, what: str) -> list[int]:
 
 
 def test_processes_of_this_system_exclude_each_other_under_kills() -> None:
-    table = chaos("--native", "4", *paced(sys.executable))
+    table = chaos("--native", "4", "--names", "1", *paced(sys.executable))
     assert all(min(counted(table, what)) > 0 for what in ("acquisitions", "refused", "kills")), table
 
 
