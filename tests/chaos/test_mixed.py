@@ -57,14 +57,14 @@ def counted(table: str, what: str) -> list[int]:
 
 
 def test_processes_of_this_system_exclude_each_other_under_kills() -> None:
-    table = chaos("--native", "4", "--names", "1", *paced(sys.executable))
+    table = chaos("--native", "4", "--names", "1", "--least", "20", *paced(sys.executable))
     assert all(min(counted(table, what)) > 0 for what in ("acquisitions", "refused", "kills")), table
 
 
 def test_linux_and_windows_processes_exclude_each_other_on_one_directory() -> None:
     if no_windows_python():
         pytest.skip(no_windows_python())
-    table = chaos("--native", "3", "--wine", "3", "--names", "2", *paced(str(windows_python()), least=12))
+    table = chaos("--native", "3", "--wine", "3", "--names", "2", "--least", "20", *paced(str(windows_python()), least=12))
     assert len(counted(table, "acquisitions")) == 2, table
     assert all(min(counted(table, what)) > 0 for what in ("acquisitions", "kills")), table
 
