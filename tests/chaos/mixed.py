@@ -37,9 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--backends", default="windows" if sys.platform == "win32" else "posix")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--names", type=int, default=3)
-    parser.add_argument(
-        "--least", type=int, default=1, help="how many acquisitions of each backend, kills and refusals to see"
-    )
+    parser.add_argument("--least", type=int, default=1, help="acquisitions of each backend, and refusals, to see")
     parser.add_argument("--pause", type=float, default=0.4, help="the longest time between two kills, in seconds")
     parser.add_argument("--directory", help="what is under test (default: a new one)")
     parser.add_argument("--seed", type=int, default=None)
@@ -53,13 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
         setting = Setting(("127.0.0.1", arbiter.port), f"{base}/data", library_in(f"{base}/library"), given.names, seed)
         setting = setting._replace(pause=given.pause)
         harness = Harness(slots_of(given.native, given.wine, given.backends.split(",")), setting, arbiter)
-        labels = {slot.label for slot in harness.slots}
+        labels, least = {slot.label for slot in harness.slots}, int(given.least)
 
         def enough() -> bool:
-            return (
-                min(table.total("refused"), *(table.counts.get(("acquisitions", label), 0) for label in labels))
-                >= given.least
-            )
+            seen = [table.counts.get(("acquisitions", label), 0) for label in labels]
+            return min(table.total("refused"), *seen) >= least
 
         harness.run(given.seconds, enough)
         try:
