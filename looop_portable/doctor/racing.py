@@ -152,9 +152,11 @@ def race(
         try:
             children.extend(start("looop_portable.doctor.racer", {**job, "number": number}) for number in range(processes))
             late = _watch(arbiter, door, children, seconds)
+            ended = [child.poll() is not None for child in children]  # By themselves. The others are ended now.
         finally:
             said = [end(child) for child in children]
-    failures = [*arbiter.failures, *_deaths(children, said, late)]
+    dead = [(child.returncode, last) for child, last, own in zip(children, said, ended, strict=True) if own]
+    failures = [*arbiter.failures, *_deaths(dead, late)]
     if arbiter.refused:
         failures = []
     found = Race(
@@ -170,14 +172,11 @@ def race(
     return Raced(found, tuple(arbiter.turns))
 
 
-def _deaths(children: Sequence[subprocess.Popen[str]], said: Sequence[str], late: bool) -> list[str]:
+def _deaths(dead: Sequence[tuple[int, str]], late: bool) -> list[str]:
+    """What processes died of that ended by themselves: their codes, and their last words."""
     if late:
         return ["it did not come to an end in time"]
-    return [
-        last or f"a process ended with status {child.returncode}"
-        for child, last in zip(children, said, strict=True)
-        if child.returncode
-    ]
+    return [last or f"a process ended with status {code}" for code, last in dead if code]
 
 
 def _watch(arbiter: Arbiter, door: socket.socket, children: Sequence[subprocess.Popen[str]], seconds: float) -> bool:
