@@ -63,7 +63,10 @@ class Backend(Protocol):
         """The latest generation."""
 
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
-        """Publish generation `expected` + 1: held by `lease`, or released (None). False: lost to another."""
+        """Publish generation `expected` + 1: held by `lease`, or released (None). False: lost to another.
+
+        True is told to one at most, but for a release that is so late that its number is out of use: it ends nothing.
+        """
 
     def claims(self) -> Iterator[str]:
         """The names that are held."""

@@ -117,8 +117,12 @@ class BackendExam:
             assert held.lease == lease(name, f"holder of {name[:20]}".replace("\t", " "))._replace(generation=1)
 
     def test_many_workers_that_fight_never_win_the_same_generation(self, reopen: Reopen) -> None:
-        """Everybody builds upon everybody at once, as no claimer does: each generation has one winner at most."""
+        """Everybody builds upon everybody at once, as no claimer does: each lease has one winner at most.
+
+        A release that comes when its number has long been used and pruned may be told as done: it ends nothing.
+        """
         won: list[int] = []
+        let_go: list[int] = []
         start = threading.Barrier(WORKERS)
 
         def work(worker: int) -> None:
@@ -127,12 +131,12 @@ class BackendExam:
             for _ in range(ROUNDS):
                 generation = backend.read("counter").generation
                 if backend.advance("counter", generation, lease("counter", f"w{worker}") if generation % 2 else None):
-                    won.append(generation + 1)
+                    (won if generation % 2 else let_go).append(generation + 1)
 
         _run(work)
         assert len(set(won)) == len(won)
-        assert len(won) >= ROUNDS
-        assert reopen().read("counter").generation >= max(won)
+        assert len(won) + len(let_go) >= ROUNDS
+        assert reopen().read("counter").generation >= max(won + let_go)
 
     def test_many_workers_incrementing_through_it_count_exactly(self, reopen: Reopen) -> None:
         """A counter that only its holder touches, in steps that anybody else could come between."""
