@@ -187,10 +187,10 @@ MIXED = {
         lambda way: (claimer("A", A, "posix"), claimer("B", B, "windows"), reaper("R", "posix")), (A, B)
     ),
 }
-LESS = {"advisory", "windows by renaming"}
-"""Ways that are explored with one preemption less: a guard makes one step of most of what they do."""
-LESS = {"advisory", "windows by renaming"}
-"""Ways that are explored with one preemption less: a guard makes one step of most of what they do."""
+LESS = {"posix, one name", "advisory", "advisory in place", "windows by renaming"}
+"""Ways that are explored with one preemption less in every run: they have more steps, or a guard makes one of most."""
+LESS = {"posix, one name", "advisory", "advisory in place", "windows by renaming"}
+"""Ways that are explored with one preemption less in every run: they have more steps, or a guard makes one of most."""
 LEAST = (100, 1_000, 10_000, 10_000)
 """How many schedules there are at least, with so many preemptions and a crash."""
 
