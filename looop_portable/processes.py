@@ -190,14 +190,14 @@ def caller() -> int:
         return os.getppid()
     import psutil
 
-    found = []
-    try:
-        for process in psutil.Process().parents()[:3]:
-            with contextlib.suppress(psutil.AccessDenied, OSError):
-                found.append((process.pid, ""))
+    found: list[tuple[int, str]] = []
+    process: psutil.Process | None = psutil.Process()
+    with contextlib.suppress(psutil.Error, OSError):  # What is above them may be out of our sight: then it is none of them.
+        while len(found) < 3 and (process := process and process.parent()):
+            found.append((process.pid, ""))
+            with contextlib.suppress(psutil.Error, OSError):
                 found[-1] = (process.pid, process.exe())
-    except psutil.Error:
-        return 0
+    found = found or [(os.getppid(), "")]
     return beyond_launchers(found, sys.executable, sys.argv[0], virtual=sys.prefix != sys.base_prefix)
 
 

@@ -171,7 +171,7 @@ def test_of_several_that_register_one_id_at_once_one_wins() -> None:
     command = [sys.executable, "-m", "looop_portable", "session", "start", "w1"]
     starting = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
     found = [(*process.communicate(timeout=60), process.returncode) for process in starting]
-    assert sorted(code for _, _, code in found) == [0, 1, 1, 1]
+    assert sorted(code for _, _, code in found) == [0, 1, 1, 1], found
     refusal = f"looop: session 'w1' is alive: pid {os.getpid()} runs".encode()
     said = [(out.splitlines(), err.splitlines()) for out, err, _ in sorted(found, key=lambda each: each[2])]
     assert said == [([b"w1"], []), *[([], [refusal])] * 3]
