@@ -87,6 +87,8 @@ class Claims:
             lease, standing, verdict = self._judge(head, me)
             if lease and not advances(TABLE[standing].claim):
                 return Renewed(lease) if standing is Standing.OURS else Held(lease, verdict)
+            if not self._final(lease, verdict):
+                continue
             new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
             if self.backend.advance(name, head.generation, new):
                 self._won[name, me] = new
@@ -112,7 +114,7 @@ class Claims:
                 return Released(name, head.generation)
             if not advances(TABLE[standing].unclaim):
                 return Refused(lease, verdict)
-            if self.backend.advance(name, head.generation, None):
+            if self._final(lease, verdict) and self.backend.advance(name, head.generation, None):
                 self._tell("released", lease, head.generation + 1)
                 return Released(name, head.generation + 1, lease)
         raise self._contended(name)
@@ -173,8 +175,8 @@ class Claims:
         if lease is None or not advances(TABLE[standing].reap):
             return None
         if not dry_run:
-            if not self.backend.advance(name, head.generation, None):
-                return None  # Somebody has moved it since: it is theirs now.
+            if not (self._final(lease, verdict) and self.backend.advance(name, head.generation, None)):
+                return None  # Somebody has moved it since: it is theirs now. Or its session came back.
             self._tell("claim_reaped", lease, head.generation + 1, evidence=verdict.evidence)
         return Reaped(lease, verdict, head.generation + 1)
 
@@ -221,6 +223,10 @@ class Claims:
             if verdicts is not None and lease.incarnation:
                 verdicts[holder] = found  # Without an incarnation, the id may be a later session's before we are done.
         return found
+
+    def _final(self, lease: Lease | None, verdict: Verdict) -> bool:
+        """Whether a death may be acted upon. One that is inferred from silence is made a fact first."""
+        return not (lease and verdict.inferred) or self.sessions.conclude(Holder(lease.session, lease.incarnation))
 
     def _me(self, session: str | Holder | None) -> Holder:
         if isinstance(session, Holder):

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from looop_portable.mounts import Mount
 
+from looop_portable.files_life import LifeFiles
 from looop_portable.files_open import read, widen, write
 from looop_portable.guard import excludes, guard
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
 _LINK = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
@@ -34,9 +34,6 @@ _LINK = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks els
 _RECORD_MODE = 0o444
 """Records are written once. A projection is one more name of a record: without this, writing into it in place (`echo >`)
 would rewrite history."""
-
-PROBE = ".age-"
-"""How the names of the files begin that `age` writes, and removes at once unless it is killed."""
 
 PRIVATE_GUARD = ".guard-"
 """How the names of guards begin that do not have their final one yet."""
@@ -49,7 +46,7 @@ _ALIAS_WAITS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1
 _NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
-class OsFiles:
+class OsFiles(LifeFiles):
     """`Files` on POSIX."""
 
     def token(self) -> str:
@@ -155,21 +152,6 @@ class OsFiles:
 
     def rmdir(self, path: str) -> None:
         os.rmdir(path)
-
-    def age(self, path: str) -> float | None:
-        """Seconds since the last change of `path`, by the filesystem's clock alone: a probe is written next to it.
-
-        None if it is not there, or if nothing can be written there.
-        """
-        probe = os.path.join(os.path.dirname(path), f"{PROBE}{self.token()}")
-        try:
-            changed = os.lstat(path).st_mtime
-            self.create(probe, b"?")
-            now = os.lstat(probe).st_mtime
-            self.remove(probe)
-        except OSError:
-            return None
-        return now - changed
 
     def shared_bits(self, path: str) -> int:
         """The permissions of a directory's group and of all others, of those that may write there; 0 if none may.
@@ -279,9 +261,6 @@ class OsFiles:
 
     def _open_new(self, path: str) -> int:
         return os.open(path, _CREATE, _RECORD_MODE)
-
-    def _open(self, path: str) -> int:
-        return os.open(path, _READ)
 
     def _open_to_append(self, path: str) -> int:
         return os.open(path, _APPEND, 0o666)

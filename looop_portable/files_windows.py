@@ -87,8 +87,18 @@ class WindowsFiles(OsFiles):
     def rmdir(self, path: str) -> None:
         _patiently(lambda: OsFiles.rmdir(self, _exact(path)))
 
-    def age(self, path: str) -> float | None:
-        return OsFiles.age(self, _exact(path))
+    def make_beat(self, path: str, *, shared: int = 0) -> None:  # noqa: ARG002
+        os.close(_patiently(lambda: self._open_new_beat(_exact(path))))
+        self.beat(path)
+
+    def beat(self, path: str) -> None:
+        _patiently(lambda: OsFiles.beat(self, _exact(path)))
+
+    def changed(self, path: str) -> int | None:
+        return _patiently(lambda: OsFiles.changed(self, _exact(path)))
+
+    def now(self, directory: str) -> int:
+        return OsFiles.now(self, _exact(directory).replace("\\", "/"))
 
     def shared_bits(self, path: str) -> int:
         _patiently(lambda: os.stat(_exact(path)))  # It must be there, as everywhere.
@@ -127,6 +137,12 @@ class WindowsFiles(OsFiles):
 
     def _open_new(self, path: str) -> int:
         return _descriptor(_handle(path, _WRITE_DATA, _CREATE_NEW), os.O_WRONLY)
+
+    def _open_new_beat(self, path: str) -> int:
+        return _descriptor(_handle(path, _WRITE_DATA, _CREATE_NEW), os.O_WRONLY)
+
+    def _open_in_place(self, path: str) -> int:
+        return _descriptor(_handle(path, _WRITE_DATA, _OPEN_EXISTING), os.O_WRONLY)
 
     def _open_to_append(self, path: str) -> int:
         handle = _patiently(lambda: _handle(path, _APPEND_DATA | _SYNCHRONIZE, _OPEN_ALWAYS))

@@ -23,6 +23,11 @@ _NETWORK = frozenset(
     fuse.ceph-fuse fuse.davfs fuse.cvmfs2 fuse.juicefs fuse.moosefs fuse.lizardfs
     """.split()  # noqa: SIM905 (a list would have a line for each)
 )
+_DISKS = frozenset(
+    "ext2 ext3 ext4 xfs btrfs f2fs zfs jfs bcachefs vfat exfat msdos ntfs ntfs3 refs fat32 apfs hfs ufs tmpfs".split()  # noqa: SIM905
+)
+"""Filesystems that one kernel at a time has mounted."""
+
 _LOCAL_GUARD_OPTIONS = ("nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock", "localflocks")
 _LOCAL_GUARD_TYPES = ("fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse")
 
@@ -51,6 +56,14 @@ class Mount(NamedTuple):
     def smb(self) -> bool:
         """Whether it is a share of SMB: on Windows, whatever is remote."""
         return self.type in ("cifs", "smb", "smb2", "smb3", "smbfs") or "remote" in self.options
+
+    @property
+    def disk(self) -> str:
+        """What tells a disk that only this kernel can have mounted; empty for any other filesystem, or an unknown one.
+
+        It names the system too: Wine, say, shares a disk with a kernel that it knows nothing of.
+        """
+        return f"{sys.platform} {self.type}" if self.type in _DISKS and not self.network else ""
 
     @property
     def local_guard(self) -> str:

@@ -135,13 +135,13 @@ def _linux_here() -> Here:
             namespace = os.readlink("/proc/self/ns/pid") + time
     except OSError:
         namespace = ""
-    return Here(boot, namespace)
+    return Here(boot, namespace, given=bool(os.environ.get("LOOOP_HOST_ID")))
 
 
 @functools.cache
 def _portable_here() -> Here:
     boot = os.environ.get("LOOOP_HOST_ID", "") or _boot_session()
-    return Here(boot, f"pids of {sys.platform}")
+    return Here(boot, f"pids of {sys.platform}", given=bool(os.environ.get("LOOOP_HOST_ID")))
 
 
 def _boot_session() -> str:

@@ -19,6 +19,7 @@ from looop_portable.lease import decode, number, text
 from looop_portable.ledger import NOTHING, Ledger
 from looop_portable.liveness import FOREIGN, Registration
 from looop_portable.names import canonical, spelled, unspelled
+from looop_portable.signs import SIGNS, SignFiles
 from looop_portable.stamp import Policy
 
 _ENDED = ("exited", "killed")
@@ -35,6 +36,7 @@ class Registry:
         self.files = files
         self._clock = clock
         self.ledger = Ledger(f"{directory}/.ledger", files, durable=True, policy=policy)
+        self.signs = SignFiles(directory, files, self.ledger.place)
 
     def read(self, session: str) -> SessionHead:
         key = _key(session)
@@ -78,7 +80,7 @@ class Registry:
         directory = f"{self.directory}/{key}"
         try:
             for name in self.files.list(directory):
-                if name in _PROJECTIONS or name.startswith("."):
+                if name in _PROJECTIONS or name.startswith((".", *SIGNS)):
                     self.files.remove(f"{directory}/{name}")
             self.files.rmdir(directory)
         except FileNotFoundError:
@@ -90,22 +92,25 @@ class Registry:
 
     def tidy(self) -> None:
         self.ledger.sweep_root()
-        for key in self.ledger.names():
+        keys = self.ledger.names()
+        for key in keys:
             with contextlib.suppress(OSError):  # What is no directory is none of ours, and in nobody's way.
                 self.ledger.sweep(key)
-                self._sweep_projections(key)
+        for key in {*keys, *self._directories()}:
+            with contextlib.suppress(OSError):
+                current = text(decode(self.ledger.head(key)[1]), "incarnation")
+                if self.signs.sweep(key, current) and not current:
+                    self.files.rmdir(f"{self.directory}/{key}")  # Its registrar died before it was published.
 
-    def _sweep_projections(self, key: str) -> None:
-        for name in self.files.list(f"{self.directory}/{key}"):
-            if name.startswith("."):
-                self.files.remove(f"{self.directory}/{key}/{name}")
+    def _directories(self) -> list[str]:
+        try:
+            return [name for name in self.files.list(f"{self.directory}/.") if not name.startswith(".")]
+        except FileNotFoundError:
+            return []
 
     def ids(self) -> list[str]:
         """Every session id. Raises OSError if they cannot be enumerated; no directory means no sessions."""
-        try:
-            found = {unspelled(name) for name in self.files.list(f"{self.directory}/.")}
-        except FileNotFoundError:
-            return []
+        found = {unspelled(name) for name in self._directories()}
         found.update(unspelled(key) or self._id_recorded(key) for key in self.ledger.names())
         return sorted(name for name in found if name)
 
@@ -131,11 +136,9 @@ class Registry:
             "started_at": registration.started_at,
             "incarnation": registration.incarnation,
         }
-        shared = self.files.shared_bits(self.directory)
-        self.files.mkdir(f"{self.directory}/{key}", shared=shared)
-        self.files.refuse_link(f"{self.directory}/{key}")
+        directory, shared = self.signs.make_room(key), self.files.shared_bits(self.directory)
         for name, content in zip(_PROJECTIONS, (status, meta), strict=True):
-            self._write(f"{self.directory}/{key}", name, json.dumps(content, indent=2).encode() + b"\n", shared)
+            self._write(directory, name, json.dumps(content, indent=2).encode() + b"\n", shared)
 
     def _write(self, directory: str, name: str, data: bytes, shared: int) -> None:
         for again in range(_TRIES):
@@ -202,4 +205,7 @@ def _registration(session: str, data: bytes) -> Registration:
         host=text(record, "host"),
         started_at=text(record, "started_at"),
         ended=record.get("ended") is True,
+        lease_seconds=number(record, "lease_seconds"),
+        disk=text(record, "disk"),
+        locked=record.get("locked") is True,
     )

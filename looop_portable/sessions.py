@@ -4,7 +4,9 @@ Guarantees: an id whose session is alive, or may be, is not registered again; of
 one succeeds; each registration has an incarnation of its own, so a new session inherits nothing from a dead one of its
 name.
 Does not guarantee: exclusion against looop itself starting a session of the same id at the same moment.
-How: an id's registrations are generations, advanced like a claim's; to end a session is to publish that it has ended.
+How: an id's registrations are generations, advanced like a claim's; to end a session is to publish that it has ended. A
+session that has only been silent is ended so by whoever is about to act on its death, and one that comes back from a long
+silence publishes that it goes on: of the two one wins, so no clock decides between them.
 """
 
 import os
@@ -22,8 +24,9 @@ from looop_portable.errors import (
     because,
     told,
 )
+from looop_portable.evidence import Evidence
 from looop_portable.files import timestamp
-from looop_portable.liveness import FOREIGN, Holder, Liveness, Registration, Verdict, process_matters, verdict
+from looop_portable.liveness import Holder, Liveness, Registration, Verdict
 from looop_portable.names import canonical
 from looop_portable.processes import SYSTEM, Processes, host
 
@@ -31,7 +34,6 @@ MADE_UP = "auto-"
 """How the ids begin that we make up. Nobody registers one a second time, so that it can be forgotten."""
 
 _TRIES = 64
-_TORN = "its metadata are being written by looop, or damaged"
 
 
 class SessionStatus(NamedTuple):
@@ -57,12 +59,15 @@ class Sessions:
     ) -> None:
         self._store = store
         self._processes = processes
+        self._evidence = Evidence(store, processes)
         self._nonce = nonce
         self._clock = clock
 
-    def register(self, session: str = "", *, pid: int = 0) -> Registration:
+    def register(self, session: str = "", *, pid: int = 0, lease_seconds: int = 0, locked: bool = False) -> Registration:
         """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
+        `lease_seconds` promises a heartbeat: whoever promises it calls `renew` every third of it, or is taken for dead by
+        other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one.
         Raises `SessionAlive`, `NoSuchProcess`, or `InvalidName`.
         """
         pid = pid or os.getpid()
@@ -85,12 +90,20 @@ class Sessions:
             namespace=here.namespace,
             host=host(),
             started_at=self._clock(),
+            lease_seconds=lease_seconds,
         )
-        for _ in range(_TRIES):
-            head = self._read(new.session)
-            self._refuse_if_alive(new.session, head)
-            if self._advance(new.session, head.generation, new):
-                return new
+        head = self._read(new.session)
+        self._refuse_if_alive(new.session, head)
+        new = self._promise(new, locked=locked)
+        try:
+            for _ in range(_TRIES):
+                if self._advance(new.session, head.generation, new):
+                    return new
+                head = self._read(new.session)
+                self._refuse_if_alive(new.session, head)
+        except SessionAlive:
+            self._store.signs.unpromise(new)
+            raise
         raise Unavailable(f"session {new.session}: others register and end it all the time; try again")
 
     def stop(self, session: str, incarnation: str = "") -> bool:
@@ -115,31 +128,58 @@ class Sessions:
                 return True
         raise Unavailable(f"session {session}: others register and end it all the time; try again")
 
+    def renew(self, holder: Holder) -> bool:
+        """A heartbeat of a session that is to go on. False: it is over, or has been registered anew.
+
+        Its registration is read after the beat: to be able to write does not prove that the others still count on us.
+        Raises `Unavailable`: it may or may not have been heard.
+        """
+        try:
+            self._store.signs.beat(*holder)
+        except OSError as error:
+            if self._own(holder) is None:
+                return False
+            raise Unavailable(f"session {holder.session}: no heartbeat could be given: {told(error)}") from error
+        return self._own(holder) is not None
+
+    def resume(self, holder: Holder) -> bool:
+        """As `renew`, of a session that has been silent for so long that others may be about to end it.
+
+        It publishes that it goes on. Whoever judged its silence before loses, and judges anew: see `conclude`.
+        """
+        for _ in range(_TRIES):
+            if not self.renew(holder):
+                return False
+            head = self._read(holder.session)
+            goes_on = head.own and head.own.holder == holder and not head.own.ended
+            if head.own and goes_on and self._advance(holder.session, head.generation, head.own):
+                return True
+        raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
+
+    def conclude(self, holder: Holder) -> bool:
+        """End a session that is dead by its silence alone, before anybody acts on that. False: it is not, after all.
+
+        Without this, one that comes back in the last moment would hold beside whoever takes over. Its registration is read
+        before its heartbeat is: if it resumes in between, its number is taken.
+        """
+        head = self._read(holder.session)
+        own = head.own
+        if own is None or own.ended or (holder.incarnation and own.holder != holder):
+            return True  # Somebody else has ended it, or there is a later one of that id.
+        found = self._evidence.examine(own)
+        if not found.inferred:
+            return found.dead
+        return self._advance(holder.session, head.generation, own._replace(ended=True))
+
     def holder(self, session: str) -> Holder:
         """`session` in its current incarnation, to act for. Not registered: no incarnation."""
         session = canonical(session, "session id")
-        found = self._current(self._read(session))
+        found = self._evidence.current(self._read(session))
         return Holder(session, found.incarnation if found else "")
 
     def verdict(self, session: str, incarnation: str) -> Verdict:
-        """Whether the session that wrote a lease is alive. Read the lease first: see below.
-
-        A registration is always older than the leases under it. So what is read here, after the lease, is the
-        registration that the lease names, or a later one, which proves that one dead. In the other order a session that
-        registered in between would be taken for none.
-        """
-        try:
-            head = self._store.read(session)
-            missing = incarnation and not head.generation and not incarnation.startswith(FOREIGN)
-            if missing and not self._store.absent(session):
-                return Verdict(Liveness.UNKNOWN, "its registration is listed, but cannot be opened yet")
-        except OSError as error:
-            return Verdict(Liveness.UNKNOWN, f"its registration could not be read: {because(error)}")
-        except Unavailable as error:
-            return Verdict(Liveness.UNKNOWN, f"its registration could not be read: {error}")
-        if head.damaged:
-            return Verdict(Liveness.UNKNOWN, f"its registration is damaged; `looop session stop {session}` ends it")
-        return self._verdict_on(head, incarnation) if incarnation else self._verdict_on_any(head)
+        """Whether the session that wrote a lease is alive. Read the lease first: see `Evidence.verdict`."""
+        return self._evidence.verdict(session, incarnation)
 
     def statuses(self) -> list[SessionStatus]:
         """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""
@@ -152,10 +192,10 @@ class Sessions:
             head = self._read(session)
         except Unavailable as error:
             return SessionStatus(nameless, Verdict(Liveness.UNKNOWN, str(error)))
-        found = self._current(head)
+        found = self._evidence.current(head)
         if found:
-            return SessionStatus(found, self._examine(found))
-        return SessionStatus(nameless, self.verdict(session, "")) if head.damaged or head.torn else None
+            return SessionStatus(found, self._evidence.examine(found))
+        return SessionStatus(nameless, self._evidence.verdict(session, "")) if head.damaged or head.torn else None
 
     def ids(self) -> list[str]:
         """Every id. Raises `Unavailable` if they cannot be enumerated."""
@@ -173,8 +213,10 @@ class Sessions:
         if not (status.verdict.dead and session.startswith(MADE_UP)):
             return False
         try:
+            if status.verdict.inferred and not self.conclude(status.registration.holder):
+                return False
             self._store.forget(session)
-        except OSError:
+        except (OSError, Unavailable):
             return False  # Another user's, perhaps. It is dead all the same.
         return True
 
@@ -185,42 +227,22 @@ class Sessions:
         except OSError as error:
             raise Unavailable(f"the sessions cannot be tidied: {told(error)}") from error
 
-    def _current(self, head: SessionHead) -> Registration | None:
-        """Of our registration and looop's, the one that lives; else ours."""
-        if head.own and head.foreign and self._examine(head.own).dead and not self._examine(head.foreign).dead:
-            return head.foreign
-        return head.own or head.foreign
+    def _own(self, holder: Holder) -> Registration | None:
+        """The registration that `holder` is, if it is the current one, and has not ended."""
+        own = self._read(holder.session).own
+        return own if own is not None and own.holder == holder and not own.ended else None
 
-    def _verdict_on(self, head: SessionHead, incarnation: str) -> Verdict:
-        """Of a lease that names its registration: it is that one, or it is over."""
-        for found in (head.own, head.foreign):
-            if found and found.incarnation == incarnation:
-                return self._examine(found)
-        if head.torn and incarnation.startswith(FOREIGN):
-            return Verdict(Liveness.UNKNOWN, _TORN)
-        anew = head.own or head.foreign
-        return Verdict(Liveness.DEAD, "its id has been registered anew since" if anew else "no such session")
-
-    def _verdict_on_any(self, head: SessionHead) -> Verdict:
-        """Of a lease that names only an id, as looop's do."""
-        verdicts = [self._examine(found) for found in (head.own, head.foreign) if found]
-        living = [found for found in verdicts if not found.dead]
-        if not living and head.torn:
-            return Verdict(Liveness.UNKNOWN, _TORN)
-        return (living or verdicts or [Verdict(Liveness.DEAD, "no such session")])[0]
-
-    def _examine(self, registration: Registration) -> Verdict:
-        here = self._processes.here()
-        process = None
-        if process_matters(registration, here):
-            process = self._processes.state(registration.pid, registration.start)
-        return verdict(registration, here, process)
+    def _promise(self, registration: Registration, *, locked: bool) -> Registration:
+        try:
+            return self._store.signs.promise(registration, locked=locked)
+        except OSError as error:
+            raise Unavailable(f"session {registration.session}: {told(error)}") from error
 
     def _refuse_if_alive(self, session: str, head: SessionHead) -> None:
         """What cannot be read is alive; but where we have a registration, a torn file of looop's is its projection."""
         if head.damaged:
             raise SessionAlive(session, f"its registration is damaged; `looop session stop {session}` ends it")
-        found = self._verdict_on_any(head._replace(torn=head.torn and not head.own))
+        found = self._evidence.verdict_on_any(head._replace(torn=head.torn and not head.own))
         if not found.dead:
             raise SessionAlive(session, found.evidence)
 

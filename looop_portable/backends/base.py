@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from looop_portable.lease import Head, Lease
-from looop_portable.liveness import Registration
+from looop_portable.liveness import Registration, Silence
 
 
 class SessionHead(NamedTuple):
@@ -26,8 +26,37 @@ class SessionHead(NamedTuple):
     torn: bool = False
 
 
+class Signs(Protocol):
+    """Where sessions give signs of life. Methods raise OSError or `Unavailable` when they cannot answer."""
+
+    def promise(self, registration: Registration, *, locked: bool) -> Registration:
+        """Before it is published: begin its heartbeat, if it promises one, and say what tells this store's disk.
+
+        `locked`: also take its own lock, which the kernel holds until this process ends, where there is one.
+        """
+
+    def unpromise(self, registration: Registration) -> None:
+        """Take back what `promise` made, of a registration that was not published, or whose process goes on without it."""
+
+    def beat(self, session: str, incarnation: str) -> None:
+        """A heartbeat. OSError if it could not be given, or there is none to give."""
+
+    def silence(self, registration: Registration) -> Silence:
+        """For how long there was no heartbeat, by the store's own clock."""
+
+    def lock_is_held(self, registration: Registration) -> bool:
+        """Whether the lock of a registration that has one (`locked`) is held."""
+
+    def disk(self) -> str:
+        """What tells the local disk that this store is on; empty if other hosts may reach it, or nobody knows."""
+
+
 class SessionStore(Protocol):
     """The registrations of sessions. Methods raise OSError or `Unavailable` when they cannot answer."""
+
+    @property
+    def signs(self) -> Signs:
+        """Their signs of life."""
 
     def read(self, session: str) -> SessionHead:
         """What is known of this id now."""

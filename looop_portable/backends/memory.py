@@ -10,7 +10,29 @@ from collections.abc import Iterator
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.lease import Head, Lease
-from looop_portable.liveness import Registration
+from looop_portable.liveness import Registration, Silence
+
+
+class NoSigns:
+    """The `Signs` of sessions in memory: whoever could ask is the process that would give them."""
+
+    def promise(self, registration: Registration, *, locked: bool) -> Registration:  # noqa: ARG002 (the interface)
+        return registration
+
+    def unpromise(self, registration: Registration) -> None:
+        """Nothing was made."""
+
+    def beat(self, session: str, incarnation: str) -> None:
+        """Whoever could hear it runs only while this process does."""
+
+    def silence(self, registration: Registration) -> Silence:  # noqa: ARG002 (the interface)
+        return Silence(0.0)
+
+    def lock_is_held(self, registration: Registration) -> bool:  # noqa: ARG002 (the interface)
+        return True
+
+    def disk(self) -> str:
+        return ""
 
 
 class MemorySessions:
@@ -19,6 +41,7 @@ class MemorySessions:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._heads: dict[str, SessionHead] = {}
+        self.signs = NoSigns()
 
     def read(self, session: str) -> SessionHead:
         return self._heads.get(session, SessionHead(0, None))

@@ -14,7 +14,7 @@ ROOT = Path(looop_portable.__file__).parent
 
 LAYERS = [
     {"names", "numbers", "errors", "lease", "liveness", "guard", "mounts", "files_open", "config", "doctor.findings"},
-    {"mounts_windows"},
+    {"mounts_windows", "files_life"},
     {"files_posix"},
     {"files_windows"},
     {"files"},
@@ -23,6 +23,7 @@ LAYERS = [
     {"publishing"},
     {"ledger"},
     {"outcomes", "backends.base", "projection"},
+    {"signs", "evidence"},
     {"registry", "sessions", "adoption"},
     {"backends.directory"},
     {"backends.posix", "backends.windows", "backends.advisory", "backends.memory"},
@@ -69,7 +70,7 @@ def modules() -> dict[str, Path]:
     return found
 
 
-FILES = {"files", "files_open", "files_posix", "files_windows"}
+FILES = {"files", "files_life", "files_open", "files_posix", "files_windows"}
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""

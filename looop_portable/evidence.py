@@ -1,0 +1,100 @@
+"""Whether a session is alive: the evidence, gathered where it can be seen from here, for `liveness` to judge.
+
+Guarantees: what cannot be read is UNKNOWN, never an error and never a death.
+"""
+
+from __future__ import annotations
+
+from looop_portable.backends.base import SessionHead, SessionStore
+from looop_portable.errors import Unavailable, because
+from looop_portable.liveness import (
+    FOREIGN,
+    Here,
+    Liveness,
+    ProcessState,
+    Registration,
+    Sign,
+    Silence,
+    Verdict,
+    verdict,
+    where_to_look,
+)
+from looop_portable.processes import Processes
+
+_TORN = "its metadata are being written by looop, or damaged"
+
+
+class Evidence:
+    """What the sessions in a store, and this system's processes, tell of a session."""
+
+    def __init__(self, store: SessionStore, processes: Processes) -> None:
+        self._store = store
+        self._processes = processes
+
+    def verdict(self, session: str, incarnation: str) -> Verdict:
+        """Whether the session that wrote a lease is alive. Read the lease first: see below.
+
+        A registration is always older than the leases under it. So what is read here, after the lease, is the
+        registration that the lease names, or a later one, which proves that one dead. In the other order a session that
+        registered in between would be taken for none.
+        """
+        try:
+            head = self._store.read(session)
+            missing = incarnation and not head.generation and not incarnation.startswith(FOREIGN)
+            if missing and not self._store.absent(session):
+                return Verdict(Liveness.UNKNOWN, "its registration is listed, but cannot be opened yet")
+        except OSError as error:
+            return Verdict(Liveness.UNKNOWN, f"its registration could not be read: {because(error)}")
+        except Unavailable as error:
+            return Verdict(Liveness.UNKNOWN, f"its registration could not be read: {error}")
+        if head.damaged:
+            return Verdict(Liveness.UNKNOWN, f"its registration is damaged; `looop session stop {session}` ends it")
+        return self._verdict_on(head, incarnation) if incarnation else self.verdict_on_any(head)
+
+    def current(self, head: SessionHead) -> Registration | None:
+        """Of our registration and looop's, the one that lives; else ours."""
+        if head.own and head.foreign and self.examine(head.own).dead and not self.examine(head.foreign).dead:
+            return head.foreign
+        return head.own or head.foreign
+
+    def _verdict_on(self, head: SessionHead, incarnation: str) -> Verdict:
+        """Of a lease that names its registration: it is that one, or it is over."""
+        for found in (head.own, head.foreign):
+            if found and found.incarnation == incarnation:
+                return self.examine(found)
+        if head.torn and incarnation.startswith(FOREIGN):
+            return Verdict(Liveness.UNKNOWN, _TORN)
+        anew = head.own or head.foreign
+        return Verdict(Liveness.DEAD, "its id has been registered anew since" if anew else "no such session")
+
+    def verdict_on_any(self, head: SessionHead) -> Verdict:
+        """Of a lease that names only an id, as looop's do."""
+        verdicts = [self.examine(found) for found in (head.own, head.foreign) if found]
+        living = [found for found in verdicts if not found.dead]
+        if not living and head.torn:
+            return Verdict(Liveness.UNKNOWN, _TORN)
+        return (living or verdicts or [Verdict(Liveness.DEAD, "no such session")])[0]
+
+    def examine(self, registration: Registration) -> Verdict:
+        """Of this registration, from the best sign of life that can be seen from here."""
+        here = self._processes.here()
+        signs = self._store.signs
+        try:
+            disk = signs.disk() if registration.disk and _elsewhere(registration, here) else ""
+            sign = where_to_look(registration, here, disk)
+            seen: ProcessState | Silence | bool | None = None
+            if sign is Sign.PROCESS:
+                seen = self._processes.state(registration.pid, registration.start)
+            elif sign is Sign.LOCK:
+                seen = signs.lock_is_held(registration)
+            elif sign is Sign.HEARTBEAT:
+                seen = signs.silence(registration)
+            return verdict(registration, here, sign, seen)
+        except (OSError, Unavailable) as error:
+            why = because(error) if isinstance(error, OSError) else str(error)
+            return Verdict(Liveness.UNKNOWN, f"its sign of life could not be read: {why}")
+
+
+def _elsewhere(registration: Registration, here: Here) -> bool:
+    """Whether it is of another kernel or namespace: then something else than its process must tell."""
+    return (registration.boot, registration.namespace) != (here.boot, here.namespace)

@@ -1,0 +1,146 @@
+"""Signs of life on a filesystem: heartbeats, the filesystem's own clock, and a session's own lock.
+
+Guarantees: ages are differences of times that one clock stamped, the filesystem's: on a network mount the server's, however
+wrong the hosts' clocks are.
+Does not guarantee: that this clock runs evenly. Somebody may set it: see `Registry.silence`.
+How: a byte is written in place into a file that is there, which is stamped by the server on NFS and on SMB (on SMB creation
+and utime(2) carry the client's clock); it is read by open and fstat, as the attributes of a path may be up to a minute old
+(nfs(5), `acregmax`). No such file is ever replaced.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from looop_portable.files_open import widen
+
+PROBE = ".age-"
+"""How the names of the files begin by which `now` asks for the time, removed at once unless their maker is killed."""
+
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
+_IN_PLACE = os.O_WRONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
+
+
+class LifeFiles:
+    """What `files_posix` inherits. Methods raise OSError."""
+
+    _locks: dict[str, int] = {}  # noqa: RUF012 (of the process, whichever object keeps them)
+
+    def make_beat(self, path: str, *, shared: int = 0) -> None:
+        """A new file whose time is now. Its maker can `beat` it, and `shared` are those who can read it besides."""
+        fd = self._open_new_beat(path)
+        try:
+            widen(fd, shared & 0o444)
+        finally:
+            os.close(fd)
+        self.beat(path)
+
+    def beat(self, path: str) -> None:
+        """Have the filesystem stamp `path`, which is there, with its time."""
+        fd = self._open_in_place(path)
+        try:
+            os.write(fd, b".")
+        finally:
+            os.close(fd)  # On a network this is what sends it, and what fails if it cannot.
+
+    def changed(self, path: str) -> int | None:
+        """When `path` was last written, by the filesystem's clock, in nanoseconds; None if it is not there."""
+        try:
+            fd = self._open(path)
+        except FileNotFoundError:
+            return None
+        try:
+            return os.fstat(fd).st_mtime_ns
+        finally:
+            os.close(fd)
+
+    def now(self, directory: str) -> int:
+        """The time by the clock of the filesystem, in nanoseconds. Something must be writable there."""
+        probe = f"{directory}/{PROBE}{os.urandom(8).hex()}"
+        self.make_beat(probe)
+        try:
+            found = self.changed(probe)
+        finally:
+            os.unlink(probe)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), probe)  # Swept, when it was old already.
+        return found
+
+    def age(self, path: str) -> float | None:
+        """Seconds since the last change of `path`, by the filesystem's clock alone.
+
+        None if it is not there, or if nothing can be written there. The clock is read first: whoever sleeps in between
+        takes something for younger than it is, never for older.
+        """
+        try:
+            now = self.now(os.path.dirname(path))
+            changed = self.changed(path)
+        except OSError:
+            return None
+        return None if changed is None else (now - changed) / 1e9
+
+    def keep_lock(self, path: str, *, shared: int = 0) -> bool:
+        """Hold a new file's lock until this process ends, however it ends. False where there is no such lock.
+
+        A POSIX record lock: unlike flock it is not inherited by a fork, so no child keeps a dead parent's. It is lost as
+        soon as this process closes any descriptor of that file: nobody in it may open `path` again (fcntl(2)).
+        """
+        if sys.platform != "linux":
+            return False
+        import fcntl
+
+        fd = self._open_new_beat(path)
+        try:
+            widen(fd, shared & 0o444)
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            os.unlink(path)
+            return False
+        self._locks[path] = fd
+        return True
+
+    def let_lock_go(self, path: str) -> None:
+        """End what `keep_lock` began; nothing if this process does not hold it."""
+        fd = self._locks.pop(path, None)
+        if fd is not None:
+            os.close(fd)
+
+    def lock_is_held(self, path: str) -> bool:
+        """Whether another process holds the lock of `path`. FileNotFoundError if it is not there."""
+        if sys.platform != "linux" or path in self._locks:
+            return True
+        import fcntl
+
+        fd = self._open(path)
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def _open_new_beat(self, path: str) -> int:
+        return os.open(path, _CREATE, 0o644)
+
+    def _open_in_place(self, path: str) -> int:
+        return os.open(path, _IN_PLACE)
+
+    def _open(self, path: str) -> int:
+        return os.open(path, _READ)
+
+
+def _forget_locks() -> None:
+    """A child made by fork holds none of its parent's: closing its copies loses nothing of the parent's."""
+    for fd in LifeFiles._locks.values():
+        os.close(fd)
+    LifeFiles._locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_locks)

@@ -1,0 +1,118 @@
+"""Signs of life on disk: heartbeats, what others saw of them, and locks, in `sessions/<id>/`.
+
+Guarantees: each of these files belongs to one incarnation, is created once and never replaced; ages are by the filesystem's
+clock alone, so hosts whose clocks are hours apart agree on them.
+Does not guarantee: that a heartbeat proves that its maker still has his session: a server may take the one and have given
+away the other. Whoever beats reads his registration too (`Sessions.renew`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+
+from looop_portable.files import Files
+from looop_portable.liveness import Registration, Silence, interval
+from looop_portable.names import spelled
+from looop_portable.place import Place
+
+_HEARTBEAT, _LOCK, _SIGHTING = "heartbeat-", "lock-", "sighting-"
+SIGNS = (_HEARTBEAT, _LOCK, _SIGHTING)
+"""How the names begin of what belongs to one incarnation, whose name follows. Created once, and never replaced."""
+_ABANDONED = 3600.0
+"""Seconds."""
+
+
+class SignFiles:
+    """The `Signs` of the sessions in `directory`, the place of whose registrations is `place`."""
+
+    def __init__(self, directory: str, files: Files, place: Place) -> None:
+        self._directory = directory
+        self._files = files
+        self._place = place
+
+    def make_room(self, key: str) -> str:
+        """The directory of the session that is spelled so, which is there from then on."""
+        directory = f"{self._directory}/{key}"
+        self._place.shared()
+        self._files.mkdir(directory, shared=self._files.shared_bits(self._directory))
+        self._files.refuse_link(directory)
+        return directory
+
+    def promise(self, registration: Registration, *, locked: bool) -> Registration:
+        directory, shared = self.make_room(spelled(registration.session)), self._shared()
+        found = registration._replace(disk=self.disk())
+        if found.lease_seconds:
+            self._files.make_beat(f"{directory}/{_HEARTBEAT}{found.incarnation}", shared=shared)
+        if locked and found.disk:
+            locked = self._files.keep_lock(f"{directory}/{_LOCK}{found.incarnation}", shared=shared)
+            found = found._replace(locked=locked)
+        return found
+
+    def unpromise(self, registration: Registration) -> None:
+        directory = f"{self._directory}/{spelled(registration.session)}"
+        self._files.let_lock_go(f"{directory}/{_LOCK}{registration.incarnation}")
+        for sign in SIGNS:
+            with contextlib.suppress(OSError):  # Whatever stays is swept.
+                self._files.remove(f"{directory}/{sign}{registration.incarnation}")
+
+    def beat(self, session: str, incarnation: str) -> None:
+        self._files.beat(f"{self._directory}/{spelled(session)}/{_HEARTBEAT}{incarnation}")
+
+    def silence(self, registration: Registration) -> Silence:
+        """The filesystem's clock is read first, so that whoever sleeps in between hears a beat as younger than it is.
+
+        A beat that seems too old, or of the future, may only seem so, because that clock has been set. From then on it is
+        watched: a *sighting*, a file that is named after the beat, says since when it is the last. It serves all who look,
+        on all hosts, and is of no use any more once there is another beat.
+        """
+        directory, shared = self.make_room(spelled(registration.session)), self._shared()
+        now = self._files.now(directory)
+        beat = self._files.changed(f"{directory}/{_HEARTBEAT}{registration.incarnation}")
+        if beat is None:
+            raise FileNotFoundError(errno.ENOENT, "its heartbeat is missing", directory)
+        seconds, lease = (now - beat) / 1e9, registration.lease_seconds
+        if -interval(lease) <= seconds <= lease:
+            return Silence(seconds)
+        sighting = f"{directory}/{_SIGHTING}{registration.incarnation}-{beat}"
+        since = self._files.changed(sighting)
+        if since is None or (since - now) / 1e9 > interval(lease):  # The clock has been set back while it was watched.
+            self._sight(directory, sighting, shared)
+            return Silence(seconds)
+        return Silence(seconds, max(now - since, 0) / 1e9)
+
+    def _sight(self, directory: str, sighting: str, shared: int) -> None:
+        """It has its time before it has its name: on SMB a new file has the client's, which may be wrong by hours."""
+        private = f"{directory}/.{_SIGHTING}{self._files.token()}"
+        self._files.make_beat(private, shared=shared)
+        self._files.replace(private, sighting)
+        earlier = f"{sighting.rpartition('-')[0]}-".rpartition("/")[2]
+        for name in self._files.list(directory):
+            if name.startswith(earlier) and name != sighting.rpartition("/")[2]:
+                self._files.remove(f"{directory}/{name}")
+
+    def lock_is_held(self, registration: Registration) -> bool:
+        key = spelled(registration.session)
+        return self._files.lock_is_held(f"{self._directory}/{key}/{_LOCK}{registration.incarnation}")
+
+    def disk(self) -> str:
+        mount = self._files.mount_of(self._directory)
+        return mount.disk if mount else ""
+
+    def sweep(self, key: str, current: str) -> bool:
+        """Remove what a crash left half-written, and the signs of other incarnations. Whether there were such signs.
+
+        Signs are made before their registration is published: without a look at their age, a registrar would lose his.
+        """
+        found = False
+        for name in self._files.list(f"{self._directory}/{key}"):
+            path = f"{self._directory}/{key}/{name}"
+            over = name.startswith(SIGNS) and (not current or current not in name)
+            if over and (self._files.age(path) or 0) > _ABANDONED:
+                found = self._files.remove(path)
+            elif name.startswith("."):
+                self._files.remove(path)
+        return found
+
+    def _shared(self) -> int:
+        return self._files.shared_bits(self._directory)
