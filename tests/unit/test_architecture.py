@@ -13,7 +13,19 @@ PACKAGE = "looop_portable"
 ROOT = Path(looop_portable.__file__).parent
 
 LAYERS = [
-    {"names", "numbers", "errors", "lease", "liveness", "guard", "mounts", "files_open", "config", "doctor.findings"},
+    {
+        "names",
+        "numbers",
+        "errors",
+        "lease",
+        "liveness",
+        "guard",
+        "mounts",
+        "files_open",
+        "config",
+        "clock",
+        "doctor.findings",
+    },
     {"mounts_windows", "files_life"},
     {"files_posix"},
     {"files_windows"},
