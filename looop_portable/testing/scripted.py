@@ -27,9 +27,11 @@ class Recorded:
     """`Files`, liveness and an oracle, for one process: answers what is recorded, then pauses.
 
     `who` is its session and incarnation, as one word. A file is made in two steps, empty and then filled: a process can
-    die in between. `stamp` is what the directory's says; it never changes once it is there.
+    die in between. `stamp` is what the directory's says; it never changes once it is there. `time` is the filesystem's, in
+    seconds, and stands still: what a beat leaves is a file that contains it.
     """
 
+    time = 0
     stamp = b'{"protocol": 1, "links": true}\n'
 
     def __init__(self, actor: str, answers: tuple[Answer, ...]) -> None:
@@ -102,6 +104,31 @@ class Recorded:
         """Time does not pass here."""
         return 0.0
 
+    def now(self, directory: str) -> int:
+        return self.time * 1_000_000_000
+
+    def make_beat(self, path: str, *, shared: int = 0) -> None:
+        self.ask("creat", path)
+        self.beat(path)
+
+    def beat(self, path: str) -> None:
+        self.ask("beat", path, str(self.time))
+
+    def changed(self, path: str) -> int | None:
+        found = self.ask("read", path)
+        assert found is None or isinstance(found, str)
+        return None if found is None else int(found or 0) * 1_000_000_000
+
+    def keep_lock(self, path: str, *, shared: int = 0) -> bool:
+        """There are no locks here."""
+        return False
+
+    def let_lock_go(self, path: str) -> None:
+        """None is held."""
+
+    def lock_is_held(self, path: str) -> bool:
+        raise OSError(errno.ENOLCK, "scripted", path)
+
     def in_use(self, error: OSError) -> bool:
         return False
 
@@ -140,13 +167,14 @@ class ScriptedSessions:
 
 
 class ScriptedProcesses:
-    """Processes as the world has them: a pid is alive or gone."""
+    """Processes as the world has them: a pid is alive or gone. `boot` is the kernel that they are on."""
 
-    def __init__(self, files: Recorded) -> None:
+    def __init__(self, files: Recorded, boot: str = "boot") -> None:
         self._files = files
+        self._boot = boot
 
     def here(self) -> Here:
-        return Here("boot", "namespace")
+        return Here(self._boot, "namespace")
 
     def start_of(self, pid: int) -> str:
         return "start"

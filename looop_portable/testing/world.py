@@ -90,6 +90,12 @@ def _fill(world: World, actor: str, path: str, text: str) -> tuple[World, Answer
     return _put(world, path, text), None
 
 
+def _beat(world: World, actor: str, path: str, time: str) -> tuple[World, Answer]:
+    if _content(world, path) is None:
+        return world, Failure(errno.ENOENT, path)
+    return _put(world, path, time), None
+
+
 def _link(world: World, actor: str, private: str, public: str) -> tuple[World, Answer]:
     content = _content(world, private)
     if content is None or public.rpartition("/")[0] not in world.dirs:
@@ -182,6 +188,7 @@ def _robbed(world: World, actor: str, who: str) -> tuple[World, Answer]:
 _STEPS: dict[str, Callable[..., tuple[World, Answer]]] = {
     "creat": _creat,
     "fill": _fill,
+    "beat": _beat,
     "link": _link,
     "rename": _rename,
     "rename new": _rename_new,

@@ -43,6 +43,8 @@ LAYERS = [
     {"backends"},
     {"reaper"},
     {"claims"},
+    {"pulse"},
+    {"membership"},
     {"holding"},
     {""},
     {"doctor.children", "doctor.notes", "doctor.tally", "doctor.turnstile"},

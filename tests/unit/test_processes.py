@@ -14,7 +14,7 @@ from typing import IO
 import pytest
 from capabilities import NATIVE, needs_fork, needs_proc, needs_stopping, needs_zombies
 
-from looop_portable import processes
+from looop_portable import Claims, processes
 from looop_portable.liveness import Here, Liveness, ProcessState
 from looop_portable.processes import LinuxProcesses, PortableProcesses, Processes
 from looop_portable.sessions import Sessions
@@ -280,7 +280,7 @@ def test_whoever_knows_better_names_the_kernel(system: str) -> None:
 
 def test_the_other_processes_of_this_kernel_see_the_same_here(system: Processes) -> None:
     program = f"from looop_portable.processes import {type(system).__name__} as P; print(*P().here())"
-    assert in_python(program, LOOOP_HOST_ID="") == " ".join(system.here())
+    assert in_python(program, LOOOP_HOST_ID="") == " ".join(map(str, system.here()))
 
 
 @needs_proc
@@ -349,18 +349,20 @@ def test_with_the_proc_of_another_pid_namespace_no_namespace_is_claimed(unshare:
 
 
 @needs_proc
-def test_another_boot_of_this_kernel_is_unknown(tmp_path: Path) -> None:
+def test_another_boot_of_this_kernel_is_unknown_but_on_a_local_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Rebooted(LinuxProcesses):
         def here(self) -> Here:
-            return Here("another boot", super().here().namespace)
-
-    from looop_portable import Claims
+            return super().here()._replace(boot="another boot")
 
     before = Claims.open(str(tmp_path), NATIVE)
-    registered = before.sessions.register("s")
     after = Sessions(before.backend.sessions, Rebooted())
-    assert before.sessions.verdict("s", registered.incarnation).liveness is Liveness.ALIVE
-    assert after.verdict("s", registered.incarnation).liveness is Liveness.UNKNOWN
+    for disk, expected in (("linux ext4", Liveness.DEAD), ("linux tmpfs", Liveness.UNKNOWN), ("", Liveness.UNKNOWN)):
+        monkeypatch.setattr(before.backend.sessions.signs, "disk", lambda disk=disk: disk)
+        registered = before.sessions.register()
+        assert before.sessions.verdict(*registered.holder).liveness is Liveness.ALIVE
+        assert after.verdict(*registered.holder).liveness is expected
 
 
 @needs_fork

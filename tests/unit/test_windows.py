@@ -129,7 +129,7 @@ def test_a_start_token_and_this_kernel_are_the_same_to_every_process() -> None:
     program = f"from looop_portable.processes import SYSTEM; print(SYSTEM.start_of({os.getpid()}), *SYSTEM.here())"
     command = [sys.executable, "-c", program]
     seen = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)}
-    assert seen == {" ".join([SYSTEM.start_of(os.getpid()), *SYSTEM.here()]) + "\n"}
+    assert seen == {" ".join([SYSTEM.start_of(os.getpid()), *map(str, SYSTEM.here())]) + "\n"}
 
 
 @pytest.mark.parametrize(

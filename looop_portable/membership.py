@@ -1,0 +1,144 @@
+"""This process as a session of each store that it uses, for `hold`: registered once, with heartbeats of its own.
+
+Guarantees: one session at a time per store and length of the lease, whatever threads ask; a new one after that is lost, or
+ended; none that a forked child would share with its parent; none left behind when the process ends in good order.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from typing import Protocol
+
+from looop_portable.claims import Claims
+from looop_portable.clock import elapsed
+from looop_portable.config import Config
+from looop_portable.errors import LooopError
+from looop_portable.liveness import interval
+from looop_portable.pulse import Pulse
+
+
+class Block(Protocol):
+    """A block that runs in a session's name."""
+
+    def look_again(self) -> None:
+        """Whether its claim is still its own, read afresh."""
+
+    def lose(self, reason: str) -> None:
+        """It is lost."""
+
+
+class Session:
+    """This process as one session of a store, its heartbeats, and the blocks that run in its name."""
+
+    def __init__(self, claims: Claims, lease_seconds: int) -> None:
+        self._claims = claims
+        self._lease_seconds = lease_seconds
+        self.blocks: dict[str, Block] = {}
+        began = elapsed()
+        self.holder = claims.sessions.register(lease_seconds=lease_seconds, locked=True).holder
+        self.pulse = Pulse(self._renew, lease_seconds, self._lose, began)
+        self.pulse.start()
+
+    def has_ended(self) -> bool:
+        """Whether it is lost, or somebody has ended it. Without asking, all that it claims later would be anybody's."""
+        return bool(self.pulse.check()) or self._claims.sessions.verdict(*self.holder).dead
+
+    def leave(self) -> None:
+        """End the session, and remove it: its id is made up, so nobody will ask for it again."""
+        self.pulse.stop()
+        sessions = self._claims.sessions
+        sessions.stop(*self.holder)
+        status = sessions.status(self.holder.session)
+        if status:
+            sessions.forget(status)
+
+    def leave_when_possible(self) -> None:
+        """The same, of one that is lost. Without this, to this host it would live, and hold, while this process does."""
+        threading.Thread(target=self._keep_leaving, name="looop leave", daemon=True).start()
+
+    def _keep_leaving(self) -> None:
+        while True:
+            try:
+                return self.leave()
+            except LooopError:
+                threading.Event().wait(interval(self._lease_seconds))
+
+    def _renew(self, after_long_silence: bool) -> bool:
+        """A heartbeat, and then a look at each claim: to be able to write does not prove that others still count on us."""
+        sessions = self._claims.sessions
+        goes_on = sessions.resume(self.holder) if after_long_silence else sessions.renew(self.holder)
+        if goes_on:
+            for block in list(self.blocks.values()):
+                block.look_again()
+        return goes_on
+
+    def _lose(self, reason: str) -> None:
+        for block in list(self.blocks.values()):
+            block.lose(reason)
+
+
+class Member:
+    """This process in one store: its session, and the next one after that is lost. `holding`: the names in use."""
+
+    def __init__(self, config: Config, lease_seconds: int) -> None:
+        self.claims = Claims.open(config.data_dir, config.backend)
+        self._lease_seconds = lease_seconds
+        self._guard = threading.Lock()
+        self.current = Session(self.claims, lease_seconds)
+        self.holding: set[str] = set()
+
+    def session(self) -> Session:
+        """The one to claim for. What an earlier one holds stays with that one."""
+        with self._guard:
+            if self.current.has_ended():
+                self.current.pulse.stop()
+                self.current = Session(self.claims, self._lease_seconds)
+            return self.current
+
+
+class Process:
+    """The memberships of one process, and the guard over them."""
+
+    def __init__(self) -> None:
+        self.guard = threading.Lock()
+        self.members: dict[tuple[Config, int], Member] = {}
+
+    def member(self, config: Config, lease_seconds: int) -> Member:
+        """Call with the guard held."""
+        key = config, lease_seconds
+        if key not in self.members:
+            self.members[key] = Member(config, lease_seconds)
+        return self.members[key]
+
+
+_process = Process()
+
+
+def this_process() -> Process:
+    """The memberships of this process; another's, after a fork, are not."""
+    return _process
+
+
+def _after_fork() -> None:
+    """Without this, a child would act for its parent's session, with a guard that another thread may have held."""
+    global _process
+    _process = Process()
+
+
+def _leave_all() -> None:
+    with _process.guard:
+        members = [_process.members.pop(key) for key, member in list(_process.members.items()) if not member.holding]
+    for member in members:  # Where a thread still holds, the session ends with the process.
+        if member.current.pulse.over:
+            continue  # The filesystem may not answer, and whoever can see this process sees that it ends.
+        try:
+            member.current.leave()
+        except LooopError:
+            continue  # The process ends now, and that is all the evidence of death that anybody needs.
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_leave_all)

@@ -1,0 +1,138 @@
+"""A session's heartbeats from within its own process, and the end of its own trust in them.
+
+Guarantees: whoever is told `lost` is told after two thirds of the lease without a renewal that succeeded, which is before
+anybody may take over (`liveness`): also while a call of the filesystem hangs, and after the process, or the whole machine,
+has slept.
+Does not guarantee: that what the process does between two looks at `lost` is stopped.
+How: one thread renews every third of the lease, another only watches the clock, so that a call that never returns keeps
+nobody from being told. Time counts from before a renewal is begun, by a clock that goes on while the machine sleeps.
+Whoever overslept did not fail to renew: it tries once more, and says with that that it goes on (`Sessions.resume`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from looop_portable.clock import elapsed
+from looop_portable.errors import LooopError
+from looop_portable.liveness import interval, patience
+
+Renew = Callable[[bool], bool]
+"""Renews; True is passed after a long silence, which has to be ended by saying so. False: the session is over."""
+
+
+class Pulse:
+    """The heartbeats of one session, from `start` to `stop`, or until they are lost.
+
+    `lost` is called once, with the reason. `began`: when the first heartbeat, which is not given here, was begun.
+    """
+
+    def __init__(
+        self,
+        renew: Renew,
+        lease_seconds: int,
+        lost: Callable[[str], None],
+        began: float,
+        clock: Callable[[], float] = elapsed,
+    ) -> None:
+        self._renew = renew
+        self._lease = lease_seconds
+        self._told_lost = lost
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._renewed_at = began
+        self._over = ""
+        self._stopped = False
+        self._trouble = ""
+
+    def start(self) -> None:
+        for work, name in ((self._keep_renewing, "looop heartbeat"), (self._keep_watching, "looop watch")):
+            threading.Thread(target=work, name=name, daemon=True).start()
+
+    def stop(self) -> None:
+        """No heartbeat is begun from here on, and nothing is lost any more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    @property
+    def over(self) -> str:
+        """Why it was lost; empty while it was not."""
+        return self._over
+
+    def check(self) -> str:
+        """As `over`, at this moment: after a sleep, it is found out before this returns."""
+        if not self._over and not self._stopped and self._overdue():
+            self._try_to_renew()
+            if self._overdue():
+                self._lose(self._silent())
+        return self._over
+
+    def _keep_renewing(self) -> None:
+        while not self._ended():
+            renewed = self._try_to_renew() if self._clock() >= self._renewed_at + interval(self._lease) else True
+            with self._changed:
+                due = self._renewed_at + interval(self._lease) - self._clock()
+                wait = min(max(due, 0.0), self._step) if renewed else self._step
+                if not self._ended():
+                    self._changed.wait(wait)
+
+    def _keep_watching(self) -> None:
+        last = self._clock()
+        while not self._ended():
+            now = self._clock()
+            if self._overdue():
+                slept = now - last > 3 * self._step
+                if not (slept and self._may_still_renew(now)) and self._overdue():
+                    self._lose(self._silent())
+            last = self._clock()
+            with self._changed:
+                if not self._ended():
+                    self._changed.wait(min(max(self._renewed_at + patience(self._lease) - last, 0.0), self._step))
+
+    def _may_still_renew(self, now: float) -> bool:
+        """Whether the other thread, which has slept as well, gets done now what it had no time for."""
+        with self._changed:
+            self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._renewed_at >= now or self._ended(), interval(self._lease))
+
+    def _try_to_renew(self) -> bool:
+        began = self._clock()
+        try:
+            goes_on = self._renew(began > self._renewed_at + patience(self._lease))
+        except LooopError as error:
+            self._trouble = str(error)
+            return False
+        if not goes_on:
+            self._lose("its session has ended")
+            return False
+        with self._changed:
+            self._renewed_at = max(began, self._renewed_at)
+            self._trouble = ""
+            self._changed.notify_all()
+        return True
+
+    def _lose(self, reason: str) -> None:
+        with self._changed:
+            if self._over or self._stopped:
+                return
+            self._over = reason
+            self._changed.notify_all()
+        self._told_lost(reason)
+
+    def _silent(self) -> str:
+        silent = self._clock() - self._renewed_at
+        because = self._trouble or "the filesystem does not answer"
+        return f"no heartbeat could be given for {silent:.0f} s of a lease of {self._lease} s: {because}"
+
+    def _overdue(self) -> bool:
+        return self._clock() > self._renewed_at + patience(self._lease)
+
+    def _ended(self) -> bool:
+        return self._stopped or bool(self._over)
+
+    @property
+    def _step(self) -> float:
+        """Seconds for which a thread waits at most: a condition's own clock stands still while the machine sleeps."""
+        return interval(self._lease) / 5
