@@ -1,0 +1,164 @@
+"""Heartbeats from within a process, by a clock that the test moves: when they are lost, and that nobody is kept from being told."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from looop_portable.errors import Unavailable
+from looop_portable.liveness import interval, patience
+from looop_portable.pulse import Pulse
+
+LEASE = 3
+SOON = 30.0
+"""Seconds that a test waits for what has to happen: never, if all is well."""
+
+
+class Scripted:
+    """A filesystem that answers, fails or hangs, a clock, and what was heard."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self.calls: list[bool] = []
+        self.renewed = threading.Event()
+        self.answer: Callable[[], bool] = lambda: True
+        self.reasons: list[str] = []
+        self.lost = threading.Event()
+
+    def renew(self, after_long_silence: bool) -> bool:
+        self.calls.append(after_long_silence)
+        answer = self.answer()
+        self.renewed.set()
+        return answer
+
+    def lose(self, reason: str) -> None:
+        self.reasons.append(reason)
+        self.lost.set()
+
+    def pulse(self) -> Pulse:
+        return Pulse(self.renew, LEASE, self.lose, self.time, lambda: self.time)
+
+    def pass_time(self, seconds: float) -> None:
+        """In steps in which a thread that runs sees each."""
+        while seconds > 0:
+            self.renewed.clear()
+            self.time += min(seconds, 0.1)
+            seconds -= 0.1
+            threading.Event().wait(0.02)
+
+
+@pytest.fixture
+def scripted() -> Scripted:
+    return Scripted()
+
+
+@pytest.fixture
+def running(scripted: Scripted) -> Iterator[Pulse]:
+    pulse = scripted.pulse()
+    pulse.start()
+    yield pulse
+    pulse.stop()
+
+
+def fail() -> bool:
+    raise Unavailable("no answer")
+
+
+def test_a_heartbeat_is_given_every_third_of_the_lease(scripted: Scripted, running: Pulse) -> None:
+    scripted.time += interval(LEASE) + 0.01
+    assert scripted.renewed.wait(SOON)
+    assert scripted.calls[0] is False
+    assert running.over == ""
+    assert not scripted.lost.is_set()
+
+
+def test_what_fails_for_a_while_is_tried_again(scripted: Scripted, running: Pulse) -> None:
+    scripted.answer = fail
+    scripted.time += interval(LEASE) + 0.01
+    while len(scripted.calls) < 2:
+        threading.Event().wait(0.01)
+    scripted.answer = lambda: True
+    assert scripted.renewed.wait(SOON)
+    assert running.check() == ""
+
+
+def test_two_thirds_of_the_lease_without_success_are_a_loss(scripted: Scripted, running: Pulse) -> None:
+    scripted.answer = fail
+    scripted.pass_time(patience(LEASE) - 0.2)
+    assert not scripted.lost.is_set()
+    scripted.pass_time(0.4)
+    assert scripted.lost.wait(SOON)
+    assert len(scripted.reasons) == 1
+    assert "no answer" in running.over
+    assert "lease of 3 s" in running.over
+
+
+def test_a_call_that_never_returns_keeps_nobody_from_being_told(scripted: Scripted, running: Pulse) -> None:
+    never = threading.Event()
+    scripted.answer = never.wait
+    scripted.pass_time(patience(LEASE) + 0.2)
+    assert scripted.lost.wait(SOON)
+    assert "does not answer" in running.over
+    never.set()  # It does return, late: what is lost stays lost.
+    assert scripted.renewed.wait(SOON)
+    assert running.over
+
+
+def test_a_session_that_has_ended_is_lost_at_once(scripted: Scripted, running: Pulse) -> None:
+    scripted.answer = lambda: False
+    scripted.time += interval(LEASE) + 0.01
+    assert scripted.lost.wait(SOON)
+    assert running.over == "its session has ended"
+
+
+def test_who_has_slept_says_that_it_goes_on(scripted: Scripted, running: Pulse) -> None:
+    scripted.time += 3600
+    assert scripted.renewed.wait(SOON)
+    assert scripted.calls[0] is True
+    assert running.check() == ""
+    assert not scripted.lost.is_set()
+
+
+def test_who_has_slept_and_was_superseded_is_lost(scripted: Scripted, running: Pulse) -> None:
+    scripted.answer = lambda: False
+    scripted.time += 3600
+    assert scripted.lost.wait(SOON)
+    assert running.over == "its session has ended"
+
+
+def test_without_its_threads_a_check_finds_out_by_itself(scripted: Scripted) -> None:
+    """They are as late as everybody is, after a sleep."""
+    pulse = scripted.pulse()
+    assert pulse.check() == ""
+    assert scripted.calls == []
+    scripted.time += 3600
+    assert pulse.check() == ""
+    assert scripted.calls == [True]
+    scripted.time += 3600
+    scripted.answer = fail
+    assert "no answer" in pulse.check()
+    scripted.answer = lambda: True
+    assert "no answer" in pulse.check()
+    assert len(scripted.reasons) == 1
+
+
+def test_a_renewal_counts_from_when_it_was_begun(scripted: Scripted) -> None:
+    pulse = scripted.pulse()
+    scripted.time += 3600
+
+    def takes_long() -> bool:
+        scripted.time += patience(LEASE) + 0.1
+        return True
+
+    scripted.answer = takes_long
+    assert pulse.check()
+
+
+def test_nothing_is_lost_after_it_was_stopped(scripted: Scripted) -> None:
+    pulse = scripted.pulse()
+    pulse.start()
+    pulse.stop()
+    scripted.answer = fail
+    scripted.pass_time(patience(LEASE) + 1)
+    assert pulse.check() == ""
+    assert not scripted.lost.is_set()
