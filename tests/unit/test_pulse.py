@@ -1,4 +1,4 @@
-"""Heartbeats from within a process, by a clock that the test moves: when they are lost, and that nobody is kept from being told."""
+"""Heartbeats from within a process, by a clock that the test moves: when they are lost, and who is told."""
 
 import threading
 from collections.abc import Callable, Iterator
