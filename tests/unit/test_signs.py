@@ -1,4 +1,4 @@
-"""Heartbeats on a filesystem whose clock is moved: judged from another kernel, watched, ended before they are acted upon."""
+"""Heartbeats on a filesystem whose clock is moved: judged from another kernel, watched, ended before acting upon it."""
 
 from __future__ import annotations
 
@@ -35,6 +35,12 @@ class Stepped(NativeFiles):
     def now(self, directory: str) -> int:
         found = super().now(directory)
         self.ahead += self.stalls
+        return found
+
+    def changed(self, path: str) -> int | None:
+        found = super().changed(path)
+        if "heartbeat" in path:
+            self.ahead += self.stalls
         return found
 
 
