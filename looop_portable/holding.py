@@ -115,6 +115,7 @@ class Hold:
             session = member.session()
             outcome = self._claim(member, session)
             self.lost.clear()
+            self._why_lost = ""
             self._process, self._member, self._session, self._lease = process, member, session, outcome.lease
             session.blocks[self.name] = self
         except BaseException:
@@ -151,12 +152,13 @@ class Hold:
                 # Not released here: the filesystem may not answer, and nobody is to wait for it.
                 if not session.blocks:
                     session.leave_when_possible()
-                why = self._why_lost or f"is lost: {session.pulse.over}"
+                why = f"is lost: {session.pulse.over}"
             else:
                 outcome = member.claims.release_lease(lease)
                 why = _superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
         finally:
             member.holding.discard(self.name)
+        why = self._why_lost or why
         if why and error is None:
             raise ClaimLost(f"claim {lease.name}: generation {lease.generation} {why}")
 

@@ -1,0 +1,216 @@
+"""A block that has lost its claim is told, whatever the filesystem does meanwhile; and the process can claim again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from capabilities import NATIVE, needs_fork
+
+from looop_portable import Claims, Hold, Won, hold
+from looop_portable.errors import ClaimLost, UsageError
+from looop_portable.files import OS
+from looop_portable.liveness import Holder
+
+LEASE = 3
+SOON = 60.0
+"""Seconds that a test waits for what has to happen: never, if all is well."""
+
+
+class Heartbeats:
+    """What becomes of heartbeats: they work, fail, or hang."""
+
+    def __init__(self) -> None:
+        self.work: Callable[[], object] = lambda: None
+
+    def fail(self) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.fixture
+def heartbeats(monkeypatch: pytest.MonkeyPatch) -> Heartbeats:
+    found, beat = Heartbeats(), OS.beat
+
+    def give(path: str) -> None:
+        if "heartbeat" in path:
+            found.work()
+        beat(path)
+
+    monkeypatch.setattr(OS, "beat", give)
+    return found
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    return str(tmp_path)
+
+
+def block(store: str, on_lost: Callable[[Hold], object] | None = None) -> Hold:
+    return hold("n", data_dir=store, backend=NATIVE, lease_seconds=LEASE, on_lost=on_lost)
+
+
+def test_a_block_that_cannot_give_heartbeats_is_told_and_ends_with_an_error(store: str, heartbeats: Heartbeats) -> None:
+    told: list[Hold] = []
+    entered = block(store, told.append)
+    lease = entered.__enter__()
+    assert not lease.lost.is_set()
+    heartbeats.work = heartbeats.fail
+    assert lease.lost.wait(SOON)
+    with pytest.raises(ClaimLost, match="Input/output error"):
+        lease.check()
+    with pytest.raises(
+        ClaimLost, match=r"claim n: generation 1 is lost: no heartbeat could be given for \d s of a lease of 3 s"
+    ):
+        entered.__exit__(None, None, None)
+    assert told == [entered]
+
+
+def test_what_fails_for_less_than_two_thirds_of_the_lease_loses_nothing(store: str, heartbeats: Heartbeats) -> None:
+    failed: list[float] = []
+
+    def twice() -> None:
+        if len(failed) < 2:
+            failed.append(time.monotonic())
+            raise OSError(errno.ESTALE, "Stale file handle")
+
+    with block(store) as lease:
+        heartbeats.work = twice
+        while len(failed) < 2:
+            assert not lease.lost.wait(0.01)
+        assert not lease.lost.wait(2 * LEASE)
+        lease.check()
+
+
+def test_a_filesystem_that_hangs_keeps_nobody_inside(store: str, heartbeats: Heartbeats) -> None:
+    answered = threading.Event()
+    entered = block(store)
+    lease = entered.__enter__()
+    heartbeats.work = answered.wait
+    assert lease.lost.wait(SOON)
+    with pytest.raises(ClaimLost, match="does not answer"):
+        entered.__exit__(None, None, None)
+    assert not answered.is_set()
+    answered.set()
+
+
+def test_what_was_lost_is_let_go_as_soon_as_that_is_possible(store: str, heartbeats: Heartbeats) -> None:
+    """To the other processes of this host it would be held as long as this one lives."""
+    others = Claims.open(store, NATIVE)
+    entered = block(store)
+    lease = entered.__enter__()
+    session = lease.session
+    heartbeats.work = heartbeats.fail
+    assert lease.lost.wait(SOON)
+    assert not others.sessions.verdict(*_holder(lease)).dead, "it may still be at work"
+    with pytest.raises(ClaimLost):
+        entered.__exit__(None, None, None)
+    ends = time.monotonic() + SOON
+    while not isinstance(others.claim("n", "other"), Won):
+        assert time.monotonic() < ends
+        threading.Event().wait(0.01)
+    heartbeats.work = lambda: None
+    others.release("n", "other")
+    with block(store) as anew:
+        assert anew.session != session
+        assert not anew.lost.is_set()
+        anew.check()
+
+
+def _holder(lease: Hold) -> Holder:
+    return Holder(lease.session, lease.lease.incarnation)
+
+
+def test_a_claim_that_was_broken_is_lost_without_a_check_and_the_others_are_not(store: str) -> None:
+    others = Claims.open(store, NATIVE)
+    with hold("m", data_dir=store, backend=NATIVE, lease_seconds=LEASE) as kept:
+        entered = block(store)
+        lease = entered.__enter__()
+        others.break_claim("n", lease.generation, "test")
+        assert lease.lost.wait(SOON)
+        assert not kept.lost.is_set()
+        kept.check()
+        with pytest.raises(ClaimLost, match="superseded"):
+            entered.__exit__(None, None, None)
+
+
+def test_a_session_that_was_ended_loses_all_that_it_held(store: str) -> None:
+    others = Claims.open(store, NATIVE)
+    first, second = block(store), hold("m", data_dir=store, backend=NATIVE, lease_seconds=LEASE)
+    lease = first.__enter__()
+    second.__enter__()
+    others.sessions.stop(lease.session)
+    assert first.lost.wait(SOON)
+    assert second.lost.wait(SOON)
+    for entered in (first, second):
+        with pytest.raises(ClaimLost, match="its session has ended"):
+            entered.__exit__(None, None, None)
+    with block(store) as anew:
+        anew.check()
+
+
+def test_an_error_in_on_lost_is_not_hidden_and_keeps_nobody_else_from_being_told(
+    store: str, heartbeats: Heartbeats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    told = threading.Event()
+
+    def breaks(lost: Hold) -> None:
+        raise KeyError(lost.name)
+
+    first = block(store, breaks)
+    second = hold("m", data_dir=store, backend=NATIVE, lease_seconds=LEASE, on_lost=lambda _: told.set())
+    first.__enter__()
+    second.__enter__()
+    heartbeats.work = heartbeats.fail
+    assert told.wait(SOON)
+    for entered in (first, second):
+        with pytest.raises(ClaimLost):
+            entered.__exit__(None, None, None)
+    while not seen:
+        threading.Event().wait(0.01)
+    assert seen[0].exc_type is KeyError
+
+
+@pytest.mark.parametrize("seconds", [2, 0, -1])
+def test_a_lease_that_no_slow_filesystem_could_keep_is_refused(store: str, seconds: int) -> None:
+    with pytest.raises(UsageError, match="too short"):
+        hold("n", data_dir=store, lease_seconds=seconds)
+
+
+def test_the_memory_backend_needs_no_heartbeats(store: str) -> None:
+    with hold("n", data_dir=store, backend="memory", lease_seconds=LEASE) as lease:
+        assert not lease.lost.wait(LEASE)
+        lease.check()
+
+
+FORKED = """
+import os, sys, time
+from looop_portable import Claims, hold
+with hold("n", data_dir=sys.argv[1], lease_seconds=3) as lease:
+    child = os.fork()
+    if child == 0:
+        time.sleep(3.5)  # Longer than the lease: its parent's threads, which it has not, give the heartbeats.
+        lease.check()
+        assert not lease.lost.is_set()
+        with hold("m", data_dir=sys.argv[1], lease_seconds=3) as own:
+            assert own.session != lease.session
+            time.sleep(3.5)
+            own.check()
+        sys.exit()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    lease.check()
+"""
+
+
+@needs_fork
+def test_a_forked_child_leaves_its_parent_s_heartbeats_alone_and_gives_its_own(store: str) -> None:
+    subprocess.run([sys.executable, "-c", FORKED, store], check=True)
+    assert os.listdir(Path(store, "sessions")) == [".ledger"], "every session has been left in good order"
