@@ -78,7 +78,10 @@ class LifeFiles:
         """
         try:
             now = self.now(os.path.dirname(path))
-            changed = self.changed(path)
+            try:
+                changed = self.changed(path)
+            except OSError:  # What cannot be opened, a symbolic link say, was made some time all the same.
+                changed = os.lstat(path).st_mtime_ns
         except OSError:
             return None
         return None if changed is None else (now - changed) / 1e9

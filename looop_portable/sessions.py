@@ -234,7 +234,9 @@ class Sessions:
 
     def _promise(self, registration: Registration, *, locked: bool) -> Registration:
         try:
-            return self._store.signs.promise(registration, locked=locked)
+            found = self._store.signs.promise(registration, locked=locked)
+            # A kernel whose identity is a person's word may be no other than that of whoever looks.
+            return found._replace(disk="") if self._processes.here().given else found
         except OSError as error:
             raise Unavailable(f"session {registration.session}: {told(error)}") from error
 
