@@ -14,6 +14,7 @@ import errno
 import os
 import sys
 
+from looop_portable.files_direct import direct
 from looop_portable.files_open import widen
 
 PROBE = ".age-"
@@ -129,13 +130,13 @@ class LifeFiles:
         return False
 
     def _open_new_beat(self, path: str) -> int:
-        return os.open(path, _CREATE, 0o644)
+        return os.open(path, _CREATE | direct(path), 0o644)
 
     def _open_in_place(self, path: str) -> int:
-        return os.open(path, _IN_PLACE)
+        return os.open(path, _IN_PLACE | direct(path))
 
     def _open(self, path: str) -> int:
-        return os.open(path, _READ)
+        return os.open(path, _READ | direct(path))
 
 
 def _forget_locks() -> None:

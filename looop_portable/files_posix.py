@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from looop_portable.mounts import Mount
 
+from looop_portable.files_direct import direct
 from looop_portable.files_life import LifeFiles
 from looop_portable.files_open import read, widen, write
 from looop_portable.guard import excludes, guard
@@ -257,10 +258,10 @@ class OsFiles(LifeFiles):
 
     def open_to_follow(self, path: str) -> int:
         """A descriptor to read from, for somebody who keeps it open: it keeps nobody from renaming or removing the file."""
-        return os.open(path, os.O_RDONLY)
+        return os.open(path, os.O_RDONLY | direct(path))
 
     def _open_new(self, path: str) -> int:
-        return os.open(path, _CREATE, _RECORD_MODE)
+        return os.open(path, _CREATE | direct(path), _RECORD_MODE)
 
     def _open_to_append(self, path: str) -> int:
-        return os.open(path, _APPEND, 0o666)
+        return os.open(path, _APPEND | direct(path), 0o666)

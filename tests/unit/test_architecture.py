@@ -21,6 +21,7 @@ LAYERS = [
         "liveness",
         "guard",
         "mounts",
+        "files_direct",
         "files_open",
         "config",
         "clock",
@@ -84,7 +85,7 @@ def modules() -> dict[str, Path]:
     return found
 
 
-FILES = {"files", "files_life", "files_open", "files_posix", "files_windows"}
+FILES = {"files", "files_direct", "files_life", "files_open", "files_posix", "files_windows"}
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""
