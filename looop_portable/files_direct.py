@@ -18,21 +18,29 @@ _DIRECT = getattr(os, "O_DIRECT", 0)
 _MOUNTINFO = "/proc/self/mountinfo"
 _on_nfs4: dict[int, bool] = {}
 """By device."""
+_elsewhere: set[str] = set()
+"""Directories that are on something else: without this, every opening would cost one more call."""
+_MOST = 10_000
 
 
 def direct(path: str) -> int:
     """The flag to be added when `path` is opened."""
-    if sys.platform != "linux":
+    directory = path.rpartition("/")[0]
+    if sys.platform != "linux" or directory in _elsewhere:
         return 0
     try:
-        device = os.stat(os.path.dirname(path) or ".").st_dev
+        device = os.stat(directory or ".").st_dev
     except OSError:
         return 0  # There is nothing to be opened, and that is for whoever opens to find out.
-    if os.major(device):  # A disk.
-        return 0
-    if device not in _on_nfs4:
-        _on_nfs4[device] = _is_on_nfs4(device)
-    return _DIRECT if _on_nfs4[device] else 0
+    if os.major(device) == 0:  # No disk.
+        if device not in _on_nfs4:
+            _on_nfs4[device] = _is_on_nfs4(device)
+        if _on_nfs4[device]:
+            return _DIRECT
+    if len(_elsewhere) >= _MOST:
+        _elsewhere.clear()
+    _elsewhere.add(directory)
+    return 0
 
 
 def _is_on_nfs4(device: int) -> bool:
