@@ -1,9 +1,9 @@
 """How files on NFS 4 are opened, so that no host that has died keeps the others waiting for it.
 
-Without this: the server delegates a file that a host reads to that host, and whoever wants to replace, remove, link or write
-it waits until the delegation has been given back. A host that has lost its power gives nothing back: the others wait until
-its lease with the server has expired, which is 90 s on Linux (measured: a takeover hung for 72 s in the rename of a file
-that the dead holder had read).
+Without this: the server delegates a file that a host reads to that host, and whoever wants to replace, remove, link or
+write it waits until the delegation has been given back. A host that has lost its power gives nothing back: the others wait
+until its lease with the server has expired, which is 90 s on Linux (measured: a takeover hung for 72 s in the rename of a
+file that the dead holder had read).
 How: opening with O_DIRECT asks for no delegation (OPEN4_SHARE_ACCESS_WANT_NO_DELEG in RFC 8881, since NFS 4.1). On NFS,
 unlike on disks, it asks for no alignment either.
 Does not guarantee: anything on NFS 4.0, where nobody can ask for that.
