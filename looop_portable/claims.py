@@ -28,6 +28,7 @@ from looop_portable.outcomes import (
     Refused,
     Released,
     Renewed,
+    Retired,
     Status,
     Superseded,
     Sweep,
@@ -133,6 +134,30 @@ class Claims:
             return Released(lease.name, head.generation, lease)  # The reply was lost, or somebody else let go for us.
         current = head.lease or Lease(lease.name, "", generation=head.generation)
         return Refused(current, Verdict(Liveness.UNKNOWN, f"generation {lease.generation} has been superseded"))
+
+    def retire(self, holder: Holder) -> Retired:
+        """End the session `holder`, and release all that it holds, so that nobody has to find out that it is gone.
+
+        Its end comes first: it claims nothing more that counts. Repeated, it releases what was left. Raises as
+        `Sessions.stop` does; what fails after that is in the result, and does not keep the others from being released.
+        """
+        stopped = self.sessions.stop(*holder)
+        released: list[Released] = []
+        failed: list[tuple[str, str]] = []
+        try:
+            names = list(self.backend.claims())
+        except LooopError as error:
+            return Retired(stopped, failed=(("", str(error)),))
+        for name in names:
+            try:
+                lease, standing, _ = self._judge(self.backend.read(name), holder)
+                outcome = self.release_lease(lease) if lease and standing is Standing.OURS else None
+            except LooopError as error:
+                failed.append((name, str(error)))
+                continue
+            if isinstance(outcome, Released):
+                released.append(outcome)
+        return Retired(stopped, tuple(released), tuple(failed))
 
     def check(self, name: str, generation: int) -> Checked:
         """Whether `generation` is current and held, read afresh."""

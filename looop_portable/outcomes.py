@@ -55,6 +55,18 @@ class Refused(NamedTuple):
     verdict: Verdict
 
 
+class Retired(NamedTuple):
+    """A session has ended, and what it held is released. `stopped`: it had not ended before.
+
+    `failed` holds (claim, reason) for what could not be released (an empty name: what it held could not be listed). Its
+    session has ended all the same, so whoever asks for such a claim takes it over at once.
+    """
+
+    stopped: bool
+    released: tuple[Released, ...] = ()
+    failed: tuple[tuple[str, str], ...] = ()
+
+
 class Checked(NamedTuple):
     """Whether a generation is current and held. `head` is the claim's latest; `lease` the current one, if any."""
 

@@ -11,6 +11,7 @@ from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
 from looop_portable.config import SESSION_ID
 from looop_portable.errors import LooopError
+from looop_portable.liveness import FOREIGN
 from looop_portable.processes import caller
 
 
@@ -57,12 +58,21 @@ def start(out: Setting, session_id: str | None, pid: int | None, shell: bool) ->
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.pass_obj
 def stop(out: Setting, session_id: str) -> int:
-    """End a session, by default $LOOOP_SESSION_ID. Its process is left alone; its claims can be taken over at once.
+    """End a session, by default $LOOOP_SESSION_ID, and release its claims. Its process is left alone.
 
     Exit 0 also if it had ended before; 2 if there never was one of that ID.
     """
-    stopped = out.claims().sessions.stop(session_id)
-    out.answer("session stop", "stopped" if stopped else "ended_before", "", {"session": session_id})
+    claims = out.claims()
+    holder = claims.sessions.holder(session_id)
+    if holder.incarnation and not holder.incarnation.startswith(FOREIGN):
+        stopped, released, failed = claims.retire(holder)
+    else:  # Its registration cannot be read, or is none of ours: then nothing tells what it holds.
+        stopped, released, failed = claims.sessions.stop(session_id), (), ()
+    fields = {"session": session_id, "released": [each.name for each in released]}
+    out.answer("session stop", "stopped" if stopped else "ended_before", "", fields)
+    for name, reason in failed:
+        out.hint(f"looop: warning: {name or 'its claims'}: not released, but free to be taken over: {reason}")
+    out.told(claims)
     return 0
 
 

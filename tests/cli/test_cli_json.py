@@ -176,8 +176,8 @@ def test_session(run: Run, held: dict[str, int]) -> None:
     ]
     stopped = only(run("--json", "session", "stop", "w3"), 0)
     again = only(run("--json", "session", "stop", "w3"), 0)
-    assert stopped == {"verb": "session stop", "outcome": "stopped", "session": "w3"}
-    assert again == {"verb": "session stop", "outcome": "ended_before", "session": "w3"}
+    assert stopped == {"verb": "session stop", "outcome": "stopped", "session": "w3", "released": []}
+    assert again == {"verb": "session stop", "outcome": "ended_before", "session": "w3", "released": []}
 
 
 def test_paths(run: Run, data_dir: Path) -> None:

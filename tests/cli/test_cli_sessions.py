@@ -182,10 +182,35 @@ def test_stop_ends_the_session_and_leaves_its_process_alone(run: Run, alive: Liv
     run("claim", "repo-x", "--session", "w1")
     assert said(run("session", "stop", "w1")) == (0, "", "")
     assert process.poll() is None
-    assert run("show", "repo-x").stdout.splitlines()[1] == "  session     dead: the session has ended"
+    assert run("show", "repo-x").stdout == "repo-x: free, at generation 2\n"
     assert run("claim", "repo-x", "--session", "w2").stdout == "claimed repo-x\n"
     assert said(run("session", "stop", "w1")) == (0, "", "")
     assert said(run("session", "start", "w1", "--pid", str(process.pid))) == (0, "w1\n", "")
+
+
+def test_stop_releases_what_the_session_holds_and_nothing_else(run: Run, alive: Living) -> None:
+    alive("w1")
+    alive("w2")
+    for name, session in (("repo-a", "w1"), ("repo-b", "w2"), ("repo-c", "w1")):
+        run("claim", name, "--session", session)
+    stopped = json.loads(run("--json", "session", "stop", "w1").stdout)
+    assert (stopped["outcome"], stopped["released"]) == ("stopped", ["repo-a", "repo-c"])
+    assert [json.loads(line)["name"] for line in run("--json", "claims").stdout.splitlines()] == ["repo-b"]
+    events = [json.loads(line) for line in run("--json", "events").stdout.splitlines()]
+    told = [(each["event"], each["claim"], each["session"]) for each in events]
+    assert told[-2:] == [("released", "repo-a", "w1"), ("released", "repo-c", "w1")]
+
+
+def test_stop_says_what_it_could_not_release_and_releases_the_rest(run: Run, alive: Living, data_dir: Path) -> None:
+    alive("w1")
+    run("claim", "repo-a", "--session", "w1")
+    run("claim", "repo-c", "--session", "w1")
+    (data_dir / "claims" / ".ledger" / "repo-b").write_text("not a directory")
+    code, out, err = said(run("session", "stop", "w1"))
+    assert (code, out, err.count("\n")) == (0, "", 1)
+    assert err.startswith("looop: warning: repo-b: not released, but free to be taken over: ")
+    assert run("show", "repo-a").stdout == "repo-a: free, at generation 2\n"
+    assert run("show", "repo-c").stdout == "repo-c: free, at generation 2\n"
 
 
 def test_stop_of_an_unknown_session_is_usage(run: Run) -> None:

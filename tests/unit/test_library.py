@@ -237,6 +237,42 @@ def test_the_list_has_what_is_held_by_whom_and_how_alive(claims: Claims) -> None
     assert [s.verdict.liveness for s in found if s.verdict] == [Liveness.DEAD, Liveness.ALIVE]
 
 
+def test_to_retire_a_session_ends_it_and_releases_what_it_holds_alone(claims: Claims) -> None:
+    one = claims.sessions.holder("one")
+    won = [claims.claim(name, one) for name in ("a", "c")]
+    claims.claim("b", "two")
+    retired = claims.retire(one)
+    assert [(each.name, each.generation) for each in retired.released] == [("a", 2), ("c", 2)]
+    assert [each.previous for each in retired.released] == [each.lease for each in won]
+    assert (retired.stopped, retired.failed) == (True, ())
+    assert claims.sessions.verdict(*one).dead
+    assert [status.name for status in claims.list()] == ["b"]
+    assert claims.retire(one) == (False, (), ())
+
+
+def test_to_retire_an_incarnation_leaves_the_next_one_alone(claims: Claims) -> None:
+    before = claims.sessions.holder("one")
+    claims.claim("left", before)
+    claims.sessions.stop(*before)
+    now = claims.sessions.register("one").holder
+    claims.claim("ours", now)
+    retired = claims.retire(before)
+    assert (retired.stopped, [each.name for each in retired.released]) == (False, ["left"])
+    assert not claims.sessions.verdict(*now).dead
+    assert claims.check("ours", 1).current
+
+
+def test_to_retire_is_not_kept_from_the_others_by_a_claim_that_fails(tmp_path: Path) -> None:
+    claims = Claims.open(str(tmp_path), NATIVE)
+    one = claims.sessions.register("one").holder
+    for name in ("a", "c"):
+        claims.claim(name, one)
+    (tmp_path / "claims/.ledger/b").write_text("not a directory")
+    retired = claims.retire(one)
+    assert [each.name for each in retired.released] == ["a", "c"]
+    assert [name for name, _ in retired.failed] == ["b"]
+
+
 def test_a_claim_that_cannot_be_read_is_listed_with_the_reason(tmp_path: Path) -> None:
     claims = Claims.open(str(tmp_path), NATIVE)
     claims.claim("good", "s")
