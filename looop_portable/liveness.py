@@ -46,6 +46,10 @@ class Basis(Enum):
     KERNEL = "its kernel"
 
 
+_LOOKED_AT = {Basis.REGISTRATION: "read now", Basis.PROCESS: "seen now", Basis.LOCK: "seen now", Basis.KERNEL: "seen now"}
+"""What has no age. A heartbeat has one, and its evidence tells it."""
+
+
 class Verdict(NamedTuple):
     """`evidence` is for people: what the verdict rests on. `age`: how old that was when it was judged, in seconds.
 
@@ -56,6 +60,12 @@ class Verdict(NamedTuple):
     evidence: str
     basis: Basis = Basis.NOTHING
     age: float = 0.0
+
+    @property
+    def told(self) -> str:
+        """`evidence`, and how old it is."""
+        looked = _LOOKED_AT.get(self.basis)
+        return f"{self.evidence} ({looked})" if looked else self.evidence
 
     @property
     def dead(self) -> bool:

@@ -246,7 +246,7 @@ class Sessions:
             raise SessionAlive(session, f"its registration is damaged; `looop session stop {session}` ends it")
         found = self._evidence.verdict_on_any(head._replace(torn=head.torn and not head.own))
         if not found.dead:
-            raise SessionAlive(session, found.evidence)
+            raise SessionAlive(session, found.told)
 
     def _start_of(self, pid: int) -> str:
         try:

@@ -40,7 +40,7 @@ def claim(out: Setting, name: str, session: str | None) -> int:
     fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), "previous": previous}
     if isinstance(outcome, Renewed):
         out.answer("claim", "renewed", "", {**fields, **verdict_fields(mine)})
-        out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.evidence}")
+        out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.told}")
         return 0
     out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
     if mine.dead:
@@ -148,7 +148,7 @@ def _refuse(out: Setting, verb: str, because: str, lease: Lease, verdict: Verdic
     way_out = ""
     if verdict.liveness is Liveness.UNKNOWN:
         way_out = f"; if it is gone for good: looop break {lease.name} --generation {lease.generation} --reason TEXT"
-    out.hint(f"  generation {lease.generation}: {verdict.evidence}{way_out}")
+    out.hint(f"  generation {lease.generation}: {verdict.told}{way_out}")
 
 
 def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:

@@ -31,7 +31,7 @@ def claims(out: Setting) -> int:
         assert status.verdict
         lease, verdict = status.lease, status.verdict
         age = _age(lease.claimed_at)
-        rows.append((status.name, lease.session, str(status.generation), age, verdict.liveness.value, verdict.evidence))
+        rows.append((status.name, lease.session, str(status.generation), age, verdict.liveness.value, verdict.told))
     if rows:
         out.table(("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows)
     else:
@@ -57,7 +57,7 @@ def show(out: Setting, name: str) -> int:
         out.line(f"{status.name}: free, at generation {status.generation}")
         return 0
     out.line(f"{status.name}: held by session '{lease.session}', generation {status.generation}")
-    out.line(f"  session     {verdict.liveness.value}: {verdict.evidence}")
+    out.line(f"  session     {verdict.liveness.value}: {verdict.told}")
     if lease.claimed_at:
         out.line(f"  claimed     {lease.claimed_at} ({_age(lease.claimed_at)} ago by this host's clock), on {lease.host}")
     if verdict.dead:

@@ -11,7 +11,7 @@ from typing import TextIO
 
 from looop_portable.errors import because
 from looop_portable.lease import Lease
-from looop_portable.liveness import Verdict
+from looop_portable.liveness import Basis, Verdict
 
 Fields = Mapping[str, object]
 
@@ -162,7 +162,12 @@ def lease_fields(lease: Lease | None) -> dict[str, object]:
 
 
 def verdict_fields(verdict: Verdict | None) -> dict[str, object]:
-    """What --json says of a session's liveness."""
+    """What --json says of a session's liveness: `basis` is what that rests on, `evidence_age` how old it is, in seconds."""
     if verdict is None:
-        return {"liveness": None, "evidence": None}
-    return {"liveness": verdict.liveness.value, "evidence": verdict.evidence}
+        return {"liveness": None, "evidence": None, "basis": None, "evidence_age": None}
+    return {
+        "liveness": verdict.liveness.value,
+        "evidence": verdict.evidence,
+        "basis": verdict.basis.name.lower(),
+        "evidence_age": None if verdict.basis is Basis.NOTHING else round(verdict.age, 3),
+    }

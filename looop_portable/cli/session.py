@@ -89,13 +89,15 @@ def list_(out: Setting) -> int:
             "pid": found.pid or None,
             "host": found.host or None,
             "started_at": found.started_at or None,
+            "lease": found.lease_seconds,
             **verdict_fields(verdict),
         }
         if out.as_json:
             out.answer("session list", "session", "", fields)
-        rows.append((found.session, found.started_at, found.host, verdict.liveness.value, verdict.evidence))
+        lease = f"{found.lease_seconds}s" if found.lease_seconds else "-"
+        rows.append((found.session, found.started_at, found.host, lease, verdict.liveness.value, verdict.told))
     if rows:
-        out.table(("SESSION", "STARTED", "HOST", "LIVENESS", "EVIDENCE"), rows)
+        out.table(("SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"), rows)
     else:
         out.hint("no sessions are registered")
     return 0

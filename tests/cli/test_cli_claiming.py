@@ -58,7 +58,7 @@ def test_a_claim_of_a_live_session_is_refused_in_these_words(
     assert (code, out) == (1, "")
     assert err.splitlines() == [
         "claim repo-x: held by live session 'w1'",
-        f"  generation 1: pid {holder.pid} runs",
+        f"  generation 1: pid {holder.pid} runs (seen now)",
     ]
     assert tree() == before
 
@@ -72,7 +72,7 @@ def test_a_stopped_holder_is_a_live_one(run: Run, alive: Living) -> None:
     os.waitpid(holder.pid, os.WUNTRACED)
     done = run("claim", "repo-x", "--session", "w2")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[1] == f"  generation 1: pid {holder.pid} is stopped"
+    assert done.stderr.splitlines()[1] == f"  generation 1: pid {holder.pid} is stopped (seen now)"
     holder.kill()
     holder.wait()
 

@@ -15,7 +15,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
 
 LEASE = {"session", "incarnation", "claimed_at", "host"}
-VERDICT = {"liveness", "evidence"}
+VERDICT = {"liveness", "evidence", "basis", "evidence_age"}
 CLAIM = {"verb", "outcome", "name", "generation"}
 OUR_PID = "our pid"  # Stands for it, so that every process collects the same tests.
 FILE = "a file"  # Which is there in the current directory, and can be no data directory.
@@ -53,6 +53,7 @@ def test_claim_won(run: Run, alive: Living) -> None:
     assert (found["verb"], found["outcome"], found["name"], found["generation"]) == ("claim", "won", "repo-x", 1)
     assert (found["session"], found["previous"], found["liveness"]) == ("w1", None, "alive")
     assert found["evidence"] == f"pid {holder.pid} runs"
+    assert (found["basis"], found["evidence_age"]) == ("process", 0.0)
 
 
 def test_claim_taken_over(run: Run, held: dict[str, int]) -> None:
@@ -115,6 +116,7 @@ def test_show(run: Run, held: dict[str, int]) -> None:
     assert all(set(each) == CLAIM | LEASE | VERDICT for each in found)
     assert [each["outcome"] for each in found] == ["held", "held", "free", "free"]
     assert [each["liveness"] for each in found] == ["alive", "dead", None, None]
+    assert [(each["basis"], each["evidence_age"]) for each in found] == [("process", 0.0)] * 2 + [(None, None)] * 2
     assert [each["generation"] for each in found] == [1, 1, 2, 0]
     assert all({key: each[key] for key in LEASE} == NOBODY for each in found[2:])
 
@@ -167,7 +169,7 @@ def test_session(run: Run, held: dict[str, int]) -> None:
     assert (started["verb"], started["outcome"], started["session"]) == ("session start", "started", "w3")
     assert started["pid"] == pid
     listed = objects(run("--json", "session", "list"))
-    keys = {"verb", "outcome", "session", "incarnation", "pid", "host", "started_at"} | VERDICT
+    keys = {"verb", "outcome", "session", "incarnation", "pid", "host", "started_at", "lease"} | VERDICT
     assert all(set(each) == keys for each in listed)
     assert [(each["verb"], each["outcome"], each["session"], each["liveness"]) for each in listed] == [
         ("session list", "session", "w1", "alive"),

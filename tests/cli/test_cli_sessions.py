@@ -115,7 +115,7 @@ def test_an_id_that_cannot_be_printed_is_refused(run: Run) -> None:
 def test_an_id_that_is_alive_is_refused(run: Run, alive: Living, tree: Tree) -> None:
     process = alive("w1")
     before = tree()
-    expected = f"looop: session 'w1' is alive: pid {process.pid} runs\n"
+    expected = f"looop: session 'w1' is alive: pid {process.pid} runs (seen now)\n"
     assert said(run("session", "start", "w1", "--pid", str(os.getpid()))) == (1, "", expected)
     done = said(run("session", "start", "w1", "--pid", str(process.pid), "--shell"))
     assert done == (1, "unset LOOOP_SESSION_ID; false\n", expected)  # Or eval would succeed, with an inherited id.
@@ -172,7 +172,7 @@ def test_of_several_that_register_one_id_at_once_one_wins() -> None:
     starting = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
     found = [(*process.communicate(timeout=60), process.returncode) for process in starting]
     assert sorted(code for _, _, code in found) == [0, 1, 1, 1], found
-    refusal = f"looop: session 'w1' is alive: pid {os.getpid()} runs".encode()
+    refusal = f"looop: session 'w1' is alive: pid {os.getpid()} runs (seen now)".encode()
     said = [(out.splitlines(), err.splitlines()) for out, err, _ in sorted(found, key=lambda each: each[2])]
     assert said == [([b"w1"], []), *[([], [refusal])] * 3]
 
@@ -239,11 +239,11 @@ def test_sessions_are_listed_with_evidence(run: Run, alive: Living, dead: Living
     code, out, err = said(run("session", "list"))
     rows = [re.split(r" {2,}", line.rstrip()) for line in out.splitlines()]
     assert (code, err) == (0, "")
-    assert rows[0] == ["SESSION", "STARTED", "HOST", "LIVENESS", "EVIDENCE"]
+    assert rows[0] == ["SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"]
     assert [[row[0], *row[3:]] for row in rows[1:]] == [
-        ["w1", "alive", f"pid {living.pid} runs"],
-        ["w2", "dead", f"pid {gone.pid} is gone"],
-        ["w3", "dead", "the session has ended"],
+        ["w1", "-", "alive", f"pid {living.pid} runs (seen now)"],
+        ["w2", "-", "dead", f"pid {gone.pid} is gone (seen now)"],
+        ["w3", "-", "dead", "the session has ended (read now)"],
     ]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", row[1]) for row in rows[1:])
 

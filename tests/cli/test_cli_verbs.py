@@ -36,7 +36,7 @@ def test_show_tells_the_holder_and_the_evidence(run: Run, alive: Living) -> None
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0] == "repo-x: held by session 'w1', generation 1"
-    assert lines[1] == f"  session     alive: pid {holder.pid} runs"
+    assert lines[1] == f"  session     alive: pid {holder.pid} runs (seen now)"
     assert re.fullmatch(
         r"  claimed     \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(\d+[smhd] ago by this host's clock\), on .+", lines[2]
     )
@@ -47,7 +47,7 @@ def test_show_tells_that_a_dead_sessions_claim_is_there_for_the_taking(run: Run,
     holder = dead("w1")
     run("claim", "repo-x", "--session", "w1")
     lines = run("show", "repo-x").stdout.splitlines()
-    assert lines[1] == f"  session     dead: pid {holder.pid} is gone"
+    assert lines[1] == f"  session     dead: pid {holder.pid} is gone (seen now)"
     assert lines[-1] == "  next        whoever claims it takes it over at once"
 
 
@@ -176,8 +176,8 @@ def test_claims_are_listed_with_holder_and_evidence(run: Run, alive: Living, dea
     assert (code, err) == (0, "")
     assert rows[0] == ["NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"]
     assert [row[:3] + row[4:] for row in rows[1:]] == [
-        ["repo-a", "w1", "1", "alive", f"pid {living.pid} runs"],
-        ["repo-b", "w2", "1", "dead", f"pid {gone.pid} is gone"],
+        ["repo-a", "w1", "1", "alive", f"pid {living.pid} runs (seen now)"],
+        ["repo-b", "w2", "1", "dead", f"pid {gone.pid} is gone (seen now)"],
     ]
     assert all(re.fullmatch(r"\d+[smhd]", row[3]) for row in rows[1:])
 
@@ -192,7 +192,7 @@ def test_off_a_terminal_a_table_is_whole_whatever_is_in_it(run: Run, dead: Livin
     assert len(lines) == 2
     assert lines[0].split() == ["NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"]
     assert lines[1].startswith(name.replace("\x1b", "\\x1b") + " ")
-    assert lines[1].rstrip().endswith(f"pid {gone.pid} is gone")
+    assert lines[1].rstrip().endswith(f"pid {gone.pid} is gone (seen now)")
 
 
 def test_reap_releases_the_dead_keeps_the_living_and_says_on_what_evidence(

@@ -228,3 +228,18 @@ def test_every_verdict_has_its_evidence(
     found = verdict(registration, here, sign, seen)
     assert found.evidence
     assert found.age >= 0
+
+
+@pytest.mark.parametrize(
+    ("basis", "told"),
+    [
+        (Basis.PROCESS, "why (seen now)"),
+        (Basis.LOCK, "why (seen now)"),
+        (Basis.KERNEL, "why (seen now)"),
+        (Basis.REGISTRATION, "why (read now)"),
+        (Basis.HEARTBEAT, "why"),  # Which says when it was heard.
+        (Basis.NOTHING, "why"),
+    ],
+)
+def test_evidence_is_told_with_its_age(basis: Basis, told: str) -> None:
+    assert Verdict(Liveness.ALIVE, "why", basis, 7.0).told == told
