@@ -9,6 +9,7 @@ from looop_portable.errors import Unavailable, UsageError, because
 DATA_DIR = "LOOOP_DATA_DIR"
 BACKEND = "LOOOP_BACKEND"
 SESSION_ID = "LOOOP_SESSION_ID"
+LEASE = "LOOOP_LEASE"
 
 
 class Config(NamedTuple):
@@ -47,6 +48,11 @@ def resolve(data_dir: str | None = None, backend: str | None = None) -> Config:
 def session_id(session: str | None = None) -> str:
     """The session to act for; empty if there is none."""
     return session or os.environ.get(SESSION_ID, "")
+
+
+def state_dir() -> str:
+    """Where this host keeps what belongs to it alone: not the data directory, which may be on a network."""
+    return os.path.abspath(_default_data_dir()).replace(os.sep, "/")
 
 
 def _default_data_dir() -> str:

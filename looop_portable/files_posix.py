@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from looop_portable.mounts import Mount
 
+from looop_portable.files_alone import AloneFiles
 from looop_portable.files_direct import direct
 from looop_portable.files_life import LifeFiles
 from looop_portable.files_open import read, widen, write
@@ -47,7 +48,7 @@ _ALIAS_WAITS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1
 _NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
-class OsFiles(LifeFiles):
+class OsFiles(LifeFiles, AloneFiles):
     """`Files` on POSIX."""
 
     def token(self) -> str:

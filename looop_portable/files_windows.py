@@ -117,6 +117,9 @@ class WindowsFiles(OsFiles):
     def opens_by_both(self, path: str, other: str) -> bool:
         return _patiently(lambda: OsFiles.opens_by_both(self, _exact(path), _exact(other)))
 
+    def make_private(self, path: str) -> None:
+        _patiently(lambda: OsFiles.make_private(self, _exact(path)))
+
     def open_to_follow(self, path: str) -> int:
         return self._open(_exact(path))
 
@@ -143,6 +146,16 @@ class WindowsFiles(OsFiles):
 
     def _open_in_place(self, path: str) -> int:
         return _descriptor(_handle(path, _WRITE_DATA, _OPEN_EXISTING), os.O_WRONLY)
+
+    def _open_alone(self, path: str, *, make: bool) -> int:
+        how = _OPEN_ALWAYS if make else _OPEN_EXISTING
+        return _descriptor(_patiently(lambda: _handle(_exact(path), _READ_DATA | _WRITE_DATA, how)), os.O_RDWR)
+
+    def _is_open_as(self, path: str, fd: int) -> bool:
+        try:
+            return OsFiles._is_open_as(self, _exact(path), fd)
+        except PermissionError:
+            return False  # It is being removed.
 
     def _open_to_append(self, path: str) -> int:
         handle = _patiently(lambda: _handle(path, _APPEND_DATA | _SYNCHRONIZE, _OPEN_ALWAYS))

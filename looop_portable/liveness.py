@@ -112,7 +112,7 @@ class Registration(NamedTuple):
     each is empty where the platform does not tell, and all three are empty in a session that looop started (`foreign`).
     `ended`: it has ended, by its own word or somebody else's. `lease_seconds`: for how long it may be silent; 0: it has
     promised no heartbeat. `disk`: what tells its local disk from others', empty if it is none, or not known. `locked`: its
-    process holds a lock of its own for as long as it lives.
+    process holds a lock of its own for as long as it lives. `kept`: a process of its own gives its heartbeats.
     """
 
     session: str
@@ -128,6 +128,7 @@ class Registration(NamedTuple):
     lease_seconds: int = 0
     disk: str = ""
     locked: bool = False
+    kept: bool = False
 
     @property
     def holder(self) -> Holder:

@@ -208,4 +208,5 @@ def _registration(session: str, data: bytes) -> Registration:
         lease_seconds=number(record, "lease_seconds"),
         disk=text(record, "disk"),
         locked=record.get("locked") is True,
+        kept=record.get("kept") is True,
     )

@@ -63,11 +63,14 @@ class Sessions:
         self._nonce = nonce
         self._clock = clock
 
-    def register(self, session: str = "", *, pid: int = 0, lease_seconds: int = 0, locked: bool = False) -> Registration:
+    def register(
+        self, session: str = "", *, pid: int = 0, lease_seconds: int = 0, locked: bool = False, kept: bool = False
+    ) -> Registration:
         """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
         `lease_seconds` promises a heartbeat: whoever promises it calls `renew` every third of it, or is taken for dead by
-        other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one.
+        other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one. `kept`:
+        the heartbeats come from a keeper (see `keeper`), for a process that gives none itself.
         Raises `SessionAlive`, `NoSuchProcess`, or `InvalidName`.
         """
         pid = pid or os.getpid()
@@ -91,6 +94,7 @@ class Sessions:
             host=host(),
             started_at=self._clock(),
             lease_seconds=lease_seconds,
+            kept=kept,
         )
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
@@ -137,10 +141,10 @@ class Sessions:
         try:
             self._store.signs.beat(*holder)
         except OSError as error:
-            if self._own(holder) is None:
+            if self.registration(holder) is None:
                 return False
             raise Unavailable(f"session {holder.session}: no heartbeat could be given: {told(error)}") from error
-        return self._own(holder) is not None
+        return self.registration(holder) is not None
 
     def resume(self, holder: Holder) -> bool:
         """As `renew`, of a session that has been silent for so long that others may be about to end it.
@@ -176,6 +180,11 @@ class Sessions:
         session = canonical(session, "session id")
         found = self._evidence.current(self._read(session))
         return Holder(session, found.incarnation if found else "")
+
+    def registration(self, holder: Holder) -> Registration | None:
+        """What `holder` registered; None if it has ended, or its id has been registered anew."""
+        own = self._read(holder.session).own
+        return own if own is not None and own.holder == holder and not own.ended else None
 
     def verdict(self, session: str, incarnation: str) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see `Evidence.verdict`."""
@@ -226,11 +235,6 @@ class Sessions:
             self._store.tidy()
         except OSError as error:
             raise Unavailable(f"the sessions cannot be tidied: {told(error)}") from error
-
-    def _own(self, holder: Holder) -> Registration | None:
-        """The registration that `holder` is, if it is the current one, and has not ended."""
-        own = self._read(holder.session).own
-        return own if own is not None and own.holder == holder and not own.ended else None
 
     def _promise(self, registration: Registration, *, locked: bool) -> Registration:
         try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from looop_portable.cli.complete import claim_names, session_ids
+from looop_portable.cli.keeping import ensure_kept
 from looop_portable.cli.output import Fields, lease_fields, verdict_fields
 from looop_portable.cli.root import Setting
+from looop_portable.config import session_id
 from looop_portable.lease import Lease
-from looop_portable.liveness import Liveness, Verdict
+from looop_portable.liveness import Holder, Liveness, Verdict
 from looop_portable.outcomes import Broken, Held, Refused, Renewed, Won
 
 NAME = click.argument("name", shell_complete=claim_names)
@@ -33,18 +35,22 @@ def claim(out: Setting, name: str, session: str | None) -> int:
     outcome = claims.claim(name, session)
     if isinstance(outcome, Held):
         _refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None})
+        ensure_kept(out, claims, claims.sessions.holder(session_id(session)))
         return 1
     lease = outcome.lease
     previous = outcome.previous.session if isinstance(outcome, Won) and outcome.previous else None
-    mine = claims.sessions.verdict(lease.session, lease.incarnation)
+    me = Holder(lease.session, lease.incarnation)
+    mine = claims.sessions.verdict(*me)
     fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), "previous": previous}
     if isinstance(outcome, Renewed):
         out.answer("claim", "renewed", "", {**fields, **verdict_fields(mine)})
         out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.told}")
+        ensure_kept(out, claims, me)
         return 0
     out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
     if mine.dead:
         _warn(out, lease, mine)
+    ensure_kept(out, claims, me)
     out.told(claims)
     return 0
 

@@ -1,4 +1,4 @@
-"""`session start`, `session stop`, `session list`."""
+"""`session start`, `session stop`, `session list`; `session keep` is in `keeping`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ import shlex
 import click
 
 from looop_portable.cli.complete import session_ids
+from looop_portable.cli.keeping import end_keeper, keep, start_keeper
 from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
-from looop_portable.config import SESSION_ID
+from looop_portable.config import LEASE, SESSION_ID
 from looop_portable.errors import LooopError
 from looop_portable.liveness import FOREIGN
 from looop_portable.processes import caller
+
+LEAST = 3
+"""Seconds of a lease, of which a third is one interval between heartbeats."""
+
+
+def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:  # noqa: ARG001 (click's signature)
+    if 0 < value < LEAST:
+        raise click.BadParameter(f"{value} s are too short for heartbeats: at least {LEAST}, or 0 for none")
+    return value
 
 
 @click.group()
@@ -23,9 +33,20 @@ def session() -> None:
 @session.command()
 @click.argument("session_id", metavar="[ID]", required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="The process that the session lives by. [the caller: the shell]")
+@click.option(
+    "--lease",
+    type=click.IntRange(min=0),
+    default=30,
+    envvar=LEASE,
+    callback=_long_enough,
+    metavar="SECONDS",
+    show_envvar=True,
+    show_default=True,
+    help="After how long without a heartbeat other hosts may take it for dead; 0: it gives none.",
+)
 @click.option("--shell", is_flag=True, help=f"Print a line for eval that sets {SESSION_ID}, for a POSIX shell.")
 @click.pass_obj
-def start(out: Setting, session_id: str | None, pid: int | None, shell: bool) -> int:
+def start(out: Setting, session_id: str | None, pid: int | None, lease: int, shell: bool) -> int:
     """Register a session that lives as long as a process does. Without ID a new one is made up.
 
     \b
@@ -34,6 +55,9 @@ def start(out: Setting, session_id: str | None, pid: int | None, shell: bool) ->
 
     All processes that inherit LOOOP_SESSION_ID act for one and the same session: workers that are to exclude each other
     each need one of their own. Exit 1: a session of that ID is alive.
+
+    Other hosts cannot see that process. For them a keeper is left behind, a small process that gives heartbeats until the
+    session ends, and then releases what it holds (`looop session keep --help`).
     """
     if session_id == "":
         raise click.BadParameter("it is empty", param_hint="ID")
@@ -41,12 +65,14 @@ def start(out: Setting, session_id: str | None, pid: int | None, shell: bool) ->
     if not pid:
         raise click.UsageError("the caller cannot be told (it has ended, or looop is process 1 here): pass --pid")
     try:
-        found = out.claims().sessions.register(session_id or "", pid=pid)
+        found = out.claims().sessions.register(session_id or "", pid=pid, lease_seconds=lease, kept=lease > 0)
     except LooopError:
         if shell:  # Without this, `eval` would succeed, and whoever evaluates it would go on as the session it inherited.
             out.exactly(f"unset {SESSION_ID}; false")
         raise
-    fields = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid}
+    keeper, trouble = start_keeper(out, found) if found.kept else (0, "")
+    fields = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid, "lease": lease}
+    fields |= {"keeper": keeper or None, "trouble": trouble or None}
     if shell and not out.as_json:
         out.exactly(f"export {SESSION_ID}={shlex.quote(found.session)}")
     else:
@@ -72,8 +98,13 @@ def stop(out: Setting, session_id: str) -> int:
     out.answer("session stop", "stopped" if stopped else "ended_before", "", fields)
     for name, reason in failed:
         out.hint(f"looop: warning: {name or 'its claims'}: not released, but free to be taken over: {reason}")
+    if holder.incarnation:
+        end_keeper(out, holder)
     out.told(claims)
     return 0
+
+
+session.add_command(keep)
 
 
 @session.command("list")

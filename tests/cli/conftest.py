@@ -39,6 +39,8 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The store's directory, which is not there yet. Everything in a test uses it by LOOOP_DATA_DIR."""
     directory = tmp_path / "data"
     monkeypatch.setenv("LOOOP_DATA_DIR", str(directory))
+    monkeypatch.setenv("LOOOP_LEASE", "0")  # No keepers, but where a test asks for one.
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     for name in ("LOOOP_SESSION_ID", "LOOOP_BACKEND", "LOOOP_HOST_ID", "_LOOOP_COMPLETE", "PYTHONIOENCODING", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     return directory

@@ -54,7 +54,9 @@ def test_help_documents_every_exit_code_option_and_verb(run: Run, option: str) -
     assert {"$LOOOP_DATA_DIR", "$LOOOP_BACKEND", "$LOOOP_SESSION_ID"} <= set(re.findall(r"\$[A-Z_]+", out))
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "session start", "session stop", "session list", "_", "_ claim", "_ unclaim"])
+@pytest.mark.parametrize(
+    "verb", [*VERBS, "session start", "session keep", "session stop", "session list", "_", "_ claim", "_ unclaim"]
+)
 def test_every_verb_has_help(run: Run, data_dir: Path, verb: str) -> None:
     code, out, err = said(run(*verb.split(), "--help"))
     assert (code, err) == (0, "")

@@ -165,7 +165,8 @@ def test_reap_that_could_not(run: Run, held: dict[str, int], data_dir: Path) -> 
 def test_session(run: Run, held: dict[str, int]) -> None:
     pid = os.getpid()
     started = only(run("--json", "session", "start", "w3", "--pid", str(pid)), 0)
-    assert set(started) == {"verb", "outcome", "session", "incarnation", "pid"}
+    assert set(started) == {"verb", "outcome", "session", "incarnation", "pid", "lease", "keeper", "trouble"}
+    assert (started["lease"], started["keeper"], started["trouble"]) == (0, None, None)
     assert (started["verb"], started["outcome"], started["session"]) == ("session start", "started", "w3")
     assert started["pid"] == pid
     listed = objects(run("--json", "session", "list"))

@@ -46,12 +46,12 @@ def observed(directory: str, backend: str) -> str:
     looop = Looop(directory, backend)
     holder = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        looop("session", "start", "holder", "--pid", str(holder.pid))
+        looop("session", "start", "holder", "--pid", str(holder.pid), "--lease", "0")
         if looop("claim", "x", "--session", "holder") == 3:
             assert WAYS_OUT[backend] in looop.said, looop.said
             return "refuses"
         me = str(os.getpid())
-        assert looop("session", "start", "other", "--pid", me) == 0, looop.said
+        assert looop("session", "start", "other", "--pid", me, "--lease", "0") == 0, looop.said
         assert looop("claim", "x", "--session", "other") == 1, looop.said
         assert "held by live session 'holder'" in looop.said, looop.said
         assert looop("unclaim", "x", "--session", "other") == 1, looop.said

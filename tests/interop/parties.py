@@ -103,7 +103,7 @@ class Ours(Party):
 
     def launch(self, session: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(["sleep", "3600"], stdin=subprocess.DEVNULL)
-        said = self.run("session", "start", session, "--pid", str(process.pid))
+        said = self.run("session", "start", session, "--pid", str(process.pid), "--lease", "0")
         assert said.code == 0, said
         return process
 

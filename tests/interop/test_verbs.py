@@ -172,7 +172,7 @@ def test_generations_keep_growing_whatever_looop_does_in_between(parties: tuple[
 def test_a_live_session_of_looops_id_is_not_registered_again(parties: tuple[Ours, Theirs]) -> None:
     ours, theirs = parties
     theirs.start("worker")
-    said = ours.run("session", "start", "worker", "--pid", str(theirs.sessions["worker"].pid))
+    said = ours.run("session", "start", "worker", "--pid", str(theirs.sessions["worker"].pid), "--lease", "0")
     assert said.code == 1, said
     assert "worker" in said.err
     theirs.kill("worker")

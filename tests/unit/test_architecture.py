@@ -27,12 +27,12 @@ LAYERS = [
         "clock",
         "doctor.findings",
     },
-    {"mounts_windows", "files_life"},
+    {"mounts_windows", "files_life", "files_alone"},
     {"files_posix"},
     {"files_windows"},
     {"files"},
     {"protocol", "processes", "stamp", "events"},
-    {"place"},
+    {"place", "watching"},
     {"publishing"},
     {"ledger"},
     {"outcomes", "backends.base", "projection"},
@@ -44,6 +44,8 @@ LAYERS = [
     {"backends"},
     {"reaper"},
     {"claims"},
+    {"keepers"},
+    {"keeper"},
     {"pulse"},
     {"membership"},
     {"holding"},
@@ -56,6 +58,7 @@ LAYERS = [
     {"doctor"},
     {"cli.output", "cli.complete"},
     {"cli.root"},
+    {"cli.keeping"},
     {"cli.claiming"},
     {"cli.listing", "cli.reaping", "cli.session", "cli.events", "cli.setup", "cli.doctor"},
     {"cli"},
@@ -85,7 +88,7 @@ def modules() -> dict[str, Path]:
     return found
 
 
-FILES = {"files", "files_direct", "files_life", "files_open", "files_posix", "files_windows"}
+FILES = {"files", "files_alone", "files_direct", "files_life", "files_open", "files_posix", "files_windows"}
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""

@@ -1,0 +1,109 @@
+"""Waiting for a process to end, and ending one: exactly that process, and no other that has its id later.
+
+Guarantees: `ended` is said only of a process that has ended; what cannot be examined has not.
+How: on Linux a pidfd (pidfd_open(2)), opened first, and then known by the start token for that of the process meant, so
+that its end is told at once. On Windows a handle (psutil). Anywhere else the process is looked at four times a second.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from looop_portable.liveness import ProcessState
+from looop_portable.processes import SYSTEM, Processes
+
+_GONE = (ProcessState.GONE, ProcessState.REUSED, ProcessState.ZOMBIE)
+_LOOK = 0.25
+_LONGEST = 3600.0
+"""Seconds. A wait can be no longer where it is counted in milliseconds."""
+
+
+class Watch:
+    """The process `pid` with the start token `start`, watched."""
+
+    def __init__(
+        self, pid: int, start: str, processes: Processes = SYSTEM, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
+        self._pid = pid
+        self._start = start
+        self._processes = processes
+        self._sleep = sleep
+        self._fd = _pidfd(pid)
+
+    def ended(self, seconds: float) -> bool:
+        """Whether it has ended; waits for that for as long as `seconds`, and an hour at most."""
+        seconds = min(max(seconds, 0.0), _LONGEST)
+        if self._has_ended():
+            return True
+        if self._fd is not None:
+            return _readable(self._fd, seconds)
+        if sys.platform == "win32" and _waits_on_windows(self._pid, seconds):
+            return self._has_ended()
+        return self._look_again_and_again(seconds)
+
+    def end(self) -> bool:
+        """Have it end. False: it has ended already. Raises OSError."""
+        if self._has_ended():
+            return False
+        try:
+            if sys.platform == "linux" and self._fd is not None:
+                signal.pidfd_send_signal(self._fd, signal.SIGTERM)
+            else:
+                os.kill(self._pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return False
+        return True
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _has_ended(self) -> bool:
+        return self._processes.state(self._pid, self._start) in _GONE
+
+    def _look_again_and_again(self, seconds: float) -> bool:
+        left = seconds
+        while left > 0:
+            self._sleep(min(left, _LOOK))
+            left -= _LOOK
+            if self._has_ended():
+                return True
+        return False
+
+
+def _pidfd(pid: int) -> int | None:
+    """None where there is none to be had: an old kernel, or a full table of descriptors."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+def _readable(fd: int, seconds: float) -> bool:
+    import select
+
+    if sys.platform == "win32":
+        return False
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _waits_on_windows(pid: int, seconds: float) -> bool:
+    """Whether it could be waited for."""
+    import psutil
+
+    try:
+        psutil.Process(pid).wait(seconds)
+    except psutil.AccessDenied:
+        return False
+    except psutil.Error:  # It has not ended in time, or it is not there any more.
+        return True
+    return True
