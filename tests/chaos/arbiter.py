@@ -2,7 +2,7 @@
 
 Members (member.py) say `enter` after they have won and `leave` before they release, over a socket, and wait to be heard.
 Whoever kills one notes it here first. A violation is:
-  overlap     one enters a name while another is inside that has not been killed
+  overlap     one enters a name while another is inside that has neither been killed nor counted itself as lost
   generation  what it won is not above all that ever entered this name
   lost        its release is refused, or says that it was let go before
 Why there is no false alarm: whoever leaves is heard before it releases, and a kill is noted before it is done, in the order
@@ -13,6 +13,7 @@ What is said, a line each, answered with `ok`:
   hello LIFE LABEL         a member: the rest of this connection is about it. LABEL is what it is counted under
   enter NAME GENERATION, leave NAME GENERATION, tell KIND TEXT
   killed LIFE LABEL        another host's harness
+  fenced LIFE LABEL        a member, of itself, by a connection of its own: it has lost its heartbeat, and ends when heard
   done HOST                another host's harness: all of its members are dead. Answered by `go_on`
 """
 
@@ -24,7 +25,8 @@ import socket
 import time
 
 VIOLATIONS = ("overlap", "generation", "lost", "stuck", "failed")
-COUNTS = ("refused", "reaped", "kills")
+COUNTS = ("of others", "fenced", "refused", "reaped", "kills")
+"""`of others`: those of the takeovers that are from one of another label. `fenced`: those that have ended themselves."""
 
 
 class Table:
@@ -34,6 +36,7 @@ class Table:
         self.counts: dict[tuple[str, str], int] = {}
         self.facts: list[str] = []
         self.slowest = 0.0
+        self.slowest_of_others = 0.0
 
     def add(self, what: str, label: str, number: int = 1) -> None:
         self.counts[what, label] = self.counts.get((what, label), 0) + number
@@ -55,7 +58,8 @@ class Table:
         rows: list[tuple[str, list[str]]] = [("", labels)]
         rows += [(what, [str(self.counts.get((what, label), 0)) for label in labels]) for what in counted]
         lines = [" ".join([f"{what:12}", *(f"{cell:>16}" for cell in cells)]) for what, cells in rows]
-        return "\n".join([*lines, f"slowest takeover {self.slowest * 1e3:.0f} ms", *self.facts[:20]])
+        slowest = f"slowest takeover {self.slowest * 1e3:.0f} ms, of others {self.slowest_of_others * 1e3:.0f} ms"
+        return "\n".join([*lines, slowest, *self.facts[:20]])
 
 
 class _Line:
@@ -80,7 +84,7 @@ class Arbiter:
         self.done: dict[str, _Line] = {}
         self._inside: dict[str, int] = {}
         self._top: dict[str, int] = {}
-        self._killed: dict[int, float] = {}
+        self._killed: dict[int, tuple[float, str]] = {}
         self._listener = socket.create_server((host, port))
         self.port: int = self._listener.getsockname()[1]
         self._selector = selectors.DefaultSelector()
@@ -103,10 +107,10 @@ class Arbiter:
             key.fileobj.close()
         self._selector.close()
 
-    def killed(self, life: int, label: str) -> None:
+    def killed(self, life: int, label: str, how: str = "kills") -> None:
         """`life` is about to be killed. What it says from here on does not count."""
-        self._killed[life] = time.monotonic()
-        self.table.add("kills", label)
+        self._killed.setdefault(life, (time.monotonic(), label))
+        self.table.add(how, label)
 
     def go_on(self) -> None:
         """Answer those that have said `done`: all members on all hosts are dead."""
@@ -142,8 +146,8 @@ class Arbiter:
         if words[0] == "hello":
             line.life, line.label = int(words[1]), words[2]
         else:
-            assert words[0] == "killed", words
-            self.killed(int(words[1]), words[2])
+            assert words[0] in ("killed", "fenced"), words
+            self.killed(int(words[1]), words[2], "kills" if words[0] == "killed" else "fenced")
 
     def judge(self, life: int, label: str, words: list[str]) -> None:
         """What `life` says of itself."""
@@ -168,11 +172,20 @@ class Arbiter:
         if generation <= self.top(name):
             self.table.accuse("generation", label, f"{name}: won {generation} after {self.top(name)}")
         if other in self._killed:
-            self.table.add("takeovers", label)
-            self.table.slowest = max(self.table.slowest, time.monotonic() - self._killed[other])
+            self._take_over(other, label)
         self._inside[name] = life
         self._top[name] = max(generation, self.top(name))
         self.table.add("acquisitions", label)
+
+    def _take_over(self, other: int, label: str) -> None:
+        since, earlier = self._killed[other]
+        took = time.monotonic() - since
+        self.table.add("takeovers", label)
+        if earlier != label:
+            self.table.add("of others", label)
+            self.table.slowest_of_others = max(self.table.slowest_of_others, took)
+        else:
+            self.table.slowest = max(self.table.slowest, took)
 
 
 class Distant:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import looop_portable
 
 from .arbiter import Arbiter, Distant
+from .member import FENCED
 
 MEMBER = Path(__file__).with_name("member.py")
 PATIENCE = 60.0
@@ -50,6 +51,8 @@ class Setting(NamedTuple):
     first_life: int = 1
     pause: float = 0.4
     """Seconds, at most, between two strikes."""
+    lease: int = 0
+    """Seconds for which a member may be silent; 0: it gives no heartbeats, and is taken for alive by other hosts."""
 
 
 class Life(NamedTuple):
@@ -92,7 +95,7 @@ class Harness:
         found, setting = self.slots[slot], self.setting
         options = {"host": setting.arbiter[0], "port": setting.arbiter[1], "life": number, "label": found.label}
         options |= {"names": setting.names, "directory": setting.directory, "backend": found.backend}
-        options |= {"seed": f"{setting.seed}-{number}", "token": token}
+        options |= {"lease": setting.lease, "seed": f"{setting.seed}-{number}", "token": token}
         command = [windows_python() if found.system == "wine" else sys.executable, str(MEMBER)]
         command += [word for key, value in options.items() for word in (f"--{key}", str(value))]
         command += ["--reaper"] if found.reaper else []
@@ -104,7 +107,8 @@ class Harness:
     def strike(self) -> None:
         for slot, life in list(self.living.items()):
             if life.process.poll() is not None:
-                self.ended.append(f"life {life.number} ended by itself: {life.process.returncode}")
+                if life.process.returncode != FENCED:
+                    self.ended.append(f"life {life.number} ended by itself: {life.process.returncode}")
                 self.start(slot)
         inside = [life for life in self.living.values() if self.arbiter.holds(life.number)]
         pick = inside if inside and self.random.random() < 0.6 else list(self.living.values())

@@ -5,18 +5,25 @@ a line at a time, what it believes, and goes on when it has been heard:
   enter NAME GENERATION    after it has won, before it does anything else
   leave NAME GENERATION    before it releases
   tell KIND TEXT           lost, failed: what must not happen. refused, sweeps, reaped: counts
+With --lease it gives heartbeats, so that other hosts take over from it too. One that has lost its heartbeat says so, and
+ends with the code FENCED: it stops before others may take over.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import socket
 import time
 import traceback
 
 from looop_portable import Claims, Held, LooopError, Refused, Renewed, Won
+from looop_portable.clock import elapsed
+from looop_portable.liveness import Holder
+from looop_portable.pulse import Pulse
 
+FENCED = 75
 HOLDS = 0.004
 """Seconds, at most."""
 
@@ -24,11 +31,11 @@ HOLDS = 0.004
 class Arbiter:
     """This process's end of the line. It ends when the other one does."""
 
-    def __init__(self, host: str, port: int, life: int, label: str) -> None:
+    def __init__(self, host: str, port: int, life: int, label: str, first: str = "hello") -> None:
         self._socket = socket.create_connection((host, port), timeout=60)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = self._socket.makefile("rwb")
-        self.say("hello", life, label)
+        self.say(first, life, label)
 
     def say(self, *words: object) -> None:
         try:
@@ -42,15 +49,37 @@ class Arbiter:
 
 
 class Member:
-    def __init__(self, claims: Claims, arbiter: Arbiter, names: int, seed: str) -> None:
-        self.claims, self.arbiter, self.names = claims, arbiter, names
-        self.random = random.Random(seed)
+    def __init__(self, claims: Claims, arbiter: Arbiter, given: argparse.Namespace) -> None:
+        self.claims, self.arbiter, self.names, self.given = claims, arbiter, given.names, given
+        self.random = random.Random(given.seed)
         self.refused = 0
 
     def work(self) -> None:
-        self.me = self.claims.sessions.register().holder
-        while True:
-            self.once(f"name-{self.random.randrange(self.names)}")
+        began = elapsed()
+        self.me = self.claims.sessions.register(lease_seconds=self.given.lease).holder
+        pulse = self.beat(self.me, began) if self.given.lease else None
+        try:
+            while True:
+                self.once(f"name-{self.random.randrange(self.names)}")
+        finally:
+            if pulse:
+                pulse.stop()
+
+    def beat(self, me: Holder, began: float) -> Pulse:
+        def renew(silent: bool) -> bool:
+            return self.claims.sessions.resume(me) if silent else self.claims.sessions.renew(me)
+
+        pulse = Pulse(renew, self.given.lease, self.end, began)
+        pulse.start()
+        return pulse
+
+    def end(self, reason: str) -> None:
+        """Nothing of what it believes counts any more: not even an answer that is on its way."""
+        print(f"life {self.given.life} is fenced: {reason}", flush=True)
+        try:
+            Arbiter(self.given.host, self.given.port, self.given.life, self.given.label, "fenced")
+        finally:
+            os._exit(FENCED)
 
     def once(self, name: str) -> None:
         outcome = self.claims.claim(name, self.me)
@@ -94,12 +123,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for option in ("--port", "--life", "--names"):
         parser.add_argument(option, type=int, required=True)
+    parser.add_argument("--lease", type=int, default=0, help="seconds; 0: no heartbeats")
     for option in ("--host", "--label", "--directory", "--backend", "--seed", "--token"):
         parser.add_argument(option, required=True)
     parser.add_argument("--reaper", action="store_true")
     given = parser.parse_args()
     arbiter = Arbiter(given.host, given.port, given.life, given.label)
-    member = Member(Claims.open(given.directory, given.backend), arbiter, given.names, given.seed)
+    member = Member(Claims.open(given.directory, given.backend), arbiter, given)
     while True:
         try:
             (member.reap if given.reaper else member.work)()

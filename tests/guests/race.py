@@ -1,11 +1,12 @@
 """Chaos between hosts on one share. Run on each host at the same time, by `guests.run`.
 
     cd tests && python -m guests.race [--processes 4] [--seconds 60] [--backend auto] [--directory SHARE/data] [--host 1]
-        [--hosts 2]
+        [--hosts 2] [--lease 6]
 
 Each host has its own harness, which kills its own members. All members tell the arbiter, on host 1, over the network and
-not by the share, what they believe (see chaos/arbiter.py). A host's dead are taken over from by that host's members: of
-another host's sessions nothing is known until they give heartbeats. In the end all are dead, and each host starts an heir.
+not by the share, what they believe (see chaos/arbiter.py). They give heartbeats, so a host's dead are taken over from by
+the other's members too, after 4/3 of the lease. One whose heartbeats do not get through ends itself, and is replaced. In
+the end all are dead, and each host starts an heir.
 Exit 1, on host 1: an overlap, a generation that did not grow, a lost claim, a stuck name, a failure.
 """
 
@@ -15,14 +16,19 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 
-from chaos.arbiter import Arbiter, Distant, Table
+from chaos.arbiter import VIOLATIONS, Arbiter, Distant, Table
 from chaos.harness import Harness, Setting, Slot, library_in, stuck
+
+from looop_portable import Claims
 
 PORT = 7733
 PATIENCE = 120.0
 """Seconds: emulated guests take long to start a process, and some filesystems longer to see a change."""
 LIVES_OF_A_HOST = 1_000_000
+DOWN = 0.4
+"""How many strikes hit all of a host's members."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,6 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--names", type=int, default=2)
+    parser.add_argument("--lease", type=int, default=6, help="seconds; 0: no heartbeats, no takeovers among hosts")
     given = parser.parse_args(arguments)
     if not given.directory:
         parser.error("no --directory, and no SHARED_DIR")
@@ -56,14 +63,33 @@ def main(arguments: list[str] | None = None) -> int:
             0,
             given.host * LIVES_OF_A_HOST,
             10.0,
+            given.lease,
         )
         return _lead(slots, setting, given) if first else _follow(slots, setting, given)
+
+
+class _Host(Harness):
+    """Kills its members; now and then all at once, and starts none until others can have taken over from all of them.
+
+    Without that, a host's own members would be there first each time: they see at once that a process is gone.
+    """
+
+    def strike(self) -> None:
+        if not self.setting.lease or self.random.random() > DOWN:
+            super().strike()
+            return
+        self.kill_all()
+        end = time.monotonic() + 1.5 * self.setting.lease
+        while time.monotonic() < end:
+            self.arbiter.listen(end - time.monotonic())
+        for slot in range(len(self.slots)):
+            self.start(slot)
 
 
 def _lead(slots: list[Slot], setting: Setting, given: argparse.Namespace) -> int:
     table = Table()
     arbiter = Arbiter(table, "", PORT)
-    harness = Harness(slots, setting, arbiter)
+    harness = _Host(slots, setting, arbiter)
     harness.run(given.seconds)
     while len(arbiter.done) < given.hosts - 1:
         arbiter.listen(1)
@@ -78,12 +104,20 @@ def _lead(slots: list[Slot], setting: Setting, given: argparse.Namespace) -> int
         table.accuse("failed", "", fact)
     arbiter.close()
     print(table)
+    own = table.total("takeovers") - table.total("of others")
+    counted = ", ".join(f"{table.total(what)} {what}" for what in ("acquisitions", "refused", "kills", "fenced"))
+    print(
+        f"result {Claims.open(given.directory, given.backend).backend.name}: {counted}; takeovers: {own} on one host (the "
+        f"slowest {table.slowest:.1f} s), {table.total('of others')} among hosts ({table.slowest_of_others:.1f} s); "
+        + ", ".join(f"{table.total(what)} {what}" for what in VIOLATIONS),
+        flush=True,
+    )
     return int(table.violated)
 
 
 def _follow(slots: list[Slot], setting: Setting, given: argparse.Namespace) -> int:
     arbiter = Distant(given.first, PORT, PATIENCE)
-    harness = Harness(slots, setting, arbiter)
+    harness = _Host(slots, setting, arbiter)
     harness.run(given.seconds)
     arbiter.say_done(f"host{given.host}")
     harness.start_heirs()
