@@ -85,9 +85,9 @@ if sys.platform == "win32":
         try:
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EDEADLOCK):
+            if error.errno == errno.EBADF:
                 raise
-            return False
+            return False  # EACCES; Wine leaves whatever errno was before.
         return True
 
     def _is_held_for_long(fd: int) -> bool:  # noqa: ARG001

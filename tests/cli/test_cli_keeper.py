@@ -270,8 +270,12 @@ def test_trouble_is_logged_once_and_so_is_the_recovery(kept: Callable[[str], Kep
 
 def test_it_ends_when_the_store_is_removed_under_it(kept: Callable[[str], Kept], data_dir: Path) -> None:
     session = kept("w1")
-    while data_dir.exists():
-        shutil.rmtree(data_dir, ignore_errors=True)  # It may be in the middle of making something there.
+    said_to_go_on = data_dir / "sessions" / ".ledger" / "w1" / "2"
+    assert until(said_to_go_on.exists)  # Until that is complete it may make anew what is removed.
+    beat = data_dir / "sessions" / "w1" / f"heartbeat-{session.holder.incarnation}"
+    last = beat.stat().st_mtime_ns
+    assert until(lambda: beat.stat().st_mtime_ns != last)
+    shutil.rmtree(data_dir)
     assert until(session.ended)
     assert not data_dir.exists()
 
@@ -319,8 +323,9 @@ def test_without_a_lease_there_is_no_keeper(run: Run, alive: Living) -> None:
     assert started["keeper"] is None
 
 
-def test_where_it_is_there_claim_pays_for_no_more_than_a_look(kept: Callable[[str], Kept]) -> None:
+def test_where_it_is_there_claim_pays_for_no_more_than_a_look(kept: Callable[[str], Kept], alive: Living) -> None:
     kept("w1")
+    alive("w2")
     program = """
 import sys
 from looop_portable.cli import main
@@ -330,7 +335,7 @@ try:
 finally:
     print(*sorted({"filelock", "portalocker", "psutil", "subprocess", "threading"} & (set(sys.modules) - before)), "end")
 """
-    without = program.replace('"w1"', '"nobody"').replace("repo-x", "repo-y")
+    without = program.replace('"w1"', '"w2"').replace("repo-x", "repo-y")
     found = [
         subprocess.run([sys.executable, "-c", each], capture_output=True, text=True, check=True).stdout.splitlines()
         for each in (program, without)
