@@ -3,7 +3,12 @@
 set -eu
 LOOOP_DATA_DIR=$(mktemp -d)
 export LOOOP_DATA_DIR
-trap 'kill -9 "$holder" 2>/dev/null || true; rm -rf "$LOOOP_DATA_DIR"' EXIT
+tidy() {
+    kill -9 "$holder" 2>/dev/null || true
+    for session in first second third; do looop session stop "$session" || true; done
+    rm -rf "$LOOOP_DATA_DIR"
+}
+trap tidy EXIT
 
 sleep 600 & holder=$!                             # The worker that will hold the claim, and die.
 looop session start first --pid "$holder"

@@ -35,14 +35,14 @@ def test_the_program_runs(tmp_path: Path) -> None:
     assert done.stdout.startswith("1\nWon(")
 
 
-def test_the_first_command_s_example_refuses_the_second_and_lets_the_third_take_over() -> None:
+def test_the_first_command_s_example_refuses_the_second_and_lets_the_third_take_over(tmp_path: Path) -> None:
     assert "pip install . && sh examples/takeover.sh" in README
     scripts = Path(sys.executable).parent
     if not shutil.which("looop", path=str(scripts)):
         pytest.skip("the package is not installed with its script `looop`")
     done = subprocess.run(
         ["sh", str(ROOT / "examples" / "takeover.sh")],
-        env={**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "XDG_STATE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
@@ -50,8 +50,10 @@ def test_the_first_command_s_example_refuses_the_second_and_lets_the_third_take_
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("claimed")] == ["claimed repo-x"] * 2
     assert "claim repo-x: held by live session 'first'" in done.stderr.splitlines()
-    # Whichever was sooner: the third, or the first one's keeper, which let go for it.
-    assert "previous=first" in done.stdout or "released  repo-x  session=first" in done.stdout
+    # Whichever comes first: the third, or the keeper of the first.
+    taken_over, released = "previous=first" in done.stdout, "released  repo-x  session=first" in done.stdout
+    assert taken_over != released
+    assert not list(tmp_path.rglob("*.lock")), "a keeper is left"
 
 
 VERBS = README[README.index("| `claim NAME`") : README.index("Options before the verb")]
