@@ -38,7 +38,7 @@ def short() -> list[Job]:
 
 
 def race(kind: str, seconds: int) -> Job:
-    return Job(kind, "race", ["guests.race", "--seconds", str(seconds), "--processes", "4", "--lease", "6"])
+    return Job(kind, "race", ["guests.race", "--seconds", str(seconds), "--processes", "3", "--lease", "9"])
 
 
 def scenarios(kind: str, lease: int) -> list[Job]:

@@ -27,8 +27,8 @@ PORT = 7733
 PATIENCE = 120.0
 """Seconds: emulated guests take long to start a process, and some filesystems longer to see a change."""
 LIVES_OF_A_HOST = 1_000_000
-DOWN = 0.4
-"""How many strikes hit all of a host's members."""
+DOWN = {1: 0.4, 2: 0.7}
+"""When a host goes down: all of its members at once, after this part of the time."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,22 +62,25 @@ def main(arguments: list[str] | None = None) -> int:
             given.names,
             0,
             given.host * LIVES_OF_A_HOST,
-            10.0,
+            20.0,
             given.lease,
         )
         return _lead(slots, setting, given) if first else _follow(slots, setting, given)
 
 
 class _Host(Harness):
-    """Kills its members; now and then all at once, and starts none until others can have taken over from all of them.
+    """Kills its members; at `down`, by `time.monotonic`, all at once, and starts none until others have taken over from them.
 
     Without that, a host's own members would be there first each time: they see at once that a process is gone.
     """
 
+    down = 0.0
+
     def strike(self) -> None:
-        if not self.setting.lease or self.random.random() > DOWN:
+        if not self.setting.lease or time.monotonic() < self.down:
             super().strike()
             return
+        self.down = float("inf")
         self.kill_all()
         end = time.monotonic() + 1.5 * self.setting.lease
         while time.monotonic() < end:
@@ -90,7 +93,17 @@ def _lead(slots: list[Slot], setting: Setting, given: argparse.Namespace) -> int
     table = Table()
     arbiter = Arbiter(table, "", PORT)
     harness = _Host(slots, setting, arbiter)
-    harness.run(given.seconds)
+    harness.down = time.monotonic() + DOWN[1] * given.seconds
+
+    def enough() -> bool:
+        """Once the other hosts are done, theirs are dead: there is something to take over."""
+        labels = [f"{given.backend} host{host + 1}" for host in range(given.hosts)]
+        seen = [table.counts.get(("acquisitions", label), 0) for label in labels]
+        return min(seen) > 0 and (table.total("of others") > 0 or not given.lease)
+
+    harness.run(given.seconds, enough)
+    if not enough():
+        table.accuse("failed", "", "too little was seen: a host won nothing, or nothing was taken over among hosts")
     while len(arbiter.done) < given.hosts - 1:
         arbiter.listen(1)
     try:
@@ -118,6 +131,7 @@ def _lead(slots: list[Slot], setting: Setting, given: argparse.Namespace) -> int
 def _follow(slots: list[Slot], setting: Setting, given: argparse.Namespace) -> int:
     arbiter = Distant(given.first, PORT, PATIENCE)
     harness = _Host(slots, setting, arbiter)
+    harness.down = time.monotonic() + DOWN.get(given.host, 1.0) * given.seconds
     harness.run(given.seconds)
     arbiter.say_done(f"host{given.host}")
     harness.start_heirs()
