@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 class _Host(Harness):
-    """Kills its members; at `down`, by `time.monotonic`, all at once, and starts none until others have taken over from them.
+    """Kills its members; at `down`, by `time.monotonic`, all at once, and starts none until others have taken over.
 
     Without that, a host's own members would be there first each time: they see at once that a process is gone.
     """
