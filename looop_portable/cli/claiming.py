@@ -35,7 +35,7 @@ def claim(out: Setting, name: str, session: str | None) -> int:
     outcome = claims.claim(name, session)
     if isinstance(outcome, Held):
         _refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None})
-        ensure_kept(out, claims, claims.sessions.holder(session_id(session)))
+        ensure_kept(out, claims, session_id(session))
         return 1
     lease = outcome.lease
     previous = outcome.previous.session if isinstance(outcome, Won) and outcome.previous else None

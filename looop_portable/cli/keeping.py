@@ -56,9 +56,11 @@ def end_keeper(out: Setting, holder: Holder) -> None:
         out.hint(f"looop: warning: {error}; it ends by itself when it next gives a heartbeat")
 
 
-def ensure_kept(out: Setting, claims: Claims, holder: Holder) -> None:
-    """Start the keeper of `holder` again, if it should have one here and it is gone. Whoever acts for it goes on anyway."""
+def ensure_kept(out: Setting, claims: Claims, session: Holder | str) -> None:
+    """Start a session's keeper again, if it should have one here and it is gone. Whoever acts for it goes on anyway."""
+    holder = session if isinstance(session, Holder) else Holder(session, "")
     try:
+        holder = claims.sessions.holder(session) if isinstance(session, str) else session
         registration = claims.sessions.registration(holder) if holder.incarnation else None
         if registration is None or not registration.kept:
             return
