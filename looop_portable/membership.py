@@ -36,10 +36,24 @@ class Session:
         self._claims = claims
         self._lease_seconds = lease_seconds
         self.blocks: dict[str, Block] = {}
-        began = elapsed()
-        self.holder = claims.sessions.register(lease_seconds=lease_seconds, locked=True).holder
-        self.pulse = Pulse(self._renew, lease_seconds, self._lose, began)
+        self.pulse = Pulse(self._renew, lease_seconds, self._lose, self._register())
         self.pulse.start()
+
+    def _register(self) -> float:
+        """When the first heartbeat that counts was begun.
+
+        What a filesystem has taken long to answer is old when it comes, as just after a partition. Said again, it is new.
+        """
+        sessions, slow = self._claims.sessions, interval(self._lease_seconds)
+        while True:
+            began = elapsed()
+            self.holder = sessions.register(lease_seconds=self._lease_seconds, locked=True).holder
+            while elapsed() - began > slow:
+                began = elapsed()
+                if not sessions.resume(self.holder):
+                    break  # Others have not waited so long: another one.
+            else:
+                return began
 
     def has_ended(self) -> bool:
         """Whether it is lost, or somebody has ended it. Without asking, all that it claims later would be anybody's."""

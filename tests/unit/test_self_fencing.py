@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 from capabilities import NATIVE, needs_fork
 
-from looop_portable import Claims, Hold, Won, hold
+from looop_portable import Claims, Hold, Won, hold, membership
+from looop_portable.clock import elapsed
 from looop_portable.errors import ClaimLost, UsageError
 from looop_portable.files import OS
-from looop_portable.liveness import Holder
+from looop_portable.liveness import Holder, Registration
+from looop_portable.pulse import Pulse
+from looop_portable.registry import Registry
 
 LEASE = 3
 SOON = 60.0
@@ -125,6 +128,30 @@ def test_what_was_lost_is_let_go_as_soon_as_that_is_possible(store: str, heartbe
 
 def _holder(lease: Hold) -> Holder:
     return Holder(lease.session, lease.lease.incarnation)
+
+
+def test_a_block_that_could_only_be_entered_slowly_is_not_lost_by_that(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As just after a partition: the first heartbeat is old by the time that its session is registered."""
+    slow, publish = [True], Registry.advance
+
+    def takes_long(self: Registry, session: str, expected: int, registration: Registration) -> bool:
+        if slow and slow.pop():
+            threading.Event().wait(LEASE)
+        return publish(self, session, expected, registration)
+
+    began: list[float] = []
+
+    class Recorded(Pulse):
+        def start(self) -> None:
+            began.append(elapsed() - self._renewed_at)
+            super().start()
+
+    monkeypatch.setattr(Registry, "advance", takes_long)
+    monkeypatch.setattr(membership, "Pulse", Recorded)
+    with block(store) as lease:
+        assert began[0] < LEASE / 3
+        assert not lease.lost.wait(LEASE)
+        lease.check()
 
 
 def test_a_claim_that_was_broken_is_lost_without_a_check_and_the_others_are_not(store: str) -> None:
