@@ -24,8 +24,6 @@ from looop_portable.liveness import Holder
 from looop_portable.pulse import Pulse
 
 FENCED = 75
-HOLDS = 0.004
-"""Seconds, at most."""
 
 
 class Arbiter:
@@ -91,7 +89,7 @@ class Member:
         generation = outcome.lease.generation
         self.arbiter.say("enter", name, generation)
         if self.random.random() < 0.5:
-            time.sleep(self.random.random() * HOLDS)
+            time.sleep(self.random.random() * self.given.holds)
         if self.random.random() < 0.05:
             again = self.claims.claim(name, self.me)
             if not isinstance(again, Renewed) or not self.claims.check(name, generation).current:
@@ -123,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for option in ("--port", "--life", "--names"):
         parser.add_argument(option, type=int, required=True)
+    parser.add_argument("--holds", type=float, default=0.004, help="seconds, at most")
     parser.add_argument("--lease", type=int, default=0, help="seconds; 0: no heartbeats")
     for option in ("--host", "--label", "--directory", "--backend", "--seed", "--token"):
         parser.add_argument(option, required=True)

@@ -24,6 +24,8 @@ from chaos.harness import Harness, Setting, Slot, library_in, stuck
 from looop_portable import Claims
 
 PORT = 7733
+HOLDS = 2.0
+"""Seconds, at most. Where calls take long, nobody would be killed while he holds, if that did not take long as well."""
 PATIENCE = 120.0
 """Seconds: emulated guests take long to start a process, and some filesystems longer to see a change."""
 LIVES_OF_A_HOST = 1_000_000
@@ -63,13 +65,14 @@ def main(arguments: list[str] | None = None) -> int:
             0,
             given.host * LIVES_OF_A_HOST,
             20.0,
+            HOLDS,
             given.lease,
         )
         return _lead(slots, setting, given) if first else _follow(slots, setting, given)
 
 
 class _Host(Harness):
-    """Kills its members; at `down`, by `time.monotonic`, all at once, and starts none until others have taken over.
+    """Kills its members; at `down`, by `time.monotonic`, all at once, and starts none for a while.
 
     Without that, a host's own members would be there first each time: they see at once that a process is gone.
     """
