@@ -26,7 +26,7 @@ def jobs(lease: int, seconds: int) -> list[Job]:
     """All. `lease`: of each scenario; `seconds`: of each race."""
     found = [Job(kind, "mount", ["guests.mount", "--filesystem", kind], 1) for kind in MOUNTS]
     for kind in SHARES:
-        found += [race(kind, seconds), *scenarios(kind, lease)]
+        found += [Job(kind, "hand-over", ["guests.handover"]), race(kind, seconds), *scenarios(kind, lease)]
     return found
 
 
