@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from looop_portable.mounts import Mount
 
 from looop_portable.files_alone import AloneFiles
-from looop_portable.files_direct import direct
+from looop_portable.files_direct import direct, read_only
 from looop_portable.files_life import LifeFiles
 from looop_portable.files_open import read, widen, write
 from looop_portable.guard import excludes, guard
@@ -36,6 +36,9 @@ _LINK = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks els
 _RECORD_MODE = 0o444
 """Records are written once. A projection is one more name of a record: without this, writing into it in place (`echo >`)
 would rewrite history."""
+
+_RECORD_MODE_OF_ONE_NAME = 0o644
+"""Where no projection can be one: see `files_direct`."""
 
 PRIVATE_GUARD = ".guard-"
 """How the names of guards begin that do not have their final one yet."""
@@ -262,7 +265,8 @@ class OsFiles(LifeFiles, AloneFiles):
         return os.open(path, os.O_RDONLY | direct(path))
 
     def _open_new(self, path: str) -> int:
-        return os.open(path, _CREATE | direct(path), _RECORD_MODE)
+        mode = _RECORD_MODE if read_only(path) else _RECORD_MODE_OF_ONE_NAME
+        return os.open(path, _CREATE | direct(path), mode)
 
     def _open_to_append(self, path: str) -> int:
         return os.open(path, _APPEND | direct(path), 0o666)
