@@ -56,13 +56,16 @@ def _options(found: Findings) -> list[str]:
     if found.primitives.hard_link.works and found.primitives.second_name.works is False:
         told.append("a file cannot be open by two names here, so records keep one name: it takes two calls more a claim")
     if filesystem.type in _SMB:
-        told.append(
-            "SMB: calls of one host may stall for 7 to 35 s while several contend; mount with nolease to try without"
-        )
-        if not any(option == "closetimeo=0" for option in options):
+        if "nolease" not in options:
             told.append(
-                "SMB may show a script that polls claims/NAME.json an old one: mount with closetimeo=0, or use looop show"
+                "SMB: while several hosts contend for a claim, calls may stall for 5 to 35 s, as one host's lease on a "
+                "file has to be broken for another: mount with nolease on every host"
             )
+            if "closetimeo=0" not in options:
+                told.append(
+                    "SMB may show a script that polls claims/NAME.json an old one: mount with nolease or closetimeo=0, or "
+                    "use looop show"
+                )
         told.append("SMB does not keep modes: the mount's uid, gid, file_mode and dir_mode say who may share the directory")
     if "ro" in options:
         told.append("'ro': it is mounted read-only")

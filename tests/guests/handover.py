@@ -4,8 +4,8 @@
 
 Each claims when the other has told, over the network and not by the share, that it has released. A hand-over is the one's
 release and the other's claim: their seconds are measured each on its own host and added, so that no clocks are compared.
-Nobody else uses the share. Host 1 prints how many there were, the median and the slowest. Exit 1: a claim was not won or not
-released, or the slowest took longer than the limit.
+Nobody else uses the share. Host 1 prints how many there were, the median and the slowest. Exit 1: a claim was not won or
+not released, or the slowest took longer than the limit.
 """
 
 from __future__ import annotations

@@ -221,6 +221,10 @@ NOTES = {
         found(filesystem=SMB._replace(options=("rw", "closetimeo=0")), across=ACROSS),
         ["longer than 2 minutes", "stall", "file_mode"],
     ),
+    "smb nolease": (
+        found(filesystem=SMB._replace(options=("rw", "nolease")), across=ACROSS),
+        ["longer than 2 minutes", "file_mode"],
+    ),
     "few turns": (found(races=(POSIX._replace(acquisitions=9), ADVISORY)), ["9 acquisitions are few"]),
     "few turns of several hosts": (found(across=ACROSS._replace(turns=2)), ["2 acquisitions are few"]),
     "short names": (found(measures=GOOD._replace(longest_name=143)), ["143 bytes"]),
