@@ -21,15 +21,10 @@ from typing import Self
 from looop_portable.config import Config, resolve
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, UsageError
 from looop_portable.lease import Lease
+from looop_portable.liveness import LEASE_SECONDS, SHORTEST_LEASE
 from looop_portable.membership import Member, Process, Session, this_process
 from looop_portable.names import canonical
 from looop_portable.outcomes import Held, Refused, Renewed, Won
-
-LEASE_SECONDS = 30
-"""How long a session may be silent before other hosts take it for dead, unless it is told otherwise."""
-
-SHORTEST_LEASE = 3
-"""Seconds. In less, a filesystem that is merely slow would look like a host that is gone."""
 
 
 class Hold:

@@ -18,6 +18,13 @@ _PASSING = " tmpfs"
 """What no reboot survives: two kernels that see one have some way to share it."""
 
 
+LEASE_SECONDS = 30
+"""How long a session that promises heartbeats may be silent, unless it is told otherwise."""
+
+SHORTEST_LEASE = 3
+"""Seconds. In less, a filesystem that is merely slow would look like a host that is gone."""
+
+
 class Liveness(Enum):
     ALIVE = "alive"
     DEAD = "dead"

@@ -107,7 +107,8 @@ class Member:
         """The one to claim for. What an earlier one holds stays with that one."""
         with self._guard:
             if self.current.has_ended():
-                self.current.pulse.stop()
+                if not self.current.blocks:  # Else the last of them does it, and its pulse tells them until then.
+                    self.current.leave_when_possible()
                 self.current = Session(self.claims, self._lease_seconds)
             return self.current
 

@@ -126,10 +126,11 @@ class Sessions:
                     )
                 raise NoSession(f"no such session: '{session}'")
             current = head.own or Registration(session, self._nonce(), 0, started_at=self._clock())
-            if current.ended or (incarnation and current.incarnation != incarnation):
-                return False
-            if self._advance(session, head.generation, current._replace(ended=True)):
-                return True
+            over = current.ended or bool(incarnation and current.incarnation != incarnation)
+            if over or self._advance(session, head.generation, current._replace(ended=True)):
+                # Its lock, if it is this process's: without this, one would stay open for each session that came and went.
+                self._store.signs.unpromise(current._replace(incarnation=incarnation or current.incarnation))
+                return not over
         raise Unavailable(f"session {session}: others register and end it all the time; try again")
 
     def renew(self, holder: Holder) -> bool:

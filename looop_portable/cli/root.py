@@ -19,7 +19,8 @@ _HELP = """Claim a named resource so that nobody else alive holds it, on any fil
   looop unclaim repo-x    let go of it
 
 A claim belongs to a session: --session ID, else $LOOOP_SESSION_ID. All processes that act for one session are one
-holder. When a session dies, whoever asks next takes its claims over at once.
+holder. When a session dies, whoever asks next takes its claims over at once; on another host, if its keeper died too,
+after 4/3 of its lease.
 
 Not guaranteed: that a session which was told to let go (`looop break`, `looop session stop`) stops working. Pass the
 claim's generation on to whatever it writes to, and refuse a lower one there.

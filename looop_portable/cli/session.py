@@ -12,16 +12,13 @@ from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
 from looop_portable.config import LEASE, SESSION_ID
 from looop_portable.errors import LooopError
-from looop_portable.liveness import FOREIGN
+from looop_portable.liveness import FOREIGN, LEASE_SECONDS, SHORTEST_LEASE
 from looop_portable.processes import caller
-
-LEAST = 3
-"""Seconds of a lease, of which a third is one interval between heartbeats."""
 
 
 def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:  # noqa: ARG001 (click's signature)
-    if 0 < value < LEAST:
-        raise click.BadParameter(f"{value} s are too short for heartbeats: at least {LEAST}, or 0 for none")
+    if 0 < value < SHORTEST_LEASE:
+        raise click.BadParameter(f"{value} s are too short for heartbeats: at least {SHORTEST_LEASE}, or 0 for none")
     return value
 
 
@@ -36,7 +33,7 @@ def session() -> None:
 @click.option(
     "--lease",
     type=click.IntRange(min=0),
-    default=30,
+    default=LEASE_SECONDS,
     envvar=LEASE,
     callback=_long_enough,
     metavar="SECONDS",

@@ -32,7 +32,7 @@ def test_the_program_runs(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1\nWon(")
+    assert done.stdout.startswith("1\none\ntwo\nWon(")
 
 
 def test_the_first_command_s_example_refuses_the_second_and_lets_the_third_take_over(tmp_path: Path) -> None:

@@ -34,11 +34,11 @@ def short() -> list[Job]:
     """What a few minutes are enough for."""
     mounts = [Job(kind, "mount", ["guests.mount", "--filesystem", kind], 1) for kind in ("vfat", "nfs3-nolock")]
     cut = [job for job in scenarios("nfs4", 12) if job.scenario == "power-cut"]
-    return [*mounts, race("nfs4", 20), *cut]
+    return [*mounts, race("nfs4", 20, "--may-see-little"), *cut]
 
 
-def race(kind: str, seconds: int) -> Job:
-    return Job(kind, "race", ["guests.race", "--seconds", str(seconds), "--processes", "3", "--lease", "9"])
+def race(kind: str, seconds: int, *more: str) -> Job:
+    return Job(kind, "race", ["guests.race", "--seconds", str(seconds), "--processes", "4", "--lease", "9", *more])
 
 
 def scenarios(kind: str, lease: int) -> list[Job]:

@@ -79,6 +79,15 @@ def stack() -> Iterator[ExitStack]:
         yield held
 
 
+def refused_for(taker: Container, seconds: float, evidence: str) -> None:
+    """All that it says for so long is a refusal, on that evidence."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        said = taker.says()
+        assert said.startswith("1 refused"), said
+        assert evidence in said
+
+
 @pytest.fixture
 def volume(tmp_path: Path) -> str:
     mount = OS.mount_of(str(tmp_path))
@@ -91,11 +100,7 @@ def test_no_theft_while_the_holder_lives_and_no_wait_after_it_was_killed(stack: 
     holder = stack.enter_context(Container(HOLDER, volume, ""))
     assert holder.says() == "1 holds 1"
     taker = stack.enter_context(Container(TAKER, volume))
-    ends = time.monotonic() + 7  # More than twice its lease.
-    while time.monotonic() < ends:
-        said = taker.says()
-        assert said.startswith("1 refused"), said
-        assert "in another pid namespace, holds its lock" in said
+    refused_for(taker, 7, "in another pid namespace, holds its lock")  # More than twice its lease.
     killed = holder.kill()
     while (said := taker.says()).startswith("1 refused"):
         assert "heartbeat" not in said
@@ -141,11 +146,7 @@ def test_where_there_is_no_lock_the_heartbeat_decides(stack: ExitStack, volume: 
     holder = stack.enter_context(Container(nowhere + HOLDER, volume, ""))
     assert holder.says() == "1 holds 1"
     taker = stack.enter_context(Container(nowhere + TAKER, volume))
-    ends = time.monotonic() + 7
-    while time.monotonic() < ends:
-        said = taker.says()
-        assert said.startswith("1 refused"), said
-        assert "was last heard" in said
+    refused_for(taker, 7, "was last heard")
     killed = holder.kill()
     while (said := taker.says()).startswith("1 refused"):
         assert "was last heard" in said

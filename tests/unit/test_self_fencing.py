@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from capabilities import NATIVE, needs_fork
+from capabilities import NATIVE, needs_fork, needs_proc
 
 from looop_portable import Claims, Hold, Won, hold, membership
 from looop_portable.clock import elapsed
@@ -180,6 +180,39 @@ def test_a_session_that_was_ended_loses_all_that_it_held(store: str) -> None:
             entered.__exit__(None, None, None)
     with block(store) as anew:
         anew.check()
+
+
+def test_who_is_still_inside_is_told_though_somebody_else_noticed_first(store: str) -> None:
+    """A later block finds the session ended, and goes on as another: that takes nothing from those that are inside."""
+    others = Claims.open(store, NATIVE)
+    entered = block(store)
+    lease = entered.__enter__()
+    others.sessions.stop(lease.session)
+    with hold("m", data_dir=store, backend=NATIVE, lease_seconds=LEASE) as another:
+        assert another.session != lease.session
+        assert entered.lost.wait(SOON)
+        assert not another.lost.is_set()
+    with pytest.raises(ClaimLost, match="its session has ended"):
+        entered.__exit__(None, None, None)
+
+
+@needs_proc
+def test_sessions_that_come_and_go_leave_nothing_open(store: str) -> None:
+    others = Claims.open(store, NATIVE)
+    opened = []
+    for _ in range(3):
+        with block(store) as lease:
+            session = lease.session
+        head = others.backend.sessions.read(session)  # As another process ends it, which cannot let go of our lock.
+        assert head.own
+        assert others.backend.sessions.advance(session, head.generation, head.own._replace(ended=True))
+        opened.append(len(os.listdir("/proc/self/fd")))
+    with block(store):
+        pass
+    ends = time.monotonic() + SOON
+    while len(os.listdir("/proc/self/fd")) > opened[0]:
+        assert time.monotonic() < ends, "a lock is left for each"
+        threading.Event().wait(0.01)
 
 
 def test_an_error_in_on_lost_is_not_hidden_and_keeps_nobody_else_from_being_told(

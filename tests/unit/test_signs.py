@@ -279,14 +279,21 @@ def test_a_renewal_of_a_session_that_was_stopped_or_never_was_says_so(share: Sha
 
 
 def test_the_signs_of_an_earlier_incarnation_are_swept_when_they_are_old_and_ours_never(share: Share) -> None:
-    share.ours.sessions.stop("h")
-    later = share.holders.sessions.register("h", lease_seconds=LEASE).holder
+    share.pass_time(LEASE + 1)
+    assert share.liveness() is Liveness.UNKNOWN
+    share.pass_time(LEASE)
+    later = share.ours.sessions.register("h", lease_seconds=LEASE).holder
     share.ours.reap()
     assert len(share.signs("heartbeat")) == 2
     share.pass_time(2 * 3600)
     share.ours.reap()
     assert share.signs("heartbeat") == [f"heartbeat-{later.incarnation}"]
-    assert share.holders.sessions.renew(later)
+    assert share.ours.sessions.renew(later)
+
+
+def test_a_session_that_is_stopped_leaves_no_signs(share: Share) -> None:
+    assert share.ours.sessions.stop("h")
+    assert share.signs("heartbeat") == []
 
 
 def test_what_a_registrar_left_who_died_before_it_was_published_is_swept(share: Share) -> None:
