@@ -70,7 +70,8 @@ class OsFiles(LifeFiles, AloneFiles):
                     os.fsync(fd)
             finally:
                 os.close(fd)
-        except OSError:
+        except OSError as error:
+            error.filename = error.filename or path  # What is done to a descriptor does not tell of which file it is.
             self.remove(path)
             raise
 

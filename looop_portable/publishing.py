@@ -87,7 +87,9 @@ class Publisher:
         return ""
 
     def _write(self, key: str, private: str, data: bytes, shared: int) -> bool:
-        """False: the name is taken. Only ever so by ourselves, after a lost reply, and then it may be incomplete."""
+        """False: try another name. This one is taken, by ourselves, after a lost reply, and then it may be incomplete; or it
+        was swept, by a reaper on another host, while it was being written: NFS 3 says so when it is closed.
+        """
         for _ in range(2):
             try:
                 self._files.create(private, data, shared=shared, durable=self._durable)
@@ -96,6 +98,10 @@ class Publisher:
                 return False
             except FileNotFoundError:
                 self._make_directory(key, shared)
+            except OSError as error:
+                if error.errno != errno.ESTALE:
+                    raise
+                return False
         raise Unavailable(f"{self._root}/{key}: removed by others while it was in use; try again", self._root)
 
     def _make_directory(self, key: str, shared: int) -> None:

@@ -175,6 +175,20 @@ def test_a_stale_handle_is_tried_again(ledger: Ledger, files: Faulty) -> None:
     assert names(ledger) == ["1"]
 
 
+def test_a_private_file_that_was_swept_while_it_was_written_is_made_again(ledger: Ledger, files: Faulty) -> None:
+    """NFS 3 says that the handle is stale, when it is closed."""
+
+    def swept(deed: Deed) -> None:
+        deed()
+        assert ledger_in(ledger.root).sweep(KEY) == 1
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    ledger.files.mkdir(f"{ledger.root}/{KEY}")
+    files.faults["create"] = [swept, swept]
+    assert publish(ledger, 0)
+    assert names(ledger) == ["1"]
+
+
 def test_a_win_after_a_retry_whose_first_try_had_happened_is_still_ours(ledger: Ledger, files: Faulty) -> None:
     """The first reply is lost and the file not yet seen; the second try meets our own record."""
     unseen = iter([True])
