@@ -87,8 +87,8 @@ class Publisher:
         return ""
 
     def _write(self, key: str, private: str, data: bytes, shared: int) -> bool:
-        """False: try another name. This one is taken, by ourselves, after a lost reply, and then it may be incomplete; or it
-        was swept, by a reaper on another host, while it was being written: NFS 3 says so when it is closed.
+        """False: try another name. This one is taken, by ourselves, after a lost reply, and may be incomplete; or it was
+        swept by a reaper on another host while it was being written, of which NFS 3 tells when it is closed.
         """
         for _ in range(2):
             try:

@@ -175,7 +175,7 @@ def test_a_stale_handle_is_tried_again(ledger: Ledger, files: Faulty) -> None:
     assert names(ledger) == ["1"]
 
 
-def test_a_private_file_that_was_swept_while_it_was_written_is_made_again(ledger: Ledger, files: Faulty) -> None:
+def test_a_private_file_that_was_swept_while_being_written_is_made_again(ledger: Ledger, files: Faulty) -> None:
     """NFS 3 says that the handle is stale, when it is closed."""
 
     def swept(deed: Deed) -> None:
