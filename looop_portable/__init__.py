@@ -20,6 +20,7 @@ from looop_portable.errors import (
     NoSuchBackend,
     SessionAlive,
     Unavailable,
+    WaitedTooLong,
 )
 from looop_portable.lease import Head, Lease
 from looop_portable.liveness import Liveness, Verdict
@@ -41,6 +42,8 @@ from looop_portable.protocol import Standing
 
 if TYPE_CHECKING:
     from looop_portable.holding import Hold, hold
+    from looop_portable.holding_all import hold_all
+    from looop_portable.several import claim_all, wait_for
 
 __version__ = "0.1.0"
 
@@ -73,15 +76,21 @@ __all__ = [
     "Sweep",
     "Unavailable",
     "Verdict",
+    "WaitedTooLong",
     "Won",
+    "claim_all",
     "hold",
+    "hold_all",
+    "wait_for",
 ]
+
+_LATER = {"Hold": "holding", "hold": "holding", "hold_all": "holding_all", "claim_all": "several", "wait_for": "several"}
+"""Imported when used: the command line needs neither them nor threads."""
 
 
 def __getattr__(name: str) -> object:
-    """`hold` and `Hold` are imported when used: the command line needs neither them nor threads."""
-    if name not in ("Hold", "hold"):
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from looop_portable import holding
+    from importlib import import_module
 
-    return getattr(holding, name)
+    return getattr(import_module(f"looop_portable.{_LATER[name]}"), name)

@@ -82,7 +82,7 @@ class Claims:
 
         Never waits. Raises `InvalidName`, `NoSession`, or `Unavailable`.
         """
-        name, me = canonical(name), self._me(session)
+        name, me = canonical(name), self.acting(session)
         for _ in range(_TRIES):
             head = self.backend.read(name)
             lease, standing, verdict = self._judge(head, me)
@@ -102,7 +102,7 @@ class Claims:
 
         Raises as `claim` does.
         """
-        name, me = canonical(name), self._me(session)
+        name, me = canonical(name), self.acting(session)
         won = self._won.pop((name, me), None)
         if won:  # Its generation says all; only if that is no longer the latest, there is something to be read.
             outcome = self.release_lease(won)
@@ -253,7 +253,8 @@ class Claims:
         """Whether a death may be acted upon. One that is inferred from silence is made a fact first."""
         return not (lease and verdict.inferred) or self.sessions.conclude(Holder(lease.session, lease.incarnation))
 
-    def _me(self, session: str | Holder | None) -> Holder:
+    def acting(self, session: str | Holder | None) -> Holder:
+        """Who acts: `session`, else $LOOOP_SESSION_ID, in its current incarnation. Raises `NoSession`."""
         if isinstance(session, Holder):
             return session
         session = session_id(session)

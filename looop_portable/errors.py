@@ -106,6 +106,15 @@ class ClaimHeld(LooopError):
         self.evidence = evidence
 
 
+class WaitedTooLong(ClaimHeld, TimeoutError):
+    """`hold(timeout=...)` could not enter in time."""
+
+    code = "timeout"
+
+    def __init__(self, claim: str, holder: str, evidence: str, seconds: float) -> None:
+        super().__init__(claim, holder, f"{evidence}; waited {seconds:g} s")
+
+
 class ClaimLost(LooopError):
     """A claim that this process held is not its own any more."""
 

@@ -5,6 +5,8 @@ Guarantees: what cannot be read is UNKNOWN, never an error and never a death.
 
 from __future__ import annotations
 
+import os
+
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
 from looop_portable.liveness import (
@@ -19,7 +21,7 @@ from looop_portable.liveness import (
     verdict,
     where_to_look,
 )
-from looop_portable.processes import Processes
+from looop_portable.processes import Processes, host
 
 _TORN = "its metadata are being written by looop, or damaged"
 
@@ -50,6 +52,33 @@ class Evidence:
         if head.damaged:
             return Verdict(Liveness.UNKNOWN, f"its registration is damaged; `looop session stop {session}` ends it")
         return self._verdict_on(head, incarnation) if incarnation else self.verdict_on_any(head)
+
+    def this_process(self) -> Registration:
+        """This process as evidence, though it is no session: for others to see whether it has ended.
+
+        Where they cannot see it, on other hosts and in other containers, they know nothing of it.
+        """
+        here, pid = self._processes.here(), os.getpid()
+        try:
+            start, disk = self._processes.start_of(pid), "" if here.given else self._store.signs.disk()
+        except OSError:
+            start, disk = "", ""
+        return Registration("", "", pid, start, here.boot, here.namespace, host(), disk=disk)
+
+    def process_of(self, session: str, incarnation: str) -> Registration | None:
+        """The process that a session lives by, if it can be seen from here; whose end is the session's."""
+        try:
+            head = self._store.read(session)
+        except (OSError, Unavailable):
+            return None
+        for found in (head.own, head.foreign):
+            if found and incarnation in ("", found.incarnation) and self.is_seen(found):
+                return found
+        return None
+
+    def is_seen(self, registration: Registration) -> bool:
+        """Whether it is by its process that it is judged here."""
+        return where_to_look(registration, self._processes.here(), "") is Sign.PROCESS
 
     def current(self, head: SessionHead) -> Registration | None:
         """Of our registration and looop's, the one that lives; else ours."""

@@ -7,10 +7,13 @@ ended; none that a forked child would share with its parent; none left behind wh
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from typing import Protocol
 
+from looop_portable.bells import Bell
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
 from looop_portable.config import Config
@@ -94,14 +97,55 @@ class Session:
 
 
 class Member:
-    """This process in one store: its session, and the next one after that is lost. `holding`: the names in use."""
+    """This process in one store: its session, the next one after that is lost, and which of its blocks has which claim."""
 
     def __init__(self, config: Config, lease_seconds: int) -> None:
         self.claims = Claims.open(config.data_dir, config.backend)
         self._lease_seconds = lease_seconds
         self._guard = threading.Lock()
+        self._taking = threading.Lock()
         self.current = Session(self.claims, lease_seconds)
-        self.holding: set[str] = set()
+        self._taken: dict[str, object] = {}
+        self._missed: set[str] = set()
+        self._bells: list[Bell] = []
+
+    @property
+    def holding(self) -> list[str]:
+        """The names that blocks of this process have, or are about to claim."""
+        return list(self._taken)
+
+    def take(self, name: str, owner: object) -> bool:
+        """Keep the other blocks of this process from `name`, for a block of `owner`'s. False: some block has it."""
+        with self._taking:
+            if name in self._taken:
+                self._missed.add(name)
+                return False
+            self._taken[name] = owner
+            return True
+
+    def owner(self, name: str) -> object:
+        """Who has taken it; None: nobody."""
+        return self._taken.get(name)
+
+    def let_go(self, name: str) -> None:
+        """The others may have it. Those who have asked in between are woken: nothing else would tell them."""
+        with self._taking:
+            self._taken.pop(name, None)
+            bells = self._bells.copy() if name in self._missed else []
+            self._missed.discard(name)
+        for bell in bells:
+            bell.ring()
+
+    @contextlib.contextmanager
+    def ringing(self, bell: Bell) -> Iterator[None]:
+        """Meanwhile `bell` is rung."""
+        with self._taking:
+            self._bells.append(bell)
+        try:
+            yield
+        finally:
+            with self._taking:
+                self._bells.remove(bell)
 
     def session(self) -> Session:
         """The one to claim for. What an earlier one holds stays with that one."""

@@ -4,6 +4,7 @@ They are named tuples, here and elsewhere, because every start of the command ma
 frozen dataclass takes 1.2 ms.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.lease import Lease
@@ -38,6 +39,10 @@ class Held(NamedTuple):
 
     lease: Lease
     verdict: Verdict
+
+
+Told = Callable[[Held, float], object]
+"""Called with whoever holds what is waited for, and for how many seconds that has been waited."""
 
 
 class Released(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from looop_portable.backends.base import Backend
+from looop_portable.backends.base import Backend, Tickets
 from looop_portable.errors import LooopError
 from looop_portable.liveness import Holder, Verdict
 from looop_portable.outcomes import Reaped, Sweep
@@ -52,9 +52,21 @@ def _tidy(backend: Backend, sessions: Sessions, statuses: list[SessionStatus]) -
         for status in statuses:
             sessions.forget(status)
         sessions.tidy()
+        if backend.tickets:
+            _clear_the_line(backend.tickets, sessions)
         return backend.tidy()
     except LooopError as error:
         return [("", str(error))]
+
+
+def _clear_the_line(tickets: Tickets, sessions: Sessions) -> None:
+    """Those who wait would find out that one before them has ended; but perhaps nobody waits there any more."""
+    for claim in tickets.claims():
+        for ticket in tickets.line(claim):
+            waiter = tickets.waiter(claim, ticket)
+            if waiter is not None and sessions.evidence.examine(waiter).dead:
+                tickets.give_back(claim, ticket)
+    tickets.tidy()
 
 
 def watch(once: Callable[[], Sweep], seconds: float, wait: Callable[[float], object]) -> Iterator[Sweep]:

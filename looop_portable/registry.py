@@ -41,7 +41,7 @@ class Registry:
     def read(self, session: str) -> SessionHead:
         key = _key(session)
         generation, data = self.ledger.head(key) if key else (0, b"")
-        own = _registration(session, data) if generation and data != NOTHING else None
+        own = registration_in(session, data) if generation and data != NOTHING else None
         foreign, torn = self._foreign(session, key)
         if own is not None and not own.incarnation:
             return SessionHead(generation, None, foreign, damaged=True, torn=torn)
@@ -71,7 +71,7 @@ class Registry:
         meta = decode(self.files.read(f"{self.directory}/{key}/meta.json") or b"")
         if text(meta, "incarnation") == incarnation:
             return
-        own = _registration(session, self.ledger.head(key)[1])
+        own = registration_in(session, self.ledger.head(key)[1])
         if own.incarnation == incarnation and not own.ended:
             self._project(key, own)
 
@@ -193,7 +193,8 @@ def _key(session: str) -> str:
         return ""
 
 
-def _registration(session: str, data: bytes) -> Registration:
+def registration_in(session: str, data: bytes) -> Registration:
+    """What a record says; any bytes give one, with no process where they are none."""
     record = decode(data)
     return Registration(
         session=session,

@@ -59,7 +59,7 @@ class Sessions:
     ) -> None:
         self._store = store
         self._processes = processes
-        self._evidence = Evidence(store, processes)
+        self.evidence = Evidence(store, processes)
         self._nonce = nonce
         self._clock = clock
 
@@ -171,7 +171,7 @@ class Sessions:
         own = head.own
         if own is None or own.ended or (holder.incarnation and own.holder != holder):
             return True  # Somebody else has ended it, or there is a later one of that id.
-        found = self._evidence.examine(own)
+        found = self.evidence.examine(own)
         if not found.inferred:
             return found.dead
         return self._advance(holder.session, head.generation, own._replace(ended=True))
@@ -179,7 +179,7 @@ class Sessions:
     def holder(self, session: str) -> Holder:
         """`session` in its current incarnation, to act for. Not registered: no incarnation."""
         session = canonical(session, "session id")
-        found = self._evidence.current(self._read(session))
+        found = self.evidence.current(self._read(session))
         return Holder(session, found.incarnation if found else "")
 
     def registration(self, holder: Holder) -> Registration | None:
@@ -189,7 +189,7 @@ class Sessions:
 
     def verdict(self, session: str, incarnation: str) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see `Evidence.verdict`."""
-        return self._evidence.verdict(session, incarnation)
+        return self.evidence.verdict(session, incarnation)
 
     def statuses(self) -> list[SessionStatus]:
         """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""
@@ -202,10 +202,10 @@ class Sessions:
             head = self._read(session)
         except Unavailable as error:
             return SessionStatus(nameless, Verdict(Liveness.UNKNOWN, str(error)))
-        found = self._evidence.current(head)
+        found = self.evidence.current(head)
         if found:
-            return SessionStatus(found, self._evidence.examine(found))
-        return SessionStatus(nameless, self._evidence.verdict(session, "")) if head.damaged or head.torn else None
+            return SessionStatus(found, self.evidence.examine(found))
+        return SessionStatus(nameless, self.evidence.verdict(session, "")) if head.damaged or head.torn else None
 
     def ids(self) -> list[str]:
         """Every id. Raises `Unavailable` if they cannot be enumerated."""
@@ -249,7 +249,7 @@ class Sessions:
         """What cannot be read is alive; but where we have a registration, a torn file of looop's is its projection."""
         if head.damaged:
             raise SessionAlive(session, f"its registration is damaged; `looop session stop {session}` ends it")
-        found = self._evidence.verdict_on_any(head._replace(torn=head.torn and not head.own))
+        found = self.evidence.verdict_on_any(head._replace(torn=head.torn and not head.own))
         if not found.dead:
             raise SessionAlive(session, found.told)
 

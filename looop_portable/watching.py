@@ -34,6 +34,11 @@ class Watch:
         self._sleep = sleep
         self._fd = _pidfd(pid)
 
+    @property
+    def descriptor(self) -> int | None:
+        """What becomes readable when it has ended, where there is such a thing."""
+        return self._fd
+
     def ended(self, seconds: float) -> bool:
         """Whether it has ended; waits for that for as long as `seconds`, and an hour at most."""
         seconds = min(max(seconds, 0.0), _LONGEST)

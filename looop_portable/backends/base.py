@@ -77,6 +77,41 @@ class SessionStore(Protocol):
         """Every id that is or was registered, sorted."""
 
 
+class Tickets(Protocol):
+    """Where those who wait for a claim line up, first come, first served. Only the order depends on it, and nobody's claim.
+
+    A *ticket* is a word that was never one before; a waiter that has ended, or does not take its turn, loses its own to
+    whoever waits behind it, and lines up anew if it lives. Methods raise `Unavailable` when they cannot answer.
+    """
+
+    def take(self, claim: str, waiter: Registration) -> str:
+        """A ticket at the end of the line. `waiter` is the process that waits: it need not be a session."""
+
+    def give_back(self, claim: str, ticket: str) -> None:
+        """Leave the line, or have somebody leave it. A ticket that is gone is no error."""
+
+    def line(self, claim: str) -> list[str]:
+        """The tickets, the first to be served first."""
+
+    def waiter(self, claim: str, ticket: str) -> Registration | None:
+        """Who waits with this ticket; None: it has been given back."""
+
+    def claims(self) -> list[str]:
+        """The claims that there may be a line for."""
+
+    def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
+        """The paths that change when a ticket is given back or, without one, when a claim is let go.
+
+        Empty where no kernel tells of every change, as on a network mount. `foreign`: looop itself holds the claim.
+        """
+
+    def far(self) -> bool:
+        """Whether each look goes over a network."""
+
+    def tidy(self) -> None:
+        """Remove what crashed processes left half-made."""
+
+
 class Backend(Protocol):
     """The generations of claims. Names are canonical (see `names`). Methods raise `Unavailable` when they cannot answer."""
 
@@ -87,6 +122,10 @@ class Backend(Protocol):
     @property
     def sessions(self) -> SessionStore:
         """Where sessions are registered."""
+
+    @property
+    def tickets(self) -> Tickets | None:
+        """The lines of those who wait; None where they cannot be ordered."""
 
     def read(self, claim: str) -> Head:
         """The latest generation."""

@@ -25,6 +25,7 @@ from looop_portable.names import canonical, spelled, unspelled
 from looop_portable.projection import Projection
 from looop_portable.registry import Registry
 from looop_portable.stamp import FLOCK, Policy
+from looop_portable.tickets import TicketFiles
 
 
 class _Seen(NamedTuple):
@@ -48,6 +49,7 @@ class DirectoryBackend:
         self.ledger = Ledger(f"{data_dir}/claims/.ledger", files, keep, policy=policy)
         self.projection = Projection(f"{data_dir}/claims", self.ledger)
         self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions)
+        self.tickets = TicketFiles(self.ledger, self.projection)
         self._adoption = Adoption(self.ledger, self.projection)
         self._whole: dict[str, int] = {}  # The generations whose records are known to be leases, for `Ledger.let_go`.
 

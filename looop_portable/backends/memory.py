@@ -67,6 +67,45 @@ class MemorySessions:
         return sorted(self._heads)
 
 
+class MemoryTickets:
+    """The `Tickets` of `MemoryBackend`. Nobody tells of changes: whoever waits looks again and again."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._last = 0
+        self._lines: dict[str, dict[str, Registration]] = {}
+
+    def take(self, claim: str, waiter: Registration) -> str:
+        with self._guard:
+            self._last += 1
+            ticket = f"{self._last:012}"
+            self._lines.setdefault(claim, {})[ticket] = waiter
+            return ticket
+
+    def give_back(self, claim: str, ticket: str) -> None:
+        with self._guard:
+            self._lines.get(claim, {}).pop(ticket, None)
+
+    def line(self, claim: str) -> list[str]:
+        with self._guard:
+            return sorted(self._lines.get(claim, {}))
+
+    def waiter(self, claim: str, ticket: str) -> Registration | None:
+        return self._lines.get(claim, {}).get(ticket)
+
+    def claims(self) -> list[str]:
+        return list(self._lines)
+
+    def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:  # noqa: ARG002
+        return ()
+
+    def far(self) -> bool:
+        return False
+
+    def tidy(self) -> None:
+        """A crash leaves nothing in memory."""
+
+
 class MemoryBackend:
     """A `Backend` in this process's memory."""
 
@@ -74,6 +113,7 @@ class MemoryBackend:
 
     def __init__(self) -> None:
         self.sessions = MemorySessions()
+        self.tickets = MemoryTickets()
         self._guard = threading.Lock()
         self._heads: dict[str, Head] = {}
 

@@ -6,72 +6,101 @@ import click
 
 from looop_portable.cli.complete import claim_names, session_ids
 from looop_portable.cli.keeping import ensure_kept
-from looop_portable.cli.output import Fields, lease_fields, verdict_fields
+from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.refusing import refuse
 from looop_portable.cli.root import Setting
+from looop_portable.cli.waiting import TIMEOUT, WAIT, waiting_for
 from looop_portable.config import session_id
 from looop_portable.lease import Lease
-from looop_portable.liveness import Holder, Liveness, Verdict
+from looop_portable.liveness import Verdict
 from looop_portable.outcomes import Broken, Held, Refused, Renewed, Won
+from looop_portable.several import MOST, claim_all, ours_of
 
 NAME = click.argument("name", shell_complete=claim_names)
+NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=claim_names)
 SESSION = click.option(
     "--session", metavar="ID", shell_complete=session_ids, help="The session to act for. [$LOOOP_SESSION_ID]"
+)
+SLOTS = click.option(
+    "--slots", type=click.IntRange(1, MOST), metavar="N", help="NAME may be held by N sessions at once, each in a slot."
 )
 GENERATION = click.option("--generation", type=click.IntRange(min=0), required=True, metavar="N", help="The generation.")
 
 
 @click.command()
-@NAME
+@NAMES
 @SESSION
+@WAIT
+@TIMEOUT
+@SLOTS
 @click.pass_obj
-def claim(out: Setting, name: str, session: str | None) -> int:
-    """Claim NAME, at once or not at all.
+def claim(
+    out: Setting, names: tuple[str, ...], session: str | None, wait: bool, timeout: float | None, slots: int | None
+) -> int:
+    """Claim NAME, or all of several NAMEs or none: at once or not at all, unless told to wait.
 
     Exit 0: it is ours (`claimed NAME`; nothing is printed if it was ours already, so workers that are to exclude each
-    other need a session each). Exit 1: a live session holds it. A session that is not registered can claim, but its
-    claim can be taken over at once.
+    other need a session each). Exit 1: a live session holds it. Exit 124: one still did when --timeout was over. A session
+    that is not registered can claim, but its claim can be taken over at once.
+
+    Those who wait are served in the order in which they came; nothing keeps somebody who does not wait from taking what is
+    free. Several NAMEs are taken in one order, whatever the order here, and kept while the next is waited for.
+
+    With --slots N, N sessions can hold NAME at once. The slots are the claims NAME#1 to NAME#N; ours is printed.
     """
     claims = out.claims()
-    outcome = claims.claim(name, session)
+    me = claims.acting(session)
+    limit = timeout if timeout is not None else None if wait else 0
+    with waiting_for(out) as told:
+        outcome = claim_all(claims, names, me, limit, slots or 0, told)
     if isinstance(outcome, Held):
-        _refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None})
+        late = limit is not None and limit > 0
+        refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
         ensure_kept(out, claims, session_id(session))
-        return 1
-    lease = outcome.lease
-    previous = outcome.previous.session if isinstance(outcome, Won) and outcome.previous else None
-    me = Holder(lease.session, lease.incarnation)
+        return 124 if late else 1
     mine = claims.sessions.verdict(*me)
-    fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), "previous": previous}
-    if isinstance(outcome, Renewed):
-        out.answer("claim", "renewed", "", {**fields, **verdict_fields(mine)})
-        out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.told}")
-        ensure_kept(out, claims, me)
-        return 0
-    out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
-    if mine.dead:
-        _warn(out, lease, mine)
+    for each in outcome:
+        _tell(out, each, mine)
+    won = [each.lease for each in outcome if isinstance(each, Won)]
+    if won and mine.dead:
+        _warn(out, won[0], mine)
     ensure_kept(out, claims, me)
     out.told(claims)
     return 0
 
 
-@click.command()
-@NAME
-@SESSION
-@click.pass_obj
-def unclaim(out: Setting, name: str, session: str | None) -> int:
-    """Release NAME, if it is ours or nobody's alive. Releasing a free claim is no error.
+def _tell(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
+    lease = outcome.lease
+    previous = outcome.previous.session if isinstance(outcome, Won) and outcome.previous else None
+    fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), "previous": previous}
+    if isinstance(outcome, Renewed):
+        out.answer("claim", "renewed", "", {**fields, **verdict_fields(mine)})
+        out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.told}")
+    else:
+        out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
 
-    Exit 1: another live session holds it.
+
+@click.command()
+@NAMES
+@SESSION
+@SLOTS
+@click.pass_obj
+def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: int | None) -> int:
+    """Release NAME, or each of several, if it is ours or nobody's alive. Releasing a free claim is no error.
+
+    With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: another live session holds it.
     """
     claims = out.claims()
-    outcome = claims.release(name, session)
-    if isinstance(outcome, Refused):
-        _refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict, {})
-        return 1
-    out.answer("unclaim", "released", "", {"name": outcome.name, "generation": outcome.generation})
+    code = 0
+    for name in names if slots is None else ours_of(claims, names, slots, session):
+        outcome = claims.release(name, session)
+        if isinstance(outcome, Refused):
+            refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict, {})
+            code = 1
+        else:
+            out.answer("unclaim", "released", "", {"name": outcome.name, "generation": outcome.generation})
     out.told(claims)
-    return 0
+    return code
 
 
 @click.command()
@@ -142,19 +171,6 @@ def worker_contract() -> None:
 
 worker_contract.add_command(claim)
 worker_contract.add_command(unclaim)
-
-
-def _refuse(out: Setting, verb: str, because: str, lease: Lease, verdict: Verdict, more: Fields) -> None:
-    out.refusal(
-        verb,
-        "held" if verb == "claim" else "refused",
-        f"{verb} {lease.name}: {because} '{lease.session}'",
-        {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **more, **verdict_fields(verdict)},
-    )
-    way_out = ""
-    if verdict.liveness is Liveness.UNKNOWN:
-        way_out = f"; if it is gone for good: looop break {lease.name} --generation {lease.generation} --reason TEXT"
-    out.hint(f"  generation {lease.generation}: {verdict.told}{way_out}")
 
 
 def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:

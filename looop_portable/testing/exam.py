@@ -14,10 +14,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from looop_portable.backends.base import Backend
+from looop_portable.backends.base import Backend, Tickets
 from looop_portable.claims import Claims
 from looop_portable.lease import Head, Lease
-from looop_portable.liveness import Holder
+from looop_portable.liveness import Holder, Registration
 from looop_portable.names import spelled
 from looop_portable.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.sessions import Sessions
@@ -115,6 +115,62 @@ class BackendExam:
             held = reopen().read(name)
             assert held.generation == 1
             assert held.lease == lease(name, f"holder of {name[:20]}".replace("\t", " "))._replace(generation=1)
+
+    def test_those_who_wait_are_in_line_in_the_order_in_which_they_came(self, reopen: Reopen) -> None:
+        tickets = tickets_of(reopen())
+        if tickets is None:
+            return
+        assert tickets.line("repo-x") == []
+        taken = [tickets.take("repo-x", waiter(number)) for number in (3, 1, 2)]
+        there = tickets_of(reopen())
+        assert there
+        assert there.line("repo-x") == taken
+        assert [there.waiter("repo-x", ticket) for ticket in taken] == [waiter(3), waiter(1), waiter(2)]
+        assert there.line("repo-y") == []
+        assert there.claims() == ["repo-x"]
+
+    def test_a_ticket_that_is_given_back_leaves_the_others_in_line(self, reopen: Reopen) -> None:
+        tickets = tickets_of(reopen())
+        if tickets is None:
+            return
+        first, second, third = (tickets.take("repo-x", waiter(number)) for number in (1, 2, 3))
+        for _ in range(2):
+            tickets.give_back("repo-x", second)
+        assert tickets.line("repo-x") == [first, third]
+        assert tickets.waiter("repo-x", second) is None
+        tickets.give_back("repo-x", third)
+        again = tickets.take("repo-x", waiter(3))
+        assert again not in (second, third)
+        assert tickets.line("repo-x") == [first, again]
+
+    def test_a_sweep_keeps_those_who_wait(self, reopen: Reopen) -> None:
+        backend = reopen()
+        tickets = tickets_of(backend)
+        if tickets is None:
+            return
+        living = Sessions(backend.sessions).evidence.this_process()
+        gone = living._replace(start=f"{living.start}0")
+        taken = [tickets.take("repo-x", process) for process in (gone, living, gone)]
+        Claims(backend).reap()
+        assert tickets.line("repo-x") == taken[1:2]
+        tickets.give_back("repo-x", taken[1])
+        Claims(backend).reap()
+        assert tickets.line("repo-x") == []
+        assert tickets.take("repo-x", living)
+
+    def test_many_who_come_at_once_each_have_a_ticket_of_their_own(self, reopen: Reopen) -> None:
+        found: list[str] = []
+
+        def work(worker: int) -> None:
+            tickets = tickets_of(reopen())
+            if tickets:
+                found.extend(tickets.take("repo-x", waiter(worker)) for _ in range(ROUNDS // 4))
+
+        _run(work)
+        tickets = tickets_of(reopen())
+        if tickets:
+            assert len(set(found)) == WORKERS * (ROUNDS // 4)
+            assert sorted(found) == tickets.line("repo-x")
 
     def test_many_workers_that_fight_never_win_the_same_generation(self, reopen: Reopen) -> None:
         """Everybody builds upon everybody at once, as no claimer does: each lease has one winner at most.
@@ -237,6 +293,16 @@ class BackendExam:
         assert reopen().sessions.read("w1") == head
         assert reopen().sessions.ids() == ["w1"]
         assert store.read("nobody").own is None
+
+
+def tickets_of(backend: Backend) -> Tickets | None:
+    """None: it says that it cannot order those who wait, which is no fault."""
+    return backend.tickets
+
+
+def waiter(number: int) -> Registration:
+    """A process that waits, as one of another host is seen."""
+    return Registration("", "", number, f"start-{number}", "boot", "namespace", "host")
 
 
 def registered(claims: Claims, session: str) -> Holder:

@@ -1,0 +1,79 @@
+"""What wakes somebody who waits: a change that the kernel tells of, the end of a process, another thread, or time.
+
+Guarantees: what happens after `listen` or `follow` said True rings, also before `wait` is called; what another thread
+rings, rings.
+Does not guarantee: that there is news when it rings, nor that all news rings: nothing does on a network mount, where
+others change what our kernel does not see. So whoever waits looks again after a while all the same.
+How: inotify(7), pidfd_open(2) and eventfd(2) on Linux; elsewhere nothing but the other threads of this process ring.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Protocol
+
+from looop_portable.liveness import Registration
+
+
+class Bell(Protocol):
+    """One for each that waits."""
+
+    def listen(self, paths: Iterable[str]) -> bool:
+        """Ring for changes of these, directories or files, and of nothing else. Whether all of them can be heard."""
+
+    def follow(self, process: Registration | None) -> bool:
+        """Ring when it has ended, and no other. Whether that will be heard."""
+
+    def forget(self) -> None:
+        """Whoever calls this is about to look: what has rung before says nothing new."""
+
+    def ring(self) -> None:
+        """From any thread."""
+
+
+class ThreadBell(Bell, Protocol):
+    """One for a thread."""
+
+    def wait(self, seconds: float) -> None:
+        """Until it rings, or for so long."""
+
+    def close(self) -> None:
+        """It is not used any more."""
+
+
+class DeafBell:
+    """A bell where no kernel tells of anything."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+
+    def listen(self, paths: Iterable[str]) -> bool:  # noqa: ARG002 (the interface)
+        return False
+
+    def follow(self, process: Registration | None) -> bool:  # noqa: ARG002 (the interface)
+        return False
+
+    def forget(self) -> None:
+        self._rung.clear()
+
+    def ring(self) -> None:
+        self._rung.set()
+
+    def wait(self, seconds: float) -> None:
+        self._rung.wait(seconds)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def new_bell() -> ThreadBell:
+    """The best that there is here."""
+    if sys.platform == "linux":
+        from looop_portable.bells_linux import LinuxBell
+
+        with contextlib.suppress(OSError):  # The limit of a user's inotify instances, say (fs.inotify.max_user_instances).
+            return LinuxBell()
+    return DeafBell()

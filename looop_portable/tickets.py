@@ -1,0 +1,132 @@
+"""Those who wait for a claim, in line: `claims/.queue/NAME/NUMBER-TOKEN`, a file for each.
+
+Guarantees: a ticket is a name that never was one before, so whoever takes somebody else's away takes away that one; it is
+complete when it can be seen; whoever came first is before whoever looked after that.
+Does not guarantee: anything about who holds. The ledger alone decides that, and whoever does not line up may win.
+How: as at a bakery (Lamport, "A New Solution of Dijkstra's Concurrent Programming Problem", 1974): one more than the
+highest number that is there; where two come at once to the same number, a random word decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from looop_portable.errors import Unavailable, told
+from looop_portable.files import Files
+from looop_portable.lease import encode
+from looop_portable.ledger import Ledger
+from looop_portable.liveness import Registration
+from looop_portable.names import spelled, unspelled
+from looop_portable.projection import Projection
+from looop_portable.registry import registration_in
+
+_DIGITS = 12
+_TRIES = 64
+
+_T = TypeVar("_T")
+
+
+class TicketFiles:
+    """The `Tickets` of the file backends."""
+
+    def __init__(self, ledger: Ledger, projection: Projection) -> None:
+        self.directory = f"{projection.directory}/.queue"
+        self._ledger = ledger
+        self._projection = projection
+        self._files: Files = ledger.files
+        self._told: bool | None = None
+
+    def take(self, claim: str, waiter: Registration) -> str:
+        return _answered(claim, lambda: self._take(claim, waiter))
+
+    def give_back(self, claim: str, ticket: str) -> None:
+        _answered(claim, lambda: self._files.remove(self._path(claim, ticket)))
+
+    def line(self, claim: str) -> list[str]:
+        return _answered(claim, lambda: self._line(spelled(claim)))
+
+    def waiter(self, claim: str, ticket: str) -> Registration | None:
+        data = _answered(claim, lambda: self._files.read(self._path(claim, ticket)))
+        return None if data is None else registration_in("", data)
+
+    def claims(self) -> list[str]:
+        return [name for key in _answered("", self._keys) if (name := unspelled(key))]
+
+    def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
+        if not self._is_told():
+            return ()
+        if ticket:
+            return (self._path(claim, ticket),)
+        key = spelled(claim)
+        generations = f"{self._ledger.root}/{key}"
+        return (generations, self._projection.path(key)) if foreign else (generations,)
+
+    def far(self) -> bool:
+        mount = self._files.mount_of(self._projection.directory)
+        return mount is not None and mount.network
+
+    def tidy(self) -> None:
+        """A line that is empty goes too; whoever is about to join it makes it anew."""
+        for key in _answered("", self._keys):
+            _answered("", lambda key=key: self._sweep(key))  # type: ignore[misc]
+
+    def _take(self, claim: str, waiter: Registration) -> str:
+        directory, shared = f"{self.directory}/{spelled(claim)}", self._ledger.place.shared()
+        data = encode(waiter._asdict())
+        for _ in range(_TRIES):
+            last = max((int(ticket[:_DIGITS]) for ticket in self._line(spelled(claim))), default=0)
+            ticket = f"{last + 1:0{_DIGITS}}-{self._files.token()}"
+            private = f"{directory}/.{ticket}"
+            try:
+                self._files.create(private, data, shared=shared)
+                self._files.replace(private, f"{directory}/{ticket}")
+            except FileNotFoundError:  # It is the first, or a reaper has been here.
+                self._files.mkdir(self.directory, shared=shared)
+                self._files.mkdir(directory, shared=shared)
+            else:
+                return ticket
+        raise Unavailable(f"{directory}: removed by others as often as it is made; try again", directory)
+
+    def _line(self, key: str) -> list[str]:
+        try:
+            names = self._files.list(f"{self.directory}/{key}")
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if name[:_DIGITS].isdecimal() and name[_DIGITS : _DIGITS + 1] == "-")
+
+    def _keys(self) -> list[str]:
+        try:
+            return [name for name in self._files.list(self.directory) if not name.startswith(".")]
+        except FileNotFoundError:
+            return []
+
+    def _sweep(self, key: str) -> None:
+        directory = f"{self.directory}/{key}"
+        try:
+            names = self._files.list(directory)
+            for name in names:
+                if name.startswith("."):
+                    self._files.remove(f"{directory}/{name}")
+            if not names:
+                self._files.rmdir(directory)
+        except OSError:
+            return  # Somebody has lined up meanwhile, or it is none of ours: it is in nobody's way.
+
+    def _path(self, claim: str, ticket: str) -> str:
+        return f"{self.directory}/{spelled(claim)}/{ticket}"
+
+    def _is_told(self) -> bool:
+        """Whether the kernel tells of all that is changed here: where no other can have it mounted."""
+        if self._told is None:
+            mount = self._files.mount_of(self._projection.directory)
+            self._told = mount is not None and bool(mount.disk)
+        return self._told
+
+
+def _answered(claim: str, call: Callable[[], _T]) -> _T:
+    try:
+        return call()
+    except OSError as error:
+        about = f"claim {claim}: " if claim else ""
+        raise Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or "")) from error
