@@ -1,0 +1,347 @@
+"""One look after the other of those who wait, with a clock and bells of the test's: who gets it, and when looks again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from looop_portable import Claims, Held, Renewed, Won
+from looop_portable.backends.memory import MemoryBackend
+from looop_portable.lease import Lease
+from looop_portable.liveness import Holder, Registration
+from looop_portable.several import claim_any
+from looop_portable.waiting import Pending, Waiting, run
+
+
+class Bell:
+    """Hears all, if it is told to."""
+
+    def __init__(self, hears: bool = True) -> None:
+        self.hears = hears
+        self.paths: list[str] = []
+        self.process: Registration | None = None
+        self.waited: list[float] = []
+        self.on_wait: Callable[[], object] = lambda: None
+
+    def listen(self, paths: Iterable[str]) -> bool:
+        self.paths = list(paths)
+        return self.hears
+
+    def follow(self, process: Registration | None) -> bool:
+        self.process = process
+        return self.hears and process is not None
+
+    def forget(self) -> None:
+        """Nothing rings here."""
+
+    def ring(self) -> None:
+        """Nobody sleeps here."""
+
+    def wait(self, seconds: float) -> None:
+        self.waited.append(seconds)
+        self.on_wait()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class Scene:
+    """A claim in memory, and those who wait for it, each a session of its own."""
+
+    def __init__(self) -> None:
+        self.claims = Claims(MemoryBackend())
+        self.tickets = self.claims.backend.tickets
+        self.now = 100.0
+        self.bells: list[Bell] = []
+
+    def session(self, name: str) -> Holder:
+        return self.claims.sessions.register(name).holder
+
+    def waiter(self, name: str, wanted: tuple[str, ...] = ("repo-x",), hears: bool = True) -> Waiting:
+        me, bell = self.session(name), Bell(hears)
+        self.bells.append(bell)
+
+        def is_mine(lease: Lease) -> bool:
+            return lease.session == name
+
+        return Waiting(
+            self.claims,
+            "repo-x",
+            wanted,
+            lambda: claim_any(self.claims, wanted, me),
+            bell,
+            is_mine,
+            lambda: self.now,
+            lambda: 0.5,
+        )
+
+    def line(self) -> list[str]:
+        assert self.tickets
+        return self.tickets.line("repo-x")
+
+    def stranger(self, alive: bool = True) -> str:
+        """The ticket of a process that never looks; one that runs, or has ended."""
+        assert self.tickets
+        process = self.claims.sessions.evidence.this_process()
+        return self.tickets.take("repo-x", process if alive else process._replace(start="another"))
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+def pending(found: object) -> Pending:
+    assert isinstance(found, Pending), found
+    return found
+
+
+def holder_of(found: object) -> str:
+    held = pending(found).held
+    assert held
+    return held.lease.session
+
+
+def test_what_is_free_is_won_at_the_first_look_and_nobody_lines_up(scene: Scene) -> None:
+    assert isinstance(scene.waiter("w1").look(), Won)
+    assert scene.line() == []
+
+
+def test_what_another_holds_is_pending_and_won_once_it_is_let_go(scene: Scene) -> None:
+    holder = scene.session("holder")
+    scene.claims.claim("repo-x", holder)
+    waiting = scene.waiter("w1")
+    assert holder_of(waiting.look()) == "holder"
+    assert len(scene.line()) == 1
+    assert waiting.waits
+    scene.claims.release("repo-x", holder)
+    assert isinstance(waiting.look(), Won)
+    assert scene.line() == []
+    assert not waiting.waits
+
+
+def test_they_are_served_in_the_order_in_which_they_came(scene: Scene) -> None:
+    holder = scene.session("holder")
+    scene.claims.claim("repo-x", holder)
+    waiters = {name: scene.waiter(name) for name in ("w1", "w2", "w3")}
+    for waiting in waiters.values():
+        pending(waiting.look())
+    scene.claims.release("repo-x", holder)
+    served = []
+    while waiters:
+        for name, waiting in reversed(list(waiters.items())):  # The last one looks first, and must not have it.
+            if not isinstance(waiting.look(), Pending):
+                served.append(name)
+                del waiters[name]
+                scene.claims.release("repo-x", name)
+                break
+    assert served == ["w1", "w2", "w3"]
+
+
+def test_a_newcomer_does_not_go_before_those_who_wait_for_what_is_free(scene: Scene) -> None:
+    first = scene.stranger()
+    waiting = scene.waiter("w1")
+    found = pending(waiting.look())
+    assert found.held is None
+    assert scene.claims.show("repo-x").lease is None
+    assert scene.line()[0] == first
+
+
+def test_one_that_has_ended_is_passed_over_at_once(scene: Scene) -> None:
+    scene.stranger(alive=False)
+    scene.stranger(alive=False)
+    assert isinstance(scene.waiter("w1").look(), Won)
+    assert scene.line() == []
+
+
+def test_one_that_has_ended_between_two_that_wait_is_passed_over(scene: Scene) -> None:
+    scene.claims.claim("repo-x", scene.session("holder"))
+    first = scene.waiter("w1")
+    pending(first.look())
+    scene.stranger(alive=False)
+    second = scene.waiter("w2")
+    pending(second.look())
+    assert len(scene.line()) == 2
+
+
+def test_one_that_does_not_take_its_turn_loses_it_after_a_while(scene: Scene) -> None:
+    first = scene.stranger()
+    waiting = scene.waiter("w1")
+    assert pending(waiting.look()).pause <= 2.0
+    scene.now += 1.9
+    found = pending(waiting.look())
+    assert 0 < found.pause <= 0.1 + 1e-6
+    scene.now += 0.2
+    assert isinstance(waiting.look(), Won)
+    assert first not in scene.line()
+
+
+def test_time_for_which_it_was_held_is_no_turn_that_was_missed(scene: Scene) -> None:
+    holder = scene.session("holder")
+    scene.claims.claim("repo-x", holder)
+    first = scene.stranger()
+    waiting = scene.waiter("w1")
+    pending(waiting.look())
+    scene.now += 100
+    pending(waiting.look())
+    scene.claims.release("repo-x", holder)
+    pending(waiting.look())
+    scene.now += 1.9
+    scene.claims.claim("repo-x", holder)
+    scene.claims.release("repo-x", holder)  # Somebody has had it meanwhile: the turn begins anew.
+    pending(waiting.look())
+    scene.now += 1.9
+    pending(waiting.look())
+    assert first in scene.line()
+
+
+def test_whoever_is_further_behind_lets_the_second_go_first(scene: Scene) -> None:
+    scene.stranger()
+    second, third = scene.waiter("w2"), scene.waiter("w3")
+    pending(second.look())
+    pending(third.look())
+    scene.now += 2.1
+    pending(third.look())
+    assert isinstance(second.look(), Won)
+
+
+def test_when_all_before_it_are_stopped_it_passes_them_one_by_one(scene: Scene) -> None:
+    scene.stranger()
+    scene.stranger()
+    waiting = scene.waiter("w3")
+    pending(waiting.look())
+    scene.now += 4.1
+    assert isinstance(waiting.look(), Won)
+    assert scene.line() == []
+
+
+def test_one_that_has_lost_its_place_lines_up_anew(scene: Scene) -> None:
+    assert scene.tickets
+    holder = scene.session("holder")
+    scene.claims.claim("repo-x", holder)
+    first, second = scene.waiter("w1"), scene.waiter("w2")
+    pending(first.look())
+    pending(second.look())
+    scene.tickets.give_back("repo-x", scene.line()[0])
+    pending(first.look())
+    assert len(scene.line()) == 2
+    scene.claims.release("repo-x", holder)
+    pending(first.look())
+    assert isinstance(second.look(), Won)
+
+
+def test_what_is_ours_already_is_ours_whoever_waits(scene: Scene) -> None:
+    waiting = scene.waiter("w1")
+    scene.claims.claim("repo-x", "w1")
+    scene.stranger()
+    assert isinstance(waiting.look(), Renewed)
+    assert len(scene.line()) == 1
+
+
+def test_what_becomes_ours_while_we_wait_is_ours(scene: Scene) -> None:
+    holder = scene.session("holder")
+    scene.claims.claim("repo-x", holder)
+    scene.stranger()
+    waiting = scene.waiter("w1")
+    pending(waiting.look())
+    scene.claims.release("repo-x", holder)
+    scene.claims.claim("repo-x", "w1")
+    assert isinstance(waiting.look(), Renewed)
+    assert len(scene.line()) == 1
+
+
+def test_whoever_stops_leaves_the_line(scene: Scene) -> None:
+    scene.claims.claim("repo-x", scene.session("holder"))
+    waiting = scene.waiter("w1")
+    pending(waiting.look())
+    waiting.stop()
+    assert scene.line() == []
+
+
+def test_of_several_that_will_do_the_free_one_is_won(scene: Scene) -> None:
+    scene.claims.claim("repo-x#1", scene.session("a"))
+    second = scene.session("b")
+    scene.claims.claim("repo-x#2", second)
+    waiting = scene.waiter("w1", ("repo-x#1", "repo-x#2"))
+    pending(waiting.look())
+    scene.claims.release("repo-x#2", second)
+    found = waiting.look()
+    assert isinstance(found, Won)
+    assert found.lease.name == "repo-x#2"
+
+
+def test_pauses_are_long_where_news_is_heard_and_grow_to_a_limit_where_none_is(scene: Scene) -> None:
+    scene.claims.claim("repo-x", scene.session("holder"))
+    heard, deaf, behind = scene.waiter("w1"), scene.waiter("w2", hears=False), scene.waiter("w3", hears=False)
+    assert pending(heard.look()).pause == 2.0
+    second = [pending(deaf.look()).pause for _ in range(40)]
+    assert second[0] == 0.001
+    assert second == sorted(second)
+    assert second[-1] == 0.02
+    third = [pending(behind.look()).pause for _ in range(40)]
+    assert third[-1] == 0.5
+
+
+def test_the_first_in_line_follows_the_holder_and_the_others_those_before_them(scene: Scene) -> None:
+    scene.claims.claim("repo-x", scene.session("holder"))
+    first, second = scene.waiter("w1"), scene.waiter("w2")
+    pending(first.look())
+    pending(second.look())
+    by_holder, by_waiter = (bell.process for bell in scene.bells)
+    assert by_holder
+    assert by_holder.session == "holder"
+    assert by_waiter
+    assert by_waiter.session == ""
+
+
+class Unordered(MemoryBackend):
+    tickets = None  # type: ignore[assignment]
+
+
+def test_without_tickets_it_asks_again_and_again(scene: Scene) -> None:
+    scene.claims = Claims(Unordered())
+    holder = scene.session("holder")
+    scene.claims.claim("repo-x", holder)
+    waiting = scene.waiter("w1")
+    pauses = [pending(waiting.look()).pause for _ in range(3)]
+    assert pauses == sorted(pauses)
+    scene.claims.release("repo-x", holder)
+    assert isinstance(waiting.look(), Won)
+
+
+class TestRun:
+    """A wait from its beginning to its end."""
+
+    def test_it_ends_when_it_is_won(self, scene: Scene) -> None:
+        holder = scene.session("holder")
+        scene.claims.claim("repo-x", holder)
+        waiting = scene.waiter("w1")
+        (bell,) = scene.bells
+        bell.on_wait = lambda: scene.claims.release("repo-x", holder)
+        assert isinstance(run(waiting, bell, None), Won)
+        assert len(bell.waited) == 1
+
+    def test_when_time_is_over_it_says_who_holds_it_and_leaves_the_line(self, scene: Scene) -> None:
+        scene.claims.claim("repo-x", scene.session("holder"))
+        waiting = scene.waiter("w1")
+        found = run(waiting, scene.bells[0], 0.01)
+        assert isinstance(found, Held)
+        assert found.lease.session == "holder"
+        assert scene.line() == []
+
+    def test_when_time_is_over_what_is_free_is_taken_whoever_is_first(self, scene: Scene) -> None:
+        scene.stranger()
+        assert isinstance(run(scene.waiter("w1"), scene.bells[0], 0.01), Won)
+
+    def test_interrupted_it_leaves_the_line(self, scene: Scene) -> None:
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        scene.claims.claim("repo-x", scene.session("holder"))
+        waiting = scene.waiter("w1")
+        (bell,) = scene.bells
+        bell.on_wait = interrupt
+        with pytest.raises(KeyboardInterrupt):
+            run(waiting, bell, None)
+        assert scene.line() == []
