@@ -32,7 +32,7 @@ TELLS = 2.0
 """Seconds of waiting, after which people are told whom for."""
 
 _TRIES = 64
-_HEARD = 2.0  # Seconds between two looks where all news is heard.
+_HEARD, _HEARD_LAST = 2.0, 20.0  # Seconds between two looks where all news is heard, of the first and of those behind.
 _TURN, _TURN_FAR = 2.0, 6.0  # Seconds that a claim is free before the first in line has missed its turn.
 _FIRST, _LATER, _FIRST_FAR, _LATER_FAR = 0.02, 0.5, 0.5, 2.0  # Seconds between two looks at most, where no news is heard.
 _SOONEST, _SOONEST_FAR, _SLOWER = 0.001, 0.05, 1.3
@@ -108,20 +108,20 @@ class Waiting:
             if self._tickets is None:
                 return Pending(outcome, self._sooner_or_later(first=True))
         while True:
+            place, ahead, waiter = self._place()
+            if not ahead:
+                return self._ask()
             seen = self._glance()
             if seen.ours and not isinstance(outcome := self._attempt(), Held):
                 self.stop()
                 return outcome
-            place, ahead, waiter = self._place()
-            if not ahead:
-                return self._ask()
             news = self._listen([self._queue], ahead)
             news &= self._bell.follow(waiter if waiter and self._evidence.is_seen(waiter) else None)
             patience = self._patience(place, seen.free)
             if patience <= 0:
                 self._leave(ahead)
                 continue
-            return Pending(seen.held, min(self._pause_of(news, first=place == 1), patience))
+            return Pending(seen.held, min(self._pause_of(news, place), patience))
 
     def last_look(self) -> Won | Renewed | Held:
         """Ask once more, whoever is before us, and wait no more: time is over."""
@@ -178,7 +178,7 @@ class Waiting:
         seen = self._bell.follow(self._evidence.process_of(lease.session, lease.incarnation) if alone else None)
         if news and not seen:
             return Pending(outcome, self._jittered(_SILENT))
-        return Pending(outcome, self._pause_of(news, first=True))
+        return Pending(outcome, self._pause_of(news))
 
     def _listen(self, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
         assert self._tickets
@@ -213,11 +213,12 @@ class Waiting:
         assert self._tickets
         self._tickets.give_back(self._queue, ticket)
 
-    def _pause_of(self, news: bool, *, first: bool) -> float:
+    def _pause_of(self, news: bool, place: int = 1) -> float:
+        """The further behind, the later there is anything to be seen that is not heard."""
         if not news:
-            return self._sooner_or_later(first=first)
+            return self._sooner_or_later(first=place == 1)
         self._pause = 0.0
-        return self._jittered(_HEARD)
+        return self._jittered(min(_HEARD * place, _HEARD_LAST))
 
     def _sooner_or_later(self, *, first: bool) -> float:
         """The next pause where nothing is heard: longer each time, and longest for those further behind."""

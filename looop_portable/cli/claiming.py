@@ -14,7 +14,7 @@ from looop_portable.config import session_id
 from looop_portable.lease import Lease
 from looop_portable.liveness import Verdict
 from looop_portable.outcomes import Broken, Held, Refused, Renewed, Won
-from looop_portable.several import MOST, claim_all, ours_of
+from looop_portable.several import MOST, claim_all, in_order, ours_of
 
 NAME = click.argument("name", shell_complete=claim_names)
 NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=claim_names)
@@ -48,11 +48,11 @@ def claim(
 
     With --slots N, N sessions can hold NAME at once. The slots are the claims NAME#1 to NAME#N; ours is printed.
     """
-    claims = out.claims()
+    claims, ordered = out.claims(), in_order(names)
     me = claims.acting(session)
     limit = timeout if timeout is not None else None if wait else 0
     with waiting_for(out) as told:
-        outcome = claim_all(claims, names, me, limit, slots or 0, told)
+        outcome = claim_all(claims, ordered, me, limit, slots or 0, told)
     if isinstance(outcome, Held):
         late = limit is not None and limit > 0
         refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
@@ -90,9 +90,9 @@ def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: in
 
     With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: another live session holds it.
     """
-    claims = out.claims()
+    claims, wanted = out.claims(), in_order(names)  # Nothing is released where one of them cannot be a name.
     code = 0
-    for name in names if slots is None else ours_of(claims, names, slots, session):
+    for name in wanted if slots is None else ours_of(claims, wanted, slots, session):
         outcome = claims.release(name, session)
         if isinstance(outcome, Refused):
             refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict, {})

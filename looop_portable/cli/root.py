@@ -15,8 +15,9 @@ from looop_portable.config import Config, resolve
 _HELP = """Claim a named resource so that nobody else alive holds it, on any filesystem.
 
 \b
-  looop claim repo-x      exit 0: it is yours; exit 1: a live session holds it
-  looop unclaim repo-x    let go of it
+  looop claim repo-x          exit 0: it is yours; exit 1: a live session holds it
+  looop claim repo-x --wait   wait for your turn; --timeout SECONDS: exit 124
+  looop unclaim repo-x        let go of it
 
 A claim belongs to a session: --session ID, else $LOOOP_SESSION_ID. All processes that act for one session are one
 holder. When a session dies, whoever asks next takes its claims over at once; on another host, if its keeper died too,
@@ -31,7 +32,7 @@ Exit codes:
   1    held by another, or refused, or superseded
   2    usage: a bad name, no session, an unknown option
   3    could not answer: an unreadable store, a filesystem that cannot exclude
-  124  timed out (kept for waiting; so far nothing waits)
+  124  still held by another when --timeout was over
   130  interrupted
 """
 
