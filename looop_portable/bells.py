@@ -4,7 +4,8 @@ Guarantees: what happens after `listen` or `follow` said True rings, also before
 rings, rings.
 Does not guarantee: that there is news when it rings, nor that all news rings: nothing does on a network mount, where
 others change what our kernel does not see. So whoever waits looks again after a while all the same.
-How: inotify(7), pidfd_open(2) and eventfd(2) on Linux; elsewhere nothing but the other threads of this process ring.
+How: inotify(7), pidfd_open(2) and eventfd(2) on Linux; directory notifications and process handles on Windows. Elsewhere
+nothing but the other threads of this process ring.
 """
 
 from __future__ import annotations
@@ -76,4 +77,9 @@ def new_bell() -> ThreadBell:
 
         with contextlib.suppress(OSError):  # The limit of a user's inotify instances, say (fs.inotify.max_user_instances).
             return LinuxBell()
+    elif sys.platform == "win32":
+        from looop_portable.bells_windows import WindowsBell
+
+        with contextlib.suppress(OSError):
+            return WindowsBell()
     return DeafBell()

@@ -31,8 +31,11 @@ class LinuxBell:
 
     def listen(self, paths: Iterable[str]) -> bool:
         wanted = list(paths)
-        for path in [path for path in self._watched if path not in wanted]:
+        useless = [path for path in self._watched if path not in wanted]
+        for path in useless:
             self._changes.remove(self._watched.pop(path))
+        if useless:
+            self._pass_over_what_is_ignored()
         for path in wanted:
             if path not in self._watched:
                 watch = self._changes.add(path)
@@ -68,6 +71,12 @@ class LinuxBell:
             if fd is not None:
                 poll.register(fd, select.POLLIN)
         poll.poll(seconds * 1000)
+
+    def _pass_over_what_is_ignored(self) -> None:
+        """That something is not watched any more would ring, too. What else has been told rings on."""
+        told = {watch for watch, _ in self._changes.events()}
+        if told.intersection(self._watched.values()):
+            self.ring()
 
     def close(self) -> None:
         self._let_go()

@@ -45,7 +45,7 @@ LAYERS = [
     {"backends"},
     {"reaper"},
     {"claims"},
-    {"bells_linux", "bells_aio"},
+    {"bells_linux", "bells_windows", "bells_aio"},
     {"bells"},
     {"waiting"},
     {"several"},
