@@ -148,6 +148,7 @@ class Waiting:
         for _ in range(_TRIES):
             line = tickets.line(self._queue)
             if self._ticket not in line:  # We have missed our turn; or we are new.
+                self.stop()  # Without this, a ticket that was only not seen would be in everybody's way, and ours.
                 self._me = self._me or self._evidence.this_process()
                 self._ticket = tickets.take(self._queue, self._me)
                 continue
