@@ -6,6 +6,7 @@ Guarantees: what cannot be read is UNKNOWN, never an error and never a death.
 from __future__ import annotations
 
 import os
+import sys
 
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
@@ -109,7 +110,7 @@ class Evidence:
         here = self._processes.here()
         signs = self._store.signs
         try:
-            disk = signs.disk() if registration.disk and _elsewhere(registration, here) else ""
+            disk = signs.disk() if _elsewhere(registration, here) and _may_be_this_disk(registration) else ""
             sign = where_to_look(registration, here, disk)
             seen: ProcessState | Silence | bool | None = None
             if sign is Sign.PROCESS:
@@ -127,3 +128,11 @@ class Evidence:
 def _elsewhere(registration: Registration, here: Here) -> bool:
     """Whether it is of another kernel or namespace: then something else than its process must tell."""
     return (registration.boot, registration.namespace) != (here.boot, here.namespace)
+
+
+def _may_be_this_disk(registration: Registration) -> bool:
+    """What tells a disk begins with the system (`Mount.disk`). Another system's is never ours: we need not ask for ours.
+
+    Without this, each look at such a session is a look at all mounts, or on Windows at the volume.
+    """
+    return registration.disk.startswith(f"{sys.platform} ")

@@ -13,8 +13,10 @@ import pytest
 from capabilities import NATIVE, needs_modes
 
 from looop_portable import Claims, Held, SessionAlive, Won, hold
+from looop_portable.evidence import Evidence
 from looop_portable.files import OS
-from looop_portable.liveness import Holder, Liveness
+from looop_portable.liveness import Holder, Liveness, Registration
+from looop_portable.processes import SYSTEM
 
 LOOOP_META = {"id": "w1", "cmd": ["sh"], "babysit_pid": os.getpid(), "started_at": "2026-01-02T03:04:05.123456789Z"}
 
@@ -73,6 +75,18 @@ def test_a_session_seen_from_another_time_namespace_is_not_dead(claims: Claims, 
     command = [sys.executable, "-c", program, str(tmp_path), registration.incarnation]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "alive\n"
     assert subprocess.run([*unshare, *command], capture_output=True, text=True, check=True).stdout == "unknown\n"
+
+
+@pytest.mark.parametrize(("disk", "asked"), [("", 0), ("plan9 ext4", 0), (f"{sys.platform} ext4", 1)])
+def test_the_disk_is_asked_for_only_where_it_can_be_the_session_s(
+    claims: Claims, monkeypatch: pytest.MonkeyPatch, disk: str, asked: int
+) -> None:
+    """A Windows host and a Linux one that share a directory look at each other's sessions all the time."""
+    looks: list[str] = []
+    monkeypatch.setattr(claims.backend.sessions.signs, "disk", lambda: looks.append("look") or "")
+    before_a_reboot = Registration("w1", "1", pid=7, boot="another", namespace="another", disk=disk)
+    verdict = Evidence(claims.backend.sessions, SYSTEM).examine(before_a_reboot)
+    assert (verdict.liveness, len(looks)) == (Liveness.UNKNOWN, asked)
 
 
 def test_the_reaper_forgets_dead_sessions_whose_id_was_made_up_and_no_others(claims: Claims) -> None:
