@@ -25,8 +25,9 @@ import socket
 import time
 
 VIOLATIONS = ("overlap", "generation", "lost", "stuck", "failed")
-COUNTS = ("of others", "fenced", "refused", "reaped", "kills")
-"""`of others`: those of the takeovers that are from one of another label. `fenced`: those that have ended themselves."""
+COUNTS = ("of others", "fenced", "refused", "reaped", "kills", "wine", "trouble")
+"""`of others`: those of the takeovers that are from one of another label. `fenced`: those that have ended themselves.
+`wine`: errors that only Wine makes (see member.py). `trouble`: what a reaper could not do; on a network that may be."""
 
 
 class Table:
@@ -59,7 +60,8 @@ class Table:
         rows += [(what, [str(self.counts.get((what, label), 0)) for label in labels]) for what in counted]
         lines = [" ".join([f"{what:12}", *(f"{cell:>16}" for cell in cells)]) for what, cells in rows]
         slowest = f"slowest takeover {self.slowest * 1e3:.0f} ms, of others {self.slowest_of_others * 1e3:.0f} ms"
-        return "\n".join([*lines, slowest, *self.facts[:20]])
+        facts = sorted(self.facts, key=lambda fact: fact.startswith("trouble: "))  # Violations first.
+        return "\n".join([*lines, slowest, *facts[:20]])
 
 
 class _Line:
@@ -156,10 +158,10 @@ class Arbiter:
         elif words[0] == "leave":
             if self._inside.get(words[1]) == life:
                 del self._inside[words[1]]
+        elif words[1] == "trouble":
+            self.table.accuse(words[1], label, words[2])
         elif words[1] in COUNTS:
             self.table.add(words[1], label, int(words[2]))
-        elif words[1] == "trouble":
-            self.table.facts.append(f"trouble: {words[2]}")
         elif life not in self._killed:
             self.table.accuse(words[1], label, words[2])
 

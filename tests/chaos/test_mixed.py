@@ -17,6 +17,7 @@ import looop_portable
 
 from .arbiter import VIOLATIONS, Arbiter, Table
 from .harness import windows_python
+from .member import WINES, WINES_BY_CALL, marking
 
 
 @functools.cache
@@ -43,11 +44,16 @@ def paced(python: str, least: float = 5) -> list[str]:
     return ["--seconds", f"{max(least, 30 * start):.1f}", "--pause", f"{max(0.4, 3 * start):.1f}"]
 
 
+def without_wines_chatter(said: str) -> str:
+    """Wine says once a process, of whoever asks for a volume, that it may not read the device below it."""
+    return "\n".join(line for line in said.splitlines() if not line.startswith("wine: Read access denied for device "))
+
+
 def chaos(*options: str) -> str:
     command = [sys.executable, "-m", "chaos.mixed", *options]
     tests = Path(__file__).parents[1]
     done = subprocess.run(command, cwd=tests, env=there(), capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + without_wines_chatter(done.stderr)
     return done.stdout
 
 
@@ -67,6 +73,39 @@ def test_linux_and_windows_processes_exclude_each_other_on_one_directory() -> No
     table = chaos("--native", "3", "--wine", "3", "--names", "2", "--least", "20", *paced(str(windows_python()), least=12))
     assert len(counted(table, "acquisitions")) == 2, table
     assert all(min(counted(table, what)) > 0 for what in ("acquisitions", "kills")), table
+    assert counted(table, "trouble") == [0, 0], table
+
+
+class TestWhatIsWinesOwn:
+    """Nothing but what member.py says: see there."""
+
+    def words(self, name: str, number: int, *paths: object) -> str:
+        def fails(*_: object) -> None:
+            error = OSError(22, "the system's words")
+            setattr(error, "winerror", number)  # noqa: B010 (which OSError has on Windows only)
+            raise error
+
+        with pytest.raises(OSError, match=r"system's words|Wine's own") as failed:
+            marking(name, fails)(*paths)
+        return str(failed.value.strerror)
+
+    @pytest.mark.parametrize("number", [1, 2, 5, 6, 8, 32])
+    @pytest.mark.parametrize("name", WINES_BY_CALL)
+    def test_it_is_told_by_call_and_number(self, tmp_path: Path, name: str, number: int) -> None:
+        paths = [tmp_path / "gone"] if name.endswith("stat") else [tmp_path / "gone", tmp_path / "new"]
+        wines = number in WINES_BY_CALL[name]
+        assert self.words(name, number, *paths) == (f"{WINES} {number} of {name}" if wines else "the system's words")
+
+    @pytest.mark.parametrize("number", [6, 8])
+    @pytest.mark.parametrize("name", ["link", "replace", "rename"])
+    def test_what_is_there_by_its_old_name_has_met_a_failure(self, tmp_path: Path, name: str, number: int) -> None:
+        (tmp_path / "there").touch()
+        assert self.words(name, number, tmp_path / "there", tmp_path / "new") == "the system's words"
+
+    def test_the_deed_is_done_and_its_answer_given(self, tmp_path: Path) -> None:
+        (tmp_path / "old").write_text("content")
+        marking("replace", os.replace)(tmp_path / "old", tmp_path / "new")
+        assert marking("stat", os.stat)(tmp_path / "new").st_size == len("content")
 
 
 class TestTheArbiter:
@@ -115,3 +154,12 @@ class TestTheArbiter:
         judge.says(0, "tell", "lost", "x")
         judge.says(0, "tell", "failed", "y")
         assert self.seen(judge) == ["lost", "failed"]
+
+    def test_what_is_no_violation_is_counted_and_hides_none(self, judge: Any) -> None:
+        for _ in range(30):
+            judge.says(0, "tell", "trouble", "x was away")
+        judge.says(0, "tell", "wine", 2)
+        judge.says(0, "tell", "wine", 1)
+        assert (self.seen(judge), judge.table.total("wine"), judge.table.total("trouble")) == ([], 3, 30)
+        judge.says(0, "tell", "lost", "x")
+        assert "lost: x\n" in str(judge.table)
