@@ -50,6 +50,14 @@ class Crew:
         self._tell(command)
         return self._answers()
 
+    def begin(self, *command: object) -> None:
+        """Tell it to everybody, and go on: `answers` waits for what comes of it."""
+        self._tell(command)
+
+    def answers(self) -> list[Any]:
+        """Everybody's answer to what was begun."""
+        return self._answers()
+
     def meet(self, *command: object) -> list[Any]:
         """The same, and nobody goes past `meet` before all have come to it."""
         self._tell(command)
