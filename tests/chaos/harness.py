@@ -31,6 +31,11 @@ def windows_python() -> str:
     return named if os.access(named, os.X_OK) else ""
 
 
+def there() -> dict[str, str]:
+    """The environment of another Python, which finds the package where we do: that may be the current directory."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(looop_portable.__file__).parents[1]), *sys.path])}
+
+
 class Slot(NamedTuple):
     """A place for one process after the other. `system`: native or wine. `label`: what it is counted under."""
 

@@ -1,6 +1,6 @@
 """Chaos: workers that claim and are killed, stopped and restarted, watched by an oracle that knows nothing of us.
 
-    python tests/chaos/run.py --processes 8 --seconds 60 [--directory DIR] [--names 8] [--reapers 1] [--seed N]
+    cd tests && python -m chaos.run --processes 8 --seconds 60 [--directory DIR] [--names 8] [--reapers 1] [--seed N]
         [--backends posix,advisory] [--without-links]
 
 Prints a summary. Exit 1: an overlap, a stuck name, or a worker that failed.
@@ -11,31 +11,7 @@ while they hold), leaves some as zombies for a while, stops others for less than
 died: under the same id, under one that two of them fight for, or under a random one. Reapers sweep all the time, and are
 killed and stopped like everybody else. Each life uses one of the `--backends`; the last of these makes the directory.
 
-The oracle of exclusion. Each name has a file in a directory of its own (on a LOCAL filesystem, whatever is under test).
-Who believes that it has won takes the kernel's flock on it without waiting, and drops it just before it lets go; the kernel
-drops it for the dead. In the file stands the highest generation that ever won, read and written under the flock only. A
-violation is:
-  overlap     the flock is taken when we think that we have won
-  generation  what we have won is not above all that has been won before (an adopted lease repeats one: this finds it too)
-  lost        our session lives and never let go, and yet the release is refused, or our generation is not current
-  identity    the same, with a flock for each session id: two live sessions of one id
-Why there is no false alarm:
-  - A holder drops the flock before it releases, so whoever wins after a release finds it free.
-  - A killed process is told dead from its zombie or its absence. The kernel closes its files, and so drops the flock,
-    before it makes a zombie of it (Linux: exit_files and exit_task_work run before exit_notify). A flock is of an open
-    file, and a fork shares it, so each worker opens the files itself, after its fork, and forks nothing.
-  - Nobody ever takes the flock only to look whether it is free, which would be in a winner's way.
-  - A worker that ends its session itself drops the flock first.
-  - Killed between the flock and the write, it leaves a lower number there, which only makes the next check easier to pass.
-    The number is 8 aligned bytes, in one page: it is written or not.
-Why the moments without the flock (from the win to the flock, from the unlock to the release) hide nothing: say A has won g,
-and B is wrongly let in while A is in one of them. B won g' at that time.
-  - g' <= g: the second of the two to look at the file finds a number that is not below its own.
-  - g' > g, and A has not taken the flock yet: either they meet there, or B was there first and left its greater g', or A
-    was, and left, and then its release finds g superseded: lost.
-  - g' > g, and A has unlocked, but not released: A's release finds g superseded: lost.
-  - Nobody has won, but A's claim was released by another while A lives: A's release ends nothing: lost.
-  What is left is a release that lies as well; against that most holds are much longer than those moments.
+The oracle of exclusion: oracle.py.
 
 The oracle of progress. A claimer that is refused insists until somebody else has won that name since, or has had a good
 excuse a few times over. It adds up the time for which it is refused without excuse; more than one second is a stuck name.
@@ -53,18 +29,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
-import json
-import mmap
 import os
 import random
 import signal
-import struct
 import sys
 import tempfile
 import time
 import traceback
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import looop_portable.backends.directory
 import looop_portable.guard
@@ -72,128 +44,27 @@ import looop_portable.mounts  # noqa: F401 (else each life would import them ane
 from looop_portable import Claims, Held, LooopError, Refused, Released, Renewed, SessionAlive, Won
 from looop_portable.testing import without_links
 
-IDLE, TRYING, HOLDING, LEAVING = range(4)
-RUNNING, STOPPED, KILLED = range(3)
-BACKENDS = ("posix", "advisory", "auto")
-COUNTERS = (
-    "acquisitions",
-    *(f"by {backend}" for backend in BACKENDS),
-    *("takeovers", "recoveries", "refusals", "abandoned", "reaped", "sweeps", "reaper_trouble"),
+from .oracle import (
+    BACKENDS,
+    COUNTERS,
+    HOLDING,
+    IDLE,
+    KILLED,
+    LEAVING,
+    MOST_LIVES,
+    RUNNING,
+    SELDOM,
+    STOPPED,
+    TRYING,
+    VIOLATIONS,
+    Options,
+    Process,
+    Record,
+    Shared,
 )
-VIOLATIONS = ("overlap", "generation", "lost", "identity", "stuck", "failed")
-FIELDS = ("state", "fate", "stopped", "life", "slowest", "last", *COUNTERS, *VIOLATIONS)
-MOST_LIVES = 1 << 16
+
 STUCK, STEP = 1.0, 0.01
 PATIENCE, MANY = 5, 20
-RECORD = struct.Struct("@3q")
-
-
-class Shared:
-    """Words of 64 bits that all processes see: a row for each slot, the wins of each name, when each life was ended."""
-
-    def __init__(self, slots: int, names: int) -> None:
-        self.slots, self.names = slots, names
-        size = slots * len(FIELDS) + names + MOST_LIVES
-        self._words = memoryview(mmap.mmap(-1, size * 8)).cast("q")
-
-    def get(self, slot: int, field: str) -> int:
-        return self._words[slot * len(FIELDS) + FIELDS.index(field)]
-
-    def put(self, slot: int, field: str, value: int) -> None:
-        self._words[slot * len(FIELDS) + FIELDS.index(field)] = value
-
-    def add(self, slot: int, field: str, value: int = 1) -> None:
-        """Only ever by the slot's own process, or by the parent while there is none."""
-        self.put(slot, field, self.get(slot, field) + value)
-
-    def total(self, field: str) -> int:
-        return sum(self.get(slot, field) for slot in range(self.slots))
-
-    def wins(self, name: int) -> int:
-        return self._words[self.slots * len(FIELDS) + name]
-
-    def won(self, name: int) -> None:
-        self._words[self.slots * len(FIELDS) + name] += 1
-
-    def killed_at(self, life: int) -> int:
-        return self._words[self.slots * len(FIELDS) + self.names + life]
-
-    def kill(self, life: int) -> None:
-        self._words[self.slots * len(FIELDS) + self.names + life] = time.monotonic_ns()
-
-
-class Options(NamedTuple):
-    processes: int
-    seconds: float
-    directory: str
-    oracle: str
-    names: int
-    reapers: int
-    seed: int
-    backends: tuple[str, ...] = ("posix",)
-
-
-class Record(NamedTuple):
-    """What the oracle's file of a name says: the highest generation that won, whose, and whether it still holds."""
-
-    generation: int
-    life: int
-    holding: int
-
-
-class Oracle:
-    """The kernel's word on who holds what, in one process. Made after the fork: a flock belongs to an open file."""
-
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
-        self._files: dict[str, int] = {}
-
-    def take(self, name: str) -> bool:
-        try:
-            fcntl.flock(self._file(name), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def drop(self, name: str) -> None:
-        fcntl.flock(self._file(name), fcntl.LOCK_UN)
-
-    def read(self, name: str) -> Record:
-        data = os.pread(self._file(name), RECORD.size, 0)
-        return Record(*RECORD.unpack(data)) if data else Record(0, 0, 0)
-
-    def write(self, name: str, record: Record) -> None:
-        os.pwrite(self._file(name), RECORD.pack(*record), 0)
-
-    def _file(self, name: str) -> int:
-        if name not in self._files:
-            self._files[name] = os.open(f"{self._directory}/{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
-        return self._files[name]
-
-
-class Process:
-    """What workers and reapers have in common: a slot, and a way to report."""
-
-    def __init__(self, options: Options, shared: Shared, slot: int) -> None:
-        self.options, self.shared, self.slot = options, shared, slot
-        self.life = shared.get(slot, "life")
-        self.random = random.Random(f"{options.seed} {self.life}")
-        self.oracle = Oracle(options.oracle)
-        self.backend = self.random.choice(options.backends)
-        self.claims = Claims.open(options.directory, self.backend)
-
-    def count(self, what: str) -> None:
-        self.shared.add(self.slot, what)
-
-    def accuse(self, violation: str, **facts: object) -> None:
-        self.count(violation)
-        line = json.dumps({"violation": violation, "slot": self.slot, "life": self.life, **facts}, default=str) + "\n"
-        fd = os.open(f"{self.options.oracle}/violations", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.write(fd, line.encode())
-        os.close(fd)
-
-    def cannot(self, action: str, error: LooopError) -> None:
-        self.accuse("failed", action=action, error=f"{type(error).__name__}: {error}")
 
 
 class Worker(Process):
@@ -298,11 +169,28 @@ class Worker(Process):
         return False
 
     def hold(self, number: int, name: str, outcome: Won | Renewed) -> None:
-        lease = outcome.lease
+        mine = self.enter(number, name, outcome)
+        if self.random.random() < 0.9:
+            time.sleep(self.random.random() * 0.002)
+        if self.random.random() < 0.05:
+            self.ask_again(name, outcome.generation)
+        self.say(LEAVING, number)
+        if mine:
+            self.unlock(name, outcome)
+        if self.random.random() < 0.005:
+            self.count("abandoned")
+            self.quit()
+            self.enrol()
+            self.heir = True
+            return
+        self.let_go(name, outcome)
+
+    def enter(self, number: int, name: str, outcome: Won | Renewed) -> bool:
+        """What has been won: does the oracle think so as well?"""
         mine = self.oracle.take(name)
         if mine:
             self.look(name, outcome)
-            self.oracle.write(name, Record(lease.generation, self.life, 1))
+            self.oracle.write(name, Record(outcome.generation, self.life, 1))
             self.shared.won(number)
         else:
             self.accuse("overlap", name=name, outcome=outcome, other=self.oracle.read(name))
@@ -310,20 +198,14 @@ class Worker(Process):
         self.count(f"by {self.backend}")
         self.say(HOLDING, number)
         self.shared.put(self.slot, "last", number)
-        if self.random.random() < 0.9:
-            time.sleep(self.random.random() * 0.002)
-        if self.random.random() < 0.05:
-            self.ask_again(name, lease.generation)
-        self.say(LEAVING, number)
-        if mine:
-            self.oracle.write(name, Record(lease.generation, self.life, 0))
-            self.oracle.drop(name)
-        if self.random.random() < 0.005:
-            self.count("abandoned")
-            self.quit()
-            self.enrol()
-            self.heir = True
-            return
+        return mine
+
+    def unlock(self, name: str, outcome: Won | Renewed) -> None:
+        self.oracle.write(name, Record(outcome.generation, self.life, 0))
+        self.oracle.drop(name)
+
+    def let_go(self, name: str, outcome: Won | Renewed) -> None:
+        lease = outcome.lease
         by_name = self.random.random() < 0.5
         released = self.claims.release(name, self.me) if by_name else self.claims.release_lease(lease)
         if isinstance(released, Refused) or released.previous is None or released.generation != lease.generation + 1:
@@ -380,11 +262,14 @@ class Reaper(Process):
 class Parent:
     """Starts, kills, stops, continues and buries."""
 
+    worker: type[Worker] = Worker
+    pause, longest_stop = 0.06, 0.45
+
     def __init__(self, options: Options) -> None:
         self.options = options
         self.random = random.Random(options.seed)
         self.slots = options.processes + options.reapers
-        self.shared = Shared(self.slots, options.names)
+        self.shared = Shared(self.slots, len(self.names()))
         self.pids: dict[int, int] = {}
         self.continues: dict[int, float] = {}
         self.buries: dict[int, float] = {}
@@ -396,15 +281,27 @@ class Parent:
                 self.start(slot)
             end = time.monotonic() + self.options.seconds
             while time.monotonic() < end and self.lives < MOST_LIVES - self.slots and self.shared.total("failed") < MANY:
-                time.sleep(self.random.random() * 0.06)
+                time.sleep(self.random.random() * self.pause)
                 self.due()
                 self.strike()
+            self.calm()
         finally:
             self.end()
 
+    def calm(self) -> None:
+        """Before the survivors are killed."""
+
+    def more(self) -> dict[str, object]:
+        """What else there is to be told in the summary."""
+        return {}
+
+    def names(self) -> list[str]:
+        """All claims that there are."""
+        return [f"name-{number}" for number in range(self.options.names)]
+
     def start(self, slot: int) -> None:
         self.lives += 1
-        for field, value in (("life", self.lives), ("state", IDLE), ("fate", RUNNING)):
+        for field, value in (("life", self.lives), ("state", IDLE), ("came", 0), ("fate", RUNNING)):
             self.shared.put(slot, field, value)
         sys.stdout.flush()
         parent = os.getpid()
@@ -418,7 +315,7 @@ class Parent:
             # An orphan ends at its next alarm.
             signal.signal(signal.SIGALRM, lambda *_: os._exit(0) if os.getppid() != parent else None)
             signal.setitimer(signal.ITIMER_REAL, 1, 1)
-            kind = Worker if slot < self.options.processes else Reaper
+            kind: type[Worker | Reaper] = self.worker if slot < self.options.processes else Reaper
             kind(self.options, self.shared, slot).run()
         except BaseException:  # noqa: BLE001 (whatever it is, the parent tells)
             Process(self.options, self.shared, slot).accuse("failed", error=traceback.format_exc())
@@ -446,11 +343,14 @@ class Parent:
             holding = [slot for slot in well if self.shared.get(slot, "state") % 4 == HOLDING]
             self.kill(self.random.choice(holding) if holding and self.random.random() < 0.7 else slot)
         elif chance < 0.9 and slot not in self.continues:
-            self.stops += 1
-            self.shared.add(slot, "stopped")
-            self.shared.put(slot, "fate", STOPPED)
-            os.kill(self.pids[slot], signal.SIGSTOP)
-            self.continues[slot] = time.monotonic() + self.random.random() ** 3 * 0.45
+            self.stop(slot)
+
+    def stop(self, slot: int) -> None:
+        self.stops += 1
+        self.shared.add(slot, "stopped")
+        self.shared.put(slot, "fate", STOPPED)
+        os.kill(self.pids[slot], signal.SIGSTOP)
+        self.continues[slot] = time.monotonic() + self.random.random() ** 3 * self.longest_stop
 
     def resume(self, slot: int) -> None:
         del self.continues[slot]
@@ -487,14 +387,13 @@ class Parent:
         self.pids.clear()
 
 
-def afterwards(options: Options, shared: Shared) -> None:
+def afterwards(options: Options, shared: Shared, names: list[str]) -> None:
     """Everybody is dead: each name is to be had at once, and with a generation above all others."""
     shared.put(0, "life", 0)
     last = Process(options, shared, 0)
     found = last.claims.sessions.register()
     me = found.holder
-    for number in range(options.names):
-        name = f"name-{number}"
+    for name in names:
         outcome = last.claims.claim(name, me)
         if not isinstance(outcome, Won):
             last.accuse("stuck", name=name, outcome=outcome, when="all are dead")
@@ -506,9 +405,9 @@ def afterwards(options: Options, shared: Shared) -> None:
     trouble = last.claims.reap().failed
     if trouble:
         last.accuse("failed", action="the last reap", trouble=trouble)
-    for number in range(options.names):
-        if not isinstance(last.claims.release(f"name-{number}", me), Released):
-            last.accuse("lost", name=f"name-{number}", when="all are dead")
+    for name in names:
+        if not isinstance(last.claims.release(name, me), Released):
+            last.accuse("lost", name=name, when="all are dead")
 
 
 def summary(parent: Parent, seconds: float) -> dict[str, object]:
@@ -519,7 +418,7 @@ def summary(parent: Parent, seconds: float) -> dict[str, object]:
         "names": parent.options.names,
         "seconds": round(seconds, 1),
         "seed": parent.options.seed,
-        **{counter: total(counter) for counter in COUNTERS if counter[:3] != "by " or total(counter)},
+        **{counter: total(counter) for counter in COUNTERS if counter not in SELDOM or total(counter)},
         "kills": parent.kills,
         "zombies": parent.zombies,
         "stops": parent.stops,
@@ -527,8 +426,10 @@ def summary(parent: Parent, seconds: float) -> dict[str, object]:
         "overlaps": sum(map(total, ("overlap", "generation", "lost", "identity"))),
         **{f"  of these: {kind}": total(kind) for kind in ("overlap", "generation", "lost", "identity")},
         "stuck": total("stuck"),
+        "tickets left behind": total("ticket"),
         "failed": total("failed"),
         "slowest takeover": f"{slowest / 1e6:.1f} ms",
+        **parent.more(),
     }
 
 
@@ -550,7 +451,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, start: type[Parent] = Parent) -> int:
     given = parse(arguments)
     if given.without_links:
         without_links.deny()
@@ -573,11 +474,11 @@ def main(arguments: list[str] | None = None) -> int:
         made = Claims.open(options.directory, options.backends[-1])
         made.claim("made", "nobody")  # What the directory's stamp says is decided here.
         made.release("made", "nobody")
-        parent = Parent(options)
+        parent = start(options)
         began = time.monotonic()
         parent.run()
         seconds = time.monotonic() - began
-        afterwards(options, parent.shared)
+        afterwards(options, parent.shared, parent.names())
         for key, value in summary(parent, seconds).items():
             print(f"{key:24} {value}")
         for kind in ("violations", "trouble"):

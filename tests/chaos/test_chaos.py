@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import subprocess
@@ -13,7 +14,9 @@ import pytest
 
 from looop_portable.testing import without_links
 
-RUN = Path(__file__).with_name("run.py")
+from .harness import there
+
+TESTS = Path(__file__).parents[1]
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("fcntl") is None, reason="fcntl.flock is missing: the oracle rests on it"),
@@ -24,27 +27,33 @@ pytestmark = [
 
 @pytest.fixture
 def chaos() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("chaos_run", RUN)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("chaos.run")
 
 
 @pytest.mark.parametrize("backends", ["posix", "posix,advisory", "auto,advisory --without-links"])
 def test_a_few_seconds_of_chaos_see_no_overlap_and_no_stuck_name(backends: str) -> None:
     if "--without-links" in backends and not without_links.possible():
         pytest.skip("a seccomp filter that denies hard links: not on this system")
-    command = [sys.executable, str(RUN), "--processes", "4", "--seconds", "5", "--names", "4", "--reapers", "2"]
     names, *without = backends.split()
-    command += ["--backends", names, *without]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    options = ("--processes", "4", "--seconds", "5", "--names", "4", "--reapers", "2", "--backends", names, *without)
+    deeds = ["acquisitions", "takeovers", "recoveries", "refusals", "kills", "stops"]
+    saw_no_fault_in("chaos.run", options, [*deeds, *(f"by {backend}" for backend in names.split(","))])
+
+
+@pytest.mark.parametrize("backends", ["posix", "posix,advisory"])
+def test_a_few_seconds_of_chaos_among_those_who_wait_leave_nobody_waiting_and_no_ticket(backends: str) -> None:
+    options = ("--processes", "6", "--seconds", "8", "--names", "2", "--reapers", "1", "--backends", backends)
+    deeds = ["acquisitions", "takeovers", "kills", "stops", "waits", "timeouts", "in slots", "several", "passers-by"]
+    saw_no_fault_in("chaos.waiters", options, [*deeds, *(f"by {backend}" for backend in backends.split(","))])
+
+
+def saw_no_fault_in(program: str, options: tuple[str, ...], deeds: list[str]) -> None:
+    """And all of `deeds` were done, else it would have seen nothing."""
+    command = [sys.executable, "-m", program, *options]
+    done = subprocess.run(command, cwd=TESTS, env=there(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines() if line[0] not in " -" and " " in line)
     assert (found["overlaps"], found["stuck"], found["failed"]) == ("0", "0", "0")
-    deeds = ["acquisitions", "takeovers", "recoveries", "refusals", "kills", "stops"]
-    deeds += [f"by {backend}" for backend in names.split(",")]
     idle = [what for what in deeds if int(found.get(what, 0)) == 0]
     assert idle == [], done.stdout
 
@@ -87,3 +96,35 @@ def test_the_oracle_sees_a_stuck_name_and_excuses_a_living_and_a_stopped_holder(
     shared.put(0, "fate", chaos.KILLED)
     assert asker.insist(0, "name-0") is None
     assert shared.total("stuck") == 1
+
+
+@pytest.fixture
+def waiters() -> ModuleType:
+    return importlib.import_module("chaos.waiters")
+
+
+def test_the_siege_sees_a_ticket_that_is_left_behind(waiters: ModuleType, tmp_path: Path) -> None:
+    siege = waiters.Siege(waiters.Options(1, 0, str(tmp_path / "claims"), str(tmp_path), 1, 0, 1))
+    backend = siege.observer(0).claims.backend
+    me = siege.observer(0).claims.sessions.evidence.this_process()
+    backend.tickets.take("name-0", me._replace(start="another"))  # Of one that has ended: the reaper removes it.
+    siege.look_at_the_lines()
+    assert siege.shared.total("ticket") == 0
+    backend.tickets.take("name-0", me)
+    siege.look_at_the_lines()
+    assert siege.shared.total("ticket") == 2
+
+
+def test_the_siege_sees_who_waits_for_ever_and_what_is_no_slot(
+    waiters: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiters, "LONG", 0)
+    siege = waiters.Siege(waiters.Options(2, 0, str(tmp_path / "claims"), str(tmp_path), 1, 0, 1))
+    siege.shared.put(0, "done", 1)
+    siege.calm()
+    assert siege.shared.total("stuck") == 1
+    waiter = waiters.Waiter(siege.options, siege.shared, 0)
+    waiter.enrol()
+    waiter.began = waiter.stops = 0
+    waiter.hold_all([waiter.claims.claim("wide#3", waiter.me)])
+    assert siege.shared.total("overlap") == 1

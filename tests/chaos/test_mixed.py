@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import subprocess
 import sys
 import time
@@ -13,10 +12,8 @@ from typing import Any
 
 import pytest
 
-import looop_portable
-
 from .arbiter import VIOLATIONS, Arbiter, Table
-from .harness import windows_python
+from .harness import there, windows_python
 from .member import WINES, WINES_BY_CALL, marking
 
 
@@ -29,11 +26,6 @@ def no_windows_python() -> str:
     imports = [python, "-c", "import click, portalocker, psutil"]
     done = subprocess.run(imports, capture_output=True, text=True, timeout=60, check=False)
     return f"the Windows Python {python} does not work: {done.stderr.strip()[-200:]}" if done.returncode else ""
-
-
-def there() -> dict[str, str]:
-    """The environment of another Python, which finds the package where we do: that may be the current directory."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(looop_portable.__file__).parents[1]), *sys.path])}
 
 
 def paced(python: str, least: float = 5) -> list[str]:
