@@ -137,7 +137,7 @@ class Hold:
     def waiting(self, bell: Bell) -> Waiting:
         """One that waits for what this block wants."""
         assert self._member
-        return Waiting(self._member.claims, self.name, self._wanted, self.attempt, bell)
+        return Waiting(self._member.claims, self.name, self._wanted, self.attempt, bell, undo=self.undo)
 
     def attempt(self) -> Won | Renewed | Held:
         """Claim what this block wants, or one of it, if no other block of this process has it."""

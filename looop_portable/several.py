@@ -94,7 +94,11 @@ def waiter(claims: Claims, name: str, me: Holder, slots: int, bell: Bell) -> Wai
                 _undo(claims, before, me)
             raise
 
-    return Waiting(claims, canonical(name), wanted, attempt, bell, lambda lease: is_ours(lease, me))
+    def undo(outcome: Won | Renewed) -> None:
+        if isinstance(outcome, Won):
+            claims.release_lease(outcome.lease)
+
+    return Waiting(claims, canonical(name), wanted, attempt, bell, lambda lease: is_ours(lease, me), undo=undo)
 
 
 def claim_all(

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from looop_portable.bells import Bell, ThreadBell
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
-from looop_portable.errors import Unavailable
+from looop_portable.errors import LooopError, Unavailable
 from looop_portable.lease import Lease
 from looop_portable.liveness import FOREIGN, Registration
 from looop_portable.outcomes import Held, Renewed, Told, Won
@@ -63,11 +63,15 @@ def _nobodys(lease: Lease) -> bool:  # noqa: ARG001 (as `ours` is called)
     return False
 
 
+def _stays(outcome: Won | Renewed) -> None:
+    """What is won stays so."""
+
+
 class Waiting:
     """One waiter in the line of `queue`, for any of the claims `wanted`, which `attempt` asks for.
 
     `ours` tells a lease that satisfies the waiter at once, whoever is before it: without that, whoever asks again for what
-    it holds would wait for itself.
+    it holds would wait for itself. `undo` lets go what has been won, where leaving the line is interrupted afterwards.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class Waiting:
         ours: Callable[[Lease], bool] = _nobodys,
         clock: Callable[[], float] = elapsed,
         chance: Callable[[], float] = _chance,
+        undo: Callable[[Won | Renewed], object] = _stays,
     ) -> None:
         self._claims = claims
         self._tickets = claims.backend.tickets
@@ -91,6 +96,7 @@ class Waiting:
         self._ours = ours
         self._clock = clock
         self._chance = chance
+        self._undo = undo
         self._me: Registration | None = None
         self._ticket = ""
         self._free: tuple[str, int] | None = None
@@ -113,8 +119,7 @@ class Waiting:
                 return self._ask()
             seen = self._glance()
             if seen.ours and not isinstance(outcome := self._attempt(), Held):
-                self.stop()
-                return outcome
+                return self._done(outcome)
             news = self._listen([self._queue], ahead)
             news &= self._bell.follow(waiter if waiter and self._evidence.is_seen(waiter) else None)
             patience = self._patience(place, seen.free)
@@ -126,6 +131,8 @@ class Waiting:
     def last_look(self) -> Won | Renewed | Held:
         """Ask once more, whoever is before us, and wait no more: time is over."""
         outcome = self._attempt()
+        if not isinstance(outcome, Held):
+            return self._done(outcome)
         self.stop()
         return outcome
 
@@ -141,6 +148,16 @@ class Waiting:
             with contextlib.suppress(Unavailable):  # What was waited for counts: it must not be lost for this.
                 self._leave(ticket)
 
+    def _done(self, outcome: Won | Renewed) -> Won | Renewed:
+        """Without this, Ctrl-C while the line is left would leave what has just been won to nobody who knows of it."""
+        try:
+            self.stop()
+        except BaseException:
+            with contextlib.suppress(LooopError):
+                self._undo(outcome)
+            raise
+        return outcome
+
     def _place(self) -> tuple[int, str, Registration | None]:
         """How many are before us, and the last of them; those that have ended are not counted any more."""
         tickets = self._tickets
@@ -148,7 +165,8 @@ class Waiting:
         for _ in range(_TRIES):
             line = tickets.line(self._queue)
             if self._ticket not in line:  # We have missed our turn; or we are new.
-                self.stop()  # Without this, a ticket that was only not seen would be in everybody's way, and ours.
+                if self._ticket:  # Or it is listed late: then it would stay, in everybody's way.
+                    self._leave(self._ticket)
                 self._me = self._me or self._evidence.this_process()
                 self._ticket = tickets.take(self._queue, self._me)
                 continue
@@ -169,8 +187,7 @@ class Waiting:
             news = self._listen(self._wanted, foreign=foreign)
             outcome = self._attempt()
             if not isinstance(outcome, Held):
-                self.stop()
-                return outcome
+                return self._done(outcome)
             lease = outcome.lease
             if foreign or not (lease.foreign or lease.incarnation.startswith(FOREIGN)):
                 break
@@ -187,17 +204,18 @@ class Waiting:
 
     def _glance(self) -> _Seen:
         """How it stands, whoever's turn it is."""
-        held = None
+        held = free = None
         for name in self._wanted:
             status = self._claims.show(name)
             if status.standing is not Standing.HELD:
-                return _Seen(free=(name, status.generation))
+                free = free or (name, status.generation)
+                continue
             assert status.lease
             assert status.verdict
             if self._ours(status.lease):
                 return _Seen(ours=True)
             held = held or Held(status.lease, status.verdict)
-        return _Seen(held)
+        return _Seen(free=free) if free else _Seen(held)
 
     def _patience(self, place: int, free: tuple[str, int] | None) -> float:
         """For how long yet those before us may leave what is `free` to be taken.

@@ -63,7 +63,10 @@ def _turning(shown: contextlib.ExitStack) -> Told:
             from rich.console import Console
             from rich.markup import escape
 
-            status = shown.enter_context(Console(stderr=True).status(escape(line), spinner="line"))
+            console = Console(stderr=True)
+            # Without this, one that is ended meanwhile (as timeout(1) does) would leave the terminal without its cursor.
+            setattr(console, "show_cursor", lambda _show=True: False)  # noqa: B010 (a method, for the type checker)
+            status = shown.enter_context(console.status(escape(line), spinner="line"))
             update.append(lambda text: status.update(escape(text)))
         update[0](line)
 

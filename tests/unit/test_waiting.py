@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 
-from looop_portable import Claims, Held, Renewed, Won
+from looop_portable import Claims, Held, Renewed, Won, hold
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.lease import Lease
 from looop_portable.liveness import Holder, Registration
-from looop_portable.several import claim_any
+from looop_portable.several import claim_any, waiter
+from looop_portable.tickets import TicketFiles
 from looop_portable.waiting import Pending, Waiting, run
 
 
@@ -269,6 +271,78 @@ def test_of_several_that_will_do_the_free_one_is_won(scene: Scene) -> None:
     found = waiting.look()
     assert isinstance(found, Won)
     assert found.lease.name == "repo-x#2"
+
+
+def test_who_has_one_of_several_has_it_though_another_is_free_and_somebody_is_first(scene: Scene) -> None:
+    waiting = scene.waiter("w1", ("repo-x#1", "repo-x#2"))
+    scene.claims.claim("repo-x#2", "w1")
+    scene.stranger()
+    assert isinstance(waiting.look(), Renewed)
+    assert len(scene.line()) == 1
+
+
+def test_a_ticket_that_is_not_listed_yet_is_given_back_before_another_is_taken(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without that, the first would be of a process that lives and of nobody who waits."""
+    assert scene.tickets
+    scene.claims.claim("repo-x", scene.session("holder"))
+    waiting = scene.waiter("w1")
+    line, listed = scene.tickets.line, [0]
+
+    def late(claim: str) -> list[str]:
+        """The listing after the first ticket has been taken is an old one."""
+        listed[0] += 1
+        return [] if listed[0] == 3 else line(claim)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scene.tickets, "line", late)
+        pending(waiting.look())
+    assert len(scene.line()) == 1
+    waiting.stop()
+    assert scene.line() == []
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["at its turn", "when time is over"])
+def test_interrupted_while_it_leaves_the_line_it_has_won_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    def interrupt(claim: str, ticket: str) -> None:
+        raise KeyboardInterrupt
+
+    assert scene.tickets
+    holder, me, bell = scene.session("holder"), scene.session("w1"), Bell()
+    scene.claims.claim("repo-x", holder)
+    waiting = waiter(scene.claims, "repo-x", me, 0, bell)
+    pending(waiting.look())
+    scene.claims.release("repo-x", holder)
+    monkeypatch.setattr(scene.tickets, "give_back", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        (waiting.last_look if late else waiting.look)()
+    assert scene.claims.show("repo-x").lease is None
+
+
+def test_a_block_that_is_interrupted_while_it_leaves_the_line_has_won_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = Claims.open(str(tmp_path))
+    gone = claims.sessions.evidence.this_process()._replace(start="another")
+    tickets = claims.backend.tickets
+    assert isinstance(tickets, TicketFiles)
+    first, give_back = tickets.take("repo-x", gone), TicketFiles.give_back
+
+    def interrupt(self: TicketFiles, claim: str, ticket: str) -> None:
+        give_back(self, claim, ticket)
+        if ticket != first:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TicketFiles, "give_back", interrupt)
+        with pytest.raises(KeyboardInterrupt), hold("repo-x", data_dir=str(tmp_path), timeout=60):
+            pytest.fail("it has been entered")
+    assert claims.show("repo-x").lease is None
+    with hold("repo-x", data_dir=str(tmp_path)) as block:
+        assert block.generation == 3
 
 
 def test_pauses_are_long_where_news_is_heard_and_grow_to_a_limit_where_none_is(scene: Scene) -> None:
