@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from capabilities import FILE_BACKENDS, needs_stopping, open_or_skip
-from crew import Crew, crew_of, head_of, holder_of, register
+from crew import Crew, crew_of, holder_of, register
 from waiters import Line, blocks_of, until, waiter_of
 
 from looop_portable import Claims, Held, Won
@@ -192,14 +192,20 @@ def test_threads_and_processes_that_enter_blocks_exclude_each_other_and_all_have
     assert Line(store, NAME).tickets() == []
 
 
-def test_two_that_want_the_same_claims_in_opposite_orders_do_not_wait_for_each_other(backend: str, tmp_path: Path) -> None:
-    rounds = 30
-    with ExitStack() as stack:
-        one, other = (stack.enter_context(crew_of(waiter_of(backend, str(tmp_path)))) for _ in range(2))
-        one.begin("all", rounds, "a", "b")
-        other.begin("all", rounds, "b", "a")
-        assert turns_of(one, other) == [rounds, rounds]
-    assert [head_of(backend, str(tmp_path), name).lease for name in ("a", "b")] == [None, None]
+def test_two_that_want_the_same_claims_in_opposite_orders_do_not_wait_for_each_other(scene: Scene, tmp_path: Path) -> None:
+    """Both are free at once: if each waited for the one that it was told first, each would get it."""
+    for name in ("a", "b"):
+        scene.claims.claim(name, scene.me)
+    one, other, line = scene.process(), scene.process(), Line(tmp_path, "a")
+    one.begin("all", 5, "a", "b")
+    line.grows([])
+    other.begin("all", 5, "b", "a")
+    assert until(lambda: len(line.tickets() + Line(tmp_path, "b").tickets()) == 2)
+    for name in ("b", "a"):
+        scene.claims.release(name, scene.me)
+    assert turns_of(one, other) == [5, 5]
+    assert [scene.claims.show(name).lease for name in ("a", "b")] == [None, None]
+    assert Line(tmp_path, "a").tickets() + Line(tmp_path, "b").tickets() == []
 
 
 def test_while_there_are_slots_nobody_waits_and_then_they_are_served_in_order(scene: Scene) -> None:
