@@ -31,11 +31,11 @@ class LinuxBell:
 
     def listen(self, paths: Iterable[str]) -> bool:
         wanted = list(paths)
-        useless = [path for path in self._watched if path not in wanted]
-        for path in useless:
-            self._changes.remove(self._watched.pop(path))
-        if useless:
-            self._pass_over_what_is_ignored()
+        let_go = {self._watched.pop(path) for path in list(self._watched) if path not in wanted}
+        for known in let_go:
+            self._changes.remove(known)
+        if let_go and not self._take() <= let_go:  # That they end is told as well, and no news: without this it would ring.
+            self.ring()
         for path in wanted:
             if path not in self._watched:
                 watch = self._changes.add(path)
@@ -54,8 +54,7 @@ class LinuxBell:
         return self._watch is not None and self._watch.descriptor is not None
 
     def forget(self) -> None:
-        gone = self._changes.read()
-        self._watched = {path: watch for path, watch in self._watched.items() if watch not in gone}
+        self._take()
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._rung)
 
@@ -72,16 +71,17 @@ class LinuxBell:
                 poll.register(fd, select.POLLIN)
         poll.poll(seconds * 1000)
 
-    def _pass_over_what_is_ignored(self) -> None:
-        """That something is not watched any more would ring, too. What else has been told rings on."""
-        told = {watch for watch, _ in self._changes.events()}
-        if told.intersection(self._watched.values()):
-            self.ring()
-
     def close(self) -> None:
         self._let_go()
         self._changes.close()
         os.close(self._rung)
+
+    def _take(self) -> set[int]:
+        """What the kernel has told of. Of what it says no more, as of a file that has changed, is watched no more."""
+        told = self._changes.events()
+        gone = {watch for watch, last in told if last}
+        self._watched = {path: watch for path, watch in self._watched.items() if watch not in gone}
+        return {watch for watch, _ in told}
 
     def _let_go(self) -> None:
         if self._watch:

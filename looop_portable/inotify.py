@@ -14,9 +14,9 @@ import struct
 
 _NONBLOCK, _CLOEXEC = 0o4000, 0o2000000
 _ATTRIB, _MODIFY, _MOVED_TO, _CREATE, _DELETE_SELF, _MOVE_SELF = 0x4, 0x2, 0x80, 0x100, 0x400, 0x800
-_IGNORED, _ONLYDIR = 0x8000, 0x01000000
+_IGNORED, _ONLYDIR, _ONESHOT = 0x8000, 0x01000000, 0x80000000
 _OF_A_DIRECTORY = _CREATE | _MOVED_TO | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
-_OF_A_FILE = _ATTRIB | _MODIFY | _DELETE_SELF | _MOVE_SELF
+_OF_A_FILE = _ATTRIB | _MODIFY | _DELETE_SELF | _MOVE_SELF | _ONESHOT
 _EVENT = struct.Struct("iIII")
 _SOME = 16_384
 
@@ -30,9 +30,10 @@ class Inotify:
         self.fd = _checked(_libc.inotify_init1(_NONBLOCK | _CLOEXEC))
 
     def add(self, path: str) -> int | None:
-        """Tell of names that appear in a directory, or of changes of a file. None: it cannot be watched, or is not there.
+        """Tell of names that appear in a directory, or of a change of a file. None: it cannot be watched, or is not there.
 
-        The same path, or another name of the same file, has the same number.
+        The same path, or another name of the same file, has the same number. Of a file one change is told, and no more: by
+        then another may have its name, while it has others.
         """
         encoded = os.fsencode(path)
         for mask in (_OF_A_DIRECTORY, _OF_A_FILE):
@@ -46,10 +47,6 @@ class Inotify:
     def remove(self, watch: int) -> None:
         """Tell no more. Of what has gone the kernel has removed it itself."""
         _libc.inotify_rm_watch(self.fd, watch)
-
-    def read(self) -> set[int]:
-        """Take what has been told. Those of which nothing more will come, as they have gone."""
-        return {watch for watch, gone in self.events() if gone}
 
     def events(self) -> list[tuple[int, bool]]:
         """What has been told since the last time: numbers, and whether that was the last of it."""

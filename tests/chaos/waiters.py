@@ -10,9 +10,9 @@ its session while it holds. The parent kills and stops by preference who is the 
 4.5 s, so that some lose their turns and others do not. The oracle is that of run.py, with a kernel lock for each claim,
 and so for each slot.
 
-Nobody waits for ever: after the storm the parent lets all go on, and each of them has to win every name once more, by
-waiting without end, while all others do. Who has not done so after a minute is stuck. Then, while all of them live, there
-must be no ticket of a living one; and when a reaper has been there, none at all.
+Nobody waits for ever: after the storm the parent lets all go on, and each of them has to win every name once more, and some
+two in either order, by waiting without end, while all others do. Who has not done so after a minute is stuck. Then, while
+all of them live, there must be no ticket of a living one; and when a reaper has been there, none at all.
 
 Told, and no violation: how often somebody won who had come later than one that waited; than one that was well, which is to
 say that it was not stopped since it came; and than one that was well, though he stood in line himself. What may do that:
@@ -60,6 +60,7 @@ class Waiter(Worker):
                 self.cannot("turn", error)
         for name in self.lines:
             self.hold_all(self.wait(name, None))
+            self.hold_all(self.wait_for_several(None))
         self.shared.put(self.slot, "done", 1)
         while True:
             signal.pause()

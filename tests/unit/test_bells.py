@@ -1,0 +1,358 @@
+"""Bells on real files and processes: what rings, also when it happens before anybody waits for it, and what does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from capabilities import needs_symlinks, needs_zombies
+
+from looop_portable.bells import DeafBell, ThreadBell, new_bell
+from looop_portable.liveness import Registration
+from looop_portable.processes import SYSTEM
+
+LONG = 60.0
+"""Seconds for which one waits that has to ring: never, if all is well."""
+
+SHORT = 0.05
+
+
+def rings(bell: ThreadBell) -> bool:
+    began = time.monotonic()
+    bell.wait(LONG)
+    return time.monotonic() - began < LONG / 2
+
+
+def is_silent(bell: ThreadBell) -> bool:
+    began = time.monotonic()
+    bell.wait(SHORT)
+    return time.monotonic() - began > SHORT * 0.9
+
+
+@pytest.fixture
+def bell() -> Iterator[ThreadBell]:
+    found = new_bell()
+    if isinstance(found, DeafBell):
+        pytest.skip("inotify, pidfd or eventfd are missing: nothing but this process's threads rings")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    """One that waits for nothing."""
+    found = subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    yield found
+    found.kill()
+    found.communicate()
+
+
+def registration(pid: int, start: str = "") -> Registration:
+    here = SYSTEM.here()
+    return Registration("", "", pid, start or SYSTEM.start_of(pid), here.boot, here.namespace, "host")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def remove(there: Path) -> None:
+    (there / "one").unlink()
+    there.rmdir()
+
+
+def ring_twice(bell: ThreadBell) -> None:
+    bell.ring()
+    bell.ring()
+
+
+# A directory.
+
+
+APPEARS: dict[str, Callable[[Path, Path], object]] = {
+    "created": lambda there, other: (there / "new").touch(),
+    "linked": lambda there, other: os.link(other / "old", there / "new"),
+    "renamed into it": lambda there, other: (other / "old").rename(there / "new"),
+    "renamed in it": lambda there, other: (there / "one").rename(there / "new"),
+    "the directory is removed": lambda there, other: remove(there),
+    "the directory is renamed": lambda there, other: there.rename(other / "there"),
+}
+SILENT: dict[str, Callable[[Path, Path], object]] = {
+    "removed": lambda there, other: (there / "one").unlink(),
+    "written": lambda there, other: (there / "one").write_text("two"),
+    "renamed out of it": lambda there, other: (there / "one").rename(other / "one"),
+    "created elsewhere": lambda there, other: (other / "new").touch(),
+    "read": lambda there, other: (there / "one").read_text(),
+}
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """A directory with a file `one`; beside it is `other`, with a file `old`."""
+    for name, file in (("there", "one"), ("other", "old")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    return tmp_path / "there"
+
+
+@pytest.mark.parametrize("happens", APPEARS)
+def test_what_appears_in_a_directory_rings_also_before_anybody_waits(bell: ThreadBell, there: Path, happens: str) -> None:
+    bell.forget()
+    assert bell.listen([str(there)])
+    assert is_silent(bell)
+    APPEARS[happens](there, there.parent / "other")
+    assert rings(bell)
+    assert rings(bell)  # Until whoever looks has said so.
+    bell.forget()
+    assert is_silent(bell)
+
+
+@pytest.mark.parametrize("happens", SILENT)
+def test_what_else_happens_in_a_directory_does_not_ring(bell: ThreadBell, there: Path, happens: str) -> None:
+    assert bell.listen([str(there)])
+    SILENT[happens](there, there.parent / "other")
+    assert is_silent(bell)
+
+
+def test_what_happens_while_somebody_waits_rings(bell: ThreadBell, there: Path) -> None:
+    assert bell.listen([str(there)])
+    waits = threading.Thread(target=bell.wait, args=(LONG,))
+    waits.start()
+    (there / "new").touch()
+    waits.join(LONG / 2)
+    assert not waits.is_alive()
+
+
+def test_what_happened_before_does_not_ring_and_what_happens_after_it_was_forgotten_does(
+    bell: ThreadBell, there: Path
+) -> None:
+    (there / "before").touch()
+    assert bell.listen([str(there)])
+    assert is_silent(bell)
+    for name in ("first", "second"):
+        (there / name).touch()
+        assert rings(bell)
+        bell.forget()
+        assert bell.listen([str(there)])
+        assert is_silent(bell)
+
+
+def test_a_directory_that_is_gone_cannot_be_heard_until_it_is_there_again(bell: ThreadBell, there: Path) -> None:
+    assert bell.listen([str(there)])
+    remove(there)
+    bell.forget()
+    assert not bell.listen([str(there)])
+    there.mkdir()
+    bell.forget()
+    assert bell.listen([str(there)])
+    (there / "new").touch()
+    assert rings(bell)
+
+
+def test_only_what_was_asked_for_last_rings(bell: ThreadBell, there: Path) -> None:
+    other = there.parent / "other"
+    assert bell.listen([str(there), str(other)])
+    assert bell.listen([str(other)])
+    (there / "new").touch()
+    assert is_silent(bell)
+    (other / "new").touch()
+    assert rings(bell)
+
+
+def test_what_has_rung_rings_though_others_are_asked_for(bell: ThreadBell, there: Path) -> None:
+    other = there.parent / "other"
+    assert bell.listen([str(there), str(other)])
+    (other / "new").touch()
+    assert bell.listen([str(other)])
+    assert rings(bell)
+
+
+def test_what_is_not_there_cannot_be_heard(bell: ThreadBell, there: Path) -> None:
+    assert not bell.listen([str(there / "missing")])
+    assert not bell.listen([str(there), str(there / "missing")])
+    assert not bell.listen([])
+
+
+@needs_symlinks
+def test_another_name_of_a_directory_is_that_directory(bell: ThreadBell, there: Path) -> None:
+    (there.parent / "link").symlink_to(there)
+    assert bell.listen([str(there.parent / "link")])
+    (there / "new").touch()
+    assert rings(bell)
+
+
+# A file.
+
+
+def test_a_file_that_is_removed_rings_and_cannot_be_heard_any_more(bell: ThreadBell, there: Path) -> None:
+    assert bell.listen([str(there / "one")])
+    assert is_silent(bell)
+    (there / "one").unlink()
+    assert rings(bell)
+    bell.forget()
+    assert is_silent(bell)
+    assert not bell.listen([str(there / "one")])
+
+
+def test_one_of_two_names_that_is_removed_rings_and_cannot_be_heard_any_more(bell: ThreadBell, there: Path) -> None:
+    os.link(there / "one", there / "two")
+    assert bell.listen([str(there / "one")])
+    (there / "one").unlink()
+    assert rings(bell)
+    bell.forget()
+    assert not bell.listen([str(there / "one")])
+
+
+def test_what_is_put_in_a_files_place_rings_and_is_heard_from_then_on(bell: ThreadBell, there: Path) -> None:
+    """Also where the old one has another name, and so is still there."""
+    os.link(there / "one", there / "two")
+    for number in range(3):
+        bell.forget()
+        assert bell.listen([str(there / "one")])
+        assert is_silent(bell)
+        (there / f"new-{number}").touch()
+        (there / f"new-{number}").replace(there / "one")
+        assert rings(bell)
+
+
+def test_a_file_that_is_written_rings_each_time(bell: ThreadBell, there: Path) -> None:
+    for number in range(3):
+        bell.forget()
+        assert bell.listen([str(there / "one")])
+        assert is_silent(bell)
+        (there / "one").write_text(str(number))
+        assert rings(bell)
+
+
+# A process.
+
+
+def test_a_process_that_ends_rings_once(bell: ThreadBell, process: subprocess.Popen[bytes]) -> None:
+    assert bell.follow(registration(process.pid))
+    assert is_silent(bell)
+    end(process)
+    assert rings(bell)
+    assert is_silent(bell)
+
+
+def test_a_process_that_ends_while_somebody_waits_rings(bell: ThreadBell, process: subprocess.Popen[bytes]) -> None:
+    assert bell.follow(registration(process.pid))
+    waits = threading.Thread(target=bell.wait, args=(LONG,))
+    waits.start()
+    process.kill()
+    waits.join(LONG / 2)
+    assert not waits.is_alive()
+
+
+@needs_zombies
+def test_a_process_that_had_ended_before_rings_at_once(bell: ThreadBell, process: subprocess.Popen[bytes]) -> None:
+    """Nobody has waited for it, so its id is still its own."""
+    told = registration(process.pid)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert bell.follow(told)
+    assert rings(bell)
+
+
+def test_a_process_that_is_gone_cannot_be_heard_or_rings_at_once(
+    bell: ThreadBell, process: subprocess.Popen[bytes]
+) -> None:
+    told = registration(process.pid)
+    end(process)
+    assert not bell.follow(told) or rings(bell)
+
+
+def test_another_process_with_its_id_rings_at_once(bell: ThreadBell, process: subprocess.Popen[bytes]) -> None:
+    assert bell.follow(registration(process.pid, start="another"))
+    assert rings(bell)
+
+
+def test_only_the_process_that_was_asked_for_last_rings(bell: ThreadBell, process: subprocess.Popen[bytes]) -> None:
+    assert bell.follow(registration(process.pid))
+    assert bell.follow(registration(os.getpid()))
+    end(process)
+    assert is_silent(bell)
+    assert not bell.follow(None)
+    assert is_silent(bell)
+
+
+# Another thread, and what is left when there is nothing else.
+
+
+@pytest.fixture(params=[new_bell, DeafBell], ids=["the best there is", "deaf"])
+def any_bell(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
+    found: ThreadBell = request.param()
+    yield found
+    found.close()
+
+
+def test_what_another_thread_rings_rings_before_anybody_waits_and_while_he_does(any_bell: ThreadBell) -> None:
+    assert is_silent(any_bell)
+    ringer = threading.Thread(target=ring_twice, args=(any_bell,))
+    ringer.start()
+    ringer.join()
+    assert rings(any_bell)
+    any_bell.forget()
+    assert is_silent(any_bell)
+    waits = threading.Thread(target=any_bell.wait, args=(LONG,))
+    waits.start()
+    any_bell.ring()
+    waits.join(LONG / 2)
+    assert not waits.is_alive()
+
+
+def test_a_deaf_bell_says_that_it_hears_nothing(there: Path) -> None:
+    deaf = DeafBell()
+    assert not deaf.listen([str(there)])
+    assert not deaf.follow(registration(os.getpid()))
+
+
+DESCRIPTORS = """
+import os, resource, sys
+from looop_portable.bells import DeafBell, new_bell
+from looop_portable.liveness import Registration
+from looop_portable.processes import SYSTEM
+
+import looop_portable.bells_linux
+
+def opened():
+    return len(os.listdir("/proc/self/fd"))
+
+before, hard = opened(), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+lowest = os.open(os.devnull, os.O_RDONLY)
+os.close(lowest)
+me = Registration("", "", os.getpid(), SYSTEM.start_of(os.getpid()))
+kinds = []
+for more in range(4):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
+    bell = new_bell()
+    kinds.append((type(bell).__name__, bell.follow(me)))
+    bell.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    assert opened() == before, (more, before, opened())
+print(kinds)
+"""
+
+
+def test_without_descriptors_it_is_a_deaf_one_and_none_is_left_open(bell: ThreadBell) -> None:
+    """With none, with one, with two, with three that are left: inotify's, its own, and a process's."""
+    pytest.importorskip("resource")
+    done = subprocess.run([sys.executable, "-c", DESCRIPTORS], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    told = [("DeafBell", False), ("DeafBell", False), ("LinuxBell", False), ("LinuxBell", True)]
+    assert done.stdout == f"{told}\n"
+
+
+def test_without_inotify_instances_it_is_a_deaf_one(bell: ThreadBell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_more() -> int:
+        raise OSError(24, "the user's instances are used up")
+
+    monkeypatch.setattr(f"{type(bell).__module__}.Inotify", no_more)
+    assert isinstance(new_bell(), DeafBell)
