@@ -229,9 +229,7 @@ def test_while_there_are_slots_nobody_waits_and_then_they_are_served_in_order(sc
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
-def test_never_more_than_there_are_slots_are_inside_at_once(
-    backend: str, tmp_path: Path, slots: int
-) -> None:
+def test_never_more_than_there_are_slots_are_inside_at_once(backend: str, tmp_path: Path, slots: int) -> None:
     store, inside = str(tmp_path / "store"), tmp_path / "inside"
     inside.mkdir()
     with crew_of(*[waiter_of(backend, store)] * 5) as crew:
