@@ -1,21 +1,25 @@
-"""One sweep of the reaper over many claims of 1,000 sessions, half of them dead, in one process.
+"""Listing, and one sweep of the reaper, over many claims of up to 1,000 sessions, half of them dead, in one process.
 
     python benchmarks/reap.py [DIRECTORY]      (default: /dev/shm, else the temporary directory)
 
-Printed for 1,000 and for 10,000 claims: seconds, microseconds a claim, and how often each session's process was looked at
-while sweeping (must be once). The last line is the ratio of the two times, beside what linear would be. The dead are
-sessions of processes that have run and are gone.
+For 10 to 10,000 claims: how long, how long a claim, and how often each session's process was looked at while sweeping (must
+be once). A time that grows with the claims stays the same a claim. The dead are sessions of processes that have run and are
+gone.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
+from typing import NamedTuple
+
+from setting import Setting, place, setting_of
+from tables import Result, Table, duration, number, text
 
 from looop_portable import Claims
 from looop_portable.backends import open_backend
@@ -23,7 +27,8 @@ from looop_portable.liveness import Here, Holder, ProcessState
 from looop_portable.processes import SYSTEM
 from looop_portable.sessions import Sessions
 
-SESSIONS, SIZES = 1_000, (1_000, 10_000)
+SESSIONS, SIZES, SIZES_QUICK = 1_000, (10, 100, 1_000, 10_000), (10, 100, 1_000)
+TIMES = 3
 
 
 class Counting:
@@ -56,34 +61,82 @@ def corpse() -> int:
     return process.pid
 
 
-def sweep(directory: str, size: int) -> float:
-    """Seconds for one sweep of `size` claims."""
+class Found(NamedTuple):
+    """Seconds to list `size` claims, and for one sweep of them; and the most looks at one session's process in it."""
+
+    size: int
+    listing: float
+    sweeping: float
+    looks: int
+
+
+def of(directory: str, size: int) -> Found:
     counting = Counting(corpse())
     backend = open_backend("posix", directory)
     claims = Claims(backend, Claims.open(directory, "posix").events, Sessions(backend.sessions, counting))
-    found = [claims.sessions.register(f"session-{pid}", pid=pid) for pid in range(1, SESSIONS + 1)]
-    for number in range(size):
-        registration = found[number % SESSIONS]
-        claims.claim(f"repo-{number}", Holder(registration.session, registration.incarnation))
+    found = [claims.sessions.register(f"session-{pid}", pid=pid) for pid in range(1, min(SESSIONS, size) + 1)]
+    for number_of_claim in range(size):
+        registration = found[number_of_claim % len(found)]
+        claims.claim(f"repo-{number_of_claim}", Holder(registration.session, registration.incarnation))
+    gc.collect()
+    begin = time.perf_counter()
+    listed = claims.list()
+    listing = time.perf_counter() - begin
+    assert len(listed) == size
     counting.looks.clear()
     gc.collect()
     begin = time.perf_counter()
     outcome = claims.reap()
-    seconds = time.perf_counter() - begin
+    sweeping = time.perf_counter() - begin
     assert (len(outcome.reaped), outcome.kept, outcome.failed) == (size // 2, size - size // 2, ())
-    times = Counter(counting.looks.values())
-    looked = ", ".join(f"{sessions} sessions {count} x" for count, sessions in sorted(times.items()))
-    print(f"{size:7,} claims  {seconds:7.3f} s  {seconds / size * 1e6:7.1f} us a claim  looked at: {looked}")
-    return seconds
+    return Found(size, listing, sweeping, max(counting.looks.values()))
+
+
+def measure(setting: Setting) -> Result:
+    found = []
+    for size in SIZES_QUICK if setting.quick else SIZES:
+        several = []
+        for _ in range(1 if size > 1_000 else TIMES):
+            with place(setting.memory) as directory:
+                several.append(of(directory, size))
+        found.append(
+            Found(
+                size,
+                statistics.median(each.listing for each in several),
+                statistics.median(each.sweeping for each in several),
+                max(each.looks for each in several),
+            )
+        )
+    return result(found)
+
+
+def result(found: list[Found]) -> Result:
+    base = found[-2]
+    rows = tuple(
+        (
+            f"{each.size:,} claims",
+            duration(each.listing),
+            duration(each.listing / each.size),
+            duration(each.sweeping),
+            duration(each.sweeping / each.size),
+            f"{each.looks} x",
+        )
+        for each in found
+    )
+    last = found[-1]
+    about = (
+        "One process lists all claims (`Claims.list`), then sweeps (`Claims.reap`), on tmpfs; up to "
+        f"{SESSIONS:,} sessions, half of them dead. From {base.size:,} to {last.size:,} claims, "
+        f"{last.size / base.size:.0f} x, the list takes {number(last.listing / base.listing)} x as long and the sweep "
+        f"{number(last.sweeping / base.sweeping)} x. Looks: the most at one session's process in a sweep."
+    )
+    columns = ("", "list", "a claim", "sweep", "a claim", "looks")
+    return Result((Table("Listing and reaping", about, columns, rows),))
 
 
 def main() -> None:
-    base = sys.argv[1] if len(sys.argv) > 1 else "/dev/shm" if os.path.isdir("/dev/shm") else None
-    times = []
-    for size in SIZES:
-        with tempfile.TemporaryDirectory(dir=base) as directory:
-            times.append(sweep(directory, size))
-    print(f"{times[-1] / times[0]:.1f} x the time for {SIZES[-1] / SIZES[0]:.0f} x the claims")
+    for table in measure(setting_of(*sys.argv[1:2])).tables:
+        print(f"{table.about}\n\n{text(table)}")
 
 
 if __name__ == "__main__":

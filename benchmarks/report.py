@@ -1,0 +1,112 @@
+"""All measurements in one run, printed, and written as docs/benchmarks.md and docs/benchmarks.svg.
+
+    python benchmarks/report.py [--quick] [--only MEASUREMENT]... [--without ROW]... [--output DIR] [--date DATE]
+
+Does not guarantee: figures for another machine, nor on one that is busy with something else; the load is told beside them.
+A run that is whole is written to docs/, unless --output says where; any other one only where --output says.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import crowd
+import fairness
+import handover
+import reap
+import refusal
+import startup
+import uncontended
+from contenders import MAKERS
+from machine import description
+from plot import svg
+from setting import Setting, setting_of
+from tables import OURS, Result, markdown, text
+
+MEASUREMENTS: dict[str, Callable[[Setting], Result]] = {
+    "cycle": uncontended.measure,
+    "refusal": refusal.measure,
+    "handover": handover.measure,
+    "crowd": crowd.measure,
+    "fairness": fairness.measure,
+    "startup": startup.measure,
+    "reap": reap.measure,
+}
+DOCS = Path(__file__).parents[1] / "docs"
+TITLE = f"{OURS} beside its peers: further left is better"
+PROMISES = """\
+Each contender is used as its documentation shows first, and waits as it does unless told otherwise: filelock tries every
+50 ms, fasteners every 10 to 100, portalocker every 250, flufl.lock after up to 2 s by chance; flock waits in the kernel.
+
+They do not promise the same. What rests on the kernel's locks (FileLock, portalocker, fasteners, flock) frees a dead
+holder's at once, among processes that share those locks. SoftFileLock looks whether the holder's process is there;
+StrictSoftFileLock waits for an operator; SoftFileLease and flufl.lock wait until a lifetime is over, and then let a second
+one in if the first still works. Only ours numbers its holders. `flock(2), bare` is no peer: it is how fast the kernel
+is."""
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure us and the peers in one run.")
+    parser.add_argument("--quick", action="store_true", help="a minute, for trying: figures of few rounds")
+    parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="this measurement; may be repeated")
+    parser.add_argument("--without", action="append", default=[], metavar="ROW", help="leave a row out; may be repeated")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="where to write (a whole run: docs/; any other: nowhere)"
+    )
+    parser.add_argument("--date", default=time.strftime("%Y-%m-%d"), help="the date to write (today)")
+    parser.add_argument("--memory", metavar="DIR", help="a directory on tmpfs (/dev/shm)")
+    parser.add_argument("--disk", metavar="DIR", help="a directory on a disk (the temporary directory)")
+    given = parser.parse_args()
+    rows = [*MAKERS, *startup.COMMANDS]
+    for row in given.without:
+        if row not in rows:
+            parser.error(f"--without {row!r}: no such row; there are: {', '.join(map(repr, rows))}")
+    for directory in filter(None, (given.memory, given.disk)):
+        if not Path(directory).is_dir():
+            parser.error(f"{directory}: no such directory")
+    if given.output is None and not (given.quick or given.only or given.without):
+        given.output = DOCS
+    return given
+
+
+def document(date: str, took: float, left_out: list[str], machine: dict[str, str], results: list[Result]) -> str:
+    lines = ["# Benchmarks", "", f"![{TITLE}](benchmarks.svg)", ""]
+    lines += [
+        f"Of one run of {took:.0f} s on {date}, as `tox -e bench` makes it. Other machines' times differ; ratios less."
+    ]
+    if left_out:
+        lines += ["", f"Left out of this run: {', '.join(left_out)}."]
+    lines += ["", "| | |", "|---|---|", *(f"| {what} | {told} |" for what, told in machine.items()), ""]
+    lines += [PROMISES, ""]
+    tables = [markdown(table) for result in results for table in result.tables]
+    return "\n".join(lines) + "\n" + "\n".join(tables)
+
+
+def main() -> None:
+    given = arguments()
+    setting = setting_of(given.memory, given.disk)._replace(quick=given.quick, without=frozenset(given.without))
+    machine, begin, results = description(setting), time.monotonic(), []
+    for name in given.only or MEASUREMENTS:
+        since = time.monotonic()
+        results.append(MEASUREMENTS[name](setting))
+        print(*map(text, results[-1].tables), sep="\n")
+        print(f"{name}: {time.monotonic() - since:.0f} s", file=sys.stderr)
+    if given.output is None:
+        return
+    took = time.monotonic() - begin
+    panels = tuple(panel for result in results for panel in result.panels)
+    subtitle = f"{given.date}; {machine['Processor']}; {machine['System']}; {machine['Python']}. Scales are logarithmic."
+    given.output.mkdir(parents=True, exist_ok=True)
+    left_out = sorted({*given.without, *(set(MEASUREMENTS) - set(given.only or MEASUREMENTS))})
+    text_of_it = document(given.date, took, left_out, machine, results)
+    (given.output / "benchmarks.md").write_text(text_of_it, encoding="utf-8")
+    (given.output / "benchmarks.svg").write_text(svg(TITLE, subtitle, panels), encoding="utf-8")
+    print(f"written: {given.output}/benchmarks.md, {given.output}/benchmarks.svg", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
