@@ -18,9 +18,9 @@ from tables import Panel, Result, Table, duration, number, text
 from troupe import Troupe, troupe_of
 
 WAITERS = 50
-STILL, STILL_QUICK = 3.0, 1.0  # Seconds for which somebody holds and nothing happens.
-HAND_OVERS, QUICK = 80, 10
-LONGEST = 6.0  # Seconds, after which a contender has had its hand-overs.
+STILL, STILL_QUICK = 2.0, 1.0  # Seconds for which somebody holds and nothing happens.
+HAND_OVERS, QUICK = 60, 10
+LONGEST = 5.0  # Seconds, after which a contender has had its hand-overs.
 
 
 class Found(NamedTuple):

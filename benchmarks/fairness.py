@@ -19,7 +19,7 @@ from troupe import troupe_of
 
 WAITERS = 20
 HAND_OVERS, QUICK = 2_000, 100
-OURS_LONGEST, LONGEST, LONGEST_QUICK = 30.0, 4.0, 1.0  # Seconds for ours; and after which a peer has had its hand-overs.
+OURS_LONGEST, LONGEST, LONGEST_QUICK = 20.0, 3.0, 1.0  # Seconds for ours; and after which a peer has had its hand-overs.
 
 
 class Found(NamedTuple):
@@ -79,7 +79,8 @@ def table(found: dict[str, Found], when: str) -> Table:
     about = (
         f"{WAITERS} processes wait; who has it lets go at once, and asks again {when}. For each wait: how many that had "
         f"announced themselves later had it earlier; waits that have not ended count too. {HAND_OVERS:,} turns, or as many "
-        f"as a peer has in {LONGEST:.0f} s. The less the better, and of the turns, the more even."
+        f"as a peer has in {LONGEST:.0f} s. The less the better, and the more even the turns: who takes it again and again "
+        "is never overtaken, so it is the worst and the turns that show whether others starve."
     )
     columns = ("", "waits", "never overtaken", "mean", "median", "99 of 100", "worst", "turns of one process")
     return Table(f"Fairness: who has had it asks again {when}", about, columns, rows)

@@ -15,7 +15,7 @@ from setting import Setting, setting_of
 from tables import Panel, Result, Table, duration, number, text
 from troupe import Troupe, troupe_of
 
-ROUNDS, QUICK = 10, 2
+ROUNDS, QUICK = 8, 2
 EACH = 5  # Hand-overs of one contender in a round, if they do not take longer than
 LONGEST = 1.5  # seconds.
 HOLDS = 0.02, 0.08  # Seconds, evenly spread. Were they all alike, they would hit or miss the beat of who polls.

@@ -1,6 +1,6 @@
 """All measurements in one run, printed, and written as docs/benchmarks.md and docs/benchmarks.svg.
 
-    python benchmarks/report.py [--quick] [--only MEASUREMENT]... [--without ROW]... [--output DIR] [--date DATE]
+    python benchmarks/report.py [--quick] [--only MEASUREMENT]... [--without [MEASUREMENT/]ROW]... [--output DIR] ...
 
 Does not guarantee: figures for another machine, nor on one that is busy with something else; the load is told beside them.
 A run that is whole is written to docs/, unless --output says where; any other one only where --output says.
@@ -53,7 +53,13 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure us and the peers in one run.")
     parser.add_argument("--quick", action="store_true", help="a minute, for trying: figures of few rounds")
     parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="this measurement; may be repeated")
-    parser.add_argument("--without", action="append", default=[], metavar="ROW", help="leave a row out; may be repeated")
+    parser.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="[MEASUREMENT/]ROW",
+        help="leave a row out, of all measurements or of one; may be repeated",
+    )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="where to write (a whole run: docs/; any other: nowhere)"
     )
@@ -61,16 +67,31 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--memory", metavar="DIR", help="a directory on tmpfs (/dev/shm)")
     parser.add_argument("--disk", metavar="DIR", help="a directory on a disk (the temporary directory)")
     given = parser.parse_args()
-    rows = [*MAKERS, *startup.COMMANDS]
-    for row in given.without:
-        if row not in rows:
-            parser.error(f"--without {row!r}: no such row; there are: {', '.join(map(repr, rows))}")
+    rows = [*MAKERS, *(row for row in startup.COMMANDS if row != startup.BASE)]
+    for word in given.without:
+        measurement, row = parted(word)
+        if row not in rows or measurement not in ("", *MEASUREMENTS):
+            parser.error(
+                f"--without {word!r}: there is no such row; the rows are {', '.join(map(repr, rows))}, "
+                f"the measurements {', '.join(MEASUREMENTS)}"
+            )
     for directory in filter(None, (given.memory, given.disk)):
         if not Path(directory).is_dir():
             parser.error(f"{directory}: no such directory")
     if given.output is None and not (given.quick or given.only or given.without):
         given.output = DOCS
+    if given.output is not None:  # Now, and not after minutes.
+        try:
+            given.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            parser.error(f"--output {given.output}: {error.strerror}")
     return given
+
+
+def parted(word: str) -> tuple[str, str]:
+    """A word of --without: the measurement, or nothing for all, and the row."""
+    measurement, slash, row = word.partition("/")
+    return (measurement, row) if slash else ("", word)
 
 
 def document(date: str, took: float, left_out: list[str], machine: dict[str, str], results: list[Result]) -> str:
@@ -88,11 +109,12 @@ def document(date: str, took: float, left_out: list[str], machine: dict[str, str
 
 def main() -> None:
     given = arguments()
-    setting = setting_of(given.memory, given.disk)._replace(quick=given.quick, without=frozenset(given.without))
+    setting = setting_of(given.memory, given.disk)._replace(quick=given.quick)
     machine, begin, results = description(setting), time.monotonic(), []
     for name in given.only or MEASUREMENTS:
         since = time.monotonic()
-        results.append(MEASUREMENTS[name](setting))
+        without = frozenset(row for where, row in map(parted, given.without) if where in ("", name))
+        results.append(MEASUREMENTS[name](setting._replace(without=without)))
         print(*map(text, results[-1].tables), sep="\n")
         print(f"{name}: {time.monotonic() - since:.0f} s", file=sys.stderr)
     if given.output is None:
@@ -100,7 +122,6 @@ def main() -> None:
     took = time.monotonic() - begin
     panels = tuple(panel for result in results for panel in result.panels)
     subtitle = f"{given.date}; {machine['Processor']}; {machine['System']}; {machine['Python']}. Scales are logarithmic."
-    given.output.mkdir(parents=True, exist_ok=True)
     left_out = sorted({*given.without, *(set(MEASUREMENTS) - set(given.only or MEASUREMENTS))})
     text_of_it = document(given.date, took, left_out, machine, results)
     (given.output / "benchmarks.md").write_text(text_of_it, encoding="utf-8")

@@ -1,6 +1,6 @@
 """Commands as whole processes, ours beside `python -c "import click"` and flock(1), run in turns.
 
-python benchmarks/startup.py [RUNS]      (the `looop` of the same environment; default: 60 runs)
+python benchmarks/startup.py [RUNS]      (the `looop` of the same environment; default: 40 runs)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from figures import ratio, spread
 from setting import Setting, place, setting_of
 from tables import OURS, Panel, Result, Table, duration, number, text
 
-RUNS, QUICK = 60, 5
+RUNS, QUICK = 40, 5
 BASE = "python -c 'import click'"
 _LOOOP = str(Path(sys.executable).parent / "looop")
 COMMANDS = {
