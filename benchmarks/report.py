@@ -9,6 +9,7 @@ A run that is whole is written to docs/, unless --output says where; any other o
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ MEASUREMENTS: dict[str, Callable[[Setting], Result]] = {
     "startup": startup.measure,
     "reap": reap.measure,
 }
+BUSY = 1.0  # The load before a run from which on its figures are told to be rough.
 DOCS = Path(__file__).parents[1] / "docs"
 TITLE = f"{OURS} beside its peers: further left is better"
 PROMISES = """\
@@ -47,6 +49,11 @@ holder's at once, among processes that share those locks. SoftFileLock looks whe
 StrictSoftFileLock waits for an operator; SoftFileLease and flufl.lock wait until a lifetime is over, and then let a second
 one in if the first still works. Only ours numbers its holders. `flock(2), bare` is no peer: it is how fast the kernel
 is."""
+
+ROUGH = (
+    "medians, worst cases and ratios have that in them, the slower a contender the more. "
+    "Where the least is told, it is nearer to what an idle machine shows."
+)
 
 
 def arguments() -> argparse.Namespace:
@@ -94,11 +101,15 @@ def parted(word: str) -> tuple[str, str]:
     return (measurement, row) if slash else ("", word)
 
 
-def document(date: str, took: float, left_out: list[str], machine: dict[str, str], results: list[Result]) -> str:
+def document(
+    date: str, took: float, load: float, left_out: list[str], machine: dict[str, str], results: list[Result]
+) -> str:
     lines = ["# Benchmarks", "", f"![{TITLE}](benchmarks.svg)", ""]
     lines += [
         f"Of one run of {took:.0f} s on {date}, as `tox -e bench` makes it. Other machines' times differ; ratios less."
     ]
+    if load > BUSY:
+        lines += ["", f"The machine was busy with other work (load {load:.1f} before): {ROUGH}"]
     if left_out:
         lines += ["", f"Left out of this run: {', '.join(left_out)}."]
     lines += ["", "| | |", "|---|---|", *(f"| {what} | {told} |" for what, told in machine.items()), ""]
@@ -110,7 +121,7 @@ def document(date: str, took: float, left_out: list[str], machine: dict[str, str
 def main() -> None:
     given = arguments()
     setting = setting_of(given.memory, given.disk)._replace(quick=given.quick)
-    machine, begin, results = description(setting), time.monotonic(), []
+    machine, load, begin, results = description(setting), os.getloadavg()[0], time.monotonic(), []
     for name in given.only or MEASUREMENTS:
         since = time.monotonic()
         without = frozenset(row for where, row in map(parted, given.without) if where in ("", name))
@@ -123,7 +134,7 @@ def main() -> None:
     panels = tuple(panel for result in results for panel in result.panels)
     subtitle = f"{given.date}; {machine['Processor']}; {machine['System']}; {machine['Python']}. Scales are logarithmic."
     left_out = sorted({*given.without, *(set(MEASUREMENTS) - set(given.only or MEASUREMENTS))})
-    text_of_it = document(given.date, took, left_out, machine, results)
+    text_of_it = document(given.date, took, load, left_out, machine, results)
     (given.output / "benchmarks.md").write_text(text_of_it, encoding="utf-8")
     (given.output / "benchmarks.svg").write_text(svg(TITLE, subtitle, panels), encoding="utf-8")
     print(f"written: {given.output}/benchmarks.md, {given.output}/benchmarks.svg", file=sys.stderr)
