@@ -58,7 +58,7 @@ ROUGH = (
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure us and the peers in one run.")
-    parser.add_argument("--quick", action="store_true", help="a minute, for trying: figures of few rounds")
+    parser.add_argument("--quick", action="store_true", help="for trying, two minutes or so: figures of few rounds")
     parser.add_argument("--only", action="append", choices=MEASUREMENTS, help="this measurement; may be repeated")
     parser.add_argument(
         "--without",
