@@ -17,6 +17,9 @@ from .arbiter import VIOLATIONS, Arbiter, Table
 from .harness import there, windows_python
 from .member import WINES, WINES_BY_CALL, marking
 
+SLOWEST_START = 3.0
+"""Seconds for a process to begin, at most, by which a run is paced: it is then 90 s, and may wait for as much again."""
+
 
 @functools.cache
 def no_windows_python() -> str:
@@ -30,10 +33,13 @@ def no_windows_python() -> str:
 
 
 def paced(python: str, least: float = 5) -> list[str]:
-    """For how long, and with what pauses: where a process takes long to begin, it must not be killed before it has."""
+    """For how long, and with what pauses: where a process takes long to begin, it must not be killed before it has.
+
+    But not for longer than a test has, though everything here may have stood still while we looked.
+    """
     began = time.monotonic()
     subprocess.run([python, "-c", "import click, json, socket, subprocess"], check=True)
-    start = time.monotonic() - began
+    start = min(time.monotonic() - began, SLOWEST_START)
     return ["--seconds", f"{max(least, 30 * start):.1f}", "--pause", f"{max(0.4, 3 * start):.1f}"]
 
 
