@@ -11,8 +11,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from looop_portable.liveness import Here, Liveness, ProcessState, Verdict
-from looop_portable.testing.world import Answer, Failure, Op
+from looop_portable.liveness import Here, Liveness, ProcessState, Registration, Verdict
+from looop_portable.testing.world import QUEUE, Answer, Failure, Op
 
 
 class Paused(BaseException):
@@ -98,7 +98,10 @@ class Recorded:
         """There are no symbolic links here."""
 
     def rmdir(self, path: str) -> None:
-        raise OSError(errno.ENOTEMPTY, "scripted", path)
+        """Only a line is ever empty here: what has had generations keeps some."""
+        if QUEUE not in path:
+            raise OSError(errno.ENOTEMPTY, "scripted", path)
+        self.ask("rmdir", path)
 
     def age(self, path: str) -> float | None:
         """Time does not pass here."""
@@ -153,6 +156,7 @@ class ScriptedSessions:
 
     def __init__(self, files: Recorded) -> None:
         self._files = files
+        self.evidence = ScriptedEvidence(files)
 
     def verdict(self, session: str, incarnation: str) -> Verdict:
         alive = self._files.ask("alive?", f"{session}/{incarnation}")
@@ -164,6 +168,29 @@ class ScriptedSessions:
     def statuses(self) -> list[object]:
         """None: so that the reaper asks for each session when it has read its lease."""
         return []
+
+
+class ScriptedEvidence:
+    """Stands in for `Evidence`: those who wait are the processes of the world's actors, each called `process NAME`."""
+
+    def __init__(self, files: Recorded) -> None:
+        self._files = files
+
+    def this_process(self) -> Registration:
+        return Registration("", "", 1, f"process {self._files.actor}")
+
+    def examine(self, registration: Registration) -> Verdict:
+        """One step. Of one that names no process nobody knows whether it lives."""
+        if not registration.start:
+            return Verdict(Liveness.UNKNOWN, "scripted")
+        alive = self._files.ask("alive?", registration.start)
+        return Verdict(Liveness.ALIVE if alive else Liveness.DEAD, "scripted")
+
+    def process_of(self, session: str, incarnation: str) -> None:
+        """Nobody hears it end."""
+
+    def is_seen(self, registration: Registration) -> bool:
+        return False
 
 
 class ScriptedProcesses:

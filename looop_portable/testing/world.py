@@ -29,7 +29,8 @@ class World(NamedTuple):
 
     `files` maps a path to its content and `dirs` are the directories; `alive` holds (session, incarnation) pairs and the
     ids of processes; `holders` are those that believe to hold, with their generation; `top` is the greatest ever won;
-    `guards` are the guards that are held, and by whom.
+    `guards` are the guards that are held, and by whom. Of several claims, a holder's word is `claim|who`. `patient`: time
+    stands still, so that nobody who waits misses a turn.
     """
 
     files: frozenset[tuple[str, str]] = frozenset()
@@ -38,6 +39,7 @@ class World(NamedTuple):
     holders: frozenset[tuple[str, int]] = frozenset()
     top: int = 0
     guards: frozenset[tuple[str, str]] = frozenset()
+    patient: bool = False
 
 
 class Violation(Exception):
@@ -53,6 +55,9 @@ ROBBED = "a live holder lost its claim"
 GENERATION = "a generation was used again or went backwards"
 STUCK = "a claim was left that nobody can take"
 OUT_OF_STEP = "the projection was left out of step"
+OVERTAKEN = "one that waits was overtaken by one that came later, or lost its place"
+QUEUE = "/.queue/"
+"""In the path of whatever is in a line."""
 
 
 def apply(world: World, actor: str, op: Op) -> tuple[World, Answer]:
@@ -114,7 +119,7 @@ def _rename_new(world: World, actor: str, private: str, public: str) -> tuple[Wo
 
 def _rename(world: World, actor: str, private: str, public: str) -> tuple[World, Answer]:
     content = _content(world, private)
-    if content is None:
+    if content is None or public.rpartition("/")[0] not in world.dirs:
         return world, Failure(errno.ENOENT, private)
     world = world._replace(files=world.files - {(private, content)})
     return _put(world, public, content), None
@@ -124,6 +129,8 @@ def _remove(world: World, actor: str, path: str) -> tuple[World, Answer]:
     content = _content(world, path)
     if content is None:
         return world, False
+    if world.patient and _turn_is_taken(world, actor, path):
+        raise Violation(OVERTAKEN, f"{actor} has removed {path}")
     return world._replace(files=world.files - {(path, content)}), True
 
 
@@ -158,13 +165,41 @@ def _won(world: World, actor: str, who: str, generation: str) -> tuple[World, An
     if who not in world.alive:
         return world, None
     number = int(generation)
-    others = [holder for holder, _ in world.holders if holder != who]
+    claim = who.rpartition("|")[0]
+    others = [holder for holder, _ in world.holders if holder != who and holder.rpartition("|")[0] == claim]
     if others:
         raise Violation(TWO_HOLDERS, f"{who} won generation {number} while {others[0]} holds")
     mine = [held for holder, held in world.holders if holder == who]
     if number and number <= world.top and number not in mine:
         raise Violation(GENERATION, f"{who} won generation {number}, after {world.top}")
-    return world._replace(holders=frozenset({(who, number)}), top=max(number, world.top)), None
+    elsewhere = frozenset(held for held in world.holders if held[0] != who)
+    return world._replace(holders=elsewhere | {(who, number)}, top=max(number, world.top)), None
+
+
+def _overtakes(world: World, actor: str, process: str, *before: str) -> tuple[World, Answer]:
+    """`actor`, the process so named, has won; `before` are the tickets that were there when it came."""
+    for path, content in world.files:
+        if path in before and _lives(world, content):
+            raise Violation(OVERTAKEN, f"{process} has won, and {path} still waits")
+    return world, None
+
+
+def _lives(world: World, ticket: str) -> bool:
+    return any(f'"{who}"' in ticket for who in world.alive)
+
+
+def _turn_is_taken(world: World, actor: str, path: str) -> bool:
+    """Whether it is the ticket of one that lives and that is not `actor`."""
+    content = _content(world, path) or ""
+    public = not path.rpartition("/")[2].startswith(".")
+    return QUEUE in path and public and f'"process {actor}"' not in content and _lives(world, content)
+
+
+def _rmdir(world: World, actor: str, path: str) -> tuple[World, Answer]:
+    below = f"{path}/"
+    if any(name.startswith(below) for name in [*(name for name, _ in world.files), *world.dirs]):
+        return world, Failure(errno.ENOTEMPTY, path)
+    return world._replace(dirs=world.dirs - {path}), None
 
 
 def _leaves(world: World, actor: str, who: str) -> tuple[World, Answer]:
@@ -198,8 +233,10 @@ _STEPS: dict[str, Callable[..., tuple[World, Answer]]] = {
     "list": _list,
     "read": _read,
     "mkdir": _mkdir,
+    "rmdir": _rmdir,
     "alive?": _is_alive,
     "won": _won,
+    "overtakes": _overtakes,
     "leaves": _leaves,
     "robbed": _robbed,
     "registered": _registered,
