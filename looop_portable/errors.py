@@ -121,6 +121,14 @@ class ClaimLost(LooopError):
     code = "lost"
 
 
+class Interrupted(BaseException):
+    """A signal asks this process to end, and it can in good order. No error: `except Exception` lets it pass."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number
+
+
 _REMEDIES = {
     errno.EACCES: "to share a directory among users, make it group-writable and setgid: chmod 2775",
     errno.EPERM: "to share a directory among users, make it group-writable and setgid: chmod 2775",

@@ -61,6 +61,11 @@ class Pulse:
         """Why it was lost; empty while it was not."""
         return self._over
 
+    @property
+    def renewed_at(self) -> float:
+        """When the last renewal that succeeded was begun, by the clock of this pulse."""
+        return self._renewed_at
+
     def check(self) -> str:
         """As `over`, at this moment: after a sleep, it is found out before this returns."""
         if not self._over and not self._stopped and self._overdue():

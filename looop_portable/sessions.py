@@ -161,6 +161,20 @@ class Sessions:
                 return True
         raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
 
+    def hand_over(self, holder: Holder, pid: int) -> bool:
+        """The session lives by the process `pid` from now on. False: it is over, or has been registered anew.
+
+        It stays the same incarnation, so it holds what it held. Raises `NoSuchProcess`.
+        """
+        start = self._start_of(pid)
+        for _ in range(_TRIES):
+            head = self._read(holder.session)
+            if not (head.own and head.own.holder == holder and not head.own.ended):
+                return False
+            if self._advance(holder.session, head.generation, head.own._replace(pid=pid, start=start)):
+                return True
+        raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
+
     def conclude(self, holder: Holder) -> bool:
         """End a session that is dead by its silence alone, before anybody acts on that. False: it is not, after all.
 

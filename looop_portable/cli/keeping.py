@@ -7,10 +7,29 @@ import click
 from looop_portable.claims import Claims
 from looop_portable.cli.complete import session_ids
 from looop_portable.cli.root import Setting
-from looop_portable.config import SESSION_ID, state_dir
+from looop_portable.config import LEASE, SESSION_ID, state_dir
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, told
 from looop_portable.keepers import KEPT_BY, Keepers
-from looop_portable.liveness import FOREIGN, Holder, Registration
+from looop_portable.liveness import FOREIGN, LEASE_SECONDS, SHORTEST_LEASE, Holder, Registration
+
+
+def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:  # noqa: ARG001 (click's signature)
+    if 0 < value < SHORTEST_LEASE:
+        raise click.BadParameter(f"{value} s are too short for heartbeats: at least {SHORTEST_LEASE}, or 0 for none")
+    return value
+
+
+LEASE_LENGTH = click.option(
+    "--lease",
+    type=click.IntRange(min=0),
+    default=LEASE_SECONDS,
+    envvar=LEASE,
+    callback=_long_enough,
+    metavar="SECONDS",
+    show_envvar=True,
+    show_default=True,
+    help="After how long without a heartbeat other hosts may take it for dead; 0: it gives none.",
+)
 
 
 @click.command("keep")

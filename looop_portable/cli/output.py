@@ -26,21 +26,23 @@ class Output:
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
         self.verbose = 0
+        self.aside = False
+        """Stdout is somebody else's: with --json too, everything is said on stderr."""
         self.unheard = False
         """The reader of stdout has gone away: whoever would go on for ever may stop."""
 
     def answer(self, verb: str, outcome: str, line: str, fields: Fields) -> None:
         """A result: `line` on stdout, if there is one; with --json an object."""
-        self._say(sys.stdout, line, {"verb": verb, "outcome": outcome, **fields})
+        self._say(sys.stderr if self.aside else sys.stdout, line, {"verb": verb, "outcome": outcome, **fields})
 
     def refusal(self, verb: str, outcome: str, line: str, fields: Fields) -> None:
         """A result that is a no: `line` on stderr; with --json an object on stdout, as any other."""
-        stream = sys.stdout if self.as_json else sys.stderr
+        stream = sys.stdout if self.as_json and not self.aside else sys.stderr
         self._say(stream, line, {"verb": verb, "outcome": outcome, **fields})
 
     def error(self, code: str, message: str) -> None:
         """No result: one line on stderr; with --json an object on stdout."""
-        stream = sys.stdout if self.as_json else sys.stderr
+        stream = sys.stdout if self.as_json and not self.aside else sys.stderr
         self._say(stream, f"looop: {message}", {"outcome": "error", "code": code, "message": message})
 
     def hint(self, line: str) -> None:

@@ -18,6 +18,8 @@ _HELP = """Claim a named resource so that nobody else alive holds it, on any fil
   looop claim repo-x          exit 0: it is yours; exit 1: a live session holds it
   looop claim repo-x --wait   wait for your turn; --timeout SECONDS: exit 124
   looop unclaim repo-x        let go of it
+  looop run --claim repo-x -- make deploy
+                              run a command while it is held
 
 A claim belongs to a session: --session ID, else $LOOOP_SESSION_ID. All processes that act for one session are one
 holder. When a session dies, whoever asks next takes its claims over at once; on another host, if its keeper died too,
@@ -94,6 +96,7 @@ class Setting(Output):
         "show": "listing:show",
         "check": "claiming:check",
         "break": "claiming:break_",
+        "run": "running:run",
         "reap": "reaping:reap",
         "session": "session:session",
         "events": "events:events",
@@ -115,6 +118,9 @@ class Setting(Output):
 @click.version_option(__version__, "--version", message="looop-portable %(version)s")
 @click.pass_context
 def looop(ctx: click.Context, data_dir: str | None, backend: str | None, as_json: bool, verbose: int) -> None:
+    aside = ctx.invoked_subcommand == "run"  # Its stdout is the command's that it runs.
     if isinstance(ctx.obj, Output):  # What `main` reports errors with.
         ctx.obj.verbose = verbose
+        ctx.obj.aside = aside
     ctx.obj = Setting(resolve(data_dir, backend), as_json, verbose)
+    ctx.obj.aside = aside

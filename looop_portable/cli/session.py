@@ -7,19 +7,13 @@ import shlex
 import click
 
 from looop_portable.cli.complete import session_ids
-from looop_portable.cli.keeping import end_keeper, keep, start_keeper
+from looop_portable.cli.keeping import LEASE_LENGTH, end_keeper, keep, start_keeper
 from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
-from looop_portable.config import LEASE, SESSION_ID
+from looop_portable.config import SESSION_ID
 from looop_portable.errors import LooopError
-from looop_portable.liveness import FOREIGN, LEASE_SECONDS, SHORTEST_LEASE
+from looop_portable.liveness import FOREIGN
 from looop_portable.processes import caller
-
-
-def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:  # noqa: ARG001 (click's signature)
-    if 0 < value < SHORTEST_LEASE:
-        raise click.BadParameter(f"{value} s are too short for heartbeats: at least {SHORTEST_LEASE}, or 0 for none")
-    return value
 
 
 @click.group()
@@ -30,17 +24,7 @@ def session() -> None:
 @session.command()
 @click.argument("session_id", metavar="[ID]", required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="The process that the session lives by. [the caller: the shell]")
-@click.option(
-    "--lease",
-    type=click.IntRange(min=0),
-    default=LEASE_SECONDS,
-    envvar=LEASE,
-    callback=_long_enough,
-    metavar="SECONDS",
-    show_envvar=True,
-    show_default=True,
-    help="After how long without a heartbeat other hosts may take it for dead; 0: it gives none.",
-)
+@LEASE_LENGTH
 @click.option("--shell", is_flag=True, help=f"Print a line for eval that sets {SESSION_ID}, for a POSIX shell.")
 @click.pass_obj
 def start(out: Setting, session_id: str | None, pid: int | None, lease: int, shell: bool) -> int:

@@ -24,6 +24,7 @@ VERBS = [
     "show",
     "check",
     "break",
+    "run",
     "reap",
     "session",
     "events",

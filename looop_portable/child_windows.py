@@ -1,0 +1,160 @@
+"""As `child_posix`, on Windows: the process that `looop run` runs a command in.
+
+Guarantees: the command is made suspended, and runs only when its session lives by it. It and all that it starts are in a
+job object, which ends them when this process ends, however it ends; what the command leaves behind ends with it.
+Does not guarantee: that a command is asked to end: there is no signal for that, it is ended. Nor, if this process is killed
+between the making of the command's and its being put into the job, that it is not left behind, suspended for ever.
+How: CREATE_SUSPENDED, a job with JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE, NtResumeProcess. A process cannot be given its
+environment later, and the generations are in it: so the session lives by this process until there is that one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+from looop_portable.errors import Interrupted
+
+assert sys.platform == "win32"
+
+import ctypes  # noqa: E402
+from ctypes import wintypes  # noqa: E402
+
+_CREATE_SUSPENDED = 0x4
+_EXTENDED_LIMITS = 9  # JobObjectExtendedLimitInformation.
+_KILL_ON_JOB_CLOSE = 0x2000
+_KILLED = 128 + 9
+_ENDED = 128 + 15
+
+
+class _BasicLimits(ctypes.Structure):
+    """JOBOBJECT_BASIC_LIMIT_INFORMATION."""
+
+    _fields_ = (
+        ("process_time", ctypes.c_int64),
+        ("job_time", ctypes.c_int64),
+        ("flags", wintypes.DWORD),
+        ("least_working_set", ctypes.c_size_t),
+        ("most_working_set", ctypes.c_size_t),
+        ("processes", wintypes.DWORD),
+        ("affinity", ctypes.c_size_t),
+        ("priority", wintypes.DWORD),
+        ("scheduling", wintypes.DWORD),
+    )
+
+
+class _Limits(ctypes.Structure):
+    """JOBOBJECT_EXTENDED_LIMIT_INFORMATION."""
+
+    _fields_ = (("basic", _BasicLimits), ("io", ctypes.c_uint64 * 6), ("memory", ctypes.c_size_t * 4))
+
+
+_kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+_kernel.CreateJobObjectW.restype = wintypes.HANDLE
+_kernel.CreateJobObjectW.argtypes = (wintypes.LPVOID, wintypes.LPCWSTR)
+_kernel.SetInformationJobObject.argtypes = (wintypes.HANDLE, ctypes.c_int, wintypes.LPVOID, wintypes.DWORD)
+_kernel.AssignProcessToJobObject.argtypes = (wintypes.HANDLE, wintypes.HANDLE)
+_kernel.TerminateJobObject.argtypes = (wintypes.HANDLE, wintypes.UINT)
+_resume = ctypes.WinDLL("ntdll").NtResumeProcess
+_resume.argtypes = (wintypes.HANDLE,)
+
+
+class Child:
+    """One command, `command` its words. `prepare`, then `begin` and `wait`, or `discard`."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = list(command)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failure: OSError | None = None
+        self._interruptible = False
+        self._handlers: dict[int, Any] = {}
+
+    def prepare(self) -> int:
+        """The process that the session lives by until the command's is there: this one."""
+        for number in (signal.SIGINT, signal.SIGBREAK):  # The console sends them to the command as well.
+            self._handlers[number] = signal.signal(number, self._interrupt)
+        job = _kernel.CreateJobObjectW(None, None)
+        limits = _Limits()
+        limits.basic.flags = _KILL_ON_JOB_CLOSE
+        size = ctypes.sizeof(limits)
+        if not job or not _kernel.SetInformationJobObject(job, _EXTENDED_LIMITS, ctypes.byref(limits), size):
+            raise ctypes.WinError(ctypes.get_last_error())
+        self._job = job
+        return os.getpid()
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Inside, Ctrl-C and Ctrl-Break raise `Interrupted`."""
+        self._interruptible = True
+        try:
+            yield
+        finally:
+            self._interruptible = False
+
+    def begin(self, environment: Mapping[str, str], registered: Callable[[int], None]) -> None:
+        """Run the command. `registered` is called with its process id, before it runs."""
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 (what the user has told us to run)
+                self._command, env=dict(environment), creationflags=_CREATE_SUSPENDED
+            )
+        except OSError as error:
+            self._failure = error
+            return
+        handle = int(self._process._handle)  # type: ignore[attr-defined]
+        try:
+            if not _kernel.AssignProcessToJobObject(self._job, handle):
+                raise ctypes.WinError(ctypes.get_last_error())
+            registered(self._process.pid)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
+        _resume(handle)
+
+    def discard(self) -> None:
+        """The command is not to run any more, or not at all."""
+        self._end(_KILLED)
+        if self._process:
+            self._process.wait()
+
+    def wait(self) -> int:
+        """Until it has ended; its exit code."""
+        if self._process is None:
+            return 127
+        code = self._process.wait()
+        return code - (1 << 32) if code >= 1 << 31 else code
+
+    def failure(self) -> tuple[int, str]:
+        """After `wait`: 127, or another code, and why the command could not be run; 0 and nothing if it was."""
+        if self._failure is None:
+            return 0, ""
+        if self._failure.errno == errno.ENOENT:
+            return 127, f"{self._command[0]}: command not found"
+        return 126, f"{self._command[0]}: cannot be executed: {self._failure.strerror}"
+
+    def close(self) -> None:
+        """This process's signals are as they were."""
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def terminate(self) -> None:
+        self._end(_ENDED)
+
+    def kill(self) -> None:
+        self._end(_KILLED)
+
+    def _end(self, code: int) -> None:
+        if self._process:
+            _kernel.TerminateJobObject(self._job, code)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (what a handler is given)
+        if self._interruptible:
+            self._interruptible = False
+            raise Interrupted(number)

@@ -1,0 +1,118 @@
+"""`run`: a command that runs while its claims are held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from looop_portable.cli.claiming import refuse
+from looop_portable.cli.complete import claim_names
+from looop_portable.cli.keeping import LEASE_LENGTH
+from looop_portable.cli.output import lease_fields
+from looop_portable.cli.root import Setting
+from looop_portable.errors import Interrupted, SessionAlive
+from looop_portable.lease import Lease
+from looop_portable.outcomes import Held
+
+TIMED_OUT, NOT_FOUND = 124, 127
+
+
+class Words:
+    """What is said of what happens while the command runs: on stderr, and nothing as long as all is well."""
+
+    def __init__(self, out: Setting) -> None:
+        self._out = out
+
+    def won(self, lease: Lease) -> None:
+        fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
+        self._out.answer("run", "won", "", fields)
+        self._out.detail(f"claimed {lease.name}: generation {lease.generation}, session '{lease.session}'")
+
+    def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
+        what = f"claim {', '.join(names)}" if names else "the session"
+        line = f"looop: {what}: lost: {reason}; the command {'is ended' if ends else 'goes on'}"
+        self._out.refusal("run", "lost", line, {"names": list(names), "message": reason, "ends": ends})
+
+    def left(self, name: str, reason: str) -> None:
+        what = f"claim {name}" if name else "what was held"
+        line = f"looop: warning: {what}: not released, but free to be taken over: {reason}"
+        self._out.refusal("run", "not_released", line, {"name": name or None, "message": reason})
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--claim", "names", multiple=True, metavar="NAME", shell_complete=claim_names, help="Claim it; again for more of them."
+)
+@click.option("--wait", is_flag=True, help="Wait for what another holds.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait for so long; then exit 124.")
+@LEASE_LENGTH
+@click.option(
+    "--on-lost",
+    type=click.Choice(["term", "warn"]),
+    default="term",
+    show_default=True,
+    help="When a claim is lost: end the command (SIGTERM, then SIGKILL), or only say so.",
+)
+@click.option("--session", default="", metavar="ID", help="The id of the command's session. [a new one is made up]")
+@click.option(
+    "-E", "--conflict-exit-code", type=click.IntRange(0, 255), default=1, metavar="N", help="Exit with N where 1 is meant."
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def run(
+    out: Setting,
+    names: tuple[str, ...],
+    wait: bool,
+    timeout: float | None,
+    lease: int,
+    on_lost: str,
+    session: str,
+    conflict_exit_code: int,
+    command: tuple[str, ...],
+) -> int:
+    """Run COMMAND while its claims are held: the flock(1) that recovers, and that ends who has lost.
+
+    \b
+        looop run --claim nightly -- rsync -a /srv/ backup:
+
+    The command is a session of its own, whatever $LOOOP_SESSION_ID is here; it lives by the command's process, and without
+    --claim it holds nothing yet. When the command ends, all that it holds is released. Nothing is said on stdout.
+
+    The command finds LOOOP_SESSION_ID, LOOOP_CLAIM_GENERATION (of the first claim), and LOOOP_GENERATION_NAME for each:
+    NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it.
+
+    Not guaranteed: that what the command starts and leaves behind ends with it, or is noticed: it holds nothing. That a
+    command which another user owns (sudo) is ended when looop run is killed: its claim stays held then while it lives.
+    Anything on other hosts while looop run is stopped, Ctrl-Z too, for longer than its lease. With --lease 0 nobody looks
+    whether a claim is lost.
+
+    \b
+    Exit code: the command's; 128+N if signal N ended it, or came before it began; and
+      1    another holds a claim, or has that session id (-E: another code)
+      2    usage      3  could not answer      124  --timeout is over
+      126  the command cannot be executed      127  it was not found
+    """
+    import gc
+
+    from looop_portable.running import Request
+    from looop_portable.running import run as run_it
+
+    gc.enable()  # It may stay for long.
+    wait = wait or timeout is not None
+    request = Request(command, names, session, lease, wait, timeout, ends_when_lost=on_lost == "term")
+    claims = out.claims()
+    try:
+        outcome = run_it(out.config, claims, request, Words(out))
+    except SessionAlive as error:
+        out.error(error.code, str(error))
+        return conflict_exit_code
+    except Interrupted as error:
+        return 128 + error.number
+    if isinstance(outcome, Held):
+        refuse(out, "run", "held by live session", outcome.lease, outcome.verdict, {"previous": None})
+        return TIMED_OUT if wait else conflict_exit_code
+    if outcome.failure:
+        out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure)
+    out.told(claims)
+    return outcome.code

@@ -1,0 +1,263 @@
+"""`looop run`: a command that runs while its claims are held, for as long as it runs, and not without them.
+
+Guarantees: the session is the command's: it lives by the command's process, so a claim is not free while that lives on this
+host, even when this process is killed (on Linux and Windows the command is killed then). Who loses a claim is told, and by
+default ended, so that it is dead when the whole lease has passed since the last heartbeat that got through: before another
+host may take over, which is after 4/3.
+Does not guarantee: the end of what the command leaves behind. Nor anything on other hosts while this process is stopped,
+or the machine sleeps: then nothing ends the command, and when they go on it goes on until this process has looked.
+How: see `child_posix` and `child_windows` for the process, `pulse` for the heartbeats, which look at the claims too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from looop_portable.claims import Claims
+from looop_portable.clock import elapsed
+from looop_portable.config import BACKEND, DATA_DIR, SESSION_ID, Config
+from looop_portable.errors import Interrupted, LooopError, Unavailable, because
+from looop_portable.lease import Lease
+from looop_portable.liveness import LEASE_SECONDS, Holder, interval
+from looop_portable.names import canonical
+from looop_portable.outcomes import Held
+from looop_portable.pulse import Pulse
+from looop_portable.several import claim_all, in_order
+
+if sys.platform == "win32":
+    from looop_portable.child_windows import Child
+else:
+    from looop_portable.child_posix import Child
+
+GENERATION = "LOOOP_CLAIM_GENERATION"
+GENERATION_OF = "LOOOP_GENERATION_"
+_LOOKS = 20
+"""Into how many parts the time that a lost command has left is cut: a condition's clock stands still in a sleep."""
+
+
+class Ended(NamedTuple):
+    """The command has run, or could not be run: then `failure` says why. `code` is the exit code to pass on."""
+
+    code: int
+    failure: str = ""
+
+
+class Listener(Protocol):
+    """Who is told of what happens meanwhile, from whatever thread."""
+
+    def won(self, lease: Lease) -> None: ...
+    def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
+        """`ends`: the command is being ended for it."""
+
+    def left(self, name: str, reason: str) -> None:
+        """`name` (empty: all that was held) could not be released; its session has ended, as far as anybody can tell."""
+
+
+class Request(NamedTuple):
+    """What is to be run, and for what. `names`: of claims; `session`: its id, made up if empty; seconds."""
+
+    command: Sequence[str]
+    names: Sequence[str] = ()
+    session: str = ""
+    lease_seconds: int = LEASE_SECONDS
+    wait: bool = False
+    timeout: float | None = None
+    ends_when_lost: bool = True
+
+
+def run(config: Config, claims: Claims, request: Request, listener: Listener) -> Ended | Held:
+    """Run a command as a session of its own that holds all of its claims; `Held`: another holds one, and nothing was run.
+
+    Call it in the main thread: it takes the signals of this process meanwhile. Raises `Interrupted` if one has asked for
+    its end before the command ran, and as `Sessions.register` and `Claims.claim` do.
+    """
+    return _Run(config, claims, request, listener).run()
+
+
+class _Run:
+    def __init__(self, config: Config, claims: Claims, request: Request, listener: Listener) -> None:
+        self._config = config
+        self._claims = claims
+        self._request = request
+        self._names = in_order(request.names)
+        self._listener = listener
+        self._child = Child(request.command)
+        self._holder: Holder | None = None
+        self._pulse: Pulse | None = None
+        self._leases: dict[str, Lease] = {}
+        self._changed = threading.Condition()
+        self._began = self._ended = False
+        self._lost: set[str] = set()
+        self._why_lost = ""
+        self._deadline: float | None = None
+
+    def run(self) -> Ended | Held:
+        try:
+            return self._run()
+        finally:
+            self._child.close()
+
+    def _run(self) -> Ended | Held:
+        try:
+            held = self._start()
+        except BaseException:
+            self._child.discard()
+            self._leave(tell=False)
+            raise
+        if held:
+            self._child.discard()
+        code = 0 if held else self._child.wait()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._leave()
+        failed, why = (0, "") if held else self._child.failure()
+        return held or Ended(failed or code, why)
+
+    def _start(self) -> Held | None:
+        """Until the command runs, or is not to run."""
+        request = self._request
+        try:
+            pid = self._child.prepare()
+        except OSError as error:
+            raise Unavailable(f"the command's process could not be made: {because(error)}") from error
+        holder = self._register(pid)
+        with self._child.interruptible():
+            found = claim_all(self._claims, self._names, holder, wait=request.wait, timeout=request.timeout)
+        if isinstance(found, Held):
+            return found
+        self._leases = dict(zip(self._names, (outcome.lease for outcome in found), strict=True))
+        for lease in self._leases.values():
+            self._listener.won(lease)
+        if self._pulse:
+            self._pulse.check()
+        with self._child.interruptible():
+            environment = self._environment(holder)
+        with self._changed:
+            if self._why_lost:
+                raise Unavailable(f"session {holder.session}: lost before the command began: {self._why_lost}")
+            self._child.begin(environment, lambda pid: self._hand_over(holder, pid))
+            self._began = True
+        return None
+
+    def _register(self, pid: int) -> Holder:
+        sessions, lease_seconds = self._claims.sessions, self._request.lease_seconds
+        began = elapsed()
+        found = sessions.register(self._request.session, pid=pid, lease_seconds=lease_seconds, locked=True)
+        self._holder = found.holder
+        if lease_seconds:
+            while elapsed() - began > interval(lease_seconds):  # It is as old as that already. Said again, it is new.
+                began = elapsed()
+                if not sessions.resume(found.holder):
+                    raise Unavailable(f"session {found.session}: registered so slowly that others have ended it; try again")
+            self._pulse = Pulse(self._renew, lease_seconds, self._lose_all, began)
+            self._pulse.start()
+        return found.holder
+
+    def _hand_over(self, holder: Holder, pid: int) -> None:
+        if not self._claims.sessions.hand_over(holder, pid):
+            raise Unavailable(f"session {holder.session}: it was ended before the command began")
+
+    def _environment(self, holder: Holder) -> dict[str, str]:
+        """Ours, and what the command has to know. Of two claims that would share a variable neither has it."""
+        found = {**os.environ, SESSION_ID: holder.session, DATA_DIR: self._config.data_dir, BACKEND: self._config.backend}
+        found.pop(GENERATION, None)
+        variables = [variable(name) for name in self._leases]
+        for name, lease in zip(variables, self._leases.values(), strict=True):
+            found.pop(name, None)
+            if variables.count(name) == 1:
+                found[name] = str(lease.generation)
+        if self._request.names:
+            found[GENERATION] = str(self._leases[canonical(self._request.names[0])].generation)
+        return found
+
+    def _renew(self, after_long_silence: bool) -> bool:
+        """A heartbeat, and then a look at each claim: somebody may have broken it."""
+        holder, sessions = self._holder, self._claims.sessions
+        assert holder
+        goes_on = sessions.resume(holder) if after_long_silence else sessions.renew(holder)
+        if goes_on:
+            for name, lease in list(self._leases.items()):
+                found = None if name in self._lost else self._claims.check(name, lease.generation)
+                if found and not found.current:
+                    self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
+        return goes_on
+
+    def _lose_all(self, reason: str) -> None:
+        self._lose([name for name in self._leases if name not in self._lost], reason)
+
+    def _lose(self, names: list[str], reason: str) -> None:
+        """They are lost, and the command with them, if it is to be."""
+        with self._changed:
+            self._lost |= set(names)
+            self._why_lost = self._why_lost or reason
+            if self._ended or not self._began:
+                return
+            ends = self._request.ends_when_lost
+            first = ends and self._deadline is None
+            if first:
+                self._deadline = self._last_moment()
+        if first:  # Before anything is said: whoever should hear it may keep us waiting.
+            threading.Thread(target=self._end, name="looop end", daemon=True).start()
+        self._listener.lost(names, reason, ends)
+
+    def _last_moment(self) -> float:
+        """When the command must be dead: at the whole lease; a third of it from now, if others may take over already."""
+        assert self._pulse
+        return min(elapsed() + interval(self._request.lease_seconds), self._pulse.renewed_at + self._request.lease_seconds)
+
+    def _end(self) -> None:
+        """Ask the command to end, and end it if it does not."""
+        self._child.terminate()
+        with self._changed:
+            assert self._deadline is not None
+            while not self._ended and (left := self._deadline - elapsed()) > 0:
+                self._changed.wait(min(left, self._request.lease_seconds / _LOOKS))
+        self._child.kill()
+
+    def _leave(self, *, tell: bool = True) -> None:
+        """End the session, and let go of all that it holds, what the command has claimed too.
+
+        Waits no longer for that than a lease: after that everybody knows by the silence.
+        """
+        holder = self._holder
+        if self._pulse:
+            self._pulse.stop()
+        if holder is None:
+            return
+        seconds = self._request.lease_seconds or LEASE_SECONDS
+        trouble = [("", f"the store has not answered for {seconds} s")]
+
+        def leave() -> None:
+            trouble[:] = self._retire(holder)
+
+        leaving = threading.Thread(target=leave, name="looop leave", daemon=True)
+        leaving.start()
+        try:
+            with self._child.interruptible():
+                leaving.join(seconds)
+        except Interrupted:
+            trouble = [("", "interrupted")]
+        for name, reason in list(trouble) if tell else []:
+            self._listener.left(name, reason)
+
+    def _retire(self, holder: Holder) -> list[tuple[str, str]]:
+        """Why what could not be released."""
+        sessions = self._claims.sessions
+        try:
+            retired = self._claims.retire(holder)
+            status = sessions.status(holder.session)
+            if status:
+                sessions.forget(status)
+        except LooopError as error:
+            return [("", str(error))]
+        return list(retired.failed)
+
+
+def variable(name: str) -> str:
+    """Of a claim's generation in the command's environment."""
+    return GENERATION_OF + "".join(c.upper() if c.isascii() and c.isalnum() else "_" for c in name)

@@ -1,0 +1,302 @@
+"""`looop run` that is killed, cut off, and at a terminal, with real processes.
+
+The oracle is a flock that the command takes without waiting, which knows nothing of us, and the kernel drops with it; in
+its file stands the highest generation that ever ran.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from capabilities import needs_proc, needs_stopping
+from crew import LONG_ENOUGH
+
+from looop_portable import Claims, Won
+
+fcntl = pytest.importorskip("fcntl", reason="no flock(2), which is the oracle")
+termios = pytest.importorskip("termios", reason="no terminals to be made")
+
+LOOOP = (sys.executable, "-m", "looop_portable")
+PYTHON = (sys.executable, "-I", "-S", "-c")
+SOON = 30.0
+ORACLE = """
+import fcntl, os, signal, sys, time
+path, seconds = sys.argv[1], float(sys.argv[2])
+fd = os.open(path, os.O_RDWR | os.O_CREAT)
+try:
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    os.write(os.open(path + ".overlaps", os.O_WRONLY | os.O_CREAT | os.O_APPEND), b"x")
+    sys.exit(9)
+before, mine = int(os.read(fd, 20) or 0), int(os.environ["LOOOP_CLAIM_GENERATION"])
+if before >= mine:
+    os.write(os.open(path + ".backwards", os.O_WRONLY | os.O_CREAT | os.O_APPEND), b"x")
+os.pwrite(fd, b"%d" % mine, 0)
+signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))
+print("runs", os.getpid(), flush=True)
+ends = time.monotonic() + seconds
+while time.monotonic() < ends:
+    time.sleep(max(ends - time.monotonic(), 0))
+"""
+
+
+def is_free(oracle: Path) -> bool:
+    with oracle.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LOOOP_DATA_DIR", str(tmp_path / "data"))
+    for name in ("LOOOP_SESSION_ID", "LOOOP_BACKEND", "LOOOP_HOST_ID", "LOOOP_LEASE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "data"
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(store: Path) -> Iterator[Start]:
+    started = []
+
+    def begin(*command: str, **options: object) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        chosen = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True, **options}
+        process: subprocess.Popen[str] = subprocess.Popen(command, **chosen)  # type: ignore[call-overload]
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def says(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+@needs_proc
+def test_killed_it_takes_the_command_with_it_and_the_claim_is_free_at_once(
+    start: Start, store: Path, tmp_path: Path
+) -> None:
+    claims, oracle = Claims.open(str(store)), tmp_path / "oracle"
+    claims.sessions.register("other")
+    for _ in range(5):
+        running = start(*LOOOP, "run", "--claim", "repo-x", "--", *PYTHON, ORACLE, str(oracle), "600")
+        pid = int(says(running).removeprefix("runs "))
+        assert not isinstance(claims.claim("repo-x", "other"), Won)
+        running.kill()
+        began = time.monotonic()
+        while not isinstance(claims.claim("repo-x", "other"), Won):
+            assert time.monotonic() - began < 1
+        assert is_free(oracle)
+        status = Path(f"/proc/{pid}/stat")
+        assert not status.exists() or status.read_text().rpartition(")")[2].split()[0] in "ZX"
+        claims.release("repo-x", "other")
+
+
+@needs_proc
+def test_of_those_that_are_killed_all_the_time_never_two_run(start: Start, store: Path, tmp_path: Path) -> None:
+    oracle = tmp_path / "oracle"
+    command = [*LOOOP, "run", "--claim", "repo-x", "--", *PYTHON, ORACLE, str(oracle), "0.02"]
+    ends = time.monotonic() + LONG_ENOUGH
+    codes: list[int] = []
+
+    def member(seed: int) -> None:
+        chance = random.Random(seed)
+        while time.monotonic() < ends:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+            try:
+                codes.append(process.wait(chance.uniform(0.05, 0.5)))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                codes.append(process.wait())
+
+    members = [threading.Thread(target=member, args=(seed,)) for seed in range(4)]
+    for each in members:
+        each.start()
+    for each in members:
+        each.join()
+    assert set(codes) <= {0, 1, -signal.SIGKILL}, codes
+    assert codes.count(0) + codes.count(-signal.SIGKILL) > 2, codes
+    assert not Path(f"{oracle}.overlaps").exists()
+    assert not Path(f"{oracle}.backwards").exists()
+    assert subprocess.run([*LOOOP, "run", "--claim", "repo-x", "--", "true"], check=False).returncode == 0
+
+
+CUT_OFF = """
+import os, sys
+from looop_portable.files import OS
+broken, sys.argv[1:] = sys.argv[1], sys.argv[2:]
+beat = OS.beat
+def give(path):
+    if "heartbeat" in path and os.path.exists(broken):
+        raise OSError(5, "Input/output error")
+    beat(path)
+OS.beat = give
+from looop_portable.__main__ import main
+main()
+"""
+TAKER = """
+import time
+from looop_portable import Claims, Won
+claims = Claims.open()
+claims.sessions.register("other")
+while not isinstance(claims.claim("repo-x", "other"), Won):
+    time.sleep(0.005)
+print("won", flush=True)
+time.sleep(600)
+"""
+
+
+@needs_proc
+def test_cut_off_the_command_is_dead_before_another_host_takes_over(start: Start, tmp_path: Path) -> None:
+    """One that does not end when it is asked to."""
+    broken, oracle = tmp_path / "broken", tmp_path / "oracle"
+    args = ("run", "--claim", "repo-x", "--lease", "3", "--", *PYTHON, ORACLE, str(oracle), "600")
+    one, two = ({**os.environ, "LOOOP_HOST_ID": host} for host in ("one", "two"))
+    running = start(sys.executable, "-c", CUT_OFF, str(broken), *args, env=one)
+    assert says(running).startswith("runs ")
+    taker = start(sys.executable, "-c", TAKER, env=two)
+    broken.touch()
+    assert says(taker) == "won"
+    assert is_free(oracle)
+    assert running.wait(SOON) == 128 + signal.SIGKILL
+    assert says(running) == "asked"
+    assert running.stderr
+    assert "repo-x: lost: no heartbeat could be given" in running.stderr.read()
+
+
+# At a terminal.
+
+KEYS = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGWINCH])
+os.write(1, b"runs %d\\n" % os.getpid())
+while True:
+    number = signal.sigwait([signal.SIGINT, signal.SIGTERM, signal.SIGWINCH])
+    os.write(1, signal.Signals(number).name.encode() + b"\\n")
+    if number == signal.SIGTERM:
+        sys.exit(5)
+"""
+SHELL = """
+import os, signal, sys
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+pid = os.fork()
+if not pid:
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpid())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    os.execv(sys.argv[1], sys.argv[1:])
+while True:
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    if not os.WIFSTOPPED(status):
+        break
+    os.tcsetpgrp(0, os.getpid())
+    print("stopped", os.WSTOPSIG(status), flush=True)
+    sys.stdin.readline()
+    os.tcsetpgrp(0, pid)
+    os.killpg(pid, signal.SIGCONT)
+print("ended", os.waitstatus_to_exitcode(status), flush=True)
+"""
+
+
+class Terminal:
+    """A terminal, and a shell at it that has `command` in its foreground."""
+
+    def __init__(self, start: Start, *command: str) -> None:
+        self._ours, theirs = os.openpty()
+        modes = termios.tcgetattr(theirs)
+        modes[3] &= ~termios.ECHO
+        termios.tcsetattr(theirs, termios.TCSANOW, modes)
+
+        def be_at_it() -> None:
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        shell = (sys.executable, "-c", SHELL, *command)
+        self.process = start(*shell, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=be_at_it)
+        os.close(theirs)
+        self._lines = os.fdopen(os.dup(self._ours), "r", encoding="utf-8", errors="replace", newline="\n")
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
+    def says(self) -> str:
+        return self._lines.readline().strip()
+
+    def resize(self) -> None:
+        termios.tcsetwinsize(self._ours, (40, 100))
+
+    def close(self) -> None:
+        self._lines.close()
+        os.close(self._ours)
+
+
+@pytest.fixture
+def terminal(start: Start) -> Iterator[Terminal]:
+    """With `looop run` of KEYS at it."""
+    found = Terminal(start, *LOOOP, "run", "--claim", "repo-x", "--lease", "3", "--", *PYTHON, KEYS)
+    yield found
+    found.process.kill()
+    found.close()
+
+
+def run_of(child: int) -> int:
+    """The process that has started `child`."""
+    return int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@needs_proc
+@needs_stopping
+def test_what_the_terminal_sends_is_not_doubled(terminal: Terminal) -> None:
+    child = int(terminal.says().removeprefix("runs "))
+    terminal.type(b"\x03")
+    assert terminal.says() == "SIGINT"
+    terminal.resize()
+    assert terminal.says() == "SIGWINCH"
+    os.kill(run_of(child), signal.SIGINT)  # As somebody does who knows its process id: this one is passed on.
+    assert terminal.says() == "SIGINT"
+    os.kill(run_of(child), signal.SIGTERM)
+    assert [terminal.says(), terminal.says()] == ["SIGTERM", "ended 5"]
+
+
+@needs_proc
+@needs_stopping
+def test_ctrl_z_stops_both_and_the_shell_lets_both_go_on(terminal: Terminal, store: Path) -> None:
+    child = int(terminal.says().removeprefix("runs "))
+    running = run_of(child)
+    for _ in range(2):
+        terminal.type(b"\x1a")
+        assert terminal.says() == f"stopped {int(signal.SIGTSTP)}"
+        assert (state_of(running), state_of(child)) == ("T", "T")
+        terminal.type(b"fg\n")
+        while state_of(running) == "T" or state_of(child) == "T":
+            os.sched_yield()
+    claims = Claims.open(str(store))
+    assert claims.check("repo-x", 1).current
+    os.kill(running, signal.SIGTERM)
+    assert [terminal.says(), terminal.says()] == ["SIGTERM", "ended 5"]
+    assert not claims.list()
