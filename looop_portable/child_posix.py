@@ -177,7 +177,7 @@ class Child:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (what a handler is given)
-        if not self._told:  # Once: what is done about it is not to be interrupted.
+        if number in _ENDS and not self._told:  # Once: what is done about it is not to be interrupted.
             self._told = number
             raise Interrupted(number)
 

@@ -72,8 +72,9 @@ class Request(NamedTuple):
 def run(config: Config, claims: Claims, request: Request, listener: Listener) -> Ended | Held:
     """Run a command as a session of its own that holds all of its claims; `Held`: another holds one, and nothing was run.
 
-    Call it in the main thread: it takes the signals of this process meanwhile. Raises `Interrupted` if one has asked for
-    its end before the command ran, and as `Sessions.register` and `Claims.claim` do.
+    Call it in the main thread while there is no other: it forks, and takes the signals of this process meanwhile, of which
+    other threads would get some. Raises `Interrupted` if one has asked for its end before the command ran, and as
+    `Sessions.register` and `Claims.claim` do.
     """
     return _Run(config, claims, request, listener).run()
 

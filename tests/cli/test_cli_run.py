@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from capabilities import SH, needs_fork, needs_sh, needs_stopping
 
-from looop_portable import Claims, Won
+from looop_portable import Claims, Held, Won
 from looop_portable.running import variable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -234,11 +235,11 @@ def test_a_command_that_cannot_be_executed_is_126(looop: Run, claims: Claims, tm
 # Refused, and bad input.
 
 
-def test_while_it_runs_its_claim_is_held_by_its_process(run: Run, start: Callable[..., Running], claims: Claims) -> None:
+def test_while_it_runs_its_claim_is_held_by_its_process(looop: Run, start: Callable[..., Running], claims: Claims) -> None:
     running = start("run", "--claim", "repo-x", "--", *PYTHON, f"import os; print(os.getpid(), flush=True); {SLEEP}")
     pid = int(running.says())
     assert holder(claims, "repo-x") == pid
-    code, out, err = said(run("run", "--claim", "repo-w", "--claim", "repo-x", "--", "no-such-command"))
+    code, out, err = said(looop("run", "--claim", "repo-w", "--claim", "repo-x", "--", "no-such-command"))
     assert (code, out) == (1, "")
     assert err.count("\n") == 2, err
     first, second = err.splitlines()
@@ -366,10 +367,11 @@ main()
 
 
 @needs_stopping
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_one_that_comes_while_claims_are_claimed_leaves_nothing(
-    start: Callable[..., Running], claims: Claims, number: signal.Signals
+    start: Callable[..., Running], claims: Claims, name: str
 ) -> None:
+    number = signal.Signals[name]
     running = start("run", "--claim", "repo-x", "--", *PYTHON, "print('ran')", before=(sys.executable, "-c", CLAIMING))
     assert running.says() == "claimed"
     running.process.send_signal(number)
@@ -465,6 +467,25 @@ def test_heartbeats_are_given_while_it_runs(start: Callable[..., Running], claim
 # The end.
 
 
+def test_killed_it_takes_the_command_with_it_or_the_claim_stays_held(start: Callable[..., Running], claims: Claims) -> None:
+    program = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"
+    running = start("run", "--claim", "repo-x", "--", *PYTHON, program, stdin=subprocess.PIPE)
+    pid = int(running.says())
+
+    def is_gone() -> bool:
+        return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+    psutil.Process(psutil.Process(pid).ppid()).kill()  # A launcher may stand between it and us.
+    if sys.platform in ("linux", "win32"):
+        assert until(is_gone)
+    elif not is_gone():
+        assert isinstance(claims.claim("repo-x", "w1"), Held)
+        assert running.process.stdin
+        running.process.stdin.close()
+    assert until(lambda: isinstance(claims.claim("repo-x", "w1"), Won))
+    assert is_gone()
+
+
 def test_a_store_that_does_not_answer_at_the_end_is_a_warning(
     start: Callable[..., Running], claims: Claims, tmp_path: Path
 ) -> None:
@@ -511,8 +532,8 @@ def states():
     return found
 while states():
     time.sleep(0.01)
-print("runs", flush=True)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))
+print("runs", flush=True)
 time.sleep(600)
 """
 
