@@ -105,9 +105,11 @@ def start() -> Iterator[Callable[..., Running]]:
 
     yield begin
     for each in started:
-        if each.process.poll() is None:
-            each.process.kill()
-        each.process.communicate()
+        each.process.kill()
+        each.process.wait()
+        for stream in (each.process.stdin, each.process.stdout, each.process.stderr):
+            if stream:
+                stream.close()  # Without a look at what comes: a command that was left behind holds them open.
 
 
 @pytest.fixture
