@@ -66,9 +66,3 @@ def test_where_a_later_one_cannot_be_answered_what_was_won_is_let_go(
     with pytest.raises(Unavailable, match="for a test"):
         claim_all(claims, ["a", "b"], me)
     assert held(claims) == []
-
-
-def test_waiting_is_not_there_yet(claims: Claims, me: Holder) -> None:
-    with pytest.raises(NotImplementedError):
-        claim_all(claims, ["a"], me, wait=True, timeout=1.0)
-    assert held(claims) == []
