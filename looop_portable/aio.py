@@ -3,7 +3,8 @@
 Guarantees: what `hold` and `Claims` do. A wait that is cancelled has won nothing when its task ends. Waiting takes no
 thread: all that wait in one event loop share a few, which the filesystem's calls run in, and on Linux one inotify.
 Does not guarantee: that a cancelled task ends at once where the filesystem does not answer: the call in the middle is
-waited for, as nobody else would know what it did. Nor that two tasks can share a block: each enters its own.
+waited for, as nobody else would know what it did; and while one store does not answer, those who use another may have to
+wait for a thread. Nor that two tasks can share a block: each enters its own.
 How: `waiting.Waiting` looks; between two looks the task waits for its bell.
 """
 
@@ -11,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from types import TracebackType
 from typing import Self
+from weakref import ref
 
 from looop_portable.bells_aio import LoopBell, whole
 from looop_portable.claims import Claims
@@ -31,7 +33,7 @@ class AsyncHold:
 
     def __init__(self, name: str, options: Options, on_lost: Callable[[AsyncHold], object] | None) -> None:
         self.lost = asyncio.Event()
-        """Set as soon as the claim is known to be lost."""
+        """Set as soon as the claim is known to be lost. Another one each time that the block is entered."""
         self._on_lost = on_lost
         self._loop: asyncio.AbstractEventLoop | None = None
         self._hold = Hold(name, options._replace(on_lost=self._told))
@@ -59,18 +61,22 @@ class AsyncHold:
         await whole(self._hold.check)
 
     async def __aenter__(self) -> Self:
-        hold, timeout = self._hold, self._hold.options.timeout
-        self._loop = asyncio.get_running_loop()
-        self.lost.clear()
+        entrance, timeout = self._hold.entrance, self._hold.options.timeout
         task = asyncio.current_task()
-        member = await whole(lambda: hold.prepare(task))
-        if timeout is not None and timeout <= 0:
-            outcome = await whole(hold.attempt, hold.undo)
-        else:
-            bell = LoopBell(self._loop)
-            with closing(bell), member.ringing(bell):
-                outcome = await _run(hold.waiting(bell), bell, timeout, hold.undo)
-        hold.enter(outcome)
+        owner = ref(task)  # Weak. Without that, a task of a loop that was closed would never end, and so never leave.
+        member = await whole(lambda: entrance.prepare(owner), lambda _: entrance.spare())
+        try:
+            self._loop, self.lost = asyncio.get_running_loop(), asyncio.Event()
+            if timeout is not None and timeout <= 0:
+                outcome = await whole(entrance.attempt, entrance.undo)
+            else:
+                bell = LoopBell(self._loop)
+                with closing(bell), member.ringing(bell):
+                    outcome = await _run(entrance.waiting(bell), bell, timeout, entrance.undo)
+            self._hold.enter(outcome)
+        except BaseException:
+            entrance.spare()
+            raise
         return self
 
     async def __aexit__(
@@ -80,11 +86,13 @@ class AsyncHold:
 
     def _told(self, _: Hold) -> None:
         """In a thread of the block's own."""
-        if self._loop and not self._loop.is_closed():
+        assert self._loop
+        with suppress(RuntimeError):  # The loop is closed: nobody is there to be told.
             self._loop.call_soon_threadsafe(self._lose)
 
     def _lose(self) -> None:
-        self.lost.set()
+        if self._hold.lost.is_set():  # Else it has been left and entered again meanwhile.
+            self.lost.set()
         if self._on_lost:
             self._on_lost(self)
 
@@ -141,13 +149,14 @@ async def _run(
 ) -> Won | Renewed | Held:
     end = None if timeout is None else elapsed() + timeout
 
-    def undo_what_was_won(found: Won | Renewed | Pending) -> None:
+    def give_up(found: Won | Renewed | Pending) -> None:
+        waiting.stop()
         if not isinstance(found, Pending):
             undo(found)
 
     try:
         while True:
-            found = await whole(waiting.look, undo_what_was_won)
+            found = await whole(waiting.look, give_up)
             if not isinstance(found, Pending):
                 return found
             left = found.pause if end is None else min(found.pause, end - elapsed())

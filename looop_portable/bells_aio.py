@@ -1,7 +1,8 @@
 """Bells for those who wait in an event loop, and threads for what cannot be awaited.
 
 Guarantees: a call that was begun is waited for, cancelled or not, and undone if it was cancelled: see `whole`.
-Does not guarantee: that such a call ends: a filesystem's may not.
+Does not guarantee: that such a call ends: a filesystem's may not. Nor that the loop never waits for inotify_add_watch(2),
+which is called for local disks alone.
 How: one inotify instance for all bells of a loop, since a user has few of them; at most `_THREADS` threads a process.
 """
 
@@ -13,13 +14,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from looop_portable.errors import LooopError
 from looop_portable.liveness import Registration
-from looop_portable.watching import Watch
+from looop_portable.watching import Watch, is_this_process
 
 if TYPE_CHECKING:
     from looop_portable.inotify import Inotify
@@ -27,19 +29,37 @@ if TYPE_CHECKING:
 _THREADS = 4
 _T = TypeVar("_T")
 
-_threads: ThreadPoolExecutor | None = None
+
+def _new_threads() -> ThreadPoolExecutor:
+    """They are begun when they are needed."""
+    return ThreadPoolExecutor(_THREADS, "looop aio")
+
+
+_threads = _new_threads()
 
 
 async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = None) -> _T:
-    """What `call` returns, which is run in a thread. Cancelled meanwhile, its end is waited for, and then it is undone."""
-    loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(_pool(), call)
+    """What `call` returns, which is run in a thread. Cancelled meanwhile, its end is waited for, and then it is undone.
+
+    So it is where the loop has been closed in the middle of it, but then nobody waits for it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()  # A block is left whose loop has been closed. There is nothing to be waited in any more.
+    begun = _threads.submit(call)
+    future = asyncio.wrap_future(begun)
     cancelled: asyncio.CancelledError | None = None
-    while not future.done():
-        try:
-            await asyncio.wait([future])
-        except asyncio.CancelledError as error:
-            cancelled = error
+    try:
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    except GeneratorExit:
+        if undo is not None:
+            begun.add_done_callback(partial(_undo, undo))
+        raise
     if cancelled is None:
         return future.result()
     if future.exception() is None and undo is not None:
@@ -49,17 +69,16 @@ async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = No
     raise cancelled
 
 
-def _pool() -> ThreadPoolExecutor:
-    global _threads
-    if _threads is None:
-        _threads = ThreadPoolExecutor(_THREADS, "looop aio")
-    return _threads
+def _undo(undo: Callable[[_T], object], done: Future[_T]) -> None:
+    if done.exception() is None:
+        with contextlib.suppress(LooopError):
+            undo(done.result())
 
 
 def _after_fork() -> None:
     """A child has none of its parent's threads."""
     global _threads
-    _threads = None
+    _threads = _new_threads()
 
 
 if hasattr(os, "register_at_fork"):
@@ -74,7 +93,8 @@ class Ear:
         self._changes = changes
         self._guard = threading.Lock()
         self._paths: dict[str, int] = {}
-        self._bells: dict[str, set[LoopBell]] = {}
+        # Weak. Without that, tasks of a loop that was closed would never end, and neither would what they hold.
+        self._bells: dict[str, WeakSet[LoopBell]] = {}
         self.bells = 0
         loop.add_reader(changes.fd, self._hear)
 
@@ -86,14 +106,15 @@ class Ear:
                 if watch is None:
                     return False
                 self._paths[path] = watch
-            self._bells.setdefault(path, set()).add(bell)
+            self._bells.setdefault(path, WeakSet()).add(bell)
             return True
 
     def ignore(self, bell: LoopBell, path: str) -> None:
         """`bell` does not wait for `path` any more."""
         with self._guard:
-            bells = self._bells.get(path, set())
-            bells.discard(bell)
+            bells = self._bells.get(path)
+            if bells is not None:
+                bells.discard(bell)
             if not bells and path in self._paths:
                 self._changes.remove(self._paths.pop(path))
                 del self._bells[path]
@@ -105,6 +126,8 @@ class Ear:
             changed = {watch for watch, _ in told}
             paths = [path for path, watch in self._paths.items() if watch in changed]
             bells = {bell for path in paths for bell in self._bells[path]}
+            if self._changes.OVERFLOW in changed:
+                bells = {bell for heard in self._bells.values() for bell in heard}
             for path in paths:
                 if self._paths[path] in gone:
                     del self._paths[path], self._bells[path]
@@ -146,9 +169,12 @@ class LoopBell:
         wanted = (process.pid, process.start) if process else None
         if wanted != self._process:
             self._let_go()
-            self._watch = Watch(process.pid, process.start) if process and self._ear else None
+            if process and self._ear and not is_this_process(process.pid, process.start):
+                self._watch = Watch(process.pid, process.start)
             self._process = wanted
-        return self._watch is not None and self._watch.descriptor is not None
+        if self._watch is None:  # A process does not end while it waits; and many of it would need as many descriptors.
+            return process is not None and is_this_process(process.pid, process.start)
+        return self._watch.descriptor is not None
 
     def forget(self) -> None:
         """Called in a thread: what rings from here on is kept, also if the loop has not come to tell yet."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from looop_portable.inotify import Inotify
 from looop_portable.liveness import Registration
-from looop_portable.watching import Watch
+from looop_portable.watching import Watch, is_this_process
 
 assert sys.platform == "linux"
 
@@ -48,10 +48,12 @@ class LinuxBell:
         wanted = (process.pid, process.start) if process else None
         if wanted != self._process:
             self._let_go()
-            if process:
+            if process and not is_this_process(process.pid, process.start):
                 self._watch = Watch(process.pid, process.start)
             self._process = wanted
-        return self._watch is not None and self._watch.descriptor is not None
+        if self._watch is None:  # A process does not end while it waits.
+            return process is not None and is_this_process(process.pid, process.start)
+        return self._watch.descriptor is not None
 
     def forget(self) -> None:
         self._take()

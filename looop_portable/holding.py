@@ -18,18 +18,17 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from looop_portable.bells import Bell, new_bell
+from looop_portable.bells import new_bell
 from looop_portable.config import Config, resolve
+from looop_portable.entering import Entrance
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, UsageError, WaitedTooLong
 from looop_portable.lease import Lease
-from looop_portable.liveness import LEASE_SECONDS, SHORTEST_LEASE, Liveness, Verdict
-from looop_portable.membership import Member, Process, Session, this_process
+from looop_portable.liveness import LEASE_SECONDS, SHORTEST_LEASE
+from looop_portable.membership import Member, Session, this_process
 from looop_portable.names import canonical
-from looop_portable.outcomes import Held, Refused, Renewed, Won
+from looop_portable.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.several import slots_of
-from looop_portable.waiting import Waiting, run
-
-_HERE = "this process holds it already"
+from looop_portable.waiting import run
 
 
 class Options(NamedTuple):
@@ -43,9 +42,9 @@ class Options(NamedTuple):
 
 
 class Hold:
-    """A claim, held from entering the `with` block until leaving it. Made by `hold`; not to be entered twice at once.
+    """A claim, held from entering the `with` block until leaving it. Made by `hold`, and entered once at a time.
 
-    Methods without an underscore that are called by nobody who uses a block are for `aio`, which enters in steps.
+    What is public, but for nobody who uses a block, is for `aio` and `holding_all`, which enter in their own ways.
     """
 
     def __init__(self, name: str, options: Options) -> None:
@@ -53,12 +52,9 @@ class Hold:
         self.lost = threading.Event()
         """Set as soon as the claim is known to be lost."""
         self.options = options
-        self._wanted = slots_of(name, options.slots)
-        self._process: Process | None = None
-        self._member: Member | None = None
-        self._owner: object = None
-        self._session: Session | None = None
+        self.entrance = Entrance(self.name, slots_of(name, options.slots), options.config, options.lease_seconds)
         self._lease: Lease | None = None
+        self._telling = threading.Lock()
         self._why_lost = ""
 
     def __repr__(self) -> str:
@@ -72,6 +68,10 @@ class Hold:
         return self._lease
 
     @property
+    def entered(self) -> bool:
+        return self._lease is not None
+
+    @property
     def generation(self) -> int:
         """The fencing token: every later holder's is greater."""
         return self.lease.generation
@@ -83,9 +83,7 @@ class Hold:
     def check(self) -> None:
         """Read the claim afresh. Raises `ClaimLost` if it is no longer this one's, or was lost."""
         lease = self.lease
-        assert self._member
-        assert self._session
-        if self._process is this_process():
+        if self._is_here():
             self._session.pulse.check()
         if not self.lost.is_set():
             self.look_again()
@@ -94,10 +92,10 @@ class Hold:
 
     def look_again(self) -> None:
         """Read the claim afresh; it is lost if it is no longer this one's. Raises `Unavailable` if nobody can tell."""
-        lease, member = self._lease, self._member
-        if lease is None or member is None:
+        lease = self._lease
+        if lease is None:
             return
-        found = member.claims.check(lease.name, lease.generation)
+        found = self._member.claims.check(lease.name, lease.generation)
         if not found.current and self._lease is lease:  # Else the block has been left meanwhile.
             self._lose(_superseded(found.head))
 
@@ -107,94 +105,58 @@ class Hold:
             self._lose(f"is lost: {reason}")
 
     def _lose(self, why: str) -> None:
-        if self.lost.is_set():
-            return
-        self._why_lost = why
-        self.lost.set()
+        with self._telling:  # Without this, two that find it out at once would both tell.
+            if self.lost.is_set():
+                return
+            self._why_lost = why
+            self.lost.set()
         on_lost = self.options.on_lost
-        if on_lost and self._process is this_process():
+        if on_lost and self._is_here():
             threading.Thread(target=on_lost, args=(self,), name=f"looop lost {self.name}", daemon=True).start()
 
-    def __enter__(self) -> Self:
-        timeout, member = self.options.timeout, self.prepare(threading.get_ident())
-        if timeout is not None and timeout <= 0:
-            return self.enter(self.attempt())
-        bell = new_bell()
-        with contextlib.closing(bell), member.ringing(bell):
-            return self.enter(run(self.waiting(bell), bell, timeout))
+    def _is_here(self) -> bool:
+        """Whether this is the process that has entered, and no child of it."""
+        return self.entrance.process is this_process()
 
-    def prepare(self, owner: object) -> Member:
-        """The membership to enter by, for a block of `owner`'s: a thread or a task, which never waits for itself."""
-        process = this_process()
-        with process.guard:
-            member = process.member(self.options.config, self.options.lease_seconds)
-        if all(member.owner(name) == owner for name in self._wanted):
-            holder = member.current.holder.session
-            raise ClaimHeld(self.name, holder, "this process holds it already; hold() is not reentrant")
-        self._process, self._member, self._owner = process, member, owner
+    @property
+    def _member(self) -> Member:
+        member = self.entrance.member
+        assert member
         return member
 
-    def waiting(self, bell: Bell) -> Waiting:
-        """One that waits for what this block wants."""
-        assert self._member
-        return Waiting(self._member.claims, self.name, self._wanted, self.attempt, bell, undo=self.undo)
+    @property
+    def _session(self) -> Session:
+        session = self.entrance.session
+        assert session
+        return session
 
-    def attempt(self) -> Won | Renewed | Held:
-        """Claim what this block wants, or one of it, if no other block of this process has it."""
-        member = self._member
-        assert member
-        held: Held | None = None
-        for name in self._wanted:
-            if not member.take(name, self._owner):
-                continue
-            outcome: Won | Renewed | Held | None = None
-            try:
-                outcome = self._claim(member, name)
-            finally:
-                if outcome is None or isinstance(outcome, Held):
-                    member.let_go(name)
-            if not isinstance(outcome, Held):
-                return outcome
-            held = held or outcome
-        return held or self._held_here(member, self._wanted[0], _HERE)
+    def __enter__(self) -> Self:
+        return self.enter_within(self.options.timeout)
 
-    def _claim(self, member: Member, name: str) -> Won | Renewed | Held:
-        self._session = session = member.session()
+    def enter_within(self, timeout: float | None) -> Self:
+        """Enter, and wait for so long: for less than `options.timeout`, where something else has taken of that."""
+        entrance = self.entrance
+        member = entrance.prepare(threading.get_ident())
         try:
-            outcome = member.claims.claim(name, session.holder)
-        except BaseException:
-            # Interrupted, it may have been won all the same.
-            with contextlib.suppress(LooopError):
-                member.claims.release(name, session.holder)
+            if timeout is not None and timeout <= 0:
+                return self.enter(entrance.attempt())
+            bell = new_bell()
+            with contextlib.closing(bell), member.ringing(bell):
+                return self.enter(run(entrance.waiting(bell), bell, timeout))
+        except BaseException:  # Interrupted, it may have been won all the same.
+            self._lease = None
+            entrance.undo()
+            entrance.spare()
             raise
-        others = [other.casefold() for other in member.holding if other != name]
-        if isinstance(outcome, Renewed) and name.casefold() in others:
-            # The directory does not tell case apart: `Repo` and `repo` are one claim, and another thread holds it.
-            return self._held_here(member, name, f"{_HERE}, in another spelling")
-        return outcome
-
-    def undo(self, outcome: Won | Renewed | Held) -> None:
-        """Nobody enters, after all: what `attempt` has won is let go."""
-        if not isinstance(outcome, Held):
-            assert self._member
-            try:
-                self._member.claims.release_lease(outcome.lease)
-            finally:
-                self._member.let_go(outcome.lease.name)
-
-    def _held_here(self, member: Member, name: str, evidence: str) -> Held:
-        lease = Lease(name, member.current.holder.session, member.current.holder.incarnation)
-        return Held(lease, Verdict(Liveness.ALIVE, evidence))
 
     def enter(self, outcome: Won | Renewed | Held) -> Self:
         """What came of it all. Raises `ClaimHeld`."""
         if isinstance(outcome, Held):
             holder, evidence, timeout = outcome.lease.session, outcome.verdict.evidence, self.options.timeout
-            if timeout:
+            if timeout is not None and timeout > 0:
                 raise WaitedTooLong(self.name, holder, evidence, timeout)
             raise ClaimHeld(self.name, holder, evidence)
         session = self._session
-        assert session
         self.lost.clear()
         self._why_lost = ""
         self._lease = outcome.lease
@@ -204,9 +166,11 @@ class Hold:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        member, session, lease = self._member, self._session, self.lease
+        lease, is_here = self.lease, self._is_here()
+        member, session = self._member, self._session
         self._lease = None
-        if self._process is not this_process() or member is None or session is None:
+        if not is_here:
+            self.entrance.spare()
             return  # A forked child leaves its parent's block: the claim is the parent's.
         session.blocks.pop(lease.name, None)
         try:
@@ -216,10 +180,11 @@ class Hold:
                     session.leave_when_possible()
                 why = f"is lost: {session.pulse.over}"
             else:
-                outcome = member.claims.release_lease(lease)
+                outcome = _release(member, lease)
                 why = _superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
         finally:
             member.let_go(lease.name)
+            self.entrance.spare()
         why = self._why_lost or why
         if why and error is None:
             raise ClaimLost(f"claim {lease.name}: generation {lease.generation} {why}")
@@ -263,6 +228,17 @@ def options_of(
             f"a lease of {lease_seconds} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} s or more"
         )
     return Options(resolve(data_dir, backend), lease_seconds, on_lost, timeout, slots)
+
+
+def _release(member: Member, lease: Lease) -> Released | Refused:
+    try:
+        return member.claims.release_lease(lease)
+    except Exception:
+        raise
+    except BaseException:  # Interrupted. Without this, others would be kept out for as long as this process lives.
+        with contextlib.suppress(LooopError):
+            member.claims.release_lease(lease)
+        raise
 
 
 def _superseded(head: int) -> str:

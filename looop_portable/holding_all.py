@@ -8,6 +8,7 @@ such a block within another.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from types import TracebackType
 
@@ -32,12 +33,13 @@ class HoldAll:
 
     def __enter__(self) -> tuple[Hold, ...]:
         timeout = self._options.timeout
-        end = None if timeout is None else elapsed() + timeout
+        end = None if timeout is None else elapsed() + max(timeout, 0)
         blocks: dict[str, Hold] = {}
         with contextlib.ExitStack() as held:
             for name in self._order:
-                left = None if end is None else max(end - elapsed(), 0.0) if timeout else 0
-                blocks[name] = held.enter_context(Hold(name, self._options._replace(timeout=left)))
+                blocks[name] = block = Hold(name, self._options)
+                held.push(functools.partial(_leave, block))  # Before it is entered: an interruption may come just after.
+                block.enter_within(None if end is None else max(end - elapsed(), 0.0))
             self._held = held.pop_all()
         return tuple(blocks[canonical(name)] for name in self._names)
 
@@ -45,6 +47,11 @@ class HoldAll:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         return self._held.__exit__(kind, error, trace)
+
+
+def _leave(block: Hold, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    if block.entered:
+        block.__exit__(kind, error, trace)
 
 
 def hold_all(

@@ -26,6 +26,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Inotify:
     """One instance, which costs a descriptor; a user has 128 unless the system says otherwise. Raises OSError."""
 
+    OVERFLOW = -1
+    """The number of all: told in the place of more than the kernel can remember."""
+
     def __init__(self) -> None:
         self.fd = _checked(_libc.inotify_init1(_NONBLOCK | _CLOEXEC))
 

@@ -12,14 +12,25 @@ import os
 import threading
 from collections.abc import Iterator
 from typing import Protocol
+from weakref import WeakSet
 
 from looop_portable.bells import Bell
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
 from looop_portable.config import Config
 from looop_portable.errors import LooopError
-from looop_portable.liveness import interval
+from looop_portable.lease import Lease
+from looop_portable.liveness import Holder, interval
 from looop_portable.pulse import Pulse
+
+
+class Taker(Protocol):
+    """A block that has a name, or wants it."""
+
+    owner: object
+    """The thread or task that runs it."""
+    bell: Bell | None
+    """What rings for it, while it waits."""
 
 
 class Block(Protocol):
@@ -105,47 +116,51 @@ class Member:
         self._guard = threading.Lock()
         self._taking = threading.Lock()
         self.current = Session(self.claims, lease_seconds)
-        self._taken: dict[str, object] = {}
-        self._missed: set[str] = set()
-        self._bells: list[Bell] = []
+        self._taken: dict[str, Taker] = {}
+        self._missed: dict[str, WeakSet[Bell]] = {}
 
     @property
     def holding(self) -> list[str]:
         """The names that blocks of this process have, or are about to claim."""
         return list(self._taken)
 
-    def take(self, name: str, owner: object) -> bool:
-        """Keep the other blocks of this process from `name`, for a block of `owner`'s. False: some block has it."""
+    def take(self, name: str, taker: Taker) -> bool:
+        """Keep the other blocks of this process from `name`. False: one has it; `taker.bell` rings when it lets go."""
         with self._taking:
-            if name in self._taken:
-                self._missed.add(name)
-                return False
-            self._taken[name] = owner
-            return True
+            if name not in self._taken:
+                self._taken[name] = taker
+                return True
+            if taker.bell is not None:
+                self._missed.setdefault(name, WeakSet()).add(taker.bell)
+            return False
 
-    def owner(self, name: str) -> object:
-        """Who has taken it; None: nobody."""
+    def taker(self, name: str) -> Taker | None:
+        """Which has it."""
         return self._taken.get(name)
+
+    def respelled(self, name: str) -> Taker | None:
+        """Which has it in another spelling: the same claim, where a directory does not tell case apart."""
+        folded = name.casefold()
+        with self._taking:
+            others = [other for other in self._taken if other != name and other.casefold() == folded]
+            return self._taken[others[0]] if others else None
 
     def let_go(self, name: str) -> None:
         """The others may have it. Those who have asked in between are woken: nothing else would tell them."""
         with self._taking:
             self._taken.pop(name, None)
-            bells = self._bells.copy() if name in self._missed else []
-            self._missed.discard(name)
-        for bell in bells:
-            bell.ring()
+            for bell in list(self._missed.pop(name, ())):
+                bell.ring()  # Within the guard. Without that, it could be one that has been closed meanwhile.
 
     @contextlib.contextmanager
     def ringing(self, bell: Bell) -> Iterator[None]:
-        """Meanwhile `bell` is rung."""
-        with self._taking:
-            self._bells.append(bell)
+        """While `bell` may be rung; not after that."""
         try:
             yield
         finally:
             with self._taking:
-                self._bells.remove(bell)
+                for bells in self._missed.values():
+                    bells.discard(bell)
 
     def session(self) -> Session:
         """The one to claim for. What an earlier one holds stays with that one."""
@@ -170,6 +185,12 @@ class Process:
         if key not in self.members:
             self.members[key] = Member(config, lease_seconds)
         return self.members[key]
+
+    def taker(self, lease: Lease) -> Taker | None:
+        """Which block holds this lease: one of another length of the lease, say, as another session of this process."""
+        holder = Holder(lease.session, lease.incarnation)
+        found = (member.taker(lease.name) for member in list(self.members.values()) if member.current.holder == holder)
+        return next(found, None)
 
 
 _process = Process()

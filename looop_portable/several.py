@@ -60,6 +60,43 @@ def claim_any(claims: Claims, wanted: Sequence[str], me: Holder) -> Won | Renewe
     return held
 
 
+class Attempts:
+    """Attempts to claim any of `wanted` for `me`, one after the other, and taking back what they have won.
+
+    Does not guarantee: that what another thread or process wins in the same moment for the same session is told from it.
+    """
+
+    def __init__(self, claims: Claims, wanted: Sequence[str], me: Holder) -> None:
+        self._claims = claims
+        self._wanted = wanted
+        self._me = me
+        self._won: Won | None = None
+
+    def __call__(self) -> Won | Renewed | Held:
+        """Interrupted, it has not won. Raises as `Claims.claim` does."""
+        before = {name: self._claims.backend.read(name).generation for name in self._wanted}
+        try:
+            outcome = claim_any(self._claims, self._wanted, self._me)
+            self._won = outcome if isinstance(outcome, Won) else None
+        except BaseException:  # It may have been won all the same.
+            for name, generation in before.items():
+                with contextlib.suppress(LooopError):
+                    self._undo(name, generation)
+            raise
+        return outcome
+
+    def take_back(self, _: object = None) -> None:
+        """Release what has been won, if anything has. Raises as `Claims.release_lease` does; repeated, it does no harm."""
+        if self._won:
+            self._claims.release_lease(self._won.lease)
+            self._won = None
+
+    def _undo(self, name: str, generation: int) -> None:
+        lease = self._claims.backend.read(name).lease
+        if lease and is_ours(lease, self._me) and lease.generation > generation:
+            self._claims.release_lease(lease)
+
+
 def wait_for(
     claims: Claims, name: str, me: Holder, timeout: float | None = None, slots: int = 0, told: Told | None = None
 ) -> Won | Renewed | Held:
@@ -68,36 +105,21 @@ def wait_for(
     `told` is called after each look that found it held, from two seconds on. Interrupted, it has not been won. Raises as
     `Claims.claim` does.
     """
-    wanted = slots_of(name, slots)
-    if timeout is not None and timeout <= 0:
-        return claim_any(claims, wanted, me)
-    from looop_portable.bells import new_bell  # Who does not wait does not import what waits.
-    from looop_portable.waiting import run
-
-    bell = new_bell()
-    with contextlib.closing(bell):
-        return run(waiter(claims, name, me, slots, bell), bell, timeout, told)
+    attempts = Attempts(claims, slots_of(name, slots), me)
+    try:
+        return _wait(claims, name, me, slots, attempts, timeout, told)
+    except BaseException:
+        _take_back([attempts])
+        raise
 
 
-def waiter(claims: Claims, name: str, me: Holder, slots: int, bell: Bell) -> Waiting:
-    """One that waits for `name`, or for one of its `slots`. Interrupted, it has not won."""
+def waiter(claims: Claims, name: str, me: Holder, slots: int, bell: Bell, attempts: Attempts | None = None) -> Waiting:
+    """One that waits for `name`, or for one of its `slots`."""
     from looop_portable.waiting import Waiting
 
     wanted = slots_of(name, slots)
-    before = {each: claims.backend.read(each).generation for each in wanted}
-
-    def attempt() -> Won | Renewed | Held:
-        try:
-            return claim_any(claims, wanted, me)
-        except BaseException:
-            with contextlib.suppress(LooopError):
-                _undo(claims, before, me)
-            raise
-
-    def undo(outcome: Won | Renewed) -> None:
-        if isinstance(outcome, Won):
-            claims.release_lease(outcome.lease)
-
+    attempt = attempts or Attempts(claims, wanted, me)
+    undo = attempt.take_back
     return Waiting(claims, canonical(name), wanted, attempt, bell, lambda lease: is_ours(lease, me), undo=undo)
 
 
@@ -114,20 +136,53 @@ def claim_all(
     What was ours before stays so. Raises as `Claims.claim` does; then, too, nothing more is ours than was.
     """
     end = None if timeout is None else elapsed() + timeout
+    begun: list[Attempts] = []
     had: list[Won | Renewed] = []
     try:
         for name in in_order(names):
             left = None if end is None else max(end - elapsed(), 0.0)
-            outcome = wait_for(claims, name, me, left, slots, told)
+            begun.append(Attempts(claims, slots_of(name, slots), me))
+            outcome = _wait(claims, name, me, slots, begun[-1], left, told)
             if isinstance(outcome, Held):
-                _let_go(claims, had)
+                refused = _take_back(begun)
+                if refused:
+                    raise refused
                 return outcome
             had.append(outcome)
     except BaseException:
-        with contextlib.suppress(LooopError):
-            _let_go(claims, had)
+        _take_back(begun)
         raise
     return had
+
+
+def _wait(
+    claims: Claims,
+    name: str,
+    me: Holder,
+    slots: int,
+    attempts: Attempts,
+    timeout: float | None,
+    told: Told | None,
+) -> Won | Renewed | Held:
+    if timeout is not None and timeout <= 0:
+        return attempts()
+    from looop_portable.bells import new_bell  # Who does not wait does not import what waits.
+    from looop_portable.waiting import run
+
+    bell = new_bell()
+    with contextlib.closing(bell):
+        return run(waiter(claims, name, me, slots, bell, attempts), bell, timeout, told)
+
+
+def _take_back(begun: Iterable[Attempts]) -> LooopError | None:
+    """Whatever of it can be; the last one first, as `hold_all` does. What kept another from it."""
+    refused: LooopError | None = None
+    for attempts in reversed(list(begun)):
+        try:
+            attempts.take_back()
+        except LooopError as error:
+            refused = error
+    return refused
 
 
 def ours_of(claims: Claims, names: Iterable[str], slots: int, session: str | None) -> list[str]:
@@ -135,18 +190,3 @@ def ours_of(claims: Claims, names: Iterable[str], slots: int, session: str | Non
     me = claims.acting(session)
     found = [(slot, claims.backend.read(slot).lease) for name in names for slot in slots_of(name, slots)]
     return [slot for slot, lease in found if lease and is_ours(lease, me)]
-
-
-def _let_go(claims: Claims, had: list[Won | Renewed]) -> None:
-    while had:
-        outcome = had.pop()
-        if isinstance(outcome, Won):
-            claims.release_lease(outcome.lease)
-
-
-def _undo(claims: Claims, before: dict[str, int], me: Holder) -> None:
-    """Interrupted, one may have been won all the same."""
-    for name, generation in before.items():
-        lease = claims.backend.read(name).lease
-        if lease and is_ours(lease, me) and lease.generation > generation:
-            claims.release_lease(lease)

@@ -143,10 +143,10 @@ class Waiting:
 
     def stop(self) -> None:
         """Wait no more. A ticket that cannot be given back is in the way until it is seen that this process has ended."""
-        ticket, self._ticket = self._ticket, ""
-        if ticket:
+        if self._ticket:
             with contextlib.suppress(Unavailable):  # What was waited for counts: it must not be lost for this.
-                self._leave(ticket)
+                self._leave(self._ticket)
+            self._ticket = ""  # Only then. Whoever is interrupted stops once more.
 
     def _done(self, outcome: Won | Renewed) -> Won | Renewed:
         """Without this, Ctrl-C while the line is left would leave what has just been won to nobody who knows of it."""

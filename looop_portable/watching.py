@@ -81,6 +81,11 @@ class Watch:
         return False
 
 
+def is_this_process(pid: int, start: str) -> bool:
+    """Whether it is the one that asks."""
+    return pid == os.getpid() and SYSTEM.state(pid, start) not in _GONE
+
+
 def _pidfd(pid: int) -> int | None:
     """None where there is none to be had: an old kernel, or a full table of descriptors."""
     if sys.platform != "linux":

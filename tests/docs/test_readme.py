@@ -22,8 +22,16 @@ def test_the_table_of_standings_is_the_code_s() -> None:
     assert rows == [(standing.name, standing.value, *verbs) for standing, verbs in TABLE.items()]
 
 
-def test_the_program_runs(tmp_path: Path) -> None:
-    (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+PRINTED = [
+    r"1\none\ntwo\nWon\(.*",
+    r"mine\nlicence#1\n1 3\n",
+    r"deployed\ndeployed\ndeployed\n",
+]
+
+
+@pytest.mark.parametrize(("program", "printed"), list(zip(PROGRAMS, PRINTED, strict=True)))
+def test_a_program_runs(tmp_path: Path, program: str, printed: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "LOOOP_DATA_DIR": str(tmp_path)},
@@ -32,7 +40,7 @@ def test_the_program_runs(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1\none\ntwo\nWon(")
+    assert re.fullmatch(printed, done.stdout, flags=re.DOTALL), done.stdout
 
 
 def test_the_first_command_s_example_refuses_the_second_and_lets_the_third_take_over(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ LAYERS = [
     {"pulse"},
     {"running"},
     {"membership"},
+    {"entering"},
     {"holding"},
     {"holding_all", "aio"},
     {""},

@@ -328,12 +328,12 @@ def opened():
 before, hard = opened(), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 lowest = os.open(os.devnull, os.O_RDONLY)
 os.close(lowest)
-me = Registration("", "", os.getpid(), SYSTEM.start_of(os.getpid()))
+parent = Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid()))  # Itself needs no descriptor.
 kinds = []
 for more in range(4):
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
     bell = new_bell()
-    kinds.append((type(bell).__name__, bell.follow(me)))
+    kinds.append((type(bell).__name__, bell.follow(parent)))
     bell.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     assert opened() == before, (more, before, opened())

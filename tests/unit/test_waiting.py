@@ -419,3 +419,26 @@ class TestRun:
         with pytest.raises(KeyboardInterrupt):
             run(waiting, bell, None)
         assert scene.line() == []
+
+    def test_interrupted_while_it_leaves_the_line_it_leaves_it_all_the_same(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        holder = scene.session("holder")
+        scene.claims.claim("repo-x", holder)
+        waiting = scene.waiter("w1")
+        (bell,) = scene.bells
+        bell.on_wait = lambda: scene.claims.release("repo-x", holder)
+        assert scene.tickets
+        give_back, interrupted = scene.tickets.give_back, list[str]()
+
+        def interrupt(claim: str, ticket: str) -> None:
+            if not interrupted:
+                interrupted.append(ticket)
+                raise KeyboardInterrupt
+            give_back(claim, ticket)
+
+        monkeypatch.setattr(scene.tickets, "give_back", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(waiting, bell, None)
+        assert len(interrupted) == 1
+        assert scene.line() == []
