@@ -49,6 +49,9 @@ class Ended(NamedTuple):
 class Listener(Protocol):
     """Who is told of what happens meanwhile, from whatever thread."""
 
+    def waits(self, held: Held, seconds: float) -> None:
+        """For so long a claim has been waited for that another holds."""
+
     def won(self, lease: Lease) -> None: ...
     def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
         """`ends`: the command is being ended for it."""
@@ -58,14 +61,17 @@ class Listener(Protocol):
 
 
 class Request(NamedTuple):
-    """What is to be run, and for what. `names`: of claims; `session`: its id, made up if empty; seconds."""
+    """What is to be run, and for what. `names`: of claims; `session`: its id, made up if empty; seconds.
+
+    `timeout`: for how long the claims are waited for; None: without end. `slots`: of each claim; 0: it has none.
+    """
 
     command: Sequence[str]
     names: Sequence[str] = ()
     session: str = ""
     lease_seconds: int = LEASE_SECONDS
-    wait: bool = False
-    timeout: float | None = None
+    timeout: float | None = 0
+    slots: int = 0
     ends_when_lost: bool = True
 
 
@@ -128,7 +134,7 @@ class _Run:
             raise Unavailable(f"the command's process could not be made: {because(error)}") from error
         holder = self._register(pid)
         with self._child.interruptible():
-            found = claim_all(self._claims, self._names, holder, wait=request.wait, timeout=request.timeout)
+            found = claim_all(self._claims, self._names, holder, request.timeout, request.slots, self._listener.waits)
         if isinstance(found, Held):
             return found
         self._leases = dict(zip(self._names, (outcome.lease for outcome in found), strict=True))
@@ -183,7 +189,7 @@ class _Run:
         goes_on = sessions.resume(holder) if after_long_silence else sessions.renew(holder)
         if goes_on:
             for name, lease in list(self._leases.items()):
-                found = None if name in self._lost else self._claims.check(name, lease.generation)
+                found = None if name in self._lost else self._claims.check(lease.name, lease.generation)
                 if found and not found.current:
                     self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
         return goes_on

@@ -9,20 +9,17 @@ from looop_portable.cli.keeping import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.refusing import refuse
 from looop_portable.cli.root import Setting
-from looop_portable.cli.waiting import TIMEOUT, WAIT, waiting_for
+from looop_portable.cli.waiting import SLOTS, TIMEOUT, WAIT, seconds, waiting_for
 from looop_portable.config import session_id
 from looop_portable.lease import Lease
 from looop_portable.liveness import Verdict
 from looop_portable.outcomes import Broken, Held, Refused, Renewed, Won
-from looop_portable.several import MOST, claim_all, in_order, ours_of
+from looop_portable.several import claim_all, in_order, ours_of
 
 NAME = click.argument("name", shell_complete=claim_names)
 NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=claim_names)
 SESSION = click.option(
     "--session", metavar="ID", shell_complete=session_ids, help="The session to act for. [$LOOOP_SESSION_ID]"
-)
-SLOTS = click.option(
-    "--slots", type=click.IntRange(1, MOST), metavar="N", help="NAME may be held by N sessions at once, each in a slot."
 )
 GENERATION = click.option("--generation", type=click.IntRange(min=0), required=True, metavar="N", help="The generation.")
 
@@ -50,11 +47,11 @@ def claim(
     """
     claims, ordered = out.claims(), in_order(names)
     me = claims.acting(session)
-    limit = timeout if timeout is not None else None if wait else 0
+    limit = seconds(wait, timeout)
     with waiting_for(out) as told:
         outcome = claim_all(claims, ordered, me, limit, slots or 0, told)
     if isinstance(outcome, Held):
-        late = limit is not None and limit > 0
+        late = bool(limit)
         refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
         ensure_kept(out, claims, session_id(session))
         return 124 if late else 1

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import click
 
-from looop_portable.cli.claiming import refuse
 from looop_portable.cli.complete import claim_names
 from looop_portable.cli.keeping import LEASE_LENGTH
 from looop_portable.cli.output import lease_fields
+from looop_portable.cli.refusing import refuse
 from looop_portable.cli.root import Setting
+from looop_portable.cli.waiting import SLOTS, TIMEOUT, WAIT, said_once, seconds
 from looop_portable.errors import Interrupted, SessionAlive
 from looop_portable.lease import Lease
 from looop_portable.outcomes import Held
@@ -23,6 +24,10 @@ class Words:
 
     def __init__(self, out: Setting) -> None:
         self._out = out
+        self._told = said_once(out)
+
+    def waits(self, held: Held, seconds: float) -> None:
+        self._told(held, seconds)
 
     def won(self, lease: Lease) -> None:
         fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
@@ -44,8 +49,9 @@ class Words:
 @click.option(
     "--claim", "names", multiple=True, metavar="NAME", shell_complete=claim_names, help="Claim it; again for more of them."
 )
-@click.option("--wait", is_flag=True, help="Wait for what another holds.")
-@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait for so long; then exit 124.")
+@WAIT
+@TIMEOUT
+@SLOTS
 @LEASE_LENGTH
 @click.option(
     "--on-lost",
@@ -65,6 +71,7 @@ def run(
     names: tuple[str, ...],
     wait: bool,
     timeout: float | None,
+    slots: int | None,
     lease: int,
     on_lost: str,
     session: str,
@@ -99,8 +106,8 @@ def run(
     from looop_portable.running import run as run_it
 
     gc.enable()  # It may stay for long.
-    wait = wait or timeout is not None
-    request = Request(command, names, session, lease, wait, timeout, ends_when_lost=on_lost == "term")
+    limit = seconds(wait, timeout)
+    request = Request(command, names, session, lease, limit, slots or 0, ends_when_lost=on_lost == "term")
     claims = out.claims()
     try:
         outcome = run_it(out.config, claims, request, Words(out))
@@ -110,8 +117,9 @@ def run(
     except Interrupted as error:
         return 128 + error.number
     if isinstance(outcome, Held):
-        refuse(out, "run", "held by live session", outcome.lease, outcome.verdict, {"previous": None})
-        return TIMED_OUT if wait else conflict_exit_code
+        late = bool(limit)
+        refuse(out, "run", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
+        return TIMED_OUT if late else conflict_exit_code
     if outcome.failure:
         out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure)
     out.told(claims)

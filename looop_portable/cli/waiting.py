@@ -10,6 +10,7 @@ import click
 
 from looop_portable.cli.output import Output, printable
 from looop_portable.outcomes import Held, Told
+from looop_portable.several import MOST
 
 
 def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
@@ -28,6 +29,16 @@ TIMEOUT = click.option(
 )
 
 
+SLOTS = click.option(
+    "--slots", type=click.IntRange(1, MOST), metavar="N", help="NAME may be held by N sessions at once, each in a slot."
+)
+
+
+def seconds(wait: bool, timeout: float | None) -> float | None:
+    """For how long to wait; None: without end."""
+    return timeout if timeout is not None else None if wait else 0
+
+
 @contextlib.contextmanager
 def waiting_for(out: Output) -> Iterator[Told]:
     """What to call for each look that found somebody else's claim. Says it once for each holder.
@@ -35,14 +46,15 @@ def waiting_for(out: Output) -> Iterator[Told]:
     On a terminal the line turns and counts the seconds; there it goes when the waiting is over.
     """
     with contextlib.ExitStack() as shown:
-        yield _turning(shown) if _on_a_terminal(out) else _said_once(out)
+        yield _turning(shown) if _on_a_terminal(out) else said_once(out)
 
 
 def _on_a_terminal(out: Output) -> bool:
     return not out.as_json and sys.stderr is not None and sys.stderr.isatty()
 
 
-def _said_once(out: Output) -> Told:
+def said_once(out: Output) -> Told:
+    """What to call for each look; a line for each holder that is waited for."""
     said: set[tuple[str, int]] = set()
 
     def told(held: Held, waited: float) -> None:
