@@ -6,7 +6,7 @@ Compatibility: a record is one JSON object with at least `session` and `name`, w
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 
 class Lease(NamedTuple):
@@ -53,11 +53,21 @@ def record_of(lease: Lease | None) -> dict[str, object]:
 
 
 _encode = json.JSONEncoder(check_circular=False).encode
+_quoted = json.encoder.encode_basestring_ascii
+_decode = json.JSONDecoder().raw_decode
 
 
 def encode(record: Mapping[str, object]) -> bytes:
     """One JSON object and a newline, which is the only one in it."""
-    return _encode(record).encode() + b"\n"
+    fields = []
+    for key, value in record.items():  # What strings and integers need takes half the encoder's time.
+        if type(value) is str:
+            fields.append(f"{_quoted(key)}: {_quoted(value)}")
+        elif type(value) is int:
+            fields.append(f"{_quoted(key)}: {value}")
+        else:
+            return _encode(record).encode() + b"\n"
+    return f"{{{', '.join(fields)}}}\n".encode()
 
 
 def whole(data: bytes) -> bool:
@@ -68,6 +78,11 @@ def whole(data: bytes) -> bool:
 def decode(data: bytes) -> dict[str, object]:
     """The JSON object in `data`; an empty one if there is none."""
     try:
+        if data.startswith(b'{"') and data.endswith(b"}\n") and data.isascii():  # As ours are: a third of the time.
+            line = data.decode()
+            found, end = _decode(line)
+            if end == len(line) - 1:
+                return cast("dict[str, object]", found)
         found = json.loads(data)
     except (ValueError, RecursionError):
         return {}

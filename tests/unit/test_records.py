@@ -369,3 +369,31 @@ def test_only_a_string_that_is_unicode_is_text_and_only_a_positive_integer_is_a_
     record = decode(b'{"a": "\\ud800", "b": 1, "c": true, "d": -1, "e": 7, "f": "\\u00e9", "g": 1.5}')
     assert [text(record, key) for key in "abf?"] == ["", "", "é", ""]
     assert [number(record, key) for key in "acdeg?"] == [0, 0, 0, 7, 0, 0]
+
+
+@settings(deadline=None)
+@given(st.dictionaries(KEYS | st.text(max_size=3), values | st.text() | st.integers(), max_size=8))
+@example({"a": 1, "\u00e9\n": '"\\\ud800', "c": -1})
+@example({"a": 1, "b": True})
+def test_what_is_encoded_is_what_json_makes_of_it(record: dict[str, object]) -> None:
+    assert encode(record) == json.dumps(record).encode() + b"\n"
+
+
+@settings(deadline=None)
+@given(
+    st.one_of(CONTENT, st.tuples(CONTENT, CONTENT).map(b" ".join)).flatmap(
+        lambda data: st.sampled_from([data, data + b"}\n", data + b"\n"])
+    )
+)
+@example(b'{"a": 1}{"b": 2}\n')
+@example(b'{"a": 1} }\n')
+@example(b'{"a": 1, "a": 2}\n')
+@example(b'{"a": 1,}\n')
+@example(b'{"}\n')
+def test_what_is_decoded_is_what_json_makes_of_it(data: bytes) -> None:
+    try:
+        expected = json.loads(data)
+    except (ValueError, RecursionError):
+        expected = {}
+    found = decode(data)
+    assert repr(found) == repr(expected if isinstance(expected, dict) else {})
