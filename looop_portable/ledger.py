@@ -51,6 +51,7 @@ class Ledger:
         self.place = Place(root, files, policy)
         self._publisher = Publisher(self.place, files, durable)
         self._looked_at: set[str] = set()
+        self._pruned: dict[str, int] = {}  # Up to which number this process itself has pruned for its latest lease.
 
     def head(self, key: str) -> tuple[int, bytes]:
         """The latest generation of `key` and its record; (0, b"") if it has none."""
@@ -141,7 +142,7 @@ class Ledger:
         else:
             released = self._publish_release(key, expected, target)
         if released:
-            self._prune(key, target)
+            self._prune(key, target, missing=self._pruned.pop(key, 0) == target - self.keep - 1)
         return released
 
     def _link_own(self, own: str, public: str) -> bool:
@@ -197,32 +198,37 @@ class Ledger:
         A lease stands if nothing is above it. A release may have been built upon already: it stands unless its number
         can have been pruned, which is done by whoever publishes the one that is `keep` above it.
         """
-        above = self._above(target, self.files.list(f"{self.root}/{key}"))
+        names = self.files.list(f"{self.root}/{key}")
+        above = self._above(target, names)
         if above >= self.keep:
             self.files.remove(f"{self.root}/{key}/{target}")
         if above >= (1 if held else self.keep):
             return False
-        self._prune(key, target)
+        if self._prune(key, target, missing=str(target - self.keep - 1) not in names) and held:
+            self._pruned[key] = target - self.keep
         return True
 
     def _above(self, target: int, names: list[str]) -> int:
         """By how much the head exceeds `target`. Without this, what was pruned while we slept would be won once more."""
         return max(highest(names) - target, 0)
 
-    def _prune(self, key: str, target: int) -> None:
+    def _prune(self, key: str, target: int, *, missing: bool) -> bool:
         """One comes, one goes, and never before the one below it: `let_go` takes that one as a sign that its number is new.
 
-        What a crash leaves further below, `sweep` removes.
+        `missing`: the one below it is known to be gone. What a crash leaves further below, `sweep` removes. False: nothing
+        was done, or it was in vain.
         """
-        if target <= self.keep:
-            return
+        last = target - self.keep
+        if last <= 0:
+            return False
         try:
-            if target > self.keep + 1:
-                self.files.remove(f"{self.root}/{key}/{target - self.keep - 1}")
-            self.files.remove(f"{self.root}/{key}/{target - self.keep}")
+            if last > 1 and not missing:
+                self.files.remove(f"{self.root}/{key}/{last - 1}")
+            self.files.remove(f"{self.root}/{key}/{last}")
         except OSError:
             # Another user's file in a sticky directory, say. It is only in the way.
-            return
+            return False
+        return True
 
     def _after(self, key: str, expected: int) -> int:
         if expected >= _LAST:

@@ -300,6 +300,35 @@ def test_pruning_keeps_the_newest(tmp_path: Path, keep: int) -> None:
     assert KEEP == 16
 
 
+@pytest.mark.parametrize("released", [False, True])
+def test_what_a_crash_kept_from_being_pruned_is_pruned_by_the_next(tmp_path: Path, released: bool) -> None:
+    ledger, another = ledger_in(str(tmp_path), keep=2), ledger_in(str(tmp_path), keep=2)
+    for expected in range(6):
+        assert publish(ledger, expected)
+    left = tmp_path / KEY / "4"
+    left.write_bytes((tmp_path / KEY / "5").read_bytes())
+    assert another.let_go(KEY, 6) if released else publish(another, 6)
+    assert names(ledger) == ["6", "7"]
+
+
+def test_what_this_process_has_pruned_itself_is_not_looked_for_again(
+    ledger: Ledger, files: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: list[str] = []
+
+    def remove(path: str) -> bool:
+        removed.append(path.rpartition("/")[2])
+        return NativeFiles.remove(files, path)
+
+    for expected in range(0, KEEP + 4, 2):
+        assert ledger.advance(KEY, expected, {"session": "s"}, f"{ledger.root}/shown")
+        assert ledger.let_go(KEY, expected + 1)
+    monkeypatch.setattr(files, "remove", remove)
+    assert ledger.advance(KEY, KEEP + 4, {"session": "s"}, f"{ledger.root}/shown")
+    assert ledger.let_go(KEY, KEEP + 5)
+    assert removed == ["5", "6"]
+
+
 def test_a_generation_that_cannot_be_pruned_is_no_trouble(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     def sticky(path: str) -> bool:
         if path.endswith("/1"):
