@@ -7,11 +7,14 @@ from collections.abc import Iterable
 
 def highest(names: Iterable[str]) -> int:
     """The highest generation among the names in a directory, 0 if there is none. What we do not spell so is none."""
-    names = set(names)
-    top = max(map(int, filter(str.isdecimal, names)), default=0)
-    if top and str(top) not in names:
-        return max((int(name) for name in names if name.isdecimal() and str(int(name)) == name), default=0)
-    return top
+    found = list(filter(str.isdecimal, names))
+    if not found:
+        return 0
+    last = max(found)  # Of numbers as we spell them, the longest are the highest, and among those the last in the alphabet.
+    top = int(last)
+    if str(top) == last and len(last) == max(map(len, found)):
+        return top
+    return max((int(name) for name in found if str(int(name)) == name), default=0)
 
 
 def in_order(names: Iterable[str]) -> list[str]:
