@@ -11,6 +11,7 @@ from looop_portable.files import Files
 from looop_portable.stamp import WINDOWS, Policy, Stamp, Way, refuse_local_guard
 
 _UNGUARDED: AbstractContextManager[None] = contextlib.nullcontext()
+_UNKNOWN = Way()
 
 
 class Place:
@@ -27,15 +28,18 @@ class Place:
     def start_anew(self) -> None:
         """Forget what was seen: all of it has been removed."""
         self._stamp = Stamp(self.root, self._files, self.policy)
+        self._way: Way | None = None
         self._shared: int | None = None
 
     def way(self) -> Way | None:
         """How generations are published here; None as long as nobody has published any."""
-        return self._stamp.known()
+        if self._way is None:
+            self._way = self._stamp.known()
+        return self._way
 
     def make(self) -> Way:
         """There is a directory, and it can exclude. Raises `CannotExclude` if not."""
-        return self._stamp.make()
+        return self._way or self._stamp.make()
 
     def shared(self) -> int:
         """The permissions that new files share. The first call makes the directory."""
@@ -50,7 +54,7 @@ class Place:
         Windows processes always hold theirs: without it they would be in each other's way, where a file that is open
         cannot be removed.
         """
-        kind = (self._stamp.known() or Way()).guard or (WINDOWS if self.policy.windows else "")
+        kind = (self.way() or _UNKNOWN).guard or (WINDOWS if self.policy.windows else "")
         if not kind or getattr(self._inside, "held", False):
             return _UNGUARDED
         return self._enter(kind)
