@@ -23,6 +23,8 @@ from looop_portable.lease import encode, record_of, whole
 from looop_portable.numbers import highest, in_order
 from looop_portable.place import Place
 from looop_portable.publishing import Publisher
+from looop_portable.recent import NOTHING as UNKNOWN
+from looop_portable.recent import Memory
 from looop_portable.stamp import Policy
 
 KEEP = 16
@@ -51,12 +53,15 @@ class Ledger:
         self.place = Place(root, files, policy)
         self._publisher = Publisher(self.place, files, durable)
         self._looked_at: set[str] = set()
-        self._pruned: dict[str, int] = {}  # Up to which number this process itself has pruned for its latest lease.
+        self.recent = Memory()
 
     def head(self, key: str) -> tuple[int, bytes]:
         """The latest generation of `key` and its record; (0, b"") if it has none."""
         way = self.place.way()
         top, data = self._head(key)
+        recent = self.recent.get(key, UNKNOWN)
+        if recent.let_go[0] or recent.alone:
+            recent.alone = recent.let_go[0] == top
         if way is None or way.links or not top or whole(data):
             return top, data
         with self.place.guard():
@@ -85,6 +90,21 @@ class Ledger:
             # It has been pruned, or withdrawn, since it was listed. So there is a newer one to be seen.
         raise Unavailable(f"{directory}: generation {top} is listed and cannot be opened; try again", directory)
 
+    def recall(self, key: str) -> int:
+        """The generation in which this process itself has let go of `key`, if it is likely to be the head yet; else 0.
+
+        Does not guarantee that it is: there is no listing. But it was the head, and is released, so whoever publishes the
+        next number goes by an old view, as one does who slept after he had read: see ARCHITECTURE.md, "Why it is safe". Its
+        record is read: by its token it tells this directory from one that was made in its place. Where others come in
+        between, their turns are not guessed at.
+        """
+        recent = self.recent.get(key, UNKNOWN)
+        generation, data = recent.let_go
+        if not (generation and recent.alone):
+            return 0
+        recent.let_go = 0, b""
+        return generation if self.files.read(f"{self.root}/{key}/{generation}") == data else 0
+
     def names(self) -> list[str]:
         """Every name that ever had a generation here."""
         try:
@@ -109,6 +129,9 @@ class Ledger:
             way = self.place.make()
             private = self._publisher.publish(key, target, token, data, way)
             won = private is not None and self._stands(key, target, held=bool(shown_as))
+            if won and shown_as:
+                recent = self.recent[key]
+                recent.published, recent.let_go = (target, data), (0, b"")
             try:
                 if won and shown_as:
                     self._publisher.show(key, target, token, data, private or "", shown_as, first)
@@ -137,12 +160,15 @@ class Ledger:
         """
         self.place.shared()
         target = self._after(key, expected)
+        recent = self.recent.get(key, UNKNOWN)
         if self.place.make().aliases:
             released = self._link_own(f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{target}")
+            if released and recent.published[0] == expected:
+                recent.let_go = target, recent.published[1]
         else:
             released = self._publish_release(key, expected, target)
         if released:
-            self._prune(key, target, missing=self._pruned.pop(key, 0) == target - self.keep - 1)
+            self._prune(key, target, missing=recent.pruned == target - self.keep - 1)
         return released
 
     def _link_own(self, own: str, public: str) -> bool:
@@ -205,7 +231,7 @@ class Ledger:
         if above >= (1 if held else self.keep):
             return False
         if self._prune(key, target, missing=str(target - self.keep - 1) not in names) and held:
-            self._pruned[key] = target - self.keep
+            self.recent[key].pruned = target - self.keep
         return True
 
     def _above(self, target: int, names: list[str]) -> int:

@@ -13,6 +13,7 @@ from looop_portable.files import PRIVATE_GUARD, PROBE
 from looop_portable.lease import Lease, decode, lease_in, number, text
 from looop_portable.ledger import Ledger
 from looop_portable.names import canonical, cut, looks_cut, spelled, unspelled
+from looop_portable.recent import NOTHING as UNKNOWN
 from looop_portable.stamp import FLOCK
 
 SETTLES = 10.0
@@ -59,9 +60,11 @@ class Projection:
 
     def hide(self, key: str) -> None:
         """Remove what is there, but for a lease of looop's. What cannot be removed must not keep anybody from releasing."""
+        path = self.path(key)
         try:
-            if not is_looops(self.ledger.files.read(self.path(key))):
-                self.ledger.files.remove(self.path(key))
+            shown = self.ledger.files.read(path)
+            if shown == self.ledger.recent.get(key, UNKNOWN).published[1] or not is_looops(shown):
+                self.ledger.files.remove(path)
         except OSError:
             return
 

@@ -113,7 +113,11 @@ class Tickets(Protocol):
 
 
 class Backend(Protocol):
-    """The generations of claims. Names are canonical (see `names`). Methods raise `Unavailable` when they cannot answer."""
+    """The generations of claims. Names are canonical (see `names`). Methods raise `Unavailable` when they cannot answer.
+
+    A backend may have one method more, `recall(claim) -> Head | None`: a head that it once was and that holds nobody, known
+    without asking; None if there is none. `claim` tries to build upon it, and reads if that is lost.
+    """
 
     @property
     def name(self) -> str:

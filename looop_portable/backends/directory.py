@@ -75,6 +75,17 @@ class DirectoryBackend:
         except OSError as error:
             raise unreadable(error, claim) from error
 
+    def recall(self, claim: str) -> Head | None:
+        """What `claim` was when this process let go of it, and whether looop has claimed it since: see `Ledger.recall`."""
+        key = spelled(claim)
+        try:
+            generation = self.ledger.recall(key)
+            if not generation or self._is_shared_with_looop():
+                return None  # What looop did since has to become a generation first.
+            return Head(generation, self.projection.foreign(key, claim, generation))
+        except OSError:
+            return None  # Whoever reads it is told.
+
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         key = spelled(claim)
         try:

@@ -158,6 +158,9 @@ SCENARIOS = {
         lambda way: (claimer("A", REUSED, way), claimer("O", CORPSE, way), claimer("B", B, way)), (REUSED, B)
     ),
     "a slow claimer, and pruning": Scenario(lambda way: (claimer("A", A, way, rounds=3), claimer("B", B, way)), (A, B)),
+    "one that recalls what it has let go, and another": Scenario(
+        lambda way: (claimer("A", A, way, rounds=3), claimer("B", B, way, rounds=2)), (A, B)
+    ),
     "a claim that nobody ever made": Scenario(
         lambda way: (claimer("A", A, way), claimer("B", B, way), reaper("R", way)), (A, B), corpse=False
     ),
@@ -285,6 +288,10 @@ Changes = list[tuple[object, str, object]]
 
 FAULTS: dict[str, tuple[str, Changes]] = {
     "no second look": ("a slow claimer, and pruning", [(Ledger, "_above", lambda *_: 0)]),
+    "no second look at what is recalled": (
+        "one that recalls what it has let go, and another",
+        [(Ledger, "_above", lambda *_: 0)],
+    ),
     "publish with replace": (
         "two claimers, a reaper and a corpse",
         [(Publisher, "_publish", publish_with_replace)],

@@ -25,6 +25,7 @@ LAYERS = [
         "files_open",
         "config",
         "clock",
+        "recent",
         "doctor.findings",
     },
     {"mounts_windows", "files_life", "files_alone"},

@@ -1,0 +1,38 @@
+"""What this process itself did last to each name in a ledger, so that it need not be asked of the filesystem.
+
+Does not guarantee: that any of it is still so. Others may have moved the name since: who goes by it is as one who slept
+after he had read, and loses in the same way if it is too late.
+"""
+
+from __future__ import annotations
+
+_MOST = 10_000
+
+
+class Recent:
+    """Of one name. `published`: the generation and record of the latest lease; `let_go`: of the latest release, which is
+    one more name of such a record. `pruned`: up to which number, for the latest lease. `alone`: the latest look at the
+    head found that release, so that nobody else had come in between.
+    """
+
+    __slots__ = ("alone", "let_go", "pruned", "published")
+
+    def __init__(self) -> None:
+        self.published: tuple[int, bytes] = (0, b"")
+        self.let_go: tuple[int, bytes] = (0, b"")
+        self.pruned = 0
+        self.alone = False
+
+
+NOTHING = Recent()
+"""Of a name of which nothing is known. Not to be changed."""
+
+
+class Memory(dict[str, Recent]):
+    """By name; all is forgotten when there are too many."""
+
+    def __missing__(self, key: str) -> Recent:
+        if len(self) >= _MOST:
+            self.clear()
+        found = self[key] = Recent()
+        return found
