@@ -2,8 +2,8 @@
 
     python benchmarks/cycle.py [DIRECTORY]      (default: /dev/shm, else the temporary directory)
 
-The contenders take turns, 100 cycles each, so that a noisy machine disturbs all alike; printed are each one's median in
-microseconds, and what ours takes of it: the median of the ratios, round by round.
+The contenders take turns, 100 cycles each and in an order that rotates, so that a noisy machine disturbs all alike; printed
+are each one's median in microseconds, and what ours takes of it: the median of the ratios, round by round.
 
 The *floor* is what nothing written in Python can be faster than: the same system calls, in the same order and with the same
 arguments, in a bare function of `os.*` calls. It is written anew in each run, from what one cycle of ours was seen to call.
@@ -205,8 +205,9 @@ def refusals(directory: str, lock: str) -> dict[str, Run]:
 
 def compare(runs: dict[str, Run], ours: tuple[str, ...]) -> None:
     timed: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(ROUNDS):
-        for name, run in runs.items():
+    for turn in range(ROUNDS):
+        first = turn % len(runs)  # None always comes after the same one, whose traces in the caches would be its own.
+        for name, run in [*runs.items()][first:] + [*runs.items()][:first]:
             begin = time.perf_counter()
             for _ in range(CYCLES):
                 run()
