@@ -34,15 +34,29 @@ class Config(NamedTuple):
 def resolve(data_dir: str | None = None, backend: str | None = None) -> Config:
     """What applies here. An empty environment variable counts as not set."""
     directory = data_dir or os.environ.get(DATA_DIR) or _default_data_dir()
+    return Config(_absolute(directory), backend or os.environ.get(BACKEND) or "auto")
+
+
+_known: dict[str, str] = {}
+"""The latest directory that was absolute as it was given, whatever the current one is: `hold` asks again and again."""
+
+
+def _absolute(directory: str) -> str:
+    known = _known.get(directory)
+    if known is not None:
+        return known
     try:
         if b"\0" in os.fsencode(directory):
             raise UsageError(f"the data directory {directory!r} cannot be one: it has a null character")
-        directory = os.path.abspath(directory).replace(os.sep, "/")
+        found = os.path.abspath(directory).replace(os.sep, "/")
     except UnicodeEncodeError:
         raise UsageError(f"the data directory {directory!r} cannot be one: it is not valid Unicode") from None
     except OSError as error:
         raise Unavailable(f"the current directory cannot be told: {because(error)}", directory) from error
-    return Config(directory, backend or os.environ.get(BACKEND) or "auto")
+    if found == directory:
+        _known.clear()
+        _known[directory] = found
+    return found
 
 
 def session_id(session: str | None = None) -> str:

@@ -71,7 +71,7 @@ class Session:
 
     def has_ended(self) -> bool:
         """Whether it is lost, or somebody has ended it. Without asking, all that it claims later would be anybody's."""
-        return bool(self.pulse.check()) or self._claims.sessions.verdict(*self.holder).dead
+        return bool(self.pulse.check()) or self._claims.sessions.has_ended(self.holder)
 
     def leave(self) -> None:
         """End the session, and remove it: its id is made up, so nobody will ask for it again."""

@@ -9,6 +9,7 @@ read where looop wrote them (they have no incarnation). For our own sessions the
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable
 
@@ -163,10 +164,9 @@ class Registry:
             data = self.files.read(f"{self.directory}/{name}/meta.json")
             if data is None:
                 continue
-            meta = decode(data)
-            if text(meta, "incarnation"):
+            ours, pid, started_at = _of_looops(data)
+            if ours:
                 continue
-            pid, started_at = number(meta, "babysit_pid"), text(meta, "started_at")
             if not (pid and started_at):
                 return None, True
             status = decode(self.files.read(f"{self.directory}/{name}/status.json") or b"")
@@ -193,6 +193,14 @@ def _key(session: str) -> str:
         return ""
 
 
+@functools.lru_cache(maxsize=256)
+def _of_looops(data: bytes) -> tuple[str, int, str]:
+    """What `meta.json` says: the incarnation, if it is a projection of ours; else looop's process, and when it started."""
+    meta = decode(data)
+    return text(meta, "incarnation"), number(meta, "babysit_pid"), text(meta, "started_at")
+
+
+@functools.lru_cache(maxsize=256)
 def registration_in(session: str, data: bytes) -> Registration:
     """What a record says; any bytes give one, with no process where they are none."""
     record = decode(data)

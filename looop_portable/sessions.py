@@ -201,6 +201,19 @@ class Sessions:
         own = self._read(holder.session).own
         return own if own is not None and own.holder == holder and not own.ended else None
 
+    def has_ended(self, holder: Holder) -> bool:
+        """Whether somebody has ended `holder`, of which the caller knows that its process lives: it is its own.
+
+        As `verdict`, without a look at that process. What cannot be read has not ended.
+        """
+        try:
+            head = self._store.read(holder.session)
+            if head.own is None:
+                return not head.generation and self._store.absent(holder.session)
+        except (OSError, Unavailable):
+            return False
+        return head.own.ended or head.own.incarnation != holder.incarnation
+
     def verdict(self, session: str, incarnation: str) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see `Evidence.verdict`."""
         return self.evidence.verdict(session, incarnation)

@@ -601,3 +601,15 @@ def test_every_public_name_is_there() -> None:
         for name in looop_portable.__all__
         if isinstance(found := getattr(looop_portable, name), type) and issubclass(found, Exception)
     )
+
+
+def test_a_relative_data_directory_is_another_one_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from looop_portable.config import resolve
+
+    found: list[tuple[str, str]] = []
+    for name in ("one", "two", "one"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / name)
+        found.append((resolve("store").data_dir, resolve(found[0][0] if found else str(tmp_path)).data_dir))
+    assert len({relative for relative, _ in found}) == 2
+    assert found[1][1] == found[2][1] == found[0][0]

@@ -461,3 +461,29 @@ def test_a_store_in_memory_has_no_other_sessions_than_its_own() -> None:
     one, other = MemoryBackend(), MemoryBackend()
     Sessions(one.sessions).register("s")
     assert Sessions(other.sessions).status("s") is None
+
+
+def test_a_session_asks_whether_others_have_ended_it(claims: Claims, processes: Scripted) -> None:
+    sessions = claims.sessions
+    one = sessions.register("s", pid=7).holder
+    assert not sessions.has_ended(one)
+    sessions.stop("s")
+    assert sessions.has_ended(one)
+    two = sessions.register("s", pid=7).holder
+    assert (sessions.has_ended(one), sessions.has_ended(two)) == (True, False)
+    processes.states[7] = ProcessState.GONE
+    assert not sessions.has_ended(two), "the process that asks is its own"
+    assert sessions.has_ended(two._replace(session="never registered"))
+
+
+def test_what_cannot_be_read_has_not_ended(on_disk: Claims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = on_disk.sessions
+    one = sessions.register("s", pid=7).holder
+    (tmp_path / "sessions/.ledger/s/2").write_text("damaged")
+    assert not sessions.has_ended(one)
+
+    def unreadable(session: str) -> object:
+        raise PermissionError(13, "scripted")
+
+    monkeypatch.setattr(on_disk.backend.sessions, "read", unreadable)
+    assert not sessions.has_ended(one)
