@@ -38,6 +38,9 @@ class _Seen(NamedTuple):
     nothing: bool = False
 
 
+_UNSEEN = _Seen()
+
+
 class DirectoryBackend:
     """A `Backend` in `data_dir`. Opening it touches nothing; the first `advance` makes what is missing."""
 
@@ -91,12 +94,13 @@ class DirectoryBackend:
         try:
             self.ledger.place.shared()
             with self.ledger.place.guard():
-                seen = self._seen(key, claim, expected) if self._is_shared_with_looop() else _Seen()
+                shared = self._is_shared_with_looop()
+                seen = self._seen(key, claim, expected) if shared else _UNSEEN
                 if seen.moved:
                     return False
                 if lease is None:
                     return self._release(key, expected)
-                if self._is_shared_with_looop():
+                if shared:
                     self.sessions.show(lease.session, lease.incarnation)
                 first = seen.nothing and self.projection.is_looops_home()
                 won = self.ledger.advance(key, expected, record_of(lease), self.projection.path(key), first=first)
