@@ -18,7 +18,7 @@ from waiters import Line, until
 from looop_portable import Claims, Held, Lease
 from looop_portable import waiting as waiting_module
 from looop_portable.cli.output import Output
-from looop_portable.cli.waiting import _said_once
+from looop_portable.cli.waiting import said_once
 from looop_portable.liveness import Liveness, Verdict
 
 try:
@@ -243,7 +243,7 @@ def test_after_two_seconds_it_says_once_whom_it_waits_for(run: Run, held: subpro
 
 
 def test_it_says_so_once_for_each_holder(capsys: pytest.CaptureFixture[str]) -> None:
-    told = _said_once(Output())
+    told = said_once(Output())
     alive = Verdict(Liveness.ALIVE, "pid 7 runs")
     for generation, session in ((1, "w1"), (1, "w1"), (3, "w3"), (1, "w1"), (3, "w3")):
         told(Held(Lease("repo-x", session, generation=generation), alive), 2.5)
