@@ -64,7 +64,6 @@ class Claims:
         self.sessions = sessions or Sessions(backend.sessions)
         self._clock = clock
         self._won: dict[tuple[str, Holder], Lease] = {}
-        self._recall: Callable[[str], Head | None] | None = getattr(backend, "recall", None)
 
     @classmethod
     def open(cls, data_dir: str | None = None, backend: str | None = None) -> Claims:
@@ -84,7 +83,8 @@ class Claims:
         Never waits. Raises `InvalidName`, `NoSession`, or `Unavailable`.
         """
         name, me = canonical(name), self.acting(session)
-        recalled = self._recall(name) if self._recall else None
+        recall: Callable[[str], Head | None] | None = getattr(self.backend, "recall", None)
+        recalled = recall(name) if recall else None
         for _ in range(_TRIES):
             head, recalled = recalled or self.backend.read(name), None
             lease, standing, verdict = self._judge(head, me)

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import (
-    InvalidName,
     NoSession,
     NoSuchProcess,
     SessionAlive,
@@ -29,9 +28,7 @@ from looop_portable.files import timestamp
 from looop_portable.liveness import Holder, Liveness, Registration, Verdict
 from looop_portable.names import canonical
 from looop_portable.processes import SYSTEM, Processes, host
-
-MADE_UP = "auto-"
-"""How the ids begin that we make up. Nobody registers one a second time, so that it can be forgotten."""
+from looop_portable.session_ids import chosen, is_made_up, made_up
 
 _TRIES = 64
 
@@ -76,16 +73,8 @@ class Sessions:
         pid = pid or os.getpid()
         start = self._start_of(pid)
         here = self._processes.here()
-        if session:
-            session = canonical(session, "session id")
-            if not session.isprintable():
-                raise InvalidName(f"invalid session id {session!r}: it has characters that cannot be printed")
-            if session.startswith(MADE_UP):
-                raise InvalidName(
-                    f"invalid session id '{session}': ids that begin with {MADE_UP} are made up, and used once"
-                )
         new = Registration(
-            session=session or _random_id(pid),
+            session=chosen(session) if session else made_up(pid),
             incarnation=self._nonce(),
             pid=pid,
             start=start,
@@ -247,7 +236,7 @@ class Sessions:
         Only such an id is never registered again; any other may have been, since it was judged.
         """
         session = status.registration.session
-        if not (status.verdict.dead and session.startswith(MADE_UP)):
+        if not (status.verdict.dead and is_made_up(session)):
             return False
         try:
             if status.verdict.inferred and not self.conclude(status.registration.holder):
@@ -300,8 +289,3 @@ class Sessions:
             return self._store.advance(session, expected, registration)
         except OSError as error:
             raise Unavailable(f"session {session}: {told(error)}") from error
-
-
-def _random_id(pid: int) -> str:
-    name = "".join(c if c.isascii() and c.isalnum() else "-" for c in host())[:30].strip("-") or "host"
-    return f"{MADE_UP}{name}-{pid}-{os.urandom(4).hex()}"

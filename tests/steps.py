@@ -22,7 +22,7 @@ class Steps:
         found = getattr(self._backend, name)
         if name == "tickets":
             return _Tickets(self, found)
-        return self.step(found) if name in ("read", "advance") else found
+        return self.step(found) if name in ("read", "recall", "advance") else found
 
     def step(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def stepped(*arguments: Any, **options: Any) -> Any:

@@ -33,7 +33,7 @@ LAYERS = [
     {"files_windows"},
     {"files"},
     {"protocol", "processes", "stamp", "events"},
-    {"place", "watching", "inotify"},
+    {"place", "watching", "inotify", "session_ids"},
     {"publishing"},
     {"ledger"},
     {"outcomes", "backends.base", "projection"},

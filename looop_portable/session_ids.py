@@ -1,0 +1,32 @@
+"""The ids of sessions: those that are made up, and those that somebody may register."""
+
+from __future__ import annotations
+
+import os
+
+from looop_portable.errors import InvalidName
+from looop_portable.names import canonical
+from looop_portable.processes import host
+
+_MADE_UP = "auto-"
+
+
+def made_up(pid: int) -> str:
+    """An id that nobody else has, nor had: it says on which host, and for which process, it was made."""
+    name = "".join(c if c.isascii() and c.isalnum() else "-" for c in host())[:30].strip("-") or "host"
+    return f"{_MADE_UP}{name}-{pid}-{os.urandom(4).hex()}"
+
+
+def is_made_up(session: str) -> bool:
+    """Whether nobody registers this id a second time, so that it can be forgotten."""
+    return session.startswith(_MADE_UP)
+
+
+def chosen(session: str) -> str:
+    """The id that somebody has chosen, as it is stored. Raises `InvalidName`."""
+    session = canonical(session, "session id")
+    if not session.isprintable():
+        raise InvalidName(f"invalid session id {session!r}: it has characters that cannot be printed")
+    if is_made_up(session):
+        raise InvalidName(f"invalid session id '{session}': ids that begin with {_MADE_UP} are made up, and used once")
+    return session
