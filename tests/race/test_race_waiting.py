@@ -229,11 +229,17 @@ def test_while_there_are_slots_nobody_waits_and_then_they_are_served_in_order(sc
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
-def test_never_more_than_there_are_slots_are_inside_at_once(backend: str, tmp_path: Path, slots: int) -> None:
+def test_never_more_than_there_are_slots_are_inside_at_once_and_all_slots_are_used(
+    backend: str, tmp_path: Path, slots: int
+) -> None:
     store, inside = str(tmp_path / "store"), tmp_path / "inside"
     inside.mkdir()
+    there = {f"{NAME}#{number}" for number in range(1, slots + 1)}
     with crew_of(*[waiter_of(backend, store)] * 5) as crew:
         answers: list[tuple[int, set[str]]] = crew.ask("turns", 10, NAME, slots, str(inside))
-    assert max(most for most, _ in answers) <= slots
-    assert set().union(*(used for _, used in answers)) <= {f"{NAME}#{number}" for number in range(1, slots + 1)}
-    assert Line(store, NAME).tickets() == []
+        assert max(most for most, _ in answers) <= slots
+        assert set().union(*(used for _, used in answers)) <= there
+        assert Line(store, NAME).tickets() == []
+        won = [outcome.lease.name for outcome in crew.ask("wait", NAME, 0, slots) if isinstance(outcome, Won)]
+    assert len(won) == slots
+    assert set(won) == there
