@@ -207,10 +207,14 @@ class TestHold:
                 patched.setattr(Claims, "claim", fails)
                 with pytest.raises(Unavailable, match="on purpose"):
                     await block.__aenter__()
+            assert others.show("n").lease is None
             async with block:
                 pass
 
-        def fails(*_: object) -> Won:
+        claim = Claims.claim
+
+        def fails(*arguments: Any) -> Won:
+            claim(*arguments)
             raise Unavailable("on purpose")
 
         run(main())
@@ -378,6 +382,27 @@ class TestMany:
         if before:
             assert opened.count("anon_inode:inotify") <= 1
             assert len(opened) - len(before) < 20
+
+    def test_however_many_calls_there_are_at_once_they_share_four_threads(self) -> None:
+        begun, may_go = list[int](), threading.Event()
+
+        def call() -> None:
+            begun.append(threading.get_ident())
+            assert may_go.wait(PATIENCE)
+
+        async def main() -> None:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(20):
+                    group.create_task(whole(call))
+                while len(begun) < 4:
+                    await asyncio.sleep(0)
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                assert len(begun) == 4
+                may_go.set()
+
+        run(main())
+        assert (len(begun), len(set(begun))) == (20, 4)
 
     def test_loops_in_several_threads_exclude_each_other(self, store: str) -> None:
         inside, entered = threading.Lock(), list[int]()

@@ -509,6 +509,20 @@ class TestTrouble:
             assert here.claims.show("n").lease is None
         assert step >= 4
 
+    @pytest.mark.parametrize("timeout", [0, None])
+    def test_interrupted_just_before_it_is_entered_nothing_is_held(
+        self, store: str, monkeypatch: pytest.MonkeyPatch, timeout: float | None
+    ) -> None:
+        block = hold("n", data_dir=store, backend="memory", timeout=timeout)
+        with monkeypatch.context() as patched:
+            patched.setattr(Hold, "enter", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                block.__enter__()
+        assert member(store).holding == []
+        assert member(store).claims.show("n").lease is None
+        with block:
+            block.check()
+
     @needs_fork
     def test_a_child_that_is_forked_while_another_thread_waits_goes_its_own_way(self, store: str) -> None:
         program = """
@@ -553,3 +567,7 @@ class TestTrouble:
             check=False,
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "7\n1 []\n", "")
+
+
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt

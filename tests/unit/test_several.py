@@ -281,8 +281,24 @@ class TestWaiting:
             assert isinstance(wait_for(claims, "n", me, timeout), Held)
         assert line(claims, "n") == []
 
-    def test_one_of_ours_that_has_won_meanwhile_keeps_it_when_the_other_is_interrupted(
+    def test_interrupted_when_all_is_done_it_has_not_won(
         self, claims: Claims, me: Holder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Interrupting(_Releasing):
+            view = claims
+
+            def close(self) -> None:
+                raise KeyboardInterrupt
+
+        claims.claim("n", "other")
+        monkeypatch.setattr("looop_portable.bells.new_bell", Interrupting)
+        with pytest.raises(KeyboardInterrupt):
+            wait_for(claims, "n", me)
+        assert held(claims) == {}
+
+    @pytest.mark.parametrize("waits", [True, False], ids=["waiting", "asking"])
+    def test_one_of_ours_that_has_won_meanwhile_keeps_it_when_the_other_is_interrupted(
+        self, claims: Claims, me: Holder, monkeypatch: pytest.MonkeyPatch, waits: bool
     ) -> None:
         """Both act for one session, as two commands of one shell do."""
 
@@ -290,7 +306,9 @@ class TestWaiting:
             def wait(self, seconds: float) -> None:
                 claims.release("n", "other")
                 assert isinstance(claims.claim("n", me), Won)
-                raise KeyboardInterrupt
+                if waits:
+                    raise KeyboardInterrupt
+                monkeypatch.setattr(Claims, "claim", _raises)
 
         claims.claim("n", "other")
         monkeypatch.setattr("looop_portable.bells.new_bell", Interrupting)
