@@ -20,6 +20,7 @@ from looop_portable.liveness import Liveness, Verdict
 from looop_portable.membership import Member, Process, Session, Taker, this_process
 from looop_portable.outcomes import Held, Renewed, Won
 from looop_portable.protocol import is_ours
+from looop_portable.several import line_for, slots_of
 from looop_portable.waiting import Waiting
 
 _HERE = "this process holds it already"
@@ -28,11 +29,12 @@ _SHARED = "this process has entered this very block, or waits to: each thread or
 
 
 class Entrance:
-    """The entrance of the block `name`, to any one of the claims `wanted`. Used by one at a time: `prepare` to `spare`."""
+    """The entrance of the block `name`, or of one that wants a slot of it. Used by one at a time: `prepare` to `spare`."""
 
-    def __init__(self, name: str, wanted: Sequence[str], config: Config, lease_seconds: int) -> None:
+    def __init__(self, name: str, slots: int, config: Config, lease_seconds: int) -> None:
         self._name = name
-        self._wanted = wanted
+        self._wanted: Sequence[str] = slots_of(name, slots)
+        self._line = line_for(name, slots)
         self._config = config
         self._lease_seconds = lease_seconds
         self.owner: object = None
@@ -64,7 +66,7 @@ class Entrance:
         """One that waits for what is wanted."""
         assert self.member
         self.bell = bell
-        return Waiting(self.member.claims, self._name, self._wanted, self.attempt, bell, undo=self.undo)
+        return Waiting(self.member.claims, self._line, self._wanted, self.attempt, bell, undo=self.undo)
 
     def attempt(self) -> Won | Renewed | Held:
         """Claim what is wanted, or one of it, if no other block of this process has it.

@@ -27,7 +27,6 @@ from looop_portable.liveness import LEASE_SECONDS, SHORTEST_LEASE
 from looop_portable.membership import Member, Session, this_process
 from looop_portable.names import canonical
 from looop_portable.outcomes import Held, Refused, Released, Renewed, Won
-from looop_portable.several import slots_of
 from looop_portable.waiting import run
 
 
@@ -52,7 +51,7 @@ class Hold:
         self.lost = threading.Event()
         """Set as soon as the claim is known to be lost."""
         self.options = options
-        self.entrance = Entrance(self.name, slots_of(name, options.slots), options.config, options.lease_seconds)
+        self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds)
         self._lease: Lease | None = None
         self._telling = threading.Lock()
         self._why_lost = ""

@@ -43,6 +43,11 @@ def slots_of(name: str, slots: int) -> list[str]:
     return [canonical(f"{name}#{number}") for number in range(1, slots + 1)] or [name]
 
 
+def line_for(name: str, slots: int) -> str:
+    """The line of those who want it. NAME and its slots are other claims: in one line they would wait for each other."""
+    return canonical(f"{name}#") if slots else canonical(name)
+
+
 def claim_any(claims: Claims, wanted: Sequence[str], me: Holder) -> Won | Renewed | Held:
     """The first of `wanted` that can be had; one that is ours already, if there is one. Raises as `Claims.claim` does."""
     if len(wanted) > 1:
@@ -120,7 +125,7 @@ def waiter(claims: Claims, name: str, me: Holder, slots: int, bell: Bell, attemp
     wanted = slots_of(name, slots)
     attempt = attempts or Attempts(claims, wanted, me)
     undo = attempt.take_back
-    return Waiting(claims, canonical(name), wanted, attempt, bell, lambda lease: is_ours(lease, me), undo=undo)
+    return Waiting(claims, line_for(name, slots), wanted, attempt, bell, lambda lease: is_ours(lease, me), undo=undo)
 
 
 def claim_all(

@@ -20,6 +20,7 @@ from looop_portable import waiting as waiting_module
 from looop_portable.cli.output import Output
 from looop_portable.cli.waiting import said_once
 from looop_portable.liveness import Liveness, Verdict
+from looop_portable.several import line_for
 
 try:
     import fcntl
@@ -448,7 +449,8 @@ def test_a_slot_is_let_go_without_knowing_which(run: Run, full: None, data_dir: 
     assert said(run("claim", "repo-x", "--session", "w3", "--slots", "2")) == (0, "claimed repo-x#2\n", "")
 
 
-def test_a_slot_is_waited_for(run: Run, start: Start, full: None, line: Line) -> None:
+def test_a_slot_is_waited_for(run: Run, start: Start, full: None, data_dir: Path) -> None:
+    line = Line(data_dir, line_for("repo-x", 2))
     waiter = start("claim", "repo-x", "--session", "w3", "--slots", "2", "--wait")
     line.grows([])
     run("unclaim", "repo-x", "--session", "w1", "--slots", "2")
@@ -459,9 +461,9 @@ def test_whoever_has_a_slot_has_it_though_another_is_free_and_somebody_waits(run
     run("unclaim", "repo-x", "--session", "w1", "--slots", "2")
     tickets = Claims.open(str(data_dir)).backend.tickets
     assert tickets
-    tickets.take("repo-x", Claims.open(str(data_dir)).sessions.evidence.this_process())  # It never takes its turn.
+    tickets.take(line_for("repo-x", 2), Claims.open(str(data_dir)).sessions.evidence.this_process())  # It never takes its turn.
     assert said(run("claim", "repo-x", "--session", "w2", "--slots", "2", "--timeout", "60")) == (0, "", "")
-    assert len(tickets.line("repo-x")) == 1
+    assert len(tickets.line(line_for("repo-x", 2))) == 1
 
 
 @pytest.mark.parametrize("verb", ["claim", "unclaim"])

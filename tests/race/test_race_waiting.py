@@ -18,6 +18,7 @@ from waiters import Line, blocks_of, until, waiter_of
 
 from looop_portable import Claims, Held, Won
 from looop_portable.liveness import Holder
+from looop_portable.several import line_for
 
 NAME = "repo-x"
 
@@ -208,20 +209,20 @@ def test_two_that_want_the_same_claims_in_opposite_orders_do_not_wait_for_each_o
     assert Line(tmp_path, "a").tickets() + Line(tmp_path, "b").tickets() == []
 
 
-def test_while_there_are_slots_nobody_waits_and_then_they_are_served_in_order(scene: Scene) -> None:
-    one, two = scene.process(), scene.process()
+def test_while_there_are_slots_nobody_waits_and_then_they_are_served_in_order(scene: Scene, tmp_path: Path) -> None:
+    one, two, line = scene.process(), scene.process(), Line(tmp_path, line_for(NAME, 2))
     won = [crew.ask("wait", NAME, 0, 2)[0] for crew in (one, two)]
     assert sorted(outcome.lease.name for outcome in won) == [f"{NAME}#1", f"{NAME}#2"]
     waiters = []
     for _ in range(2):
-        crew, before = scene.process(), scene.line.tickets()
+        crew, before = scene.process(), line.tickets()
         crew.begin("wait", NAME, None, 2)
-        scene.line.grows(before)
+        line.grows(before)
         waiters.append(crew)
     two.ask("release", won[1].lease.name)
     (third,) = waiters[0].answers()
     assert third.lease.name == won[1].lease.name
-    assert len(scene.line.tickets()) == 1
+    assert len(line.tickets()) == 1
     kill(one)
     (fourth,) = waiters[1].answers()
     assert fourth.lease.name == won[0].lease.name
@@ -239,7 +240,7 @@ def test_never_more_than_there_are_slots_are_inside_at_once_and_all_slots_are_us
         answers: list[tuple[int, set[str]]] = crew.ask("turns", 10, NAME, slots, str(inside))
         assert max(most for most, _ in answers) <= slots
         assert set().union(*(used for _, used in answers)) <= there
-        assert Line(store, NAME).tickets() == []
+        assert Line(store, line_for(NAME, slots)).tickets() == []
         won = [outcome.lease.name for outcome in crew.ask("wait", NAME, 0, slots) if isinstance(outcome, Won)]
     assert len(won) == slots
     assert set(won) == there
