@@ -461,7 +461,7 @@ def test_whoever_has_a_slot_has_it_though_another_is_free_and_somebody_waits(run
     run("unclaim", "repo-x", "--session", "w1", "--slots", "2")
     tickets = Claims.open(str(data_dir)).backend.tickets
     assert tickets
-    tickets.take(line_for("repo-x", 2), Claims.open(str(data_dir)).sessions.evidence.this_process())  # It never takes its turn.
+    tickets.take(line_for("repo-x", 2), Claims.open(str(data_dir)).sessions.evidence.this_process())
     assert said(run("claim", "repo-x", "--session", "w2", "--slots", "2", "--timeout", "60")) == (0, "", "")
     assert len(tickets.line(line_for("repo-x", 2))) == 1
 
