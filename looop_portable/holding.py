@@ -109,9 +109,9 @@ class Hold:
                 return
             self._why_lost = why
             self.lost.set()
-        on_lost = self.options.on_lost
-        if on_lost and self._is_here():
-            threading.Thread(target=on_lost, args=(self,), name=f"looop lost {self.name}", daemon=True).start()
+            on_lost = self.options.on_lost
+            if on_lost and self._is_here():
+                threading.Thread(target=on_lost, args=(self,), name=f"looop lost {self.name}", daemon=True).start()
 
     def _is_here(self) -> bool:
         """Whether this is the process that has entered, and no child of it."""
@@ -167,10 +167,12 @@ class Hold:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         lease, is_here = self.lease, self._is_here()
         member, session = self._member, self._session
-        self._lease = None
         if not is_here:
+            self._lease = None
             self.entrance.spare()
             return  # A forked child leaves its parent's block: the claim is the parent's.
+        with self._telling:  # Without this, whoever leaves as soon as it is lost would keep `on_lost` from being called.
+            self._lease = None
         session.blocks.pop(lease.name, None)
         try:
             if session.pulse.check():

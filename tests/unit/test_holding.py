@@ -483,6 +483,33 @@ class TestTrouble:
             block.__exit__(None, None, None)
         assert told == [block]
 
+    def test_that_it_is_lost_is_told_also_if_the_block_is_left_at_once(self, store: str) -> None:
+        told, has_left = list[Hold](), threading.Event()
+
+        class Lost(threading.Event):
+            def set(self) -> None:
+                super().set()
+                has_left.wait(0.2)  # Whoever tells is slow.
+
+        has_told = threading.Event()
+
+        def on_lost(block: Hold) -> None:
+            told.append(block)
+            has_told.set()
+
+        block = hold("n", data_dir=store, backend="memory", on_lost=on_lost)
+        block.__enter__()
+        block.lost = Lost()
+        teller = threading.Thread(target=block.lose, args=("a test says so",))
+        teller.start()
+        assert block.lost.wait(PATIENCE)
+        with pytest.raises(ClaimLost):
+            block.__exit__(None, None, None)
+        has_left.set()
+        teller.join()
+        assert has_told.wait(5)
+        assert told == [block]
+
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
     @pytest.mark.parametrize("timeout", [0, None])
     @pytest.mark.parametrize("backend", [NATIVE, "memory"])
