@@ -221,11 +221,11 @@ def _ear_of(loop: asyncio.AbstractEventLoop) -> Ear | None:
     """None: where no kernel tells, or this loop cannot wait for descriptors."""
     if sys.platform != "linux":
         return None
-    from looop_portable.inotify import Inotify
+    from looop_portable.inotify import new_inotify
 
     if loop not in _ears:
         try:
-            changes = Inotify()
+            changes = new_inotify()
         except OSError:
             return None
         try:

@@ -8,7 +8,7 @@ import select
 import sys
 from collections.abc import Iterable
 
-from looop_portable.inotify import Inotify
+from looop_portable.inotify import new_inotify
 from looop_portable.liveness import Registration
 from looop_portable.watching import Watch, is_this_process
 
@@ -19,7 +19,7 @@ class LinuxBell:
     """A bell that inotify, a pidfd and an eventfd ring. Raises OSError where there are no descriptors left for it."""
 
     def __init__(self) -> None:
-        self._changes = Inotify()
+        self._changes = new_inotify()
         self._watched: dict[str, int] = {}
         self._process: tuple[int, str] | None = None
         self._watch: Watch | None = None

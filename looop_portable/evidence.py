@@ -33,6 +33,7 @@ class Evidence:
     def __init__(self, store: SessionStore, processes: Processes) -> None:
         self._store = store
         self._processes = processes
+        self._this_process: Registration | None = None
 
     def verdict(self, session: str, incarnation: str) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see below.
@@ -60,11 +61,14 @@ class Evidence:
         Where they cannot see it, on other hosts and in other containers, they know nothing of it.
         """
         here, pid = self._processes.here(), os.getpid()
+        if self._this_process and self._this_process.pid == pid:  # Not its parent's, after a fork.
+            return self._this_process
         try:
             start, disk = self._processes.start_of(pid), "" if here.given else self._store.signs.disk()
         except OSError:
             start, disk = "", ""
-        return Registration("", "", pid, start, here.boot, here.namespace, host(), disk=disk)
+        self._this_process = Registration("", "", pid, start, here.boot, here.namespace, host(), disk=disk)
+        return self._this_process
 
     def process_of(self, session: str, incarnation: str) -> Registration | None:
         """The process that a session lives by, if it can be seen from here; whose end is the session's."""

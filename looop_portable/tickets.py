@@ -9,6 +9,7 @@ highest number that is there; where two come at once to the same number, a rando
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from looop_portable.files import Files
 from looop_portable.lease import encode
 from looop_portable.ledger import Ledger
 from looop_portable.liveness import Registration
+from looop_portable.mounts import Mount
 from looop_portable.names import spelled, unspelled
 from looop_portable.projection import Projection
 from looop_portable.registry import registration_in
@@ -35,7 +37,6 @@ class TicketFiles:
         self._ledger = ledger
         self._projection = projection
         self._files: Files = ledger.files
-        self._told: bool | None = None
 
     def take(self, claim: str, waiter: Registration) -> str:
         return _answered(claim, lambda: self._take(claim, waiter))
@@ -63,8 +64,7 @@ class TicketFiles:
         return (generations, self._projection.path(key)) if foreign else (generations,)
 
     def far(self) -> bool:
-        mount = self._files.mount_of(self._projection.directory)
-        return mount is not None and mount.network
+        return self._mount is not None and self._mount.network
 
     def tidy(self) -> None:
         """A line that is empty goes too; whoever is about to join it makes it anew."""
@@ -118,10 +118,12 @@ class TicketFiles:
 
     def _is_told(self) -> bool:
         """Whether the kernel tells of all that is changed here: where no other can have it mounted."""
-        if self._told is None:
-            mount = self._files.mount_of(self._projection.directory)
-            self._told = mount is not None and bool(mount.disk)
-        return self._told
+        return self._mount is not None and bool(self._mount.disk)
+
+    @functools.cached_property
+    def _mount(self) -> Mount | None:
+        """To ask for it takes longer than all else that somebody does who lines up."""
+        return self._files.mount_of(self._projection.directory)
 
 
 def _answered(claim: str, call: Callable[[], _T]) -> _T:

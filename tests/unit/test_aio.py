@@ -375,12 +375,12 @@ class TestMany:
                 others.release("n", "other")
             return opened
 
-        before = set(descriptors().values())
+        before = list(descriptors().values())
         opened = list(run(main()).values())
         assert served == list(range(many))
         assert most[0] <= 4
         if before:
-            assert opened.count("anon_inode:inotify") <= 1
+            assert opened.count("anon_inode:inotify") <= max(before.count("anon_inode:inotify"), 1)  # One that was kept.
             assert len(opened) - len(before) < 20
 
     def test_however_many_calls_there_are_at_once_they_share_four_threads(self) -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from capabilities import needs_symlinks, needs_zombies
@@ -314,6 +315,51 @@ def test_a_deaf_bell_says_that_it_hears_nothing(there: Path) -> None:
     assert not deaf.follow(registration(os.getpid()))
 
 
+@pytest.fixture
+def inotify() -> Any:
+    if sys.platform != "linux":
+        pytest.skip("inotify is missing")
+    from looop_portable import inotify
+
+    return inotify
+
+
+def test_an_instance_that_was_used_is_used_again_and_tells_nothing_of_before(inotify: Any, there: Path) -> None:
+    used = new_bell()
+    assert used.listen([str(there)])
+    (there / "news").touch()
+    kept = len(inotify._spare)
+    used.close()
+    assert len(inotify._spare) == min(kept + 1, inotify._KEPT)
+    again = new_bell()
+    assert not again.listen([])
+    assert is_silent(again)
+    (there / "more").touch()
+    assert is_silent(again)
+    assert again.listen([str(there)])
+    (there / "most").touch()
+    assert rings(again)
+    again.close()
+
+
+def test_a_child_does_not_share_what_is_kept(inotify: Any) -> None:
+    script = """
+import os
+from looop_portable import inotify
+from looop_portable.bells import new_bell
+bell = new_bell()
+bell.close()
+assert len(inotify._spare) == 1
+child = os.fork()
+if not child:
+    os._exit(len(inotify._spare))
+assert os.waitpid(child, 0)[1] == 0
+assert len(inotify._spare) == 1
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 DESCRIPTORS = """
 import os, resource, sys
 from looop_portable.bells import DeafBell, new_bell
@@ -321,6 +367,7 @@ from looop_portable.liveness import Registration
 from looop_portable.processes import SYSTEM
 
 import looop_portable.bells_linux
+from looop_portable import inotify
 
 def opened():
     return len(os.listdir("/proc/self/fd"))
@@ -336,6 +383,8 @@ for more in range(4):
     kinds.append((type(bell).__name__, bell.follow(parent)))
     bell.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    assert len(inotify._spare) <= 1
+    inotify._after_fork()  # What is kept for the next bell does not count.
     assert opened() == before, (more, before, opened())
 print(kinds)
 """
@@ -354,5 +403,5 @@ def test_without_inotify_instances_it_is_a_deaf_one(bell: ThreadBell, monkeypatc
     def no_more() -> int:
         raise OSError(24, "the user's instances are used up")
 
-    monkeypatch.setattr(f"{type(bell).__module__}.Inotify", no_more)
+    monkeypatch.setattr(f"{type(bell).__module__}.new_inotify", no_more)
     assert isinstance(new_bell(), DeafBell)
