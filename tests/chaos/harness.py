@@ -58,6 +58,8 @@ class Setting(NamedTuple):
     """Seconds, at most, between two strikes."""
     holds: float = 0.004
     """Seconds, at most, for which a member holds a claim."""
+    wait: float = 0
+    """Seconds, at most, for which a member waits for a claim; 0: it asks again and again."""
     lease: int = 0
     """Seconds for which a member may be silent; 0: it gives no heartbeats, and is taken for alive by other hosts."""
 
@@ -102,7 +104,13 @@ class Harness:
         found, setting = self.slots[slot], self.setting
         options = {"host": setting.arbiter[0], "port": setting.arbiter[1], "life": number, "label": found.label}
         options |= {"names": setting.names, "directory": setting.directory, "backend": found.backend}
-        options |= {"holds": setting.holds, "lease": setting.lease, "seed": f"{setting.seed}-{number}", "token": token}
+        options |= {
+            "holds": setting.holds,
+            "wait": setting.wait,
+            "lease": setting.lease,
+            "seed": f"{setting.seed}-{number}",
+            "token": token,
+        }
         command = [windows_python() if found.system == "wine" else sys.executable, str(MEMBER)]
         command += [word for key, value in options.items() for word in (f"--{key}", str(value))]
         command += ["--reaper"] if found.reaper else []

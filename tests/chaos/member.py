@@ -5,8 +5,8 @@ a line at a time, what it believes, and goes on when it has been heard:
   enter NAME GENERATION    after it has won, before it does anything else
   leave NAME GENERATION    before it releases
   tell KIND TEXT           lost, failed: what must not happen. trouble: what a reaper could not do. Others: counts
-With --lease it gives heartbeats, so that other hosts take over from it too. One that has lost its heartbeat says so, and
-ends with the code FENCED: it stops before others may take over.
+With --wait it waits for its turn. With --lease it gives heartbeats, so that other hosts take over from it too. One that has
+lost its heartbeat says so, and ends with the code FENCED: it stops before others may take over.
 
 Under Wine some calls fail as they could not on Windows, when a Linux process removes the name that they are about. These
 are told apart by call and number, and counted (`wine`); the verb that met one is called again, as anybody may do who was
@@ -38,6 +38,7 @@ from looop_portable import Claims, Held, LooopError, Refused, Renewed, Unavailab
 from looop_portable.clock import elapsed
 from looop_portable.liveness import Holder
 from looop_portable.pulse import Pulse
+from looop_portable.several import wait_for
 
 FENCED = 75
 
@@ -136,7 +137,7 @@ class Member:
             os._exit(FENCED)
 
     def once(self, name: str) -> None:
-        outcome = self.answered(lambda: self.claims.claim(name, self.me))
+        outcome = self.answered(lambda: wait_for(self.claims, name, self.me, self.given.wait))
         if isinstance(outcome, Held):
             self.refused += 1
             if self.refused >= 50:
@@ -191,6 +192,7 @@ def main() -> None:
     for option in ("--port", "--life", "--names"):
         parser.add_argument(option, type=int, required=True)
     parser.add_argument("--holds", type=float, default=0.004, help="seconds, at most")
+    parser.add_argument("--wait", type=float, default=0, help="seconds, at most, for a claim")
     parser.add_argument("--lease", type=int, default=0, help="seconds; 0: no heartbeats")
     for option in ("--host", "--label", "--directory", "--backend", "--seed", "--token"):
         parser.add_argument(option, required=True)

@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--names", type=int, default=3)
     parser.add_argument("--least", type=int, default=1, help="acquisitions of each backend, and refusals, to see")
     parser.add_argument("--pause", type=float, default=0.4, help="the longest time between two kills, in seconds")
+    parser.add_argument("--wait", type=float, default=0, help="seconds, at most, for which a member waits for a claim")
     parser.add_argument("--directory", help="what is under test (default: a new one)")
     parser.add_argument("--seed", type=int, default=None)
     given = parser.parse_args(arguments)
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     arbiter = Arbiter(table)
     with tempfile.TemporaryDirectory(prefix="mixed-", dir=given.directory, ignore_cleanup_errors=True) as base:
         setting = Setting(("127.0.0.1", arbiter.port), f"{base}/data", library_in(f"{base}/library"), given.names, seed)
-        setting = setting._replace(pause=given.pause)
+        setting = setting._replace(pause=given.pause, wait=given.wait)
         harness = Harness(slots_of(given.native, given.wine, given.backends.split(",")), setting, arbiter)
         labels, least = {slot.label for slot in harness.slots}, int(given.least)
 

@@ -26,7 +26,8 @@ def jobs(lease: int, seconds: int) -> list[Job]:
     """All. `lease`: of each scenario; `seconds`: of each race."""
     found = [Job(kind, "mount", ["guests.mount", "--filesystem", kind], 1) for kind in MOUNTS]
     for kind in SHARES:
-        found += [Job(kind, "hand-over", ["guests.handover"]), race(kind, seconds), *scenarios(kind, lease)]
+        found += [Job(kind, "hand-over", ["guests.handover"]), race(kind, seconds)]
+        found += [race(kind, seconds, "--wait", "20", scenario="race-waiting"), *scenarios(kind, lease)]
     return found
 
 
@@ -37,8 +38,8 @@ def short() -> list[Job]:
     return [*mounts, race("nfs4", 20, "--may-see-little"), *cut]
 
 
-def race(kind: str, seconds: int, *more: str) -> Job:
-    return Job(kind, "race", ["guests.race", "--seconds", str(seconds), "--processes", "4", "--lease", "9", *more])
+def race(kind: str, seconds: int, *more: str, scenario: str = "race") -> Job:
+    return Job(kind, scenario, ["guests.race", "--seconds", str(seconds), "--processes", "4", "--lease", "9", *more])
 
 
 def scenarios(kind: str, lease: int) -> list[Job]:

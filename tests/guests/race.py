@@ -1,7 +1,7 @@
 """Chaos between hosts on one share. Run on each host at the same time, by `guests.run`.
 
     cd tests && python -m guests.race [--processes 4] [--seconds 60] [--backend auto] [--directory SHARE/data] [--host 1]
-        [--hosts 2] [--lease 6] [--may-see-little]
+        [--hosts 2] [--lease 6] [--wait 20] [--may-see-little]
 
 Each host has its own harness, which kills its own members. All members tell the arbiter, on host 1, over the network and
 not by the share, what they believe (see chaos/arbiter.py). They give heartbeats, so a host's dead are taken over from by
@@ -46,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--names", type=int, default=2)
+    parser.add_argument("--wait", type=float, default=0, help="seconds, at most, for which a member waits for a claim")
     parser.add_argument("--lease", type=int, default=6, help="seconds; 0: no heartbeats, no takeovers among hosts")
     parser.add_argument("--may-see-little", action="store_true", help="that nobody took over among hosts is no failure")
     given = parser.parse_args(arguments)
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
             given.host * LIVES_OF_A_HOST,
             20.0,
             HOLDS,
+            given.wait,
             given.lease,
         )
         return _lead(slots, setting, given) if first else _follow(slots, setting, given)
