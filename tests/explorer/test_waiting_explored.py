@@ -225,7 +225,7 @@ SCENARIOS = {
         SLOTS,
     ),
 }
-LEAST = (100, 2_500, 25_000)
+LEAST = (60, 1_500, 15_000)
 """How many schedules there are at least, with so many preemptions and a crash."""
 
 
