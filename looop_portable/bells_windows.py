@@ -79,9 +79,12 @@ class WindowsBell:
         _kernel.SetEvent(self._rung)
 
     def wait(self, seconds: float) -> None:
-        handles = [self._rung, *self._watched.values(), *filter(None, [self._handle])]
+        handles = [*filter(None, [self._handle]), self._rung, *self._watched.values()]
+        first = None
         with contextlib.suppress(InterruptedError):  # Ctrl-C: its exception comes right after.
-            _winapi.WaitForMultipleObjects(handles, False, min(int(seconds * 1000) + 1, _LONGEST))
+            first = _winapi.WaitForMultipleObjects(handles, False, min(int(seconds * 1000) + 1, _LONGEST))
+        if self._handle and first == _winapi.WAIT_OBJECT_0:  # It has ended, and would ring for ever.
+            self._let_go()
 
     def close(self) -> None:
         self.listen([])

@@ -37,12 +37,21 @@ def is_silent(bell: ThreadBell) -> bool:
 
 
 @pytest.fixture
-def bell() -> Iterator[ThreadBell]:
+def hearing() -> Iterator[ThreadBell]:
+    """One that a kernel rings, this or that."""
     found = new_bell()
     if isinstance(found, DeafBell):
-        pytest.skip("inotify, pidfd or eventfd are missing: nothing but this process's threads rings")
+        pytest.skip("inotify, pidfd or eventfd are missing, or what is alike on Windows: no kernel rings")
     yield found
     found.close()
+
+
+@pytest.fixture
+def bell(hearing: ThreadBell) -> ThreadBell:
+    """One that tells exactly what it was asked for."""
+    if sys.platform != "linux":
+        pytest.skip("inotify is missing: what else happens in a directory rings too")
+    return hearing
 
 
 @pytest.fixture
@@ -72,6 +81,41 @@ def remove(there: Path) -> None:
 def ring_twice(bell: ThreadBell) -> None:
     bell.ring()
     bell.ring()
+
+
+# Whichever kernel rings.
+
+
+def test_a_name_that_appears_in_a_directory_rings_also_before_anybody_waits(hearing: ThreadBell, there: Path) -> None:
+    assert hearing.listen([str(there)])
+    assert is_silent(hearing)
+    (there / "new").touch()
+    assert rings(hearing)
+    hearing.forget()
+    assert is_silent(hearing)
+    (there / "newer").touch()
+    assert rings(hearing)
+
+
+def test_a_file_that_is_removed_rings_and_one_that_is_gone_cannot_be_heard(hearing: ThreadBell, there: Path) -> None:
+    assert hearing.listen([str(there / "one")])
+    assert is_silent(hearing)
+    (there / "one").unlink()
+    assert rings(hearing)
+    hearing.forget()
+    assert not hearing.listen([str(there / "one")])
+    assert not hearing.listen([])
+
+
+def test_the_end_of_a_process_rings_and_then_no_more(hearing: ThreadBell, process: subprocess.Popen[bytes]) -> None:
+    hearing.forget()
+    assert hearing.follow(registration(process.pid))
+    assert is_silent(hearing)
+    end(process)
+    assert rings(hearing)
+    hearing.forget()
+    assert is_silent(hearing)
+    assert not hearing.follow(None)
 
 
 # A directory.
