@@ -65,8 +65,8 @@ class Evidence:
             return self._this_process
         try:
             start, disk = self._processes.start_of(pid), "" if here.given else self._store.signs.disk()
-        except OSError:
-            start, disk = "", ""
+        except OSError:  # Asked again the next time: a process without its start could be taken for a later one of its id.
+            return Registration("", "", pid, "", here.boot, here.namespace, host())
         self._this_process = Registration("", "", pid, start, here.boot, here.namespace, host(), disk=disk)
         return self._this_process
 

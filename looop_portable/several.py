@@ -3,8 +3,9 @@
 Guarantees: of several names either all are won, or none that was not ours before. Two that name them in opposite orders do
 not wait for each other: all take them in one order, that of their file names.
 Does not guarantee: that nothing is held meanwhile: while the second is waited for, the first is held. Nor that no two wait
-for each other who hold something already when they begin to wait. A session that asks for a slot in two processes at once
-may get two.
+for each other who hold something already when they begin to wait. Nor that what was won first is still ours when the
+last is, where that was waited for: somebody may have broken it, which its generation tells. A session that asks for a slot
+in two processes at once may get two.
 How: the slots of NAME are the claims NAME#1, NAME#2 and so on, each with generations of its own.
 """
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import traceback
@@ -137,6 +138,24 @@ def _met(asked: BinaryIO, answers: BinaryIO) -> None:
 def _reply(answers: BinaryIO, kind: str, answer: object) -> None:
     pickle.dump((kind, answer), answers)
     answers.flush()
+
+
+def until(there: Callable[[], object], seconds: float = 60.0) -> bool:
+    """Whether it is so within `seconds`; looked at again and again. Nothing is taken for so because time has passed."""
+    end = time.monotonic() + seconds
+    while not there():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def program_says(program: str, *arguments: str) -> str:
+    """The output of a Python program of its own, that succeeds and says nothing on stderr."""
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
 
 
 def in_time(rounds: list[str], fewest: int) -> Iterator[str]:

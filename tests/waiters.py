@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from crew import Meet, Recruit, Work, register
+from crew import Meet, Recruit, Work, register, until
 
 from looop_portable import Claims, Held, Renewed, Won, claim_all, hold, wait_for
 from looop_portable.names import spelled
 
 PATIENCE = 60.0
 """Seconds after which what has to come is missed. Nothing is taken for having happened because time has passed."""
-
-
-def until(there: Callable[[], object], seconds: float = PATIENCE) -> bool:
-    """Whether it is so within `seconds`; looked at again and again."""
-    end = time.monotonic() + seconds
-    while not there():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.002)
-    return True
 
 
 class Line:

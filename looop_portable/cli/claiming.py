@@ -9,7 +9,7 @@ from looop_portable.cli.keeping import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.refusing import refuse
 from looop_portable.cli.root import Setting
-from looop_portable.cli.waiting import SLOTS, TIMEOUT, WAIT, seconds, waiting_for
+from looop_portable.cli.waiting import SLOTS, TIMEOUT, WAIT, limit_of, waiting_for
 from looop_portable.config import session_id
 from looop_portable.lease import Lease
 from looop_portable.liveness import Verdict
@@ -47,7 +47,7 @@ def claim(
     """
     claims, ordered = out.claims(), in_order(names)
     me = claims.acting(session)
-    limit = seconds(wait, timeout)
+    limit = limit_of(wait, timeout)
     with waiting_for(out) as told:
         outcome = claim_all(claims, ordered, me, limit, slots or 0, told)
     if isinstance(outcome, Held):

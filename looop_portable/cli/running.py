@@ -11,7 +11,7 @@ from looop_portable.cli.keeping import LEASE_LENGTH
 from looop_portable.cli.output import lease_fields
 from looop_portable.cli.refusing import refuse
 from looop_portable.cli.root import Setting
-from looop_portable.cli.waiting import SLOTS, TIMEOUT, WAIT, said_once, seconds
+from looop_portable.cli.waiting import SLOTS, TIMEOUT, WAIT, limit_of, said_once
 from looop_portable.errors import Interrupted, SessionAlive
 from looop_portable.lease import Lease
 from looop_portable.outcomes import Held
@@ -106,7 +106,7 @@ def run(
     from looop_portable.running import run as run_it
 
     gc.enable()  # It may stay for long.
-    limit = seconds(wait, timeout)
+    limit = limit_of(wait, timeout)
     request = Request(command, names, session, lease, limit, slots or 0, ends_when_lost=on_lost == "term")
     claims = out.claims()
     try:

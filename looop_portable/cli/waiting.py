@@ -34,8 +34,8 @@ SLOTS = click.option(
 )
 
 
-def seconds(wait: bool, timeout: float | None) -> float | None:
-    """For how long to wait; None: without end."""
+def limit_of(wait: bool, timeout: float | None) -> float | None:
+    """For how many seconds to wait; None: without end."""
     return timeout if timeout is not None else None if wait else 0
 
 

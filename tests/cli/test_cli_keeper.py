@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from capabilities import SH, needs_sh
+from crew import until
 
 from looop_portable import Claims
 from looop_portable.config import state_dir
@@ -25,17 +26,6 @@ Living = Callable[[str], "subprocess.Popen[bytes]"]
 Idlers = Callable[[], "subprocess.Popen[bytes]"]
 
 IDLER = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(3600)"]
-SOON = 20.0
-"""Seconds, by which what is to happen at once has happened, on a machine that does much else."""
-
-
-def until(there: Callable[[], object], seconds: float = SOON) -> bool:
-    began = time.monotonic()
-    while not there():
-        if time.monotonic() - began > seconds:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 class Kept:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from capabilities import SH, needs_fork, needs_sh, needs_stopping
+from crew import until
 
 from looop_portable import Claims, Held, Won
 from looop_portable.running import variable
@@ -65,15 +65,6 @@ main()
 
 def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
-
-
-def until(there: Callable[[], object]) -> bool:
-    began = time.monotonic()
-    while not there():
-        if time.monotonic() - began > SOON:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 class Running:

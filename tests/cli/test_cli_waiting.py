@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from waiters import Line, until
+from crew import until
+from waiters import Line
 
 from looop_portable import Claims, Held, Lease
 from looop_portable import waiting as waiting_module

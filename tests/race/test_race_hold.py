@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from crew import program_says
 
 from looop_portable import ClaimHeld, Claims, Held, hold
 from looop_portable.liveness import Holder
@@ -31,10 +32,7 @@ def in_threads(work: Callable[[int], str]) -> list[str]:
 def run(script: str, directory: Path) -> str:
     """The output of a program of its own that works in `directory`, and that succeeds."""
     begin = "import os, sys, threading\nfrom looop_portable import ClaimHeld, hold\nstore = sys.argv[1]\n"
-    command = [sys.executable, "-W", "error", "-c", begin + textwrap.dedent(script), str(directory)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
+    return program_says(begin + textwrap.dedent(script), str(directory))
 
 
 def test_of_many_threads_that_hold_one_name_at_once_exactly_one_enters(tmp_path: Path) -> None:

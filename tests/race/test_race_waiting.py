@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 from capabilities import FILE_BACKENDS, needs_stopping, open_or_skip
-from crew import Crew, crew_of, holder_of, register
-from waiters import Line, blocks_of, until, waiter_of
+from crew import Crew, crew_of, holder_of, register, until
+from waiters import Line, blocks_of, waiter_of
 
 from looop_portable import Claims, Held, Won
 from looop_portable.liveness import Holder

@@ -9,7 +9,6 @@ import os
 import selectors
 import subprocess
 import sys
-import textwrap
 import threading
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 import pytest
 from capabilities import NATIVE, PROC, needs_fork
+from crew import program_says
 
 from looop_portable import ClaimHeld, ClaimLost, Claims, Held, Released, Renewed, Unavailable, WaitedTooLong, Won, aio
 from looop_portable.backends.memory import MemoryBackend
@@ -888,12 +888,5 @@ class TestLoopsThatEnd:
 
         asyncio.run(main())
         """
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", textwrap.dedent(program), store],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (0, "7\n", "")
+        assert program_says(program, store) == "7\n"
         assert Claims.open(store, NATIVE).show("n").generation == 2

@@ -89,6 +89,20 @@ def test_the_disk_is_asked_for_only_where_it_can_be_the_session_s(
     assert (verdict.liveness, next(looks)) == (Liveness.UNKNOWN, asked)
 
 
+def test_who_waits_is_told_with_his_start_also_where_that_could_not_be_read_at_first(
+    claims: Claims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(pid: int) -> str:
+        raise OSError(5, "on purpose")
+
+    with monkeypatch.context() as now:
+        now.setattr(SYSTEM, "start_of", fails)
+        assert claims.sessions.evidence.this_process().start == ""
+    start = SYSTEM.start_of(os.getpid())
+    assert start
+    assert claims.sessions.evidence.this_process().start == start
+
+
 def test_the_reaper_forgets_dead_sessions_whose_id_was_made_up_and_no_others(claims: Claims) -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     made_up = claims.sessions.register(pid=process.pid)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +10,7 @@ from typing import Any
 
 import pytest
 from capabilities import NATIVE, needs_fork
+from crew import program_says
 from steps import Steps
 
 from looop_portable import ClaimHeld, ClaimLost, Claims, Hold, Unavailable, WaitedTooLong, hold, hold_all
@@ -586,14 +584,7 @@ class TestTrouble:
         thread.join(60)
         print(len(entered), claims.backend.tickets.line("n"))
         """
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", textwrap.dedent(program), store],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert (done.returncode, done.stdout, done.stderr) == (0, "7\n1 []\n", "")
+        assert program_says(program, store) == "7\n1 []\n"
 
 
 def interrupted(*_: object) -> None:
