@@ -66,7 +66,10 @@ class Inotify:
                 at = 0
                 while at < len(data):
                     watch, mask, _, length = _EVENT.unpack_from(data, at)
-                    found.append((watch, bool(mask & _IGNORED)))
+                    last = bool(mask & _IGNORED)
+                    if last:
+                        self._watches.discard(watch)
+                    found.append((watch, last))
                     at += _EVENT.size + length
         return found
 

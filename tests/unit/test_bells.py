@@ -386,6 +386,17 @@ def test_an_instance_that_was_used_is_used_again_and_tells_nothing_of_before(ino
     again.close()
 
 
+def test_what_has_gone_is_not_kept_in_mind(inotify: Any, there: Path) -> None:
+    changes = inotify.new_inotify()
+    for number in range(20):
+        (there / f"{number}").touch()
+        assert changes.add(str(there / f"{number}"))
+        (there / f"{number}").unlink()
+    assert len({watch for watch, last in changes.events() if last}) == 20
+    assert not changes._watches
+    changes.close()
+
+
 def test_a_child_does_not_share_what_is_kept(inotify: Any) -> None:
     script = """
 import os
