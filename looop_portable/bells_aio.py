@@ -36,6 +36,7 @@ def _new_threads() -> ThreadPoolExecutor:
 
 
 _threads = _new_threads()
+_owner = os.getpid()
 
 
 async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = None) -> _T:
@@ -47,6 +48,8 @@ async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = No
         asyncio.get_running_loop()
     except RuntimeError:
         return call()  # A block is left whose loop has been closed. There is nothing to be waited in any more.
+    if _owner != os.getpid():  # A child whose fork ran no hooks.
+        _after_fork()
     begun = _threads.submit(call)
     future = asyncio.wrap_future(begun)
     cancelled: asyncio.CancelledError | None = None
@@ -77,8 +80,8 @@ def _undo(undo: Callable[[_T], object], done: Future[_T]) -> None:
 
 def _after_fork() -> None:
     """A child has none of its parent's threads."""
-    global _threads
-    _threads = _new_threads()
+    global _threads, _owner
+    _threads, _owner = _new_threads(), os.getpid()
 
 
 if hasattr(os, "register_at_fork"):

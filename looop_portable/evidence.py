@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import cast
 
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
+from looop_portable.inquiry import Found, Sign, inquiry
 from looop_portable.liveness import (
     FOREIGN,
-    Here,
+    LEASE_SECONDS,
+    Basis,
+    Holder,
     Liveness,
     ProcessState,
     Registration,
-    Sign,
-    Silence,
     Verdict,
-    verdict,
-    where_to_look,
+    is_nearby,
 )
 from looop_portable.processes import Processes, host
 
@@ -44,9 +45,8 @@ class Evidence:
         """
         try:
             head = self._store.read(session)
-            missing = incarnation and not head.generation and not incarnation.startswith(FOREIGN)
-            if missing and not self._store.absent(session):
-                return Verdict(Liveness.UNKNOWN, "its registration is listed, but cannot be opened yet")
+            if incarnation and not head.generation and not incarnation.startswith(FOREIGN):
+                return self._verdict_on_none(Holder(session, incarnation))
         except OSError as error:
             return Verdict(Liveness.UNKNOWN, f"its registration could not be read: {because(error)}")
         except Unavailable as error:
@@ -64,7 +64,7 @@ class Evidence:
         if self._this_process and self._this_process.pid == pid:  # Not its parent's, after a fork.
             return self._this_process
         try:
-            start, disk = self._processes.start_of(pid), "" if here.given else self._store.signs.disk()
+            start, disk = self._processes.start_of(pid), self._store.signs.disk()
         except OSError:  # Asked again the next time: a process without its start could be taken for a later one of its id.
             return Registration("", "", pid, "", here.boot, here.namespace, host())
         self._this_process = Registration("", "", pid, start, here.boot, here.namespace, host(), disk=disk)
@@ -82,14 +82,25 @@ class Evidence:
         return None
 
     def is_seen(self, registration: Registration) -> bool:
-        """Whether it is by its process that it is judged here."""
-        return where_to_look(registration, self._processes.here(), "") is Sign.PROCESS
+        """Whether its process is one of those that are to be seen from here."""
+        return not registration.ended and is_nearby(registration, self._processes.here())
 
     def current(self, head: SessionHead) -> Registration | None:
         """Of our registration and looop's, the one that lives; else ours."""
         if head.own and head.foreign and self.examine(head.own).dead and not self.examine(head.foreign).dead:
             return head.foreign
         return head.own or head.foreign
+
+    def _verdict_on_none(self, holder: Holder) -> Verdict:
+        """Of a lease whose registration is not there: forgotten after its end, unless it was removed while it still beats.
+
+        Without the last, what clears old files away would give a live holder's claim to the next who asks.
+        """
+        if not self._store.absent(holder.session):
+            return Verdict(Liveness.UNKNOWN, "its registration is listed, but cannot be opened yet")
+        if self._store.signs.has_beat(*holder):
+            return self.examine(Registration(*holder, pid=0, lease_seconds=LEASE_SECONDS))
+        return Verdict(Liveness.DEAD, "no such session", Basis.REGISTRATION)
 
     def _verdict_on(self, head: SessionHead, incarnation: str) -> Verdict:
         """Of a lease that names its registration: it is that one, or it is over."""
@@ -110,28 +121,44 @@ class Evidence:
         return (living or verdicts or [Verdict(Liveness.DEAD, "no such session")])[0]
 
     def examine(self, registration: Registration) -> Verdict:
-        """Of this registration, from the best sign of life that can be seen from here."""
-        here = self._processes.here()
+        """Of this registration, from what can be seen of it from here."""
+        asked = inquiry(registration, self._processes.here())
+        found: Found = None
+        known: dict[Sign, Found] = {}
+        why = ""
+        while True:
+            try:
+                sign = asked.send(found)
+            except StopIteration as ended:
+                judged = cast("Verdict", ended.value)
+                unread = bool(why) and judged.basis is Basis.NOTHING
+                return judged._replace(evidence=f"{judged.evidence}: {why}") if unread else judged
+            if sign not in known:
+                known[sign] = None
+                try:
+                    known[sign] = self._look(sign, registration)
+                except (OSError, Unavailable) as error:
+                    why = because(error) if isinstance(error, OSError) else str(error)
+            found = known[sign]
+
+    def has_left(self, waiter: Registration) -> bool:
+        """Whether somebody who waits has ended, as far as it can be seen. Nobody's claim depends on it."""
+        if not self.is_seen(waiter):
+            return self.examine(waiter).dead
+        return self._processes.state(waiter.pid, waiter.start) in _ENDED
+
+    def _look(self, sign: Sign, registration: Registration) -> Found:
         signs = self._store.signs
-        try:
-            disk = signs.disk() if _elsewhere(registration, here) and _may_be_this_disk(registration) else ""
-            sign = where_to_look(registration, here, disk)
-            seen: ProcessState | Silence | bool | None = None
-            if sign is Sign.PROCESS:
-                seen = self._processes.state(registration.pid, registration.start)
-            elif sign is Sign.LOCK:
-                seen = signs.lock_is_held(registration)
-            elif sign is Sign.HEARTBEAT:
-                seen = signs.silence(registration)
-            return verdict(registration, here, sign, seen)
-        except (OSError, Unavailable) as error:
-            why = because(error) if isinstance(error, OSError) else str(error)
-            return Verdict(Liveness.UNKNOWN, f"its sign of life could not be read: {why}")
+        if sign is Sign.PROCESS:
+            return self._processes.state(registration.pid, registration.start)
+        if sign is Sign.DISK:
+            return _may_be_this_disk(registration) and signs.disk() == registration.disk
+        if sign is Sign.LOCK:
+            return signs.lock(registration)
+        return signs.silence(registration, watched=sign is Sign.WATCH)
 
 
-def _elsewhere(registration: Registration, here: Here) -> bool:
-    """Whether it is of another kernel or namespace: then something else than its process must tell."""
-    return (registration.boot, registration.namespace) != (here.boot, here.namespace)
+_ENDED = (ProcessState.ZOMBIE, ProcessState.GONE, ProcessState.REUSED)
 
 
 def _may_be_this_disk(registration: Registration) -> bool:

@@ -54,7 +54,10 @@ def type_at(path: str) -> str:
     found = ""
     if os.major(device) == 0:  # No disk.
         if device not in _types:
-            _types[device] = type_of(device)
+            try:
+                _types[device] = type_of(device)
+            except OSError:
+                return ""  # Asked again the next time.
         found = _types[device]
         if found == "nfs4":
             return found
@@ -65,13 +68,13 @@ def type_at(path: str) -> str:
 
 
 def type_of(device: int) -> str:
-    """The type of the filesystem with that number; empty if it is none of those that are told apart here."""
+    """The type of the filesystem with that number; empty if it is none that is told apart here. Raises OSError."""
     if sys.platform == "win32":
         return ""
     number = f" {os.major(device)}:{os.minor(device)} "
     try:
         with open(_MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
             lines = [line for line in file if number in line]
-    except OSError:
+    except FileNotFoundError:
         return ""
     return next((name for name in ("nfs4", *_SMB) if any(f" - {name} " in line for line in lines)), "")

@@ -1,4 +1,4 @@
-"""Signs of life on a filesystem: heartbeats, the filesystem's own clock, and a session's own lock.
+"""Signs of life on a filesystem: heartbeats, and the filesystem's own clock.
 
 Guarantees: ages are differences of times that one clock stamped, the filesystem's: on a network mount the server's, however
 wrong the hosts' clocks are.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 
 from looop_portable.files_direct import direct
 from looop_portable.files_open import widen
@@ -28,8 +27,6 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
 
 class LifeFiles:
     """What `files_posix` inherits. Methods raise OSError."""
-
-    _locks: dict[str, int] = {}  # noqa: RUF012 (of the process, whichever object keeps them)
 
     def make_beat(self, path: str, *, shared: int = 0) -> None:
         """A new file whose time is now. Its maker can `beat` it, and `shared` are those who can read it besides."""
@@ -87,48 +84,6 @@ class LifeFiles:
             return None
         return None if changed is None else (now - changed) / 1e9
 
-    def keep_lock(self, path: str, *, shared: int = 0) -> bool:
-        """Hold a new file's lock until this process ends, however it ends. False where there is no such lock.
-
-        A POSIX record lock: unlike flock it is not inherited by a fork, so no child keeps a dead parent's. It is lost as
-        soon as this process closes any descriptor of that file: nobody in it may open `path` again (fcntl(2)).
-        """
-        if sys.platform != "linux":
-            return False
-        import fcntl
-
-        fd = self._open_new_beat(path)
-        try:
-            widen(fd, shared & 0o444)
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            os.unlink(path)
-            return False
-        self._locks[path] = fd
-        return True
-
-    def let_lock_go(self, path: str) -> None:
-        """End what `keep_lock` began; nothing if this process does not hold it."""
-        fd = self._locks.pop(path, None)
-        if fd is not None:
-            os.close(fd)
-
-    def lock_is_held(self, path: str) -> bool:
-        """Whether another process holds the lock of `path`. FileNotFoundError if it is not there."""
-        if sys.platform != "linux" or path in self._locks:
-            return True
-        import fcntl
-
-        fd = self._open(path)
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            return True
-        finally:
-            os.close(fd)
-        return False
-
     def _open_new_beat(self, path: str) -> int:
         return os.open(path, _CREATE | direct(path), 0o644)
 
@@ -137,14 +92,3 @@ class LifeFiles:
 
     def _open(self, path: str) -> int:
         return os.open(path, _READ | direct(path))
-
-
-def _forget_locks() -> None:
-    """A child made by fork holds none of its parent's: closing its copies loses nothing of the parent's."""
-    for fd in LifeFiles._locks.values():
-        os.close(fd)
-    LifeFiles._locks.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_locks)

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 from looop_portable.files_alone import AloneFiles
 from looop_portable.files_direct import direct, read_only
 from looop_portable.files_life import LifeFiles
+from looop_portable.files_locks import LockFiles
 from looop_portable.files_open import read, widen, write
 from looop_portable.guard import excludes, guard
+from looop_portable.nonces import nonce
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
@@ -51,12 +53,12 @@ _ALIAS_WAITS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1
 _NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
-class OsFiles(LifeFiles, AloneFiles):
+class OsFiles(LifeFiles, LockFiles, AloneFiles):
     """`Files` on POSIX."""
 
     def token(self) -> str:
-        """A name that nobody else has: 64 random bits."""
-        return os.urandom(8).hex()
+        """A word that nobody else has."""
+        return nonce()
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
         """A new file with all of `data`, or no file. `durable`: on the disk before this returns."""
@@ -83,6 +85,13 @@ class OsFiles(LifeFiles, AloneFiles):
         """Give a complete file its public name instead, unless that exists. POSIX has no such call: there it is a link."""
         self.link(private, public)
         self.remove(private)
+
+    def is_same(self, path: str, other: str) -> bool | None:
+        """Whether both are names of one file; None where one of them is not there."""
+        try:
+            return os.path.samestat(os.lstat(path), os.lstat(other))
+        except FileNotFoundError:
+            return None
 
     def replace(self, private: str, public: str) -> None:
         os.replace(private, public)

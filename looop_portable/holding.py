@@ -80,10 +80,11 @@ class Hold:
         return self.lease.session
 
     def check(self) -> None:
-        """Read the claim afresh. Raises `ClaimLost` if it is no longer this one's, or was lost."""
+        """Read the claim afresh. Raises `ClaimLost` if it is lost, or another's: in a forked child, always."""
         lease = self.lease
-        if self._is_here():
-            self._session.pulse.check()
+        if not self._is_here():
+            raise ClaimLost(f"claim {lease.name}: not held: it is the parent's, of which this process is a child")
+        self._session.pulse.check()
         if not self.lost.is_set():
             self.look_again()
         if self.lost.is_set():

@@ -89,10 +89,13 @@ class Inotify:
 
 
 _spare: list[Inotify] = []
+_owner = os.getpid()
 
 
 def new_inotify() -> Inotify:
     """One that nobody else in this process uses. Raises OSError where there are none left."""
+    if _owner != os.getpid():  # A child whose fork ran no hooks.
+        _after_fork()
     try:
         return _spare.pop()
     except IndexError:
@@ -101,6 +104,8 @@ def new_inotify() -> Inotify:
 
 def _after_fork() -> None:
     """Without this, a child would take what is told to its parent."""
+    global _owner
+    _owner = os.getpid()
     while _spare:
         os.close(_spare.pop().fd)
 

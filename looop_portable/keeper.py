@@ -20,7 +20,7 @@ from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
 from looop_portable.errors import LooopError, NoSession, because
 from looop_portable.keepers import Keepers
-from looop_portable.liveness import Registration, interval, patience
+from looop_portable.liveness import Registration, interval, resumes_after
 from looop_portable.watching import Watch
 
 _SHORTEST, _LONGEST = 0.1, 10.0
@@ -46,7 +46,7 @@ class Rhythm:
 
     def is_silent(self, now: float) -> bool:
         """Whether nothing was heard for so long that it has to be said that the session goes on."""
-        return self._renewed_at is None or now - self._renewed_at > patience(self._lease)
+        return self._renewed_at is None or now - self._renewed_at > resumes_after(self._lease)
 
     def renewed(self, began: float) -> None:
         """An attempt that was begun then has succeeded."""

@@ -176,6 +176,7 @@ class Process:
     """The memberships of one process, and the guard over them."""
 
     def __init__(self) -> None:
+        self.pid = os.getpid()
         self.guard = threading.Lock()
         self.members: dict[tuple[Config, int], Member] = {}
 
@@ -197,7 +198,12 @@ _process = Process()
 
 
 def this_process() -> Process:
-    """The memberships of this process; another's, after a fork, are not."""
+    """The memberships of this process; another's, after a fork, are not.
+
+    Python's hooks run in no child that a C library forks, and in one of Python's own only after those registered before.
+    """
+    if _process.pid != os.getpid():
+        _after_fork()
     return _process
 
 

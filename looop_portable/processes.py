@@ -41,7 +41,7 @@ class LinuxProcesses:
         try:
             found = _stat(pid)
         except OSError:
-            return ProcessState.UNREADABLE
+            found = None
         if found is None:
             # Without this, /proc mounted with hidepid would make a corpse of every process of another user.
             return ProcessState.UNREADABLE if _exists(pid) else ProcessState.GONE
@@ -120,28 +120,60 @@ def _exists(pid: int) -> bool:
     return True
 
 
-@functools.cache
+_known: dict[tuple[str, int], Here] = {}
+"""What this process, by its id, has found out, and how of itself. What could not be read is asked again."""
+
+
+def _remembered(how: str, found: Here) -> Here:
+    """A child made by fork, whether Python knows of that or not, may have been put into another pid namespace."""
+    if found.boot and found.namespace:
+        _known[how, found.pid] = found
+    return found
+
+
 def _linux_here() -> Here:
-    boot = os.environ.get("LOOOP_HOST_ID", "")
-    namespace = ""
+    pid = os.getpid()
+    known = _known.get(("proc", pid))
+    if known is not None:
+        return known
+    given = os.environ.get("LOOOP_HOST_ID", "")
+    return _remembered("proc", Here(given or _boot_id(), _namespace(pid), given=bool(given), pid=pid))
+
+
+def _boot_id() -> str:
     try:
-        if not boot:
-            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-                boot = file.read().strip()
-        # Without this, a /proc of another pid namespace would answer for pids that are not ours.
-        if os.readlink("/proc/self") == str(os.getpid()):
-            # A start token is counted in the time namespace of whoever reads it.
-            time = os.readlink("/proc/self/ns/time") if os.path.lexists("/proc/self/ns/time") else ""
-            namespace = os.readlink("/proc/self/ns/pid") + time
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _namespace(pid: int) -> str:
+    """Of pids, and of the start tokens that are to be read here; empty where /proc does not tell of our own processes.
+
+    A /proc of another pid namespace would answer for pids that are not ours: it knows us by more than one of them.
+    """
+    try:
+        if os.readlink("/proc/self") != str(pid):
+            return ""
+        with open("/proc/self/status", "rb") as file:
+            own = next((line.split()[1:] for line in file if line.startswith(b"NSpid:")), [])
+        if len(own) > 1:
+            return ""
+        # A start token is counted in the time namespace of whoever reads it.
+        time = os.readlink("/proc/self/ns/time") if os.path.lexists("/proc/self/ns/time") else ""
+        return os.readlink("/proc/self/ns/pid") + time
     except OSError:
-        namespace = ""
-    return Here(boot, namespace, given=bool(os.environ.get("LOOOP_HOST_ID")))
+        return ""
 
 
-@functools.cache
 def _portable_here() -> Here:
-    boot = os.environ.get("LOOOP_HOST_ID", "") or _boot_session()
-    return Here(boot, f"pids of {sys.platform}", given=bool(os.environ.get("LOOOP_HOST_ID")))
+    pid = os.getpid()
+    known = _known.get(("psutil", pid))
+    if known is not None:
+        return known
+    given = os.environ.get("LOOOP_HOST_ID", "")
+    return _remembered("psutil", Here(given or _boot_session(), f"pids of {sys.platform}", given=bool(given), pid=pid))
 
 
 def _boot_session() -> str:
@@ -216,7 +248,3 @@ def beyond_launchers(parents: list[tuple[int, str]], python: str, script: str, *
 def _program(path: str) -> str:
     """Without what Windows leaves out, and in one case and one kind of slash."""
     return path.replace("\\", "/").lower().removesuffix(".exe").removesuffix("-script.py")
-
-
-if hasattr(os, "register_at_fork"):  # A child may have been put into another pid namespace.
-    os.register_at_fork(after_in_child=_linux_here.cache_clear)

@@ -57,11 +57,13 @@ class Publisher:
     def _publish_linked(self, key: str, target: int, token: str, data: bytes, shared: int) -> str | None:
         """The private file that is published now; None: lost, and it is gone."""
         public = f"{self._root}/{key}/{target}"
+        written: list[str] = []
         for attempt in range(_TRIES):
             private = self._private(key, target, token, attempt)
             if not self._write(key, private, data, shared):
                 continue
-            published = self._publish(private, public, data)
+            written.append(private)
+            published = self._publish(written, public, data)
             if published is False:
                 self._files.remove(private)
             if published is not None:
@@ -111,16 +113,19 @@ class Publisher:
             self._place.start_anew()
             self._files.mkdir(f"{self._root}/{key}", shared=self._place.shared())
 
-    def _publish(self, private: str, public: str, data: bytes) -> bool | None:
-        """Whether `public` is ours; None: our private file has been swept away, nothing has happened.
+    def _publish(self, written: list[str], public: str, data: bytes) -> bool | None:
+        """Whether `public` is ours, by one of the names that we have `written`; None: the last of them has been swept away,
+        and nothing has happened.
 
-        After any error the deed may have been done and the reply lost, so what is published is compared with ours
-        (its token makes every record unique) before anything is said.
+        After any error the deed may have been done and the reply lost, so what is published is compared with ours before
+        anything is said. A machine that was resumed from the same snapshot may write the same bytes, its nonce included: so
+        it has to be the same file, too, where that can be told.
         """
+        private = written[-1]
         try:
             self._files.link(private, public)
         except OSError as error:
-            if self._files.read(public) == data:
+            if self._files.read(public) == data and self._is_one_of(written, public):
                 return True
             if isinstance(error, FileExistsError):
                 return False
@@ -135,6 +140,10 @@ class Publisher:
                 ) from error
             raise
         return True
+
+    def _is_one_of(self, written: list[str], public: str) -> bool:
+        same = {self._files.is_same(private, public) for private in written}
+        return True in same or False not in same
 
     def _private(self, key: str, target: int, token: str, attempt: int) -> str:
         return f"{self._root}/{key}/.{target}-{token}-{attempt}"

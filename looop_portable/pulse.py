@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from looop_portable.clock import elapsed
 from looop_portable.errors import LooopError
-from looop_portable.liveness import interval, patience
+from looop_portable.liveness import interval, patience, resumes_after
 
 Renew = Callable[[bool], bool]
 """Renews; True is passed after a long silence, which has to be ended by saying so. False: the session is over."""
@@ -105,7 +105,7 @@ class Pulse:
     def _try_to_renew(self) -> bool:
         began = self._clock()
         try:
-            goes_on = self._renew(began > self._renewed_at + patience(self._lease))
+            goes_on = self._renew(began > self._renewed_at + resumes_after(self._lease))
         except LooopError as error:
             self._trouble = str(error)
             return False

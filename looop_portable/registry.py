@@ -218,4 +218,5 @@ def registration_in(session: str, data: bytes) -> Registration:
         disk=text(record, "disk"),
         locked=record.get("locked") is True,
         kept=record.get("kept") is True,
+        own=record.get("own") is True,
     )

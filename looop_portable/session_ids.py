@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 from looop_portable.errors import InvalidName
 from looop_portable.names import canonical
+from looop_portable.nonces import nonce
 from looop_portable.processes import host
 
 _MADE_UP = "auto-"
@@ -14,7 +13,7 @@ _MADE_UP = "auto-"
 def made_up(pid: int) -> str:
     """An id that nobody else has, nor had: it says on which host, and for which process, it was made."""
     name = "".join(c if c.isascii() and c.isalnum() else "-" for c in host())[:30].strip("-") or "host"
-    return f"{_MADE_UP}{name}-{pid}-{os.urandom(4).hex()}"
+    return f"{_MADE_UP}{name}-{pid}-{nonce()[:8]}"
 
 
 def is_made_up(session: str) -> bool:

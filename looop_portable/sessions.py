@@ -9,6 +9,7 @@ session that has only been silent is ended so by whoever is about to act on its 
 silence publishes that it goes on: of the two one wins, so no clock decides between them.
 """
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,13 +21,13 @@ from looop_portable.errors import (
     SessionAlive,
     Unavailable,
     UsageError,
-    because,
     told,
 )
 from looop_portable.evidence import Evidence
 from looop_portable.files import timestamp
-from looop_portable.liveness import Holder, Liveness, Registration, Verdict
+from looop_portable.liveness import Holder, Liveness, ProcessState, Registration, Verdict
 from looop_portable.names import canonical
+from looop_portable.nonces import nonce
 from looop_portable.processes import SYSTEM, Processes, host
 from looop_portable.session_ids import chosen, is_made_up, made_up
 
@@ -40,10 +41,6 @@ class SessionStatus(NamedTuple):
     verdict: Verdict
 
 
-def _nonce() -> str:
-    return os.urandom(8).hex()
-
-
 class Sessions:
     """The sessions in a store, as this process sees them. Methods raise `Unavailable` when they cannot answer."""
 
@@ -51,7 +48,7 @@ class Sessions:
         self,
         store: SessionStore,
         processes: Processes = SYSTEM,
-        nonce: Callable[[], str] = _nonce,
+        nonce: Callable[[], str] = nonce,
         clock: Callable[[], str] = timestamp,
     ) -> None:
         self._store = store
@@ -84,6 +81,7 @@ class Sessions:
             started_at=self._clock(),
             lease_seconds=lease_seconds,
             kept=kept,
+            own=pid == os.getpid(),
         )
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
@@ -165,13 +163,16 @@ class Sessions:
         raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
 
     def conclude(self, holder: Holder) -> bool:
-        """End a session that is dead by its silence alone, before anybody acts on that. False: it is not, after all.
+        """End a session that is dead by no whole proof, before anybody acts on that. False: it is not, after all.
 
         Without this, one that comes back in the last moment would hold beside whoever takes over. Its registration is read
         before its heartbeat is: if it resumes in between, its number is taken.
         """
         head = self._read(holder.session)
         own = head.own
+        if own is None and not head.generation and holder.incarnation:  # What had registered it has been removed.
+            gone = Registration(*holder, pid=0, started_at=self._clock(), ended=True)
+            return self._advance(holder.session, 0, gone)
         if own is None or own.ended or (holder.incarnation and own.holder != holder):
             return True  # Somebody else has ended it, or there is a later one of that id.
         found = self.evidence.examine(own)
@@ -255,9 +256,7 @@ class Sessions:
 
     def _promise(self, registration: Registration, *, locked: bool) -> Registration:
         try:
-            found = self._store.signs.promise(registration, locked=locked)
-            # A kernel whose identity is a person's word may be no other than that of whoever looks.
-            return found._replace(disk="") if self._processes.here().given else found
+            return self._store.signs.promise(registration, locked=locked)
         except OSError as error:
             raise Unavailable(f"session {registration.session}: {told(error)}") from error
 
@@ -270,13 +269,14 @@ class Sessions:
             raise SessionAlive(session, found.told)
 
     def _start_of(self, pid: int) -> str:
-        try:
+        """What tells it from later processes of its id. Empty where that cannot be read: it lives by its heartbeats."""
+        with contextlib.suppress(OSError):
             start = self._processes.start_of(pid)
-        except OSError as error:
-            raise NoSuchProcess(f"process {pid} cannot be examined: {because(error)}") from error
-        if not start:
-            raise NoSuchProcess(f"no such process, or one that cannot be examined: {pid}")
-        return start
+            if start:
+                return start
+        if self._processes.state(pid, "") is not ProcessState.UNREADABLE:
+            raise NoSuchProcess(f"no such process: {pid}")
+        return ""
 
     def _read(self, session: str) -> SessionHead:
         try:

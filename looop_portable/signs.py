@@ -12,7 +12,7 @@ import contextlib
 import errno
 
 from looop_portable.files import Files
-from looop_portable.liveness import Registration, Silence, interval
+from looop_portable.liveness import Lock, Registration, Silence, interval
 from looop_portable.names import spelled
 from looop_portable.place import Place
 
@@ -21,6 +21,8 @@ SIGNS = (_HEARTBEAT, _LOCK, _SIGHTING)
 """How the names begin of what belongs to one incarnation, whose name follows. Created once, and never replaced."""
 _ABANDONED = 3600.0
 """Seconds."""
+_COARSE = 2_000_000_000
+"""Nanoseconds: FAT tells no more than every second second, so that two heartbeats can have one time there."""
 
 
 class SignFiles:
@@ -57,14 +59,20 @@ class SignFiles:
                 self._files.remove(f"{directory}/{sign}{registration.incarnation}")
 
     def beat(self, session: str, incarnation: str) -> None:
-        self._files.beat(f"{self._directory}/{spelled(session)}/{_HEARTBEAT}{incarnation}")
+        directory = f"{self._directory}/{spelled(session)}"
+        self._files.beat(f"{directory}/{_HEARTBEAT}{incarnation}")
+        with contextlib.suppress(OSError):  # It is a hint, and the next heartbeat tries again.
+            self._files.hold_lock(f"{directory}/{_LOCK}{incarnation}")
 
-    def silence(self, registration: Registration) -> Silence:
+    def has_beat(self, session: str, incarnation: str) -> bool:
+        return self._files.changed(f"{self._directory}/{spelled(session)}/{_HEARTBEAT}{incarnation}") is not None
+
+    def silence(self, registration: Registration, *, watched: bool = False) -> Silence:
         """The filesystem's clock is read first, so that whoever sleeps in between hears a beat as younger than it is.
 
         A beat that seems too old, or of the future, may only seem so, because that clock has been set. From then on it is
         watched: a *sighting*, a file that is named after the beat, says since when it is the last. It serves all who look,
-        on all hosts, and is of no use any more once there is another beat.
+        on all hosts, and is of no use any more once there is another beat. `watched`: it is watched however young it is.
         """
         directory, shared = self.make_room(spelled(registration.session)), self._shared()
         now = self._files.now(directory)
@@ -72,14 +80,15 @@ class SignFiles:
         if beat is None:
             raise FileNotFoundError(errno.ENOENT, "its heartbeat is missing", directory)
         seconds, lease = (now - beat) / 1e9, registration.lease_seconds
-        if -interval(lease) <= seconds <= lease:
+        if -interval(lease) <= seconds <= lease and not watched:
             return Silence(seconds)
         sighting = f"{directory}/{_SIGHTING}{registration.incarnation}-{beat}"
         since = self._files.changed(sighting)
         if since is None or (since - now) / 1e9 > interval(lease):  # The clock has been set back while it was watched.
             self._sight(directory, sighting, shared)
             return Silence(seconds)
-        return Silence(seconds, max(now - since, 0) / 1e9)
+        coarse = 0 if beat % _COARSE else _COARSE
+        return Silence(seconds, max(now - since - coarse, 0) / 1e9)
 
     def _sight(self, directory: str, sighting: str, shared: int) -> None:
         """It has its time before it has its name: on SMB a new file has the client's, which may be wrong by hours."""
@@ -91,9 +100,9 @@ class SignFiles:
             if name.startswith(earlier) and name != sighting.rpartition("/")[2]:
                 self._files.remove(f"{directory}/{name}")
 
-    def lock_is_held(self, registration: Registration) -> bool:
+    def lock(self, registration: Registration) -> Lock:
         key = spelled(registration.session)
-        return self._files.lock_is_held(f"{self._directory}/{key}/{_LOCK}{registration.incarnation}")
+        return self._files.lock_of(f"{self._directory}/{key}/{_LOCK}{registration.incarnation}")
 
     def disk(self) -> str:
         mount = self._files.mount_of(self._directory)

@@ -173,7 +173,7 @@ class Waiting:
             place = line.index(self._ticket)
             while place:
                 waiter = tickets.waiter(self._queue, line[place - 1])
-                if waiter is not None and not self._evidence.examine(waiter).dead:
+                if waiter is not None and not self._evidence.has_left(waiter):
                     return place, line[place - 1], waiter
                 self._leave(line[place - 1])
                 place -= 1

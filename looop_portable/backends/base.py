@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from looop_portable.lease import Head, Lease
-from looop_portable.liveness import Registration, Silence
+from looop_portable.liveness import Lock, Registration, Silence
 
 
 class SessionHead(NamedTuple):
@@ -41,11 +41,14 @@ class Signs(Protocol):
     def beat(self, session: str, incarnation: str) -> None:
         """A heartbeat. OSError if it could not be given, or there is none to give."""
 
-    def silence(self, registration: Registration) -> Silence:
-        """For how long there was no heartbeat, by the store's own clock."""
+    def has_beat(self, session: str, incarnation: str) -> bool:
+        """Whether there was ever a heartbeat of it, and it has not been forgotten."""
 
-    def lock_is_held(self, registration: Registration) -> bool:
-        """Whether the lock of a registration that has one (`locked`) is held."""
+    def silence(self, registration: Registration, *, watched: bool = False) -> Silence:
+        """For how long there was no heartbeat, by the store's own clock. `watched`: it is watched from now on."""
+
+    def lock(self, registration: Registration) -> Lock:
+        """What there is to be seen of the lock of a registration that has one (`locked`)."""
 
     def disk(self) -> str:
         """What tells the local disk that this store is on; empty if other hosts may reach it, or nobody knows."""

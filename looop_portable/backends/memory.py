@@ -5,19 +5,20 @@ Guarantees: the same laws as every backend. Does not guarantee: anything beyond 
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.lease import Head, Lease
-from looop_portable.liveness import Registration, Silence
+from looop_portable.liveness import Lock, Registration, Silence
 
 
 class NoSigns:
     """The `Signs` of sessions in memory: whoever could ask is the process that would give them."""
 
     def promise(self, registration: Registration, *, locked: bool) -> Registration:  # noqa: ARG002 (the interface)
-        return registration
+        return registration._replace(disk=self.disk())
 
     def unpromise(self, registration: Registration) -> None:
         """Nothing was made."""
@@ -25,14 +26,18 @@ class NoSigns:
     def beat(self, session: str, incarnation: str) -> None:
         """Whoever could hear it runs only while this process does."""
 
-    def silence(self, registration: Registration) -> Silence:  # noqa: ARG002 (the interface)
+    def has_beat(self, session: str, incarnation: str) -> bool:  # noqa: ARG002 (the interface)
+        return False
+
+    def silence(self, registration: Registration, *, watched: bool = False) -> Silence:  # noqa: ARG002 (the interface)
         return Silence(0.0)
 
-    def lock_is_held(self, registration: Registration) -> bool:  # noqa: ARG002 (the interface)
-        return True
+    def lock(self, registration: Registration) -> Lock:  # noqa: ARG002 (the interface)
+        return Lock.HELD
 
     def disk(self) -> str:
-        return ""
+        """This process's memory: no other kernel has it."""
+        return f"{sys.platform} memory"
 
 
 class MemorySessions:

@@ -11,7 +11,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from looop_portable.liveness import Here, Liveness, ProcessState, Registration, Verdict
+from looop_portable.liveness import Here, Liveness, Lock, ProcessState, Registration, Verdict
+from looop_portable.mounts import Mount
 from looop_portable.testing.world import QUEUE, Answer, Failure, Op
 
 
@@ -28,10 +29,13 @@ class Recorded:
 
     `who` is its session and incarnation, as one word. A file is made in two steps, empty and then filled: a process can
     die in between. `stamp` is what the directory's says; it never changes once it is there. `time` is the filesystem's, in
-    seconds, and stands still: what a beat leaves is a file that contains it.
+    seconds, and stands still: what a beat leaves is a file that contains it. `mount`: what it is mounted on; None: nobody
+    knows. `lock`: what all see of every session's lock; None: there are no locks.
     """
 
     time = 0
+    mount: Mount | None = None
+    lock: Lock | None = None
     stamp = b'{"protocol": 1, "links": true}\n'
 
     def __init__(self, actor: str, answers: tuple[Answer, ...]) -> None:
@@ -88,8 +92,8 @@ class Recorded:
     def opens_by_both(self, path: str, other: str) -> bool:
         return True
 
-    def mount_of(self, path: str) -> None:
-        """It is mounted nowhere."""
+    def mount_of(self, path: str) -> Mount | None:
+        return self.mount
 
     def mkdir(self, path: str, *, shared: int = 0) -> None:
         self.ask("mkdir", path)
@@ -123,14 +127,20 @@ class Recorded:
         return None if found is None else int(found or 0) * 1_000_000_000
 
     def keep_lock(self, path: str, *, shared: int = 0) -> bool:
-        """There are no locks here."""
-        return False
+        return self.lock is not None
 
     def let_lock_go(self, path: str) -> None:
         """None is held."""
 
-    def lock_is_held(self, path: str) -> bool:
-        raise OSError(errno.ENOLCK, "scripted", path)
+    def hold_lock(self, path: str) -> None:
+        """None is held."""
+
+    def lock_of(self, path: str) -> Lock:
+        return self.lock or Lock.MISSING
+
+    def is_same(self, path: str, other: str) -> bool | None:
+        """Contents differ here wherever files do."""
+        return None
 
     def in_use(self, error: OSError) -> bool:
         return False
@@ -185,6 +195,9 @@ class ScriptedEvidence:
             return Verdict(Liveness.UNKNOWN, "scripted")
         alive = self._files.ask("alive?", registration.start)
         return Verdict(Liveness.ALIVE if alive else Liveness.DEAD, "scripted")
+
+    def has_left(self, waiter: Registration) -> bool:
+        return self.examine(waiter).dead
 
     def process_of(self, session: str, incarnation: str) -> None:
         """Nobody hears it end."""

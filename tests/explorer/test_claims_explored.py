@@ -221,9 +221,9 @@ def test_nor_does_one_of_two_backends_on_one_directory(scenario: str) -> None:
     assert report.schedules >= LEAST[min(PREEMPTIONS, 3)]
 
 
-def publish_with_replace(self: Publisher, private: str, public: str, data: bytes) -> bool | None:
+def publish_with_replace(self: Publisher, written: list[str], public: str, data: bytes) -> bool | None:
     try:
-        self._files.replace(private, public)
+        self._files.replace(written[-1], public)
     except FileNotFoundError:
         return None
     return True
@@ -272,9 +272,9 @@ def orphan_of_ours(lease: Lease | None, me: Holder, liveness: Liveness) -> proto
     return protocol.judge(lease, me, liveness)
 
 
-def vanished_is_published(self: Publisher, private: str, public: str, data: bytes) -> bool:
+def vanished_is_published(self: Publisher, written: list[str], public: str, data: bytes) -> bool:
     try:
-        self._files.link(private, public)
+        self._files.link(written[-1], public)
     except FileExistsError:
         return False
     except FileNotFoundError:

@@ -10,6 +10,7 @@ import pytest
 from looop_portable.errors import SessionAlive
 from looop_portable.lease import encode
 from looop_portable.ledger import Ledger
+from looop_portable.mounts import Mount
 from looop_portable.publishing import Publisher
 from looop_portable.registry import Registry
 from looop_portable.sessions import Sessions
@@ -21,7 +22,11 @@ PREEMPTIONS = int(os.environ.get("EXPLORER_PREEMPTIONS", "2"))
 EMPTY = World(dirs=frozenset({"/d", "/d/sessions", "/d/sessions/.ledger"}))
 
 
+LOCAL = Mount("/", "ext4", "disk", ())
+
+
 def sessions_of(files: Recorded) -> Sessions:
+    files.mount = LOCAL
     registry = Registry("/d/sessions", files, clock=lambda: "then")
     return Sessions(registry, ScriptedProcesses(files), nonce=files.token, clock=lambda: "then")
 
@@ -75,8 +80,8 @@ def test_of_two_that_race_for_one_id_exactly_one_wins() -> None:
 
 
 def test_registering_with_replace_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def replace(self: Publisher, private: str, public: str, data: bytes) -> bool:
-        self._files.replace(private, public)
+    def replace(self: Publisher, written: list[str], public: str, data: bytes) -> bool:
+        self._files.replace(written[-1], public)
         return True
 
     monkeypatch.setattr(Publisher, "_publish", replace)

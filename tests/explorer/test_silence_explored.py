@@ -76,7 +76,7 @@ def claimer(name: str, session: str, pid: int) -> Actor:
     def body(files: Recorded) -> None:
         claims = claims_of(files)
         try:
-            me = claims.sessions.register(session, pid=pid).holder
+            me = claims.sessions.register(session, pid=pid, lease_seconds=LEASE).holder
         except SessionAlive:
             return
         outcome = claims.claim(NAME, me)

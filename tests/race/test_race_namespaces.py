@@ -96,16 +96,18 @@ def volume(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def test_no_theft_while_the_holder_lives_and_no_wait_after_it_was_killed(stack: ExitStack, volume: str) -> None:
+def test_no_theft_while_the_holder_lives_and_after_it_was_killed_its_free_lock_counts_once_nothing_was_heard(
+    stack: ExitStack, volume: str
+) -> None:
     holder = stack.enter_context(Container(HOLDER, volume, ""))
     assert holder.says() == "1 holds 1"
     taker = stack.enter_context(Container(TAKER, volume))
     refused_for(taker, 7, "in another pid namespace, holds its lock")  # More than twice its lease.
     killed = holder.kill()
     while (said := taker.says()).startswith("1 refused"):
-        assert "heartbeat" not in said
+        assert "holds its lock" in said or "its lock is free" in said, said
     assert said.startswith("1 won 2"), said
-    print(f"taken over {float(said.split()[-1]) - killed:.3f} s after the kill")
+    assert float(said.split()[-1]) - killed > 1, "a lock alone is no proof: half of its lease, which is three seconds"
 
 
 def test_the_holder_lets_go_in_good_order(stack: ExitStack, volume: str) -> None:
@@ -132,7 +134,7 @@ def test_a_child_that_outlives_the_holder_keeps_nothing(stack: ExitStack, volume
         holder.kill()
         holder.wait()
         while (won := taker.says()).startswith("1 refused"):
-            assert "holds its lock" in won
+            assert "holds its lock" in won or "its lock is free" in won
         assert won.startswith("1 won")
         os.kill(child, 0)
     finally:

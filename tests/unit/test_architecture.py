@@ -19,6 +19,7 @@ LAYERS = [
         "errors",
         "lease",
         "liveness",
+        "nonces",
         "guard",
         "mounts",
         "files_direct",
@@ -28,7 +29,7 @@ LAYERS = [
         "recent",
         "doctor.findings",
     },
-    {"mounts_windows", "files_life", "files_alone"},
+    {"mounts_windows", "files_life", "files_locks", "files_alone", "inquiry"},
     {"files_posix"},
     {"files_windows"},
     {"files"},
@@ -77,7 +78,7 @@ LAYERS = [
 on Windows, which has the same values. "" is the package."""
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer} | {"errors": -1}
 EXCEPTED = {("mounts", "mounts_windows")}
-PURE = ["protocol", "liveness", "lease", "outcomes", "names", "errors"]
+PURE = ["protocol", "liveness", "inquiry", "lease", "outcomes", "names", "errors"]
 PURE += ["doctor.findings", "doctor.advice", "doctor.notes", "doctor.tally"]
 CHANGES = {
     *("open", "mkdir", "makedirs", "mkfifo", "mknod", "link", "symlink", "unlink", "remove", "rmdir", "removedirs"),
@@ -97,7 +98,7 @@ def modules() -> dict[str, Path]:
     return found
 
 
-FILES = {"files", "files_alone", "files_direct", "files_life", "files_open", "files_posix", "files_windows"}
+FILES = {"files", "files_alone", "files_direct", "files_life", "files_locks", "files_open", "files_posix", "files_windows"}
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""

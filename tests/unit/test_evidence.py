@@ -34,7 +34,10 @@ def looop_starts(directory: Path, content: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("torn", ["", "{", '{"id": "w1"}', json.dumps(LOOOP_META)[:-20]])
+TORN = {"empty": "", "begun": "{", "of no process": '{"id": "w1"}', "cut": json.dumps(LOOOP_META)[:-20]}
+
+
+@pytest.mark.parametrize("torn", TORN.values(), ids=TORN)
 def test_a_session_of_looop_s_whose_metadata_are_torn_is_not_dead(claims: Claims, tmp_path: Path, torn: str) -> None:
     meta = looop_starts(tmp_path, json.dumps(LOOOP_META))
     assert isinstance(claims.claim("repo-x", "w1"), Won)

@@ -255,12 +255,17 @@ def test_the_memory_backend_needs_no_heartbeats(store: str) -> None:
 
 FORKED = """
 import os, sys, time
-from looop_portable import Claims, hold
+from looop_portable import Claims, ClaimLost, hold
 with hold("n", data_dir=sys.argv[1], lease_seconds=3) as lease:
     child = os.fork()
     if child == 0:
         time.sleep(3.5)  # Longer than the lease: its parent's threads, which it has not, give the heartbeats.
-        lease.check()
+        try:
+            lease.check()
+        except ClaimLost as error:
+            assert "the parent's" in str(error)
+        else:
+            raise AssertionError("nobody holds there")
         assert not lease.lost.is_set()
         with hold("m", data_dir=sys.argv[1], lease_seconds=3) as own:
             assert own.session != lease.session

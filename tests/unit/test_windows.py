@@ -126,10 +126,10 @@ def test_a_directory_is_the_same_with_either_slash(tmp_path: Path) -> None:
 
 def test_a_start_token_and_this_kernel_are_the_same_to_every_process() -> None:
     """Each of several asks afresh: of a kernel that boots anew with every question nothing would ever be known."""
-    program = f"from looop_portable.processes import SYSTEM; print(SYSTEM.start_of({os.getpid()}), *SYSTEM.here())"
+    program = f"from looop_portable.processes import SYSTEM; print(SYSTEM.start_of({os.getpid()}), *SYSTEM.here()[:3])"
     command = [sys.executable, "-c", program]
     seen = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)}
-    assert seen == {" ".join([SYSTEM.start_of(os.getpid()), *map(str, SYSTEM.here())]) + "\n"}
+    assert seen == {" ".join([SYSTEM.start_of(os.getpid()), *map(str, SYSTEM.here()[:3])]) + "\n"}
 
 
 @pytest.mark.parametrize(
