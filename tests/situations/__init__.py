@@ -1,0 +1,1 @@
+"""What real environments do to evidence: identities copied, faked or hidden, on the real thing."""
