@@ -28,14 +28,19 @@ def jobs(lease: int, seconds: int) -> list[Job]:
     for kind in SHARES:
         found += [Job(kind, "hand-over", ["guests.handover"]), race(kind, seconds)]
         found += [race(kind, seconds, "--wait", "20", scenario="race-waiting"), *scenarios(kind, lease)]
-    return found
+    return [*found, *(job for kind in ("nfs4", "smb") for job in twins(kind))]
 
 
 def short() -> list[Job]:
     """What a few minutes are enough for."""
     mounts = [Job(kind, "mount", ["guests.mount", "--filesystem", kind], 1) for kind in ("vfat", "nfs3-nolock")]
     cut = [job for job in scenarios("nfs4", 12) if job.scenario == "power-cut"]
-    return [*mounts, race("nfs4", 20, "--may-see-little"), *cut]
+    return [*mounts, race("nfs4", 20, "--may-see-little"), *cut, *twins("nfs4")[:1]]
+
+
+def twins(kind: str) -> list[Job]:
+    """Two hosts that take themselves for one: by their boot id, and by what they were given for it."""
+    return [Job(kind, name, ["guests.scenario", name, "--lease", "6"]) for name in ("twins", "twins-given")]
 
 
 def race(kind: str, seconds: int, *more: str, scenario: str = "race") -> Job:

@@ -11,7 +11,7 @@ import argparse
 import os
 import sys
 
-from . import clocks, cuts
+from . import clocks, cuts, twins
 from .stage import Stage
 from .wire import PORT, Wire
 
@@ -28,6 +28,8 @@ SCENARIOS = {
     "skew": (clocks.mutual, clocks.mutual),
     "step": (clocks.step, clocks.step),
     "step-server": (clocks.step_server, clocks.step_server),
+    "twins": (twins.boot_1, twins.boot_2),
+    "twins-given": (twins.given_1, twins.given_2),
 }
 """What host 1 and what host 2 does."""
 
