@@ -10,7 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -156,3 +156,15 @@ def mounted(kind: str, aside: Path) -> Iterator[Path]:
         yield at
     finally:
         subprocess.run(["umount", "--lazy", str(at)], check=True)
+
+
+Settle = Callable[[Path], Place]
+SITUATIONS: dict[str, tuple[str, Settle, str]] = {
+    "tmpfs": ("tmpfs", by_hand, "host"),
+    "ext4": ("ext4", by_hand, "container"),
+    "xfs": ("xfs", by_hand, "host"),
+    "btrfs": ("btrfs", by_hand, "container"),
+    "nspawn": ("", nspawn, "container"),
+    "LXC": ("", lxc, "host"),
+}
+"""The filesystem (empty: that of all other tests), what makes a container, who wants the claim of the dead."""

@@ -7,14 +7,14 @@ from another one and from the host; then all of it is killed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from .containers import by_hand, lxc, mounted, nspawn, swept
+from .containers import SITUATIONS, mounted, swept
 from .support import HOLDER, HOST, LOOOP, Asked, Place, let_in, never_free, python
 
 KINDS = ["run", "hold", "session"]
@@ -51,18 +51,6 @@ def watch(store: Path, inside: Place, places: list[Place], heir: Place) -> Watch
         for party in parties:
             party.kill()
         return Watched(lived, never_free(store, KINDS, heir))
-
-
-Settle = Callable[[Path], Place]
-SITUATIONS: dict[str, tuple[str, Settle, str]] = {
-    "tmpfs": ("tmpfs", by_hand, "host"),
-    "ext4": ("ext4", by_hand, "container"),
-    "xfs": ("xfs", by_hand, "host"),
-    "btrfs": ("btrfs", by_hand, "container"),
-    "nspawn": ("", nspawn, "container"),
-    "LXC": ("", lxc, "host"),
-}
-"""The filesystem (empty: that of all other tests), what makes a container, who wants the claim of the dead."""
 
 
 @pytest.fixture(scope="module", params=SITUATIONS)

@@ -27,17 +27,34 @@ echo "$lane: closing line"
 """
 
 
+APT_GET = """#!/bin/sh
+echo "$*" >>"$STUBS/apt-get.txt"
+echo "no package can be had" >&2
+exit 100
+"""
+PROGRAMS = ["unshare", "systemd-nspawn", "lxc-execute", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs"]
+USED = (
+    "bash cat chmod cp dirname env grep mkdir mktemp nice readlink rm sed sh sort tail".split()  # noqa: SIM905 (a list would have a line for each)
+)
+
+
 class World:
     """All that the script calls is a stub; `there` are the lanes besides posix that this machine can run."""
 
-    def __init__(self, directory: Path, there: tuple[str, ...] = ("windows", "netfs")) -> None:
-        for name, text in (("python3.11", PYTHON), ("tox", TOX), ("true", "#!/bin/sh\n"), ("unshare", "#!/bin/sh\n")):
+    def __init__(self, directory: Path, there: tuple[str, ...] = ("windows", "netfs"), lacks: tuple[str, ...] = ()) -> None:
+        self.directory = directory
+        stubs = {"python3.11": PYTHON, "tox": TOX, "apt-get": APT_GET, "true": "#!/bin/sh\n"}
+        for name, text in {**stubs, **dict.fromkeys(set(PROGRAMS) - {*lacks}, "#!/bin/sh\n")}.items():
             (directory / name).write_text(text)
             (directory / name).chmod(0o755)
+        for name in USED:  # Of all that is on PATH only these, so that what is to be lacking is.
+            if (found := shutil.which(name)) and not (directory / name).exists():
+                (directory / name).symlink_to(found)
         paths = {lane: str(directory / "true" if lane in there else directory / "none") for lane in ("windows", "netfs")}
         self.environment = {
             **os.environ,
-            "PATH": f"{directory}{os.pathsep}{os.environ['PATH']}",
+            "PATH": str(directory),
+            "PYENV_ROOT": str(directory / "no pyenv"),
             "STUBS": str(directory),
             "WINDOWS_PYTHON": paths["windows"],
             "NETFS_RUN": paths["netfs"],
@@ -58,8 +75,11 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
+VERDICTS = ("lanes: posix", "lanes: Windows", "lanes: guests")
+
+
 def lanes(said: list[str]) -> list[str]:
-    return [line.partition(": ")[2].partition(" (")[0] for line in said if line.startswith("lanes: ")][:3]
+    return [line.partition(": ")[2].partition(" (")[0] for line in said if line.startswith(VERDICTS)]
 
 
 ALL = ["posix", "windows", "interleavings", "netfs"]
@@ -100,3 +120,25 @@ def test_arguments_are_tox_s_and_nothing_else_is_run(world: World, fails: str) -
     assert [line for line in said if "closing line" in line] == ["posix: closing line"]
     assert lanes(said)[0] == ("posix: failed" if fails else "posix: passed: tox -e py312")
     assert (code != 0) == bool(fails)
+
+
+def test_environments_that_are_missing_are_installed(tmp_path: Path) -> None:
+    """Once, and quietly. If they cannot be had, that is told and the rest is run: their tests skip."""
+    world = World(tmp_path, lacks=("lxc-execute", "mkfs.xfs"))
+    code, said = world.run("-e", "py312")
+    assert (tmp_path / "apt-get.txt").read_text().splitlines() == ["update -q"]
+    assert said[0] == "not installed: lxc xfsprogs: no package can be had"
+    assert lanes(said)[0] == "posix: passed: tox -e py312"
+    assert code == 0
+
+
+def test_which_environments_were_tried_is_told_once_each(world: World) -> None:
+    tells = 'echo "ran exec" >>"$SITUATIONS"; echo "ran boot ids (LXC)" >>"$SITUATIONS"\n'
+    (world.directory / "tox").write_text(TOX + 2 * tells + 'echo "skipped boot ids (xfs): no mkfs.xfs" >>"$SITUATIONS"\n')
+    _, said = world.run("-e", "py312")
+    assert "lanes: real environments: ran: boot ids (LXC), exec; skipped: boot ids (xfs): no mkfs.xfs" in said
+
+
+def test_where_no_environment_was_tried_none_is_told(world: World) -> None:
+    _, said = world.run("-e", "py312")
+    assert "lanes: real environments: ran: none; skipped: none" in said
