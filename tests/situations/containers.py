@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -159,12 +160,23 @@ def mounted(kind: str, aside: Path) -> Iterator[Path]:
 
 
 Settle = Callable[[Path], Place]
-SITUATIONS: dict[str, tuple[str, Settle, str]] = {
-    "tmpfs": ("tmpfs", by_hand, "host"),
-    "ext4": ("ext4", by_hand, "container"),
-    "xfs": ("xfs", by_hand, "host"),
-    "btrfs": ("btrfs", by_hand, "container"),
-    "nspawn": ("", nspawn, "container"),
-    "LXC": ("", lxc, "host"),
+
+
+class Situation(NamedTuple):
+    """`filesystem`: empty for that of other tests. `container`: what makes one. `heir`, `holder`: "host" or "container"."""
+
+    filesystem: str
+    container: Settle
+    heir: str
+    holder: str = "container"
+
+
+SITUATIONS = {
+    "tmpfs": Situation("tmpfs", by_hand, "host"),
+    "ext4": Situation("ext4", by_hand, "container"),
+    "xfs": Situation("xfs", by_hand, "host"),
+    "btrfs": Situation("btrfs", by_hand, "container"),
+    "host": Situation("", by_hand, "container", holder="host"),
+    "nspawn": Situation("", nspawn, "container"),
+    "LXC": Situation("", lxc, "host"),
 }
-"""The filesystem (empty: that of all other tests), what makes a container, who wants the claim of the dead."""

@@ -1,7 +1,7 @@
 """A boot id of one's own per container, on one directory: another boot id is no reboot while its holder lives.
 
 systemd-nspawn, LXC, Incus and Proxmox mount a random file over the boot id. Three holders in one such container, asked for
-from another one and from the host; then all of it is killed.
+from another one and from the host, or on the host and asked for from two; then they are killed.
 """
 
 from __future__ import annotations
@@ -55,13 +55,14 @@ def watch(store: Path, inside: Place, places: list[Place], heir: Place) -> Watch
 
 @pytest.fixture(scope="module", params=SITUATIONS)
 def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    filesystem, settle, heir = SITUATIONS[request.param]
+    filesystem, settle, heir, holder = SITUATIONS[request.param]
     aside = tmp_path_factory.mktemp("containers")
     with ExitStack() as stack:
         stack.callback(swept, aside)
         first, second = settle(aside), settle(aside)
         store = (stack.enter_context(mounted(filesystem, aside)) if filesystem else aside) / "store"
-        yield watch(store, first, [second, HOST], HOST if heir == "host" else second)
+        inside, places = (HOST, [first, second]) if holder == "host" else (first, [second, HOST])
+        yield watch(store, inside, places, HOST if heir == "host" else second)
 
 
 @pytest.mark.parametrize("kind", KINDS)
