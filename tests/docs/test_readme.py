@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from looop_portable.inquiry import WORTH
 from looop_portable.protocol import TABLE
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_the_table_of_standings_is_the_code_s() -> None:
     rows = re.findall(r"^\| ([A-Z]+): (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", README, flags=re.MULTILINE)
     assert rows == [(standing.name, standing.value, *verbs) for standing, verbs in TABLE.items()]
+
+
+def test_the_rule_of_evidence_in_the_architecture_is_the_code_s() -> None:
+    architecture = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    table = architecture.partition("| seen | worth |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [f"| {seen.value} | {worth.value} |" for seen, worth in WORTH.items()]
 
 
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
