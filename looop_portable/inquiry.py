@@ -56,6 +56,7 @@ class Seen(Enum):
 
     ENDED = "it was published that it has ended, or there is none of that id"
     PROCESS = "its process is there, in our own pid namespace"
+    PROCESS_MAYBE = "it seems to be there, but another kernel of the same identity may have the mount too"
     FORMER_SELF = "its process is this one, which has executed another program since (execv): its lock is free"
     GONE_HERE = "its process is gone, in our own pid namespace and on a local disk"
     GONE = "its process is gone, but another kernel of the same identity may have the mount too"
@@ -73,6 +74,7 @@ class Seen(Enum):
 WORTH: dict[Seen, Worth] = {
     Seen.ENDED: Worth.PROOF,
     Seen.PROCESS: Worth.LIFE,
+    Seen.PROCESS_MAYBE: Worth.NOTHING,
     Seen.FORMER_SELF: Worth.PROOF,
     Seen.GONE_HERE: Worth.PROOF,
     Seen.GONE: Worth.HINT,
@@ -117,7 +119,7 @@ def inquiry(registration: Registration | None, here: Here) -> Inquiry:
     if registration is None or registration.ended:
         evidence = "the session has ended" if registration else "no such session"
         return Verdict(Liveness.DEAD, evidence, Basis.REGISTRATION)
-    hint: Observation | None = None
+    hint = likely = None
     for look in (_process, _lock, _boot):
         found = yield from look(registration, here)
         worth = WORTH[found.seen] if found else Worth.NOTHING
@@ -125,12 +127,16 @@ def inquiry(registration: Registration | None, here: Here) -> Inquiry:
             return Verdict(Liveness.ALIVE if worth is Worth.LIFE else Liveness.DEAD, found.evidence, found.basis)
         if worth is Worth.HINT:
             hint = found
+        if found and found.seen is Seen.PROCESS_MAYBE:
+            likely = found
         if hint or (found and found.seen is Seen.LOCK_INHERITED):  # So it is of this boot.
             break
     silence: Found = None
     if registration.lease_seconds:
         silence = yield Sign.WATCH if hint else Sign.HEARTBEAT
     if not isinstance(silence, Silence):
+        if likely:
+            return Verdict(Liveness.ALIVE, likely.evidence, likely.basis)
         return Verdict(Liveness.UNKNOWN, _why_unknown(registration, here, hint))
     return _by_heartbeat(registration, silence, hint)
 
@@ -152,10 +158,12 @@ def _process(registration: Registration, here: Here) -> Look:
         return Observation(Seen.GONE_HERE if local else Seen.GONE, evidence, Basis.PROCESS)
     if not (registration.start or registration.foreign):
         return Observation(Seen.HIDDEN, "", Basis.PROCESS)  # It may be a later process of that id.
-    itself = registration.own and registration.locked and registration.pid == here.pid
-    if itself and (yield Sign.DISK) and (yield Sign.LOCK) is Lock.FREE:
+    itself = registration.own and registration.pid == here.pid
+    if itself and registration.locked and (yield Sign.DISK) and (yield Sign.LOCK) is Lock.FREE:
         return Observation(Seen.FORMER_SELF, f"{evidence}, and has executed another program since", Basis.PROCESS)
-    return Observation(Seen.PROCESS, evidence, Basis.PROCESS)
+    # Where nothing tells this process from what it was before it executed another program, its heartbeats do.
+    certain = registration.foreign or (registration.disk and (registration.locked or not itself))
+    return Observation(Seen.PROCESS if certain else Seen.PROCESS_MAYBE, evidence, Basis.PROCESS)
 
 
 def _lock(registration: Registration, here: Here) -> Look:

@@ -26,7 +26,7 @@ from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
 from looop_portable.testing.scripted import Recorded, ScriptedProcesses
 from looop_portable.testing.world import GENERATION, ROBBED, STUCK, TWO_HOLDERS, Violation, World
 
-NAME, LEASE, NOW = "x", 30, 1_001
+NAME, LEASE, NOW = "x", 30, 1_000
 PREEMPTIONS = int(os.environ.get("EXPLORER_PREEMPTIONS", "2"))
 EMPTY = World(dirs=frozenset({"/d", "/d/claims", "/d/claims/.ledger", "/d/sessions", "/d/sessions/.ledger"}))
 DISK = Mount("/", "ext4", "disk", ())
@@ -75,21 +75,23 @@ def claims_of(files: Recorded, environment: Environment, which: int, time: int =
 
 
 HOLDER = Holder("h", "H1")
-_HELD: dict[tuple[str, int], World] = {}
 
 
 def held(environment: str, ago: int) -> World:
     """`h`, with pid 3, holds since it was heard for the last time, `ago` seconds before now; the other has seen that."""
-    if (environment, ago) not in _HELD:
 
-        def body(files: Recorded) -> None:
-            claims = claims_of(files, ENVIRONMENTS[environment], 1, NOW - ago)
-            holder = claims.sessions.register("h", pid=3, lease_seconds=LEASE, locked=True).holder
-            claims.claim(NAME, holder)
-            claims_of(files, ENVIRONMENTS[environment], 0, NOW - ago).sessions.verdict(*holder)
+    def body(files: Recorded) -> None:
+        claims = claims_of(files, ENVIRONMENTS[environment], 1, NOW - ago)
+        holder = claims.sessions.register("h", pid=3, lease_seconds=LEASE, locked=True).holder
+        claims.claim(NAME, holder)
+        claims_of(files, ENVIRONMENTS[environment], 0, NOW - ago).sessions.verdict(*holder)
 
-        _HELD[environment, ago] = run(Actor("H", body), EMPTY._replace(alive=frozenset({"pid 3"})))
-    return _HELD[environment, ago]
+    return run(Actor("H", body), EMPTY._replace(alive=frozenset({"pid 3"})))
+
+
+IN_TIME, LATE, SILENT = 12, 17, 2 * LEASE
+"""Seconds ago. A session says that it goes on after 12.5 s, and a hint is believed after 15."""
+HELD = {(environment, ago): held(environment, ago) for environment in ENVIRONMENTS for ago in (IN_TIME, LATE, SILENT)}
 
 
 def key(holder: Holder) -> str:
@@ -150,25 +152,25 @@ def nobody_is_stuck(environment: str) -> Callable[[World], None]:
 ALIVE = frozenset({key(HOLDER), "pid 3", "w/A1", "pid 2", "v/B1", "pid 5"})
 SCENARIOS: dict[str, tuple[int, Callable[[str], tuple[Actor, ...]]]] = {
     "a holder that beats in time, a claimer and a reaper": (
-        12,
+        IN_TIME,
         lambda where: (holder(where, "renew"), claimer(where, "A", "w", 2), reaper(where)),
     ),
     "a holder that was late, and a claimer": (
-        17,
+        LATE,
         lambda where: (holder(where, "resume"), claimer(where, "A", "w", 2)),
     ),
-    "a holder that was late, and a reaper": (17, lambda where: (holder(where, "resume"), reaper(where))),
+    "a holder that was late, and a reaper": (LATE, lambda where: (holder(where, "resume"), reaper(where))),
     "two claimers that take each other for gone": (
-        2 * LEASE,
+        SILENT,
         lambda where: (claimer(where, "A", "w", 2), claimer(where, "B", "v", 5)),
     ),
 }
-"""With how long ago the holder was heard for the last time: resumes_after is 12.5 s, and suspicion 15."""
+"""With how long ago the holder was heard for the last time."""
 
 
 def explore(scenario: str, environment: str, crashes: int, preemptions: int) -> Report:
     ago, actors = SCENARIOS[scenario]
-    world = held(environment, ago)._replace(alive=ALIVE, holders=frozenset(), top=0)
+    world = HELD[environment, ago]._replace(alive=ALIVE, holders=frozenset(), top=0)
     return Explorer(actors(environment), nobody_is_stuck(environment), preemptions).explore(world, crashes)
 
 
@@ -219,7 +221,7 @@ def test_a_holder_that_beats_as_late_as_one_who_must_say_so_is_found(
     environment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Why `resumes_after` is less than `suspicion`: were it more, a beat alone could come too late to be seen."""
-    late = (17, lambda where: (holder(where, "renew"), claimer(where, "A", "w", 2)))
+    late = (LATE, lambda where: (holder(where, "renew"), claimer(where, "A", "w", 2)))
     monkeypatch.setitem(SCENARIOS, "a holder that is too late", late)
     with pytest.raises(Found) as found:
         explore("a holder that is too late", environment, crashes=0, preemptions=2)

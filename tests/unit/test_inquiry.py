@@ -26,7 +26,8 @@ from looop_portable.liveness import (
 UNHURRIED = settings(deadline=None)
 LEASE = 30
 HERE = Here("boot-1", "pid:[1]", pid=1000)
-OURS = Registration("s", "i", 42, start="7", boot=HERE.boot, namespace=HERE.namespace, host="hosta", lease_seconds=LEASE)
+OURS = Registration("s", "i", 42, "7", HERE.boot, HERE.namespace, host="hosta", lease_seconds=LEASE, disk="linux ext4")
+SHARED = OURS._replace(disk="")
 CONTAINED = OURS._replace(namespace="pid:[2]", locked=True, own=True)
 REMOTE = OURS._replace(boot="boot-2", namespace="pid:[2]")
 LOOOPS = Registration("s", "42@2026-01-02T03:04:05.123456789Z", 42, foreign=True)
@@ -83,6 +84,17 @@ def test_a_process_that_is_there_is_alive_however_long_it_was_not_heard(
     verdict, _ = judge(registration, local=True, process=process, silence=OLD)
     assert (verdict.liveness, verdict.basis) == (Liveness.ALIVE, Basis.PROCESS)
     assert verdict.evidence == f"pid 42 {process.value}"
+
+
+@pytest.mark.parametrize("process", LIVES)
+def test_a_process_on_a_mount_that_others_can_reach_may_be_another_kernel_s(process: ProcessState) -> None:
+    """Machines that were resumed from one snapshot have the same processes. Without this, one would wait for itself."""
+    assert liveness(SHARED, process=process, silence=YOUNG) is Liveness.ALIVE
+    verdict, _ = judge(SHARED, process=process, silence=OLD)
+    assert (verdict.dead, verdict.inferred, verdict.basis) == (True, True, Basis.HEARTBEAT)
+    for registration in (SHARED, SHARED._replace(lease_seconds=0)):
+        verdict, _ = judge(registration, process=process)
+        assert (verdict.liveness, verdict.basis) == (Liveness.ALIVE, Basis.PROCESS)
 
 
 @pytest.mark.parametrize("process", ENDED)
@@ -168,6 +180,9 @@ def test_this_process_before_it_executed_another_program_is_dead_once_its_lock_i
     assert (found.dead, found.inferred) == (True, False)
     for lock in (Lock.HELD, Lock.INHERITED, Lock.MISSING, None):
         assert liveness(itself, local=True, process=ProcessState.RUNNING, lock=lock) is Liveness.ALIVE
+    lockless = itself._replace(locked=False)  # As on macOS.
+    assert liveness(lockless, local=True, process=ProcessState.RUNNING, silence=YOUNG) is Liveness.ALIVE
+    assert liveness(lockless, local=True, process=ProcessState.RUNNING, silence=OLD) is Liveness.DEAD
     of_a_parent = itself._replace(own=False)  # The lock is that of `looop run`, and the process its command's.
     assert liveness(of_a_parent, local=True, process=ProcessState.RUNNING, lock=Lock.FREE) is Liveness.ALIVE
 
