@@ -158,11 +158,10 @@ def _process(registration: Registration, here: Here) -> Look:
         return Observation(Seen.GONE_HERE if local else Seen.GONE, evidence, Basis.PROCESS)
     if not (registration.start or registration.foreign):
         return Observation(Seen.HIDDEN, "", Basis.PROCESS)  # It may be a later process of that id.
-    itself = registration.own and registration.pid == here.pid
-    if itself and registration.locked and (yield Sign.DISK) and (yield Sign.LOCK) is Lock.FREE:
+    itself = registration.own and registration.locked and registration.pid == here.pid
+    if itself and (yield Sign.DISK) and (yield Sign.LOCK) is Lock.FREE:
         return Observation(Seen.FORMER_SELF, f"{evidence}, and has executed another program since", Basis.PROCESS)
-    # Where nothing tells this process from what it was before it executed another program, its heartbeats do.
-    certain = registration.foreign or (registration.disk and (registration.locked or not itself))
+    certain = registration.foreign or registration.disk
     return Observation(Seen.PROCESS if certain else Seen.PROCESS_MAYBE, evidence, Basis.PROCESS)
 
 

@@ -180,9 +180,6 @@ def test_this_process_before_it_executed_another_program_is_dead_once_its_lock_i
     assert (found.dead, found.inferred) == (True, False)
     for lock in (Lock.HELD, Lock.INHERITED, Lock.MISSING, None):
         assert liveness(itself, local=True, process=ProcessState.RUNNING, lock=lock) is Liveness.ALIVE
-    lockless = itself._replace(locked=False)  # As on macOS.
-    assert liveness(lockless, local=True, process=ProcessState.RUNNING, silence=YOUNG) is Liveness.ALIVE
-    assert liveness(lockless, local=True, process=ProcessState.RUNNING, silence=OLD) is Liveness.DEAD
     of_a_parent = itself._replace(own=False)  # The lock is that of `looop run`, and the process its command's.
     assert liveness(of_a_parent, local=True, process=ProcessState.RUNNING, lock=Lock.FREE) is Liveness.ALIVE
 
