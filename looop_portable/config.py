@@ -65,8 +65,14 @@ def session_id(session: str | None = None) -> str:
 
 
 def state_dir() -> str:
-    """Where this host keeps what belongs to it alone: not the data directory, which may be on a network."""
-    return os.path.abspath(_default_data_dir()).replace(os.sep, "/")
+    """Where this host keeps what belongs to it alone: not the data directory, which may be on a network.
+
+    Raises `UsageError` where nothing says where that is: HOME is not set, say, and the user has no entry in passwd.
+    """
+    found = _default_data_dir()
+    if not os.path.isabs(found):  # Without this, each directory that somebody works in would have one of its own.
+        raise UsageError(f"the state directory {found!r} is no absolute path: set HOME or XDG_STATE_HOME")
+    return os.path.abspath(found).replace(os.sep, "/")
 
 
 def _default_data_dir() -> str:

@@ -162,7 +162,7 @@ def keep(claims: Claims, keepers: Keepers, registration: Registration, there: Ca
     holder = registration.holder
     taken = keepers.begin(holder)
     if taken is None:
-        there(keepers.pid(holder))
+        there(keepers.wait_for_pid(holder))
         return
     watch = Watch(registration.pid, registration.start)
 

@@ -3,26 +3,28 @@
 Guarantees: one keeper for one incarnation; a keeper is there exactly if its file is held, which the kernel ends with it; no
 other process is ever ended in its place.
 Does not guarantee: that a keeper stays. Whoever logs a user out may end all his processes; `looop claim` starts it again.
-How: each has three files in a directory of this host's and this user's, named after session and incarnation: `.lock`, which
-it holds (`files_alone`), `.json`, which says who it is, and `.log`. They go when it ends in good order; a day after a crash
-another keeper sweeps them.
+How: each has three files in a directory of this host's and this user's (`state`), named after session and incarnation:
+`.lock`, which it holds (`files_alone`), `.json`, which says who it is, and `.log`. They go when it ends in good order; a
+day after a crash another keeper sweeps them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 import time
 from collections.abc import Callable
 from typing import IO
 
+from looop_portable import state
 from looop_portable.config import Config
 from looop_portable.errors import Unavailable, told
 from looop_portable.files import OS, OsFiles, timestamp
 from looop_portable.lease import decode, encode, number, text
 from looop_portable.liveness import Holder, Registration
-from looop_portable.names import cut, spelled
+from looop_portable.names import cut, printable, spelled
 from looop_portable.processes import SYSTEM, Processes, host
 
 LOG_SIZE = 64 * 1024
@@ -39,6 +41,8 @@ _LOOK = 0.01
 """Seconds."""
 _LONGEST = 180
 """Bytes of a session's spelling: an incarnation and a suffix have to fit in beside it."""
+_NAME = "keepers"
+"""Of their directory, wherever that is."""
 
 
 class Keepers:
@@ -50,9 +54,14 @@ class Keepers:
         self._processes = processes
 
     def is_for(self, registration: Registration) -> bool:
-        """Whether it is kept, and from here: its process is of this kernel, and of this pid namespace."""
+        """Whether it is kept, and may be from here: its process is of this kernel, and of this pid namespace.
+
+        Where neither tells its kernel, only the namespace is compared, which kernels number alike: whoever asks has to know
+        by something else that there is but one. Where the namespace cannot be told, it is not.
+        """
         here = self._processes.here()
-        return registration.kept and bool(here.boot) and here[:2] == (registration.boot, registration.namespace)
+        same = here[:2] == (registration.boot, registration.namespace)
+        return registration.kept and bool(here.namespace) and same
 
     def is_there(self, holder: Holder) -> bool:
         """Whether `holder` has a keeper. Raises OSError."""
@@ -61,6 +70,16 @@ class Keepers:
     def pid(self, holder: Holder) -> int:
         """The process id that its keeper has, or had; 0 if it did not come to say so."""
         return number(self._record(self.base(holder)), "pid")
+
+    def wait_for_pid(self, holder: Holder) -> int:
+        """The same, of one that is there and may be about to say so. Raises OSError."""
+        self._wait_until(lambda: self.pid(holder) > 0, "has not said who it is")
+        return self.pid(holder)
+
+    def was_killed(self, holder: Holder) -> bool:
+        """Whether the keeper of `holder` was here, on this host, and ended in no good order. Raises OSError."""
+        record = self._record(self.base(holder))
+        return number(record, "pid") > 0 and text(record, "host") == host() and not self.is_there(holder)
 
     def base(self, holder: Holder) -> str:
         """The path of its files, without what each ends with."""
@@ -83,10 +102,14 @@ class Keepers:
         self._files.replace(private, f"{base}.json")
         return taken
 
+    def log_of(self, holder: Holder) -> str:
+        """The path of its log."""
+        return f"{self.base(holder)}.log"
+
     def log(self, holder: Holder, line: str) -> None:
-        """One more line. Where nothing can be written, the keeper does its work all the same."""
+        """One more line, whatever names are in it. Where nothing can be written, the keeper does its work all the same."""
         with contextlib.suppress(OSError):
-            self._files.append(f"{self.base(holder)}.log", f"{timestamp()} {line}\n".encode(), LOG_SIZE)
+            self._files.append(self.log_of(holder), f"{timestamp()} {printable(line)}\n".encode(), LOG_SIZE)
 
     def remove(self, holder: Holder, *, log: bool = True) -> None:
         """Its files, by the keeper in its end, or after it has ended. Raises OSError. `log`: its log too."""
@@ -105,16 +128,26 @@ class Keepers:
             if name.startswith(".") and (self._files.age(f"{self.directory}/{name}") or 0) > _OLD:
                 self._files.remove(f"{self.directory}/{name}")
 
-    def start(self, config: Config, holder: Holder) -> int:
-        """Start the keeper of `holder`; its process id, or that of the one that is there. Raises `Unavailable`."""
+    def start(self, config: Config, holder: Holder, *, known: bool = False) -> int:
+        """Start the keeper of `holder`; its process id, or that of the one that is there. Raises `Unavailable`.
+
+        It is there when this returns. `known`: whoever starts it has seen the session's process in his own namespace.
+        """
         try:
             self._files.make_private(self.directory)
-            said = _launch(self._command(config, holder))
+            said = _launch(self._command(config, holder, known=known))
+            pid = said.removeprefix(KEPT_BY)
+            if pid == said or not pid.isdigit():
+                raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {said}")
+            if not self.is_there(holder):
+                raise Unavailable(
+                    f"the keeper of session '{holder.session}' has ended again at once (log: {self.log_of(holder)})"
+                )
         except OSError as error:
-            raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {told(error)}") from error
-        pid = said.removeprefix(KEPT_BY)
-        if pid == said or not pid.isdigit():
-            raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {said}")
+            reason = told(error)
+            if isinstance(error, BlockingIOError):
+                reason += " (no more processes can be made here: see pids.max of the cgroup, and ulimit -u)"
+            raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {reason}") from error
         return int(pid)
 
     def end(self, holder: Holder) -> bool:
@@ -126,29 +159,31 @@ class Keepers:
                 self.remove(holder)
                 return False
             record = self._record(self.base(holder))
-            if text(record, "start") and text(record, "host") == host():
+            if not text(record, "start"):
+                raise OSError(errno.ESRCH, "its process cannot be told from others of its id")
+            if text(record, "host") == host():
                 keeper = Watch(number(record, "pid"), text(record, "start"), self._processes)
                 try:
                     keeper.end()
                 finally:
                     keeper.close()
-            self._wait_until(lambda: not self.is_there(holder))
+            self._wait_until(lambda: not self.is_there(holder), "has not ended")
             self.remove(holder)
         except OSError as error:
             raise Unavailable(f"the keeper of session '{holder.session}' could not be ended: {told(error)}") from error
         return True
 
-    def _wait_until(self, over: Callable[[], bool]) -> None:
+    def _wait_until(self, over: Callable[[], bool], why: str) -> None:
         began = time.monotonic()
         while not over():
             if time.monotonic() - began > _ENDING:
-                raise TimeoutError(f"it has not ended after {_ENDING:.0f} s")
+                raise TimeoutError(f"it {why} after {_ENDING:.0f} s")
             time.sleep(_LOOK)
 
-    def _command(self, config: Config, holder: Holder) -> list[str]:
+    def _command(self, config: Config, holder: Holder, *, known: bool) -> list[str]:
         before = [sys.executable, "-P", "-m", "looop_portable", "--data-dir", config.data_dir, "--backend", config.backend]
-        after = ["--incarnation", holder.incarnation, "--state", self.directory, "--foreground", "--", holder.session]
-        return [*before, "session", "keep", *after]
+        after = ["--incarnation", holder.incarnation, "--state", self.directory, "--foreground"]
+        return [*before, "session", "keep", *after, *(["--known"] if known else []), "--", holder.session]
 
     def _record(self, base: str) -> dict[str, object]:
         return decode(self._files.read(f"{base}.json") or b"")
@@ -167,6 +202,35 @@ class Keepers:
                 self._files.remove(f"{base}{suffix}")
         finally:
             self._files.let_go(taken)
+
+
+def choose() -> tuple[Keepers, str]:
+    """Where a keeper can begin, and why that is not the state directory (empty if it is). Raises `Unavailable`."""
+    place = state.choose(_NAME)
+    return Keepers(place.directory), place.told
+
+
+def everywhere() -> list[Keepers]:
+    """Wherever a keeper of this user's may be on this host: the environment of who began it may have been another."""
+    return [Keepers(directory) for directory in state.places(_NAME)]
+
+
+def where_is(holder: Holder) -> Keepers | None:
+    """The place in which `holder` has a keeper; None: it has none on this host."""
+    for keepers in everywhere():
+        with contextlib.suppress(OSError):  # No keeper could have begun there.
+            if keepers.is_there(holder):
+                return keepers
+    return None
+
+
+def was_killed(holder: Holder) -> bool:
+    """Whether a keeper of `holder` was anywhere on this host, and ended in no good order."""
+    for keepers in everywhere():
+        with contextlib.suppress(OSError):
+            if keepers.was_killed(holder):
+                return True
+    return False
 
 
 def _launch(command: list[str]) -> str:
@@ -194,7 +258,12 @@ def _launch(command: list[str]) -> str:
     assert child.stdout
     lines: list[str] = []
     reader = threading.Thread(target=_read, args=(child.stdout, lines), daemon=True)
-    reader.start()
+    try:
+        reader.start()
+    except RuntimeError as error:  # The child was the last process that we might make.
+        child.kill()
+        child.communicate()
+        raise BlockingIOError(errno.EAGAIN, str(error)) from error
     reader.join(_PATIENCE)
     if reader.is_alive():
         child.kill()
@@ -204,7 +273,8 @@ def _launch(command: list[str]) -> str:
         child.returncode = 0  # It goes on without us. Without this, Python would complain of that.
         return lines[-1]
     code = child.wait()
-    return lines[-1].removeprefix("looop: ") if lines else f"it ended with code {code}"
+    said = lines[-1].removeprefix("looop: ") if lines else "it said nothing"
+    return f"{said} (it ended with code {code})"
 
 
 def _read(stream: IO[bytes], lines: list[str]) -> None:

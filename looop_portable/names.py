@@ -87,6 +87,13 @@ def unspelled(file_name: str) -> str | None:
         return None
 
 
+def printable(text: str) -> str:
+    """`text` with control characters and lone surrogates spelled out: a claim's name may hold an escape sequence."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
 def _composed(text: str) -> str:
     """Without this, two names whose escapes swallow a combining mark would be one file where names are normalised."""
     import unicodedata  # Only names beyond ASCII pay for the tables.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import click
 
+from looop_portable import keepers as all_keepers
 from looop_portable.claims import Claims
 from looop_portable.cli.complete import session_ids
 from looop_portable.cli.root import Setting
-from looop_portable.config import LEASE, SESSION_ID, state_dir
+from looop_portable.config import LEASE, SESSION_ID
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, told
 from looop_portable.keepers import KEPT_BY, Keepers
-from looop_portable.liveness import FOREIGN, LEASE_SECONDS, SHORTEST_LEASE, Holder, Registration
+from looop_portable.liveness import FOREIGN, LEASE_SECONDS, SHORTEST_LEASE, Basis, Holder, Registration, patience
 
 
 def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:  # noqa: ARG001 (click's signature)
@@ -37,57 +40,138 @@ LEASE_LENGTH = click.option(
 @click.option("--incarnation", hidden=True, default="")
 @click.option("--state", hidden=True, default="")
 @click.option("--foreground", hidden=True, is_flag=True)
+@click.option("--known", hidden=True, is_flag=True)
 @click.pass_obj
-def keep(out: Setting, session_id: str, incarnation: str, state: str, foreground: bool) -> int:
+def keep(out: Setting, session_id: str, incarnation: str, state: str, foreground: bool, known: bool) -> int:
     """Start the keeper of a session again, by default of $LOOOP_SESSION_ID, if it is gone.
 
     `session start` has left it behind: a small process that gives the session's heartbeats while its own process lives,
     and then releases what it holds. `claim` starts it again too. Exit 2: that session has none, or not on this host.
     """
     claims = out.claims()
-    keepers = Keepers(state or f"{state_dir()}/keepers")
     holder = Holder(session_id, incarnation) if incarnation else claims.sessions.holder(session_id)
-    registration = _kept(claims, keepers, holder)
+    registration = _kept(claims, holder)
     if foreground:
-        return _keep_here(out, claims, keepers, registration)
-    there = _is_there(keepers, holder)
-    pid = keepers.pid(holder) if there else keepers.start(out.config, holder)
+        _refuse_elsewhere(claims, registration, known=known)
+        return _keep_here(out, claims, Keepers(state) if state else all_keepers.choose()[0], registration)
+    there, trouble = all_keepers.where_is(holder), ""
+    if there:
+        keepers, pid = there, there.pid(holder)
+    else:
+        _refuse_elsewhere(claims, registration)
+        keepers, trouble = all_keepers.choose()
+        pid = keepers.start(out.config, holder)
     fields = {"session": holder.session, "incarnation": holder.incarnation, "keeper": pid or None}
     line = f"session '{holder.session}': its keeper {'is there' if there else 'was gone, and is started'}: pid {pid}"
-    out.answer("session keep", "there" if there else "started", line, {**fields, "log": f"{keepers.base(holder)}.log"})
+    fields |= {"log": keepers.log_of(holder), "trouble": _tell_place(out, keepers, trouble) or None}
+    out.answer("session keep", "there" if there else "started", line, fields)
     return 0
 
 
-def start_keeper(out: Setting, registration: Registration) -> tuple[int, str]:
-    """The keeper of a session that has just been registered: its process id, or 0 and why there is none."""
+class Kept(NamedTuple):
+    """A keeper that is there: its process id, and where its files are, and why, if that is not the state directory."""
+
+    pid: int
+    trouble: str
+
+
+def register_kept(out: Setting, session: str, pid: int, lease: int) -> tuple[Registration, Kept]:
+    """Register a session, and start its keeper. Without a keeper there is no session. Raises `LooopError`."""
+    claims = out.claims()
     try:
-        return Keepers(f"{state_dir()}/keepers").start(out.config, registration.holder), ""
+        keepers, passed_over = all_keepers.choose()
+    except Unavailable as error:
+        raise _without_keeper(f"a keeper has no place for its files: {error}") from error
+    found = claims.sessions.register(session, pid=pid, lease_seconds=lease, kept=True)
+    keeper = 0
+    try:
+        keeper = keepers.start(out.config, found.holder, known=True)
+    except Unavailable as error:
+        raise _without_keeper(str(error)) from error
+    finally:
+        if not keeper:
+            _give_up(out, claims, found.holder)
+    return found, Kept(keeper, _tell_place(out, keepers, passed_over))
+
+
+def _without_keeper(reason: str) -> Unavailable:
+    return Unavailable(f"no session is started: {reason}; --lease 0 goes without a keeper, and other hosts cannot judge it")
+
+
+def _give_up(out: Setting, claims: Claims, holder: Holder) -> None:
+    """Nobody is to rely on a session that nobody keeps: it has ended, and is forgotten if its id was made up."""
+    try:
+        claims.retire(holder)
+        status = claims.sessions.status(holder.session)
+        if status:
+            claims.sessions.forget(status)
     except LooopError as error:
-        _warn(out, registration.holder, str(error))
-        return 0, str(error)
+        out.warn(f"looop: warning: session '{holder.session}' is left behind, without heartbeats: {error}")
+
+
+def _tell_place(out: Setting, keepers: Keepers, passed_over: str) -> str:
+    """What is to be said of the place of a keeper's files; nothing if it is where everybody looks for it."""
+    if not passed_over:
+        return ""
+    line = f"the keeper's files are in {keepers.directory}, as the state directory cannot be used: {passed_over}"
+    out.hint(f"looop: {line}")
+    return line
 
 
 def end_keeper(out: Setting, holder: Holder) -> None:
     """The keeper of a session that has ended, if it has one on this host."""
     try:
-        Keepers(f"{state_dir()}/keepers").end(holder)
+        for keepers in all_keepers.everywhere():
+            keepers.end(holder)
     except LooopError as error:
         out.hint(f"looop: warning: {error}; it ends by itself when it next gives a heartbeat")
 
 
 def ensure_kept(out: Setting, claims: Claims, session: Holder | str) -> None:
-    """Start a session's keeper again, if it should have one here and it is gone. Whoever acts for it goes on anyway."""
+    """Start a session's keeper again, if it should have one here and it is gone. Whoever acts for it goes on anyway.
+
+    One that is gone and cannot be started is told of, and so is one elsewhere that has not been heard for too long.
+    """
     holder = session if isinstance(session, Holder) else Holder(session, "")
     try:
         holder = claims.sessions.holder(session) if isinstance(session, str) else session
         registration = claims.sessions.registration(holder) if holder.incarnation else None
-        if registration is None or not registration.kept:
+        if registration is None or not registration.kept or all_keepers.where_is(holder):
             return
-        keepers = Keepers(f"{state_dir()}/keepers")
-        if keepers.is_for(registration) and not _is_there(keepers, holder):
-            out.detail(f"the keeper of session '{holder.session}' was gone: pid {keepers.start(out.config, holder)}")
+        if _is_from_here(claims, registration):
+            keepers, passed_over = all_keepers.choose()
+            pid = keepers.start(out.config, holder)
+            out.detail(f"the keeper of session '{holder.session}' was gone: pid {pid}")
+            _tell_place(out, keepers, passed_over)
+        elif why := _why_gone(claims, registration):
+            why = f"{why}. {_why_not_from_here(registration)}"
+            out.warn(f"looop: warning: session '{holder.session}' is not kept any more: {why}")
     except LooopError as error:
         _warn(out, holder, str(error))
+
+
+def _why_gone(claims: Claims, registration: Registration) -> str:
+    """Why a keeper that cannot be looked for seems to be gone; empty: nothing says so."""
+    if all_keepers.was_killed(registration.holder):
+        return "its keeper is gone"
+    verdict = claims.sessions.verdict(*registration.holder)
+    silent = verdict.basis is Basis.HEARTBEAT and verdict.age > patience(registration.lease_seconds)
+    return verdict.evidence if silent else ""
+
+
+def _is_from_here(claims: Claims, registration: Registration) -> bool:
+    """Whether its keeper can be started from here: it would end the session if it took its process for gone.
+
+    Without a kernel's identity two hosts may have the same namespace; but one local disk has only one kernel.
+    """
+    if not Keepers("").is_for(registration):
+        return False
+    if registration.boot:
+        return True
+    try:
+        return bool(registration.disk) and registration.disk == claims.backend.sessions.signs.disk()
+    except OSError:
+        return False
 
 
 def _keep_here(out: Setting, claims: Claims, keepers: Keepers, registration: Registration) -> int:
@@ -109,8 +193,8 @@ def _keep_here(out: Setting, claims: Claims, keepers: Keepers, registration: Reg
     return 0
 
 
-def _kept(claims: Claims, keepers: Keepers, holder: Holder) -> Registration:
-    """The registration of `holder`; raises where there is nothing to be kept from here."""
+def _kept(claims: Claims, holder: Holder) -> Registration:
+    """The registration of `holder`; raises where there is nothing to be kept."""
     found = claims.sessions.registration(holder) if holder.incarnation else None
     if found is None:
         if holder.incarnation.startswith(FOREIGN):
@@ -121,23 +205,24 @@ def _kept(claims: Claims, keepers: Keepers, holder: Holder) -> Registration:
             f"session '{holder.session}' has no keeper: it was started with --lease 0, or by a program that gives its own "
             "heartbeats"
         )
-    if not keepers.is_for(found):
-        raise UsageError(
-            f"session '{holder.session}' is not of this host, or of another container: it is kept on {found.host}, beside "
-            f"process {found.pid}"
-        )
     return found
 
 
-def _is_there(keepers: Keepers, holder: Holder) -> bool:
-    try:
-        return keepers.is_there(holder)
-    except OSError as error:
-        raise Unavailable(f"the keeper of session '{holder.session}' cannot be looked for: {told(error)}") from error
+def _refuse_elsewhere(claims: Claims, registration: Registration, *, known: bool = False) -> None:
+    """`known`: whoever starts us has seen its process in our own namespace."""
+    if not known and not _is_from_here(claims, registration):
+        raise UsageError(f"session '{registration.session}' cannot be kept from here. {_why_not_from_here(registration)}")
+
+
+def _why_not_from_here(registration: Registration) -> str:
+    where = f"process {registration.pid} on {registration.host}"
+    if registration.boot and registration.namespace:
+        return f"It is not of this host, or of another container; its keeper belongs beside {where}"
+    return f"It cannot be told whether {where} is of this host and container, as /proc does not tell; start another session"
 
 
 def _warn(out: Setting, holder: Holder, reason: str) -> None:
-    out.hint(
+    out.warn(
         f"looop: warning: {reason}. Other hosts will take the session for dead when its lease is over; "
         f"to try again: looop session keep {holder.session}"
     )

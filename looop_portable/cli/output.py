@@ -12,6 +12,7 @@ from typing import TextIO
 from looop_portable.errors import because
 from looop_portable.lease import Lease
 from looop_portable.liveness import Basis, Verdict
+from looop_portable.names import printable
 
 Fields = Mapping[str, object]
 
@@ -49,6 +50,10 @@ class Output:
         """More for people, on stderr. With --json the object has it already."""
         if not self.as_json:
             self._write(sys.stderr, line)
+
+    def warn(self, line: str) -> None:
+        """What whoever goes on has to know, on stderr, --json or not: no object has it."""
+        self._write(sys.stderr, line)
 
     def help(self, text: str) -> None:
         """A page on stderr, --json or not: somebody has called us without a verb."""
@@ -142,13 +147,6 @@ def _discard(stream: TextIO | None) -> None:
     """Without this, Python complains of the closed pipe once more when it exits."""
     if stream is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def printable(text: str) -> str:
-    """`text` with control characters and lone surrogates spelled out: a claim's name may hold an escape sequence."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 
 def lease_fields(lease: Lease | None) -> dict[str, object]:

@@ -7,7 +7,7 @@ import shlex
 import click
 
 from looop_portable.cli.complete import session_ids
-from looop_portable.cli.keeping import LEASE_LENGTH, end_keeper, keep, start_keeper
+from looop_portable.cli.keeping import LEASE_LENGTH, end_keeper, keep, register_kept
 from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
 from looop_portable.config import SESSION_ID
@@ -38,22 +38,26 @@ def start(out: Setting, session_id: str | None, pid: int | None, lease: int, she
     each need one of their own. Exit 1: a session of that ID is alive.
 
     Other hosts cannot see that process. For them a keeper is left behind, a small process that gives heartbeats until the
-    session ends, and then releases what it holds (`looop session keep --help`).
+    session ends, and then releases what it holds (`looop session keep --help`). Exit 3: it could not be started; then
+    there is no session either. Where the state directory cannot be used its files are elsewhere, and stderr says where.
     """
     if session_id == "":
         raise click.BadParameter("it is empty", param_hint="ID")
     pid = pid or caller()
     if not pid:
         raise click.UsageError("the caller cannot be told (it has ended, or looop is process 1 here): pass --pid")
+    kept = None
     try:
-        found = out.claims().sessions.register(session_id or "", pid=pid, lease_seconds=lease, kept=lease > 0)
+        if lease:
+            found, kept = register_kept(out, session_id or "", pid, lease)
+        else:
+            found = out.claims().sessions.register(session_id or "", pid=pid)
     except LooopError:
         if shell:  # Without this, `eval` would succeed, and whoever evaluates it would go on as the session it inherited.
             out.exactly(f"unset {SESSION_ID}; false")
         raise
-    keeper, trouble = start_keeper(out, found) if found.kept else (0, "")
     fields = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid, "lease": lease}
-    fields |= {"keeper": keeper or None, "trouble": trouble or None}
+    fields |= {"keeper": kept and kept.pid, "trouble": (kept and kept.trouble) or None}
     if shell and not out.as_json:
         out.exactly(f"export {SESSION_ID}={shlex.quote(found.session)}")
     else:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from looop_portable.cli.output import Output, printable
+from looop_portable.cli.output import Output
+from looop_portable.names import printable
 from looop_portable.outcomes import Held, Told
 from looop_portable.several import MOST
 

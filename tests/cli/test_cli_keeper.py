@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -270,19 +271,94 @@ def test_it_ends_when_the_store_is_removed_under_it(kept: Callable[[str], Kept],
     assert not data_dir.exists()
 
 
-def test_where_it_cannot_be_started_the_session_is_registered_all_the_same(
-    run: Run, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No directory can be used for a keeper's files: what is there is a file."""
     (tmp_path / "a file").touch()
-    monkeypatch.setattr("looop_portable.cli.keeping.state_dir", lambda: str(tmp_path / "a file"))
-    done = run("session", "start", "w1", "--pid", str(os.getpid()), "--lease", "30")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (0, "w1\n", 1)
-    assert done.stderr.startswith("looop: warning: the keeper of session 'w1' could not be started: ")
+    monkeypatch.setattr("looop_portable.state._candidates", lambda name: iter([(f"{tmp_path}/a file/{name}", 0)]))
+
+
+@pytest.fixture
+def no_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keeper's Python says something, and fails."""
+    program = "import sys; sys.exit('no encodings')"
+    monkeypatch.setattr(Keepers, "_command", lambda *given, **named: [sys.executable, "-I", "-S", "-c", program])
+
+
+@pytest.mark.parametrize(("lack", "why"), [("no_place", "a file"), ("no_start", "no encodings (it ended with code 1)")])
+def test_where_it_cannot_be_started_there_is_no_session_either(
+    run: Run, data_dir: Path, request: pytest.FixtureRequest, lack: str, why: str
+) -> None:
+    request.getfixturevalue(lack)
+    start = ("session", "start", "--pid", str(os.getpid()), "--lease", "30")
+    done = run(*start)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert done.stderr.startswith("looop: no session is started: ")
+    assert why in done.stderr
+    assert Claims.open(str(data_dir)).sessions.statuses() == []
+    assert run(*start, "--shell").stdout == "unset LOOOP_SESSION_ID; false\n"
+    found = json.loads(run("--json", *start, "w1").stdout)
+    assert (found["outcome"], found["code"], why in found["message"]) == ("error", "unavailable", True)
+    assert [status.verdict.dead for status in Claims.open(str(data_dir)).sessions.statuses()] in ([], [True])
+    assert run("session", "start", "w1", "--pid", str(os.getpid()), "--lease", "0").returncode == 0  # It needs none.
+
+
+def test_where_no_thread_can_be_started_there_is_no_session_either(
+    run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", no_more)
+    done = run("session", "start", "--pid", str(os.getpid()), "--lease", "30")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert "no more processes can be made here" in done.stderr
+    assert Claims.open(str(data_dir)).sessions.statuses() == []
+
+
+@pytest.mark.parametrize("lack", ["no_place", "no_start"])
+@pytest.mark.parametrize("json_too", [(), ("--json",)], ids=["words", "json"])
+def test_claim_says_that_it_cannot_start_it_again(
+    run: Run, kept: Callable[[str], Kept], request: pytest.FixtureRequest, lack: str, json_too: tuple[str, ...]
+) -> None:
+    session = kept("w1")
+    session.kill_keeper()
+    request.getfixturevalue(lack)
+    done = run(*json_too, "claim", "repo-x", "--session", "w1")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert done.stderr.startswith("looop: warning: ")
     assert "looop session keep w1" in done.stderr
-    assert run("claim", "repo-x", "--session", "w1").stdout == "claimed repo-x\n"
-    found = json.loads(run("--json", "session", "start", "w2", "--pid", str(os.getpid()), "--lease", "30").stdout)
-    assert (found["keeper"], "could not be started" in found["trouble"]) == (None, True)
-    assert [status.registration.lease_seconds for status in Claims.open(str(data_dir)).sessions.statuses()] == [30, 30]
+
+
+def test_claim_says_that_it_is_gone_where_it_cannot_be_told_whose_process_it_is(
+    run: Run, kept: Callable[[str], Kept], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = kept("w1")
+    monkeypatch.setattr(Keepers, "is_for", lambda *given: False)
+    assert run("claim", "repo-x", "--session", "w1").stderr == ""
+    session.kill_keeper()
+    done = run("claim", "repo-x", "--session", "w1")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert done.stderr.startswith("looop: warning: session 'w1' is not kept any more: its keeper is gone. ")
+
+
+def test_a_start_that_is_interrupted_leaves_no_session(run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(command: list[str]) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("looop_portable.keepers._launch", interrupted)
+    assert run("session", "start", "--pid", str(os.getpid()), "--lease", "30").returncode == 130
+    assert Claims.open(str(data_dir)).sessions.statuses() == []
+
+
+def test_a_keeper_that_ends_at_once_is_none(run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one that is killed before its first heartbeat."""
+    program = "print('kept by 1', flush=True)"
+    monkeypatch.setattr(Keepers, "_command", lambda *given, **named: [sys.executable, "-I", "-S", "-c", program])
+    done = run("session", "start", "--pid", str(os.getpid()), "--lease", "30")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert "has ended again at once" in done.stderr
+    assert Claims.open(str(data_dir)).sessions.statuses() == []
 
 
 @pytest.mark.parametrize("lease", ["1", "2"])

@@ -33,7 +33,7 @@ LAYERS = [
     {"files_posix"},
     {"files_windows"},
     {"files"},
-    {"protocol", "processes", "stamp", "events"},
+    {"protocol", "processes", "stamp", "events", "state"},
     {"place", "watching", "inotify", "session_ids"},
     {"publishing"},
     {"ledger"},

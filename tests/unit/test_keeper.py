@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from looop_portable import Claims, Unavailable, Won
 from looop_portable.files import OS
 from looop_portable.keeper import Keeper, Rhythm
 from looop_portable.keepers import Keepers
-from looop_portable.liveness import Holder, ProcessState, Registration
+from looop_portable.liveness import Here, Holder, ProcessState, Registration
 from looop_portable.processes import SYSTEM
 from looop_portable.watching import Watch
 
@@ -366,6 +367,24 @@ def test_its_log_is_bounded(keepers: Keepers, tmp_path: Path) -> None:
     assert max(sizes) < 70_000
 
 
+def test_a_line_of_its_log_is_one_line_whatever_names_are_in_it(keepers: Keepers) -> None:
+    OS.make_private(keepers.directory)
+    keepers.log(HOLDER, "released a\nb\x1b[2J\u2028\udcff: generation 2")
+    (line,) = Path(f"{keepers.base(HOLDER)}.log").read_bytes().splitlines()
+    assert line.split(b" ", 1)[1] == rb"released a\nb\x1b[2J\u2028\udcff: generation 2"
+
+
+def test_whoever_is_not_first_waits_for_the_first_to_say_who_it_is(keepers: Keepers) -> None:
+    OS.make_private(keepers.directory)
+    first = OS.take(f"{keepers.base(HOLDER)}.lock")
+    assert first is not None
+    said = threading.Timer(0.05, Path(f"{keepers.base(HOLDER)}.json").write_text, ['{"pid": 7}'])
+    said.start()
+    assert keepers.wait_for_pid(HOLDER) == 7
+    said.join()
+    OS.let_go(first)
+
+
 def test_to_end_one_ends_no_other_process_that_has_its_id(
     keepers: Keepers, idler: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,10 +416,21 @@ def test_the_longest_id_has_files_of_its_own(keepers: Keepers) -> None:
         ({"kept": False}, False),
         ({"boot": "another kernel"}, False),
         ({"namespace": "another container"}, False),
+        ({"boot": ""}, False),
+        ({"namespace": ""}, False),
     ],
-    ids=["ours", "not kept", "another kernel", "another container"],
+    ids=["ours", "not kept", "another kernel", "another container", "an unknown kernel", "an unknown container"],
 )
 def test_who_is_kept_from_here(keepers: Keepers, fields: dict[str, str], kept: bool) -> None:
     here = SYSTEM.here()
     found = Registration("w1", "1", 1, boot=here.boot, namespace=here.namespace, lease_seconds=30, kept=True)
     assert keepers.is_for(found._replace(**fields)) is kept  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("namespace", "kept"), [("pid:[1]", True), ("", False)], ids=["known", "unknown"])
+def test_without_a_kernels_identity_the_namespace_says_who_is_kept_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, kept: bool
+) -> None:
+    monkeypatch.setattr(type(SYSTEM), "here", lambda processes: Here("", namespace))
+    found = Registration("w1", "1", 1, namespace=namespace, lease_seconds=30, kept=True)
+    assert Keepers(tmp_path.as_posix()).is_for(found) is kept
