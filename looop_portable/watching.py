@@ -1,8 +1,11 @@
 """Waiting for a process to end, and ending one: exactly that process, and no other that has its id later.
 
 Guarantees: `ended` is said only of a process that has ended; what cannot be examined has not.
-How: on Linux a pidfd (pidfd_open(2)), opened first, and then known by the start token for that of the process meant, so
-that its end is told at once. On Windows a handle (psutil). Anywhere else the process is looked at four times a second.
+Does not guarantee: without /proc, that a process id is still that of the process meant when it is opened; nor, without a
+pidfd either, the end of a zombie.
+How: on Linux a pidfd (pidfd_open(2)), opened first, and then known by the start token for that of the process meant. From
+then on it alone tells, and at once: it needs no /proc, and a /proc of another pid namespace cannot mislead it. On Windows a
+handle (psutil). Anywhere else the process is looked at four times a second.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ class Watch:
         self._processes = processes
         self._sleep = sleep
         self._fd = _pidfd(pid)
+        self._is_meant = False
 
     @property
     def descriptor(self) -> int | None:
@@ -42,9 +46,12 @@ class Watch:
     def ended(self, seconds: float) -> bool:
         """Whether it has ended; waits for that for as long as `seconds`, and an hour at most."""
         seconds = min(max(seconds, 0.0), _LONGEST)
+        if self._fd is not None and self._is_meant:
+            return _readable(self._fd, seconds)
         if self._has_ended():
             return True
         if self._fd is not None:
+            self._is_meant = True
             return _readable(self._fd, seconds)
         if sys.platform == "win32" and _waits_on_windows(self._pid, seconds):
             return self._has_ended()
