@@ -7,10 +7,12 @@ platform's name.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import tempfile
 from contextlib import suppress
@@ -106,6 +108,17 @@ FIFOS = hasattr(os, "mkfifo")
 PROC = _stats_this_process("/proc/self/stat")
 BASH = shutil.which("bash") or ""
 SH = shutil.which("sh") or ""
+
+
+@functools.cache
+def _succeeds(command: tuple[str, ...]) -> bool:
+    return bool(shutil.which(command[0])) and not subprocess.run(command, capture_output=True, check=False).returncode
+
+
+def skip_unless_possible(what: str, *command: str) -> None:
+    """Skips with `what`, where `command` fails. It is tried once, by the first test that needs it."""
+    if not _succeeds(command):
+        pytest.skip(f"{what} is not possible here")
 
 
 def _needs(there: object, reason: str) -> pytest.MarkDecorator:
