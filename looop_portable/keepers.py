@@ -15,7 +15,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from looop_portable import state
@@ -210,9 +210,9 @@ def choose() -> tuple[Keepers, str]:
     return Keepers(place.directory), place.told
 
 
-def everywhere() -> list[Keepers]:
+def everywhere() -> Iterator[Keepers]:
     """Wherever a keeper of this user's may be on this host: the environment of who began it may have been another."""
-    return [Keepers(directory) for directory in state.places(_NAME)]
+    return map(Keepers, state.places(_NAME))
 
 
 def where_is(holder: Holder) -> Keepers | None:

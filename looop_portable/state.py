@@ -43,13 +43,11 @@ class Place(NamedTuple):
         return "; ".join(self.passed_over)
 
 
-def places(name: str) -> list[str]:
-    """The directories `name` that are there and ours, in their order."""
-    return [
-        directory
-        for directory, foreign in _candidates(name)
-        if not isinstance(foreign, str) and _is_ours(directory, foreign)
-    ]
+def places(name: str) -> Iterator[str]:
+    """The directories `name` that are there and ours, in their order. Each is looked at when it is asked for."""
+    for directory, foreign in _candidates(name):
+        if not isinstance(foreign, str) and _is_ours(directory, foreign):
+            yield directory
 
 
 def choose(name: str, files: OsFiles = OS) -> Place:
@@ -93,7 +91,9 @@ def _candidates(name: str) -> Iterator[tuple[str, int | str]]:
 
 def _me() -> int:
     """This user's number; 0 where users have none."""
-    return 0 if sys.platform == "win32" else os.geteuid()
+    if sys.platform == "win32":
+        return 0
+    return os.geteuid()
 
 
 def _once(*paths: str) -> list[str]:

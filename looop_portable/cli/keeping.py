@@ -120,11 +120,11 @@ def _tell_place(out: Setting, keepers: Keepers, passed_over: str) -> str:
 
 def end_keeper(out: Setting, holder: Holder) -> None:
     """The keeper of a session that has ended, if it has one on this host."""
-    try:
-        for keepers in all_keepers.everywhere():
+    for keepers in all_keepers.everywhere():
+        try:
             keepers.end(holder)
-    except LooopError as error:
-        out.hint(f"looop: warning: {error}; it ends by itself when it next gives a heartbeat")
+        except LooopError as error:
+            out.hint(f"looop: warning: {error}; it ends by itself when it next gives a heartbeat")
 
 
 def ensure_kept(out: Setting, claims: Claims, session: Holder | str) -> None:

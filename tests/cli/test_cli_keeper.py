@@ -351,14 +351,42 @@ def test_a_start_that_is_interrupted_leaves_no_session(run: Run, data_dir: Path,
     assert Claims.open(str(data_dir)).sessions.statuses() == []
 
 
-def test_a_keeper_that_ends_at_once_is_none(run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one that is killed before its first heartbeat."""
-    program = "print('kept by 1', flush=True)"
+@pytest.mark.parametrize(
+    ("program", "why"),
+    [
+        ("import os, signal; os.kill(os.getpid(), getattr(signal, 'SIGKILL', signal.SIGTERM))", "it said nothing"),
+        ("print('kept by 1', flush=True)", "has ended again at once"),
+    ],
+    ids=["before it says so", "after it has said so"],
+)
+def test_a_keeper_that_is_killed_before_its_first_heartbeat_is_none(
+    run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch, program: str, why: str
+) -> None:
     monkeypatch.setattr(Keepers, "_command", lambda *given, **named: [sys.executable, "-I", "-S", "-c", program])
     done = run("session", "start", "--pid", str(os.getpid()), "--lease", "30")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
-    assert "has ended again at once" in done.stderr
+    assert why in done.stderr
     assert Claims.open(str(data_dir)).sessions.statuses() == []
+
+
+def test_of_two_that_start_one_session_at_once_one_is_refused_and_the_other_is_kept(data_dir: Path) -> None:
+    idler = subprocess.Popen(IDLER, stdin=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "looop_portable", "--json", "session", "start", "w1", "--pid", str(idler.pid)]
+    pipe = subprocess.PIPE
+    try:
+        both = [subprocess.Popen([*command, "--lease", "3"], stdout=pipe, stderr=pipe, text=True) for _ in range(2)]
+        found = sorted((each.communicate(timeout=60)[0], each.returncode) for each in both)
+        codes = sorted(code for _, code in found)
+        (started,) = [json.loads(out) for out, code in found if code == 0]
+        holder = Holder("w1", started["incarnation"])
+        assert codes == [0, 1]
+        assert Claims.open(str(data_dir)).sessions.holder("w1") == holder
+        keepers = Keepers(f"{state_dir()}/keepers")
+        assert (keepers.is_there(holder), keepers.pid(holder)) == (True, started["keeper"])
+    finally:
+        idler.kill()
+        idler.wait()
+    assert until(lambda: not keepers.is_there(holder))
 
 
 @pytest.mark.parametrize("lease", ["1", "2"])
