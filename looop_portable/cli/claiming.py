@@ -48,12 +48,15 @@ def claim(
     claims, ordered = out.claims(), in_order(names)
     me = claims.acting(session)
     limit = limit_of(wait, timeout)
+    # Without this, a session whose keeper is gone would be taken for dead while it waits, and lose its turn.
+    kept = limit == 0 or ensure_kept(out, claims, me)
     with waiting_for(out) as told:
         outcome = claim_all(claims, ordered, me, limit, slots or 0, told)
     if isinstance(outcome, Held):
         late = bool(limit)
         refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
-        ensure_kept(out, claims, session_id(session))
+        if kept:
+            ensure_kept(out, claims, session_id(session))
         return 124 if late else 1
     mine = claims.sessions.verdict(*me)
     for each in outcome:
@@ -61,7 +64,8 @@ def claim(
     won = [each.lease for each in outcome if isinstance(each, Won)]
     if won and mine.dead:
         _warn(out, won[0], mine)
-    ensure_kept(out, claims, me)
+    if kept:
+        ensure_kept(out, claims, me)
     out.told(claims)
     return 0
 

@@ -81,7 +81,7 @@ def register_kept(out: Setting, session: str, pid: int, lease: int) -> tuple[Reg
     try:
         keepers, passed_over = all_keepers.choose()
     except Unavailable as error:
-        raise _without_keeper(f"a keeper has no place for its files: {error}") from error
+        raise _without_keeper(f"a keeper has no place for its files (set XDG_STATE_HOME to one): {error}") from error
     found = claims.sessions.register(session, pid=pid, lease_seconds=lease, kept=True)
     keeper = 0
     try:
@@ -127,17 +127,18 @@ def end_keeper(out: Setting, holder: Holder) -> None:
             out.hint(f"looop: warning: {error}; it ends by itself when it next gives a heartbeat")
 
 
-def ensure_kept(out: Setting, claims: Claims, session: Holder | str) -> None:
+def ensure_kept(out: Setting, claims: Claims, session: Holder | str) -> bool:
     """Start a session's keeper again, if it should have one here and it is gone. Whoever acts for it goes on anyway.
 
-    One that is gone and cannot be started is told of, and so is one elsewhere that has not been heard for too long.
+    One that is gone and cannot be started is told of, and so is one elsewhere that has not been heard for too long: then
+    the answer is False.
     """
     holder = session if isinstance(session, Holder) else Holder(session, "")
     try:
         holder = claims.sessions.holder(session) if isinstance(session, str) else session
         registration = claims.sessions.registration(holder) if holder.incarnation else None
         if registration is None or not registration.kept or all_keepers.where_is(holder):
-            return
+            return True
         if _is_from_here(claims, registration):
             keepers, passed_over = all_keepers.choose()
             pid = keepers.start(out.config, holder)
@@ -146,8 +147,11 @@ def ensure_kept(out: Setting, claims: Claims, session: Holder | str) -> None:
         elif why := _why_gone(claims, registration):
             why = f"{why}. {_why_not_from_here(registration)}"
             out.warn(f"looop: warning: session '{holder.session}' is not kept any more: {why}")
+            return False
     except LooopError as error:
         _warn(out, holder, str(error))
+        return False
+    return True
 
 
 def _why_gone(claims: Claims, registration: Registration) -> str:

@@ -342,6 +342,34 @@ def test_claim_says_that_it_is_gone_where_it_cannot_be_told_whose_process_it_is(
     assert done.stderr.startswith("looop: warning: session 'w1' is not kept any more: its keeper is gone. ")
 
 
+def test_a_session_is_kept_again_before_it_waits(run: Run, kept: Callable[[str], Kept], alive: Living) -> None:
+    """Else it would be taken for dead while it waits, and lose its turn."""
+    alive("w2")
+    assert run("claim", "repo-x", "--session", "w2").returncode == 0
+    session = kept("w1")
+    session.kill_keeper()
+    command = [sys.executable, "-m", "looop_portable", "claim", "repo-x", "--session", "w1", "--wait"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        try:
+            assert until(lambda: not session.ended(), 20)
+            assert run("unclaim", "repo-x", "--session", "w2").returncode == 0
+            out, err = waiting.communicate(timeout=60)
+        finally:
+            waiting.kill()
+    assert (waiting.returncode, out) == (0, "claimed repo-x\n")
+    assert "warning" not in err
+
+
+def test_who_waits_is_told_once_that_it_cannot_be_started_again(
+    run: Run, kept: Callable[[str], Kept], request: pytest.FixtureRequest
+) -> None:
+    session = kept("w1")
+    session.kill_keeper()
+    request.getfixturevalue("no_start")
+    done = run("claim", "repo-x", "--session", "w1", "--wait")
+    assert (done.returncode, done.stderr.count("warning")) == (0, 1)
+
+
 def test_a_start_that_is_interrupted_leaves_no_session(run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(command: list[str]) -> str:
         raise KeyboardInterrupt
