@@ -33,13 +33,13 @@ class LinuxProcesses:
 
     def start_of(self, pid: int) -> str:
         """The start token of a process that runs; empty if there is none, or it cannot be read."""
-        found = _stat(pid)
+        found = _stat(pid) if self.here().namespace else None
         return found[1] if found and found[0] is not ProcessState.ZOMBIE else ""
 
     def state(self, pid: int, start: str) -> ProcessState:
         """Of the process `pid` that had the token `start` (empty: not recorded, then the pid alone counts)."""
         try:
-            found = _stat(pid)
+            found = _stat(pid) if self.here().namespace else None  # A /proc of others tells of others.
         except OSError:
             found = None
         if found is None:

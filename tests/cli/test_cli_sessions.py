@@ -137,7 +137,7 @@ def test_a_dead_ones_id_starts_a_new_incarnation(run: Run, dead: Living) -> None
 def test_a_process_that_does_not_run_is_usage(run: Run, data_dir: Path) -> None:
     code, out, err = said(run("session", "start", "w1", "--pid", NEVER_A_PID))
     assert (code, out) == (2, "")
-    assert err == f"looop: no such process, or one that cannot be examined: {NEVER_A_PID}\n"
+    assert err == f"looop: no such process: {NEVER_A_PID}\n"
     assert not data_dir.exists()
 
 
