@@ -20,6 +20,7 @@ from weakref import ref
 from looop_portable.bells_aio import LoopBell, whole
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
+from looop_portable.config import PathLike
 from looop_portable.holding import Hold, Options, options_of
 from looop_portable.lease import Lease
 from looop_portable.liveness import LEASE_SECONDS, Holder
@@ -100,7 +101,7 @@ class AsyncHold:
 def hold(
     name: str,
     *,
-    data_dir: str | None = None,
+    data_dir: PathLike | None = None,
     backend: str | None = None,
     lease_seconds: int = LEASE_SECONDS,
     on_lost: Callable[[AsyncHold], object] | None = None,

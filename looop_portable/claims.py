@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from looop_portable.backends.base import Backend
-from looop_portable.config import resolve, session_id
+from looop_portable.config import PathLike, resolve, session_id
 from looop_portable.errors import LooopError, NoSession, Unavailable
 from looop_portable.events import Events
 from looop_portable.files import timestamp
@@ -66,7 +66,7 @@ class Claims:
         self._won: dict[tuple[str, Holder], Lease] = {}
 
     @classmethod
-    def open(cls, data_dir: str | None = None, backend: str | None = None) -> Claims:
+    def open(cls, data_dir: PathLike | None = None, backend: str | None = None) -> Claims:
         """The claims in `data_dir` (else $LOOOP_DATA_DIR, else the user's state directory), on the backend so named.
 
         Touches nothing. Raises `NoSuchBackend`, or `UsageError` for a directory that cannot be one.

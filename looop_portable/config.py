@@ -1,15 +1,25 @@
-"""Where things are and which backend is used: flag, else environment, else default."""
+"""Where things are and which backend is used: flag, else environment, else default.
+
+Guarantees: one setting means one store, whatever the current directory is; only a path that somebody has typed just now may
+begin in it. What cannot be told is refused: a store that is another one in each directory excludes nobody.
+"""
 
 import os
 import sys
 from typing import NamedTuple
 
 from looop_portable.errors import Unavailable, UsageError, because
+from looop_portable.locales import as_given
 
 DATA_DIR = "LOOOP_DATA_DIR"
 BACKEND = "LOOOP_BACKEND"
 SESSION_ID = "LOOOP_SESSION_ID"
 LEASE = "LOOOP_LEASE"
+
+PathLike = str | os.PathLike[str]
+
+_STATE_HOME = "XDG_STATE_HOME"
+_WAY_OUT = f"name the data directory by an absolute path, with --data-dir or {DATA_DIR}"
 
 
 class Config(NamedTuple):
@@ -31,32 +41,18 @@ class Config(NamedTuple):
         return f"{self.data_dir}/events.jsonl"
 
 
-def resolve(data_dir: str | None = None, backend: str | None = None) -> Config:
-    """What applies here. An empty environment variable counts as not set."""
-    directory = data_dir or os.environ.get(DATA_DIR) or _default_data_dir()
-    return Config(_absolute(directory), backend or os.environ.get(BACKEND) or "auto")
+def resolve(data_dir: PathLike | None = None, backend: str | None = None) -> Config:
+    """What applies here. An empty environment variable counts as not set.
+
+    Raises `UsageError` for a directory that cannot be one, or that would be another one elsewhere: a relative path in the
+    environment, a tilde that nobody has expanded, no home directory.
+    """
+    return Config(_data_dir(data_dir), backend_name(backend))
 
 
-_known: dict[str, str] = {}
-"""The latest directory that was absolute as it was given, whatever the current one is: `hold` asks again and again."""
-
-
-def _absolute(directory: str) -> str:
-    known = _known.get(directory)
-    if known is not None:
-        return known
-    try:
-        if b"\0" in os.fsencode(directory):
-            raise UsageError(f"the data directory {directory!r} cannot be one: it has a null character")
-        found = os.path.abspath(directory).replace(os.sep, "/")
-    except UnicodeEncodeError:
-        raise UsageError(f"the data directory {directory!r} cannot be one: it is not valid Unicode") from None
-    except OSError as error:
-        raise Unavailable(f"the current directory cannot be told: {because(error)}", directory) from error
-    if found == directory:
-        _known.clear()
-        _known[directory] = found
-    return found
+def backend_name(backend: str | None = None) -> str:
+    """The backend that applies here."""
+    return backend or os.environ.get(BACKEND) or "auto"
 
 
 def session_id(session: str | None = None) -> str:
@@ -69,18 +65,86 @@ def state_dir() -> str:
 
     Raises `UsageError` where nothing says where that is: HOME is not set, say, and the user has no entry in passwd.
     """
-    found = _default_data_dir()
-    if not os.path.isabs(found):  # Without this, each directory that somebody works in would have one of its own.
-        raise UsageError(f"the state directory {found!r} is no absolute path: set HOME or XDG_STATE_HOME")
-    return os.path.abspath(found).replace(os.sep, "/")
+    return _absolute(_default_data_dir(f"set {_STATE_HOME} or HOME to an absolute path"))
 
 
-def _default_data_dir() -> str:
+_known: dict[str, str] = {}
+"""The latest directory that was absolute as it was given, whatever the current one is: `hold` asks again and again."""
+
+
+def _data_dir(given: PathLike | None) -> str:
+    if given:
+        directory = _text(given)
+        return _known.get(directory) or _absolute(_expanded(directory, "the data directory"))
+    directory = os.environ.get(DATA_DIR, "")
+    if directory:
+        return _known.get(directory) or _absolute(_whole(directory, DATA_DIR, _WAY_OUT))
+    return _absolute(_default_data_dir(_WAY_OUT))
+
+
+def _text(given: PathLike) -> str:
+    """A path as a program may have it: text, bytes, or what `os.fspath` knows."""
+    try:
+        return os.fsdecode(given)
+    except TypeError:
+        raise UsageError(f"the data directory {given!r} cannot be one: it is no path") from None
+
+
+def _expanded(directory: str, what: str, way_out: str = _WAY_OUT) -> str:
+    """Shells expand a tilde at the beginning of a word, and nothing else does: without this, `~` would be made."""
+    first, *rest = directory.replace(os.sep, "/").split("/")
+    if first.startswith("~") or "~" in rest:
+        raise UsageError(f"{what} is {directory!r}, whose ~ nobody has expanded: {way_out}")
+    return directory
+
+
+def _whole(directory: str, what: str, way_out: str) -> str:
+    """A directory that is the same wherever we are. Raises `UsageError`."""
+    _expanded(directory, what, way_out)
+    if not os.path.isabs(directory):
+        raise UsageError(f"{what} is {directory!r}, which is another directory wherever it is used: {way_out}")
+    return directory
+
+
+def _absolute(directory: str) -> str:
+    try:
+        given = as_given(directory)
+        if b"\0" in os.fsencode(given):
+            raise UsageError(f"the data directory {directory!r} cannot be one: it has a null character")
+        found = os.path.abspath(given)
+    except UnicodeEncodeError:
+        raise UsageError(f"the data directory {directory!r} cannot be one: it is not valid Unicode") from None
+    except OSError as error:
+        raise Unavailable(f"the current directory cannot be told: {because(error)}", directory) from error
+    found = as_given(found).replace(os.sep, "/")
+    if found == directory:
+        _known.clear()
+        _known[directory] = found
+    return found
+
+
+def _default_data_dir(way_out: str) -> str:
     if (
         sys.platform == "linux"
     ):  # What platformdirs answers there, and looop; importing it costs a bare interpreter's start.
-        home = os.environ.get("XDG_STATE_HOME", "").strip() or os.path.expanduser("~/.local/state")
+        given = os.environ.get(_STATE_HOME, "").strip()
+        home = _whole(given, _STATE_HOME, way_out) if given else f"{_home(way_out)}/.local/state"
         return f"{home}/looop"
+    if sys.platform != "win32":
+        _home(way_out)
     import platformdirs
 
-    return platformdirs.user_state_dir("looop", appauthor=False)
+    return _whole(platformdirs.user_state_dir("looop", appauthor=False), "the user's state directory", way_out)
+
+
+def _home(way_out: str) -> str:
+    """The home directory, by the environment, else by the user database. Raises `UsageError` where neither tells."""
+    given = os.environ.get("HOME")
+    if given == "":
+        raise UsageError(f"HOME is empty, so that there is no home directory: {way_out}")
+    if given is not None:
+        return _whole(given, "HOME", way_out).rstrip("/")
+    found = os.path.expanduser("~")
+    if not os.path.isabs(found):
+        raise UsageError(f"HOME is not set, and the system knows no home directory of this user: {way_out}")
+    return found.rstrip("/")

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from looop_portable.bells import new_bell
-from looop_portable.config import Config, resolve
+from looop_portable.config import Config, PathLike, resolve
 from looop_portable.entering import Entrance
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, UsageError, WaitedTooLong
 from looop_portable.lease import Lease
@@ -195,7 +195,7 @@ class Hold:
 def hold(
     name: str,
     *,
-    data_dir: str | None = None,
+    data_dir: PathLike | None = None,
     backend: str | None = None,
     lease_seconds: int = LEASE_SECONDS,
     on_lost: Callable[[Hold], object] | None = None,
@@ -217,7 +217,7 @@ def hold(
 
 
 def options_of(
-    data_dir: str | None,
+    data_dir: PathLike | None,
     backend: str | None,
     lease_seconds: int,
     on_lost: Callable[[Hold], object] | None,

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from looop_portable.clock import elapsed
+from looop_portable.config import PathLike
 from looop_portable.holding import Hold, Options, options_of
 from looop_portable.liveness import LEASE_SECONDS
 from looop_portable.names import canonical
@@ -56,7 +57,7 @@ def _leave(block: Hold, kind: type[BaseException] | None, error: BaseException |
 
 def hold_all(
     *names: str,
-    data_dir: str | None = None,
+    data_dir: PathLike | None = None,
     backend: str | None = None,
     lease_seconds: int = LEASE_SECONDS,
     on_lost: Callable[[Hold], object] | None = None,

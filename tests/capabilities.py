@@ -88,6 +88,14 @@ def _stats_this_process(path: str) -> bool:
     return False
 
 
+def _has_locale(name: str) -> bool:
+    """Whether a process can have it, with another encoding than UTF-8."""
+    asked = "import sys; print(sys.getfilesystemencoding())"
+    environment = {**os.environ, "LC_ALL": name, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    told = subprocess.run([sys.executable, "-c", asked], check=False, capture_output=True, env=environment)
+    return told.returncode == 0 and told.stdout.strip() not in (b"utf-8", b"")
+
+
 def _is_always_full(path: str) -> bool:
     try:
         with open(path, "r+b", buffering=0) as file:
@@ -138,3 +146,9 @@ needs_proc = _needs(PROC, "there is no /proc with process statistics")
 needs_bash = _needs(BASH, "no bash on PATH")
 needs_sh = _needs(SH, "no sh on PATH")
 needs_dev_full = _needs(_is_always_full("/dev/full"), "no /dev/full")
+needs_posix_homes = _needs(os.name == "posix", "home directories are not told by the variable HOME")
+needs_unknown_user = _needs(hasattr(os, "geteuid") and os.geteuid() == 0, "this user cannot become another (not root)")
+needs_locale = {
+    name: _needs(_has_locale(name), f"there is no locale {name}") for name in ("C", "POSIX", "de_DE.ISO-8859-1")
+}
+"""Made by `localedef -i de_DE -f ISO-8859-1 de_DE.ISO-8859-1`."""

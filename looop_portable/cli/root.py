@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from importlib import import_module
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import click
 from looop_portable import __version__
 from looop_portable.claims import Claims
 from looop_portable.cli.output import Output
-from looop_portable.config import Config, resolve
+from looop_portable.config import Config, backend_name, resolve
 
 _HELP = """Claim a named resource so that nobody else alive holds it, on any filesystem.
 
@@ -63,10 +64,16 @@ class Verbs(click.Group):
 class Setting(Output):
     """What a verb is given: how to speak, and where the claims are."""
 
-    def __init__(self, config: Config, as_json: bool, verbose: int) -> None:
+    def __init__(self, data_dir: str | None, backend: str | None, as_json: bool, verbose: int) -> None:
         super().__init__(as_json)
-        self.config = config
+        self._data_dir = data_dir
+        self._backend = backend_name(backend)
         self.verbose = verbose
+
+    @functools.cached_property
+    def config(self) -> Config:
+        """Raises `UsageError` where it cannot be told: a page of help needs no store."""
+        return resolve(self._data_dir, self._backend)
 
     def claims(self) -> Claims:
         """The claims of the configured store. The store in this process's memory is empty for each command: refused."""
@@ -76,9 +83,9 @@ class Setting(Output):
 
     def backend(self) -> str:
         """The configured backend's name, that of one which several processes can share."""
-        if self.config.backend == "memory":
+        if self._backend == "memory":
             raise click.UsageError("the backend 'memory' lives in one process: for programs, not for the command line")
-        return self.config.backend
+        return self._backend
 
     def told(self, claims: Claims) -> None:
         """With -v, say what went wrong on the side."""
@@ -122,5 +129,5 @@ def looop(ctx: click.Context, data_dir: str | None, backend: str | None, as_json
     if isinstance(ctx.obj, Output):  # What `main` reports errors with.
         ctx.obj.verbose = verbose
         ctx.obj.aside = aside
-    ctx.obj = Setting(resolve(data_dir, backend), as_json, verbose)
+    ctx.obj = Setting(data_dir, backend, as_json, verbose)
     ctx.obj.aside = aside

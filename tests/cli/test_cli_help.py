@@ -103,6 +103,21 @@ def test_the_default_is_the_users_state_directory(run: Run, tmp_path: Path, monk
     assert run("paths").stdout.splitlines()[0] == f"data_dir  {tmp_path}/home/.local/state/looop"
 
 
+def test_a_store_that_would_be_another_one_elsewhere_is_refused_but_help_needs_none(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for there in ("~/store", "store"):
+        monkeypatch.setenv("LOOOP_DATA_DIR", there)
+        for args in (("claims",), ("claim", "x", "--session", "w"), ("paths",), ("run", "--claim", "x", "--", "true")):
+            code, out, err = said(run(*args))
+            assert (code, out, err.count("\n")) == (2, "", 1)
+            assert "--data-dir or LOOOP_DATA_DIR" in err
+        assert run("claim", "--help").returncode == 0
+    assert said(run("--data-dir", "~/store", "claims"))[0] == 2
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("shell", "word"), [("bash", "complete -o"), ("zsh", "#compdef looop"), ("fish", "complete --no-files")]
 )

@@ -1,0 +1,125 @@
+"""Which directory a setting means: the same one wherever it is used, or a refusal that names the way out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from capabilities import needs_posix_homes, needs_unknown_user
+
+from looop_portable import Claims, hold
+from looop_portable.config import resolve, state_dir
+from looop_portable.errors import UsageError
+
+NOBODY = """
+import os, sys
+from looop_portable.config import resolve
+from looop_portable.errors import UsageError
+os.setgroups([])
+os.setgid(54_321)
+os.setuid(54_321)
+try:
+    print(resolve().data_dir)
+except UsageError as refusal:
+    sys.exit(str(refusal))
+"""
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """We are in a directory that must stay empty."""
+    for name in ("LOOOP_DATA_DIR", "LOOOP_BACKEND", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused() -> str:
+    with pytest.raises(UsageError) as refusal:
+        resolve()
+    said = str(refusal.value)
+    assert said.isprintable()
+    assert "--data-dir or LOOOP_DATA_DIR" in said
+    return said
+
+
+@pytest.mark.parametrize("there", ["~/store", "~", "~root/store", "/srv/~/store", "store", "./store", "../store"])
+def test_an_environment_that_names_another_store_in_each_directory_is_refused(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    monkeypatch.setenv("LOOOP_DATA_DIR", there)
+    assert there in refused()
+    assert not list(elsewhere.iterdir())
+
+
+@needs_posix_homes
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("XDG_STATE_HOME", "state"),
+        ("XDG_STATE_HOME", "~/.local/state"),
+        ("XDG_STATE_HOME", "./state"),
+        ("HOME", ""),
+        ("HOME", "home"),
+        ("HOME", "~"),
+        ("HOME", "~root"),
+        ("HOME", "."),
+    ],
+)
+def test_a_home_that_is_none_is_refused(
+    elsewhere: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert variable in refused()
+    with pytest.raises(UsageError, match="set XDG_STATE_HOME or HOME to an absolute path"):
+        state_dir()
+    assert resolve(str(elsewhere / "store")).data_dir == (elsewhere / "store").as_posix()
+    assert not list(elsewhere.iterdir())
+
+
+@needs_unknown_user
+def test_a_user_whom_the_system_does_not_know_has_no_store_in_each_directory(elsewhere: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "HOME"}
+    done = subprocess.run(
+        [sys.executable, "-c", NOBODY], check=False, capture_output=True, text=True, env=environment, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "HOME is not set" in done.stderr
+    assert "--data-dir or LOOOP_DATA_DIR" in done.stderr
+    assert not list(elsewhere.iterdir())
+
+
+@needs_posix_homes
+def test_an_absolute_home_is_where_the_store_is(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", f"{elsewhere}/")
+    assert Path(resolve().data_dir).is_relative_to(elsewhere)
+    assert resolve().data_dir == state_dir()
+
+
+@pytest.mark.parametrize("there", ["~/x", "~", "~root/x", "a/~/b", Path("~/x"), Path("~"), b"~/x"])
+def test_a_tilde_that_a_program_passes_is_refused(elsewhere: Path, there: str | Path) -> None:
+    for use in (lambda: Claims.open(there), lambda: hold("x", data_dir=there)):
+        with pytest.raises(UsageError, match=r"~.* nobody has expanded: .*--data-dir or LOOOP_DATA_DIR"):
+            use()
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_path_of_any_kind_is_one_store(elsewhere: Path) -> None:
+    store = (elsewhere / "store").as_posix()
+    kinds: list[str | Path] = [store, elsewhere / "store", Path("store"), "store", "./store/", os.fsencode(store)]  # type: ignore[list-item]
+    assert {resolve(kind).data_dir for kind in kinds} == {store}
+    with hold("x", data_dir=elsewhere / "store") as held:
+        assert Claims.open(store).show("x").generation == held.lease.generation
+
+
+def test_what_is_no_path_is_a_mistake_of_its_caller() -> None:
+    with pytest.raises(UsageError, match="no path"):
+        resolve(7)  # type: ignore[arg-type]
+
+
+def test_a_tilde_within_a_name_is_a_letter(elsewhere: Path) -> None:
+    for name in ("a~", "a~b/c", "RUNNER~1"):
+        assert resolve(name).data_dir == (elsewhere / name).as_posix()
