@@ -1,7 +1,8 @@
 """The filesystem calls that everything on disk rests on; the only place that changes anything there.
 
 How: small calls, each a step that the interleaving explorer can put another process, or a crash, before. `Files` is what
-they are to the rest; `OS` is the real one (`files_posix`, `files_windows`); `looop_portable.testing` has a scripted one.
+they are to the rest; `OS` is the real one (`files_posix`, `files_utf8`, `files_windows`), and in `looop_portable.testing`
+there is a scripted one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 from looop_portable.files_life import PROBE
 from looop_portable.files_posix import PRIVATE_DIRECTORY, PRIVATE_GUARD, OsFiles
+from looop_portable.locales import UTF8
 
 __all__ = ["OS", "PRIVATE_DIRECTORY", "PRIVATE_GUARD", "PROBE", "Files", "OsFiles", "timestamp"]
 
@@ -59,6 +61,10 @@ def _system() -> OsFiles:
         from looop_portable.files_windows import WindowsFiles
 
         return WindowsFiles()
+    if not UTF8:
+        from looop_portable.files_utf8 import Utf8Files
+
+        return Utf8Files()
     return OsFiles()
 
 

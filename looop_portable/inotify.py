@@ -13,6 +13,8 @@ import os
 import struct
 import sys
 
+from looop_portable.locales import settled
+
 _NONBLOCK, _CLOEXEC = 0o4000, 0o2000000
 _ATTRIB, _MODIFY, _MOVED_TO, _CREATE, _DELETE_SELF, _MOVE_SELF = 0x4, 0x2, 0x80, 0x100, 0x400, 0x800
 _IGNORED, _ONLYDIR, _ONESHOT = 0x8000, 0x01000000, 0x80000000
@@ -43,7 +45,7 @@ class Inotify:
         The same path, or another name of the same file, has the same number. Of a file one change is told, and no more: by
         then another may have its name, while it has others.
         """
-        encoded = os.fsencode(path)
+        encoded = os.fsencode(settled(path))
         for mask in (_OF_A_DIRECTORY, _OF_A_FILE):
             watch: int = _libc.inotify_add_watch(self.fd, encoded, mask)
             if watch >= 0:

@@ -24,6 +24,7 @@ from looop_portable.errors import Unavailable, told
 from looop_portable.files import OS, OsFiles, timestamp
 from looop_portable.lease import decode, encode, number, text
 from looop_portable.liveness import Holder, Registration
+from looop_portable.locales import for_children
 from looop_portable.names import cut, printable, spelled
 from looop_portable.processes import SYSTEM, Processes, host
 
@@ -183,7 +184,7 @@ class Keepers:
     def _command(self, config: Config, holder: Holder, *, known: bool) -> list[str]:
         before = [sys.executable, "-P", "-m", "looop_portable", "--data-dir", config.data_dir, "--backend", config.backend]
         after = ["--incarnation", holder.incarnation, "--state", self.directory, "--foreground"]
-        return [*before, "session", "keep", *after, *(["--known"] if known else []), "--", holder.session]
+        return [*before, "session", "keep", *after, *(["--known"] if known else []), "--", for_children(holder.session)]
 
     def _record(self, base: str) -> dict[str, object]:
         return decode(self._files.read(f"{base}.json") or b"")

@@ -16,6 +16,8 @@ import re
 import sys
 from typing import NamedTuple
 
+from looop_portable.locales import read_back
+
 _NETWORK = frozenset(
     """
     nfs nfs4 cifs smb smb2 smb3 smbfs afpfs webdav 9p afs ceph glusterfs gpfs lustre beegfs orangefs pvfs2 ocfs2 gfs2 coda
@@ -85,7 +87,7 @@ def mount_of(path: str) -> Mount | None:
             return None
         number = _number(path)
         told = [mount for mount in mounts if mount.number == number]
-        return told[0] if number and told else above(os.path.realpath(path), mounts)
+        return told[0] if number and told else above(read_back(os.fsencode(os.path.realpath(path))), mounts)
     path = _real(path)
     if sys.platform == "win32":
         from looop_portable.mounts_windows import volume_of

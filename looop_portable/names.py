@@ -15,6 +15,7 @@ from __future__ import annotations
 import functools
 
 from looop_portable.errors import InvalidName
+from looop_portable.locales import for_people
 
 LONGEST = 200
 """The longest spelling, in bytes of UTF-8. File names end at 255, and `.json` and private names need room."""
@@ -43,8 +44,16 @@ def canonical(name: str, what: str = "claim name") -> str:
     try:
         name.encode()
     except UnicodeEncodeError:
-        raise InvalidName(f"invalid {what} {name!r}: it is not valid Unicode") from None
+        return _composed(_decoded(name, what))
     return _composed(name)
+
+
+def _decoded(name: str, what: str) -> str:
+    """A name in UTF-8 that came by an argument or the environment where the locale knows of none: see `locales`."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        raise InvalidName(f"invalid {what} {name!r}: it is not valid Unicode") from None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -91,6 +100,7 @@ def printable(text: str) -> str:
     """`text` with control characters and lone surrogates spelled out: a claim's name may hold an escape sequence."""
     if text.isprintable():
         return text
+    text = for_people(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 

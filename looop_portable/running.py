@@ -23,6 +23,7 @@ from looop_portable.config import BACKEND, DATA_DIR, SESSION_ID, Config
 from looop_portable.errors import Interrupted, LooopError, Unavailable, because
 from looop_portable.lease import Lease
 from looop_portable.liveness import LEASE_SECONDS, Holder, interval
+from looop_portable.locales import for_children
 from looop_portable.names import canonical
 from looop_portable.outcomes import Held
 from looop_portable.pulse import Pulse
@@ -171,7 +172,8 @@ class _Run:
 
     def _environment(self, holder: Holder) -> dict[str, str]:
         """Ours, and what the command has to know. Of two claims that would share a variable neither has it."""
-        found = {**os.environ, SESSION_ID: holder.session, DATA_DIR: self._config.data_dir, BACKEND: self._config.backend}
+        found = {**os.environ, DATA_DIR: self._config.data_dir, BACKEND: self._config.backend}
+        found[SESSION_ID] = for_children(holder.session)
         found.pop(GENERATION, None)
         variables = [variable(name) for name in self._leases]
         for name, lease in zip(variables, self._leases.values(), strict=True):

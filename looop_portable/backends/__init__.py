@@ -13,6 +13,7 @@ from typing import cast
 
 from looop_portable.backends.base import Backend
 from looop_portable.errors import BackendNotInstalled, NoSuchBackend
+from looop_portable.locales import as_given
 
 GROUP = "looop_portable.backends"
 AUTO = "auto"
@@ -37,7 +38,7 @@ def open_backend(name: str, data_dir: str) -> Backend:
 
     Raises `NoSuchBackend`, `BackendNotInstalled`, or `CannotExclude` where it is for another platform.
     """
-    return find(name)(data_dir)
+    return find(name)(as_given(data_dir))
 
 
 def find(name: str) -> Opener:

@@ -6,12 +6,13 @@ import click
 
 from looop_portable.claims import Claims
 from looop_portable.errors import LooopError
+from looop_portable.locales import for_children
 
 
 def claim_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 (click's signature)
     """Claims that are held."""
     try:
-        return [name for name in _claims(ctx).backend.claims() if name.startswith(incomplete) and name.isprintable()]
+        return [name for name in _claims(ctx).backend.claims() if _is_offered(name, incomplete)]
     except (LooopError, OSError):
         return []
 
@@ -19,11 +20,14 @@ def claim_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
 def session_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 (click's signature)
     """Sessions that are, or were, registered."""
     try:
-        return [
-            session for session in _claims(ctx).sessions.ids() if session.startswith(incomplete) and session.isprintable()
-        ]
+        return [session for session in _claims(ctx).sessions.ids() if _is_offered(session, incomplete)]
     except (LooopError, OSError):
         return []
+
+
+def _is_offered(name: str, incomplete: str) -> bool:
+    """What a terminal of this locale cannot show, it cannot type either."""
+    return name.startswith(incomplete) and name.isprintable() and for_children(name) == name
 
 
 def _claims(ctx: click.Context) -> Claims:

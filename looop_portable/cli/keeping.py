@@ -14,6 +14,8 @@ from looop_portable.config import LEASE, SESSION_ID
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, told
 from looop_portable.keepers import KEPT_BY, Keepers
 from looop_portable.liveness import FOREIGN, LEASE_SECONDS, SHORTEST_LEASE, Basis, Holder, Registration, patience
+from looop_portable.locales import as_given
+from looop_portable.names import canonical
 
 
 def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:  # noqa: ARG001 (click's signature)
@@ -49,11 +51,11 @@ def keep(out: Setting, session_id: str, incarnation: str, state: str, foreground
     and then releases what it holds. `claim` starts it again too. Exit 2: that session has none, or not on this host.
     """
     claims = out.claims()
-    holder = Holder(session_id, incarnation) if incarnation else claims.sessions.holder(session_id)
+    holder = Holder(canonical(session_id, "session id"), incarnation) if incarnation else claims.sessions.holder(session_id)
     registration = _kept(claims, holder)
     if foreground:
         _refuse_elsewhere(claims, registration, known=known)
-        return _keep_here(out, claims, Keepers(state) if state else all_keepers.choose()[0], registration)
+        return _keep_here(out, claims, Keepers(as_given(state)) if state else all_keepers.choose()[0], registration)
     there, trouble = all_keepers.where_is(holder), ""
     if there:
         keepers, pid = there, there.pid(holder)

@@ -12,6 +12,7 @@ from typing import TextIO
 from looop_portable.errors import because
 from looop_portable.lease import Lease
 from looop_portable.liveness import Basis, Verdict
+from looop_portable.locales import UTF8, for_children, for_people
 from looop_portable.names import printable
 
 Fields = Mapping[str, object]
@@ -69,8 +70,11 @@ class Output:
         self._write(sys.stdout, line)
 
     def exactly(self, text: str) -> None:
-        """This on stdout, to the letter: it is for a shell, not for a terminal."""
-        self._put(sys.stdout, text)
+        """This on stdout, to the letter: it is for a shell, which gives it back as an argument, or in the environment."""
+        if UTF8 or text.isascii() or sys.stdout is None:
+            self._put(sys.stdout, text)
+            return
+        self._put(sys.stdout, "", before=os.fsencode(for_children(text)))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Aligned columns for people. Cut to fit a terminal; whole anywhere else."""
@@ -116,19 +120,22 @@ class Output:
 
     def _say(self, stream: TextIO | None, line: str, fields: dict[str, object]) -> None:
         if self.as_json:
-            self._put(stream, json.dumps(fields))
+            said = {what: for_people(value) if isinstance(value, str) else value for what, value in fields.items()}
+            self._put(stream, json.dumps(said))
         elif line:
             self._write(stream, line)
 
     def _write(self, stream: TextIO | None, line: str) -> None:
         self._put(stream, printable(line))
 
-    def _put(self, stream: TextIO | None, text: str) -> None:
+    def _put(self, stream: TextIO | None, text: str, before: bytes = b"") -> None:
         """`text` and a newline, in what the stream can encode. A stream that was closed before we began takes nothing."""
         if stream is None:
             return
         encoding = stream.encoding or "utf-8"
         try:
+            if before:
+                stream.buffer.write(before)
             stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
             stream.flush()
         except OSError as error:

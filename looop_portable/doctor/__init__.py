@@ -21,6 +21,7 @@ from looop_portable.doctor.racing import race
 from looop_portable.doctor.workshop import opened
 from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, told
 from looop_portable.files import OS
+from looop_portable.locales import as_given
 from looop_portable.mounts import mount_of
 from looop_portable.stamp import NAME as STAMP
 from looop_portable.stamp import stamped
@@ -48,6 +49,7 @@ def nearest(directory: str) -> str:
 def existing(directory: str) -> str:
     """The absolute path of a directory that must be there. Raises `UsageError`, or `Unavailable` if it cannot be told."""
     try:
+        directory = as_given(directory)
         if os.path.isdir(directory):
             return os.path.abspath(directory).replace(os.sep, "/")
         os.stat(directory)

@@ -13,6 +13,7 @@ PACKAGE = "looop_portable"
 ROOT = Path(looop_portable.__file__).parent
 
 LAYERS = [
+    {"locales"},
     {
         "names",
         "numbers",
@@ -31,7 +32,7 @@ LAYERS = [
     },
     {"mounts_windows", "files_life", "files_locks", "files_alone", "inquiry"},
     {"files_posix"},
-    {"files_windows"},
+    {"files_windows", "files_utf8"},
     {"files"},
     {"protocol", "processes", "stamp", "events", "state"},
     {"place", "watching", "inotify", "session_ids"},
@@ -76,7 +77,7 @@ LAYERS = [
 ]
 """Low to high; a module imports from strictly lower layers only, `names` from `errors` excepted, and `mounts` what it is
 on Windows, which has the same values. "" is the package."""
-RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer} | {"errors": -1}
+RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer} | {"errors": -1, "locales": -1}
 EXCEPTED = {("mounts", "mounts_windows")}
 PURE = ["protocol", "liveness", "inquiry", "lease", "outcomes", "names", "errors"]
 PURE += ["doctor.findings", "doctor.advice", "doctor.notes", "doctor.tally"]
@@ -98,7 +99,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-FILES = {"files", "files_alone", "files_direct", "files_life", "files_locks", "files_open", "files_posix", "files_windows"}
+FILES = {"files", "files_alone", "files_direct", "files_life", "files_locks", "files_open", "files_posix", "files_utf8"}
+FILES |= {"files_windows"}
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""

@@ -39,6 +39,14 @@ def canonical_or_none(name: str) -> str | None:
         return None
 
 
+def as_text(name: str) -> str:
+    """A name in UTF-8 that came where the locale knows of none; any other as it is."""
+    try:
+        return name.encode("utf-8", "surrogateescape").decode()
+    except UnicodeError:
+        return name
+
+
 NAMES = ANY.map(canonical_or_none).filter(lambda name: name is not None).map(str)
 
 
@@ -50,9 +58,10 @@ NAMES = ANY.map(canonical_or_none).filter(lambda name: name is not None).map(str
 @example("../x")
 @example("a\\b")
 @example("\ud800")
+@example("stra\udcc3\udc9fe")
 def test_any_text_is_refused_or_has_one_canonical_form(name: str) -> None:
     found = canonical_or_none(name)
-    assert found in (None, unicodedata.normalize("NFC", name))
+    assert found in (None, unicodedata.normalize("NFC", as_text(name)))
     assert found is None or canonical(found) == found
 
 
@@ -193,3 +202,10 @@ def test_the_longest_spelling_is_as_long_as_it_says_and_one_more_is_abbreviated(
 
 def test_both_normal_forms_of_a_name_are_one_name() -> None:
     assert canonical("e\u0301") == canonical("\u00e9") == "\u00e9"
+
+
+def test_a_name_that_the_locale_has_not_decoded_is_the_one_of_these_bytes() -> None:
+    assert canonical("stra\udcc3\udc9fe") == canonical("straße") == "straße"
+    assert canonical("e\udccc\udc81") == "\u00e9"
+    with pytest.raises(InvalidName):
+        canonical("stra\udcdfe")
