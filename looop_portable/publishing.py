@@ -132,7 +132,7 @@ class Publisher:
             if isinstance(error, FileNotFoundError) or error.errno == errno.ESTALE:
                 return None
             self._files.remove(private)
-            if no_links(error):
+            if no_links(error) and error.errno != errno.EACCES:  # That may be a mode which has been changed since.
                 raise CannotExclude(
                     f"{self._root}: hard links fail here ({because(error)}), but its stamp says that they work: mount "
                     "it as the host does that made it, or use another directory with --data-dir or LOOOP_DATA_DIR",

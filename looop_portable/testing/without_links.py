@@ -1,9 +1,9 @@
 """A filesystem without hard links, for whom there is none at hand: this process and all its children may make none.
 
-    python -m looop_portable.testing.without_links COMMAND [ARGUMENT ...]
+    python -m looop_portable.testing.without_links [--errno NAME] COMMAND [ARGUMENT ...]
 
-link(2) and linkat(2) then fail with EPERM, as on vfat. How: a seccomp filter (seccomp(2)), for which no privilege is
-needed. Linux on x86-64 and arm64; elsewhere `deny` raises OSError.
+link(2) and linkat(2) then fail with EPERM, as on vfat, or with the error of that name: EACCES, as on Android, say. How: a
+seccomp filter (seccomp(2)), for which no privilege is needed. Linux on x86-64 and arm64; elsewhere `deny` raises OSError.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def possible() -> bool:
     return sys.platform == "linux" and platform.machine() in _ARCHITECTURES
 
 
-def deny() -> None:
-    """From here on, no hard links. There is no way back."""
+def deny(number: int = errno.EPERM) -> None:
+    """From here on, no hard links: they fail with the error `number`. There is no way back."""
     if not possible():
         raise OSError(errno.ENOSYS, f"no filter for {sys.platform} on {platform.machine()}")
     architecture, calls = _ARCHITECTURES[platform.machine()]
     steps = [(_LOAD, 0, 0, 4), (_IF_EQUAL, 0, len(calls) + 1, architecture), (_LOAD, 0, 0, 0)]
     steps += [(_IF_EQUAL, len(calls) - index, 0, call) for index, call in enumerate(calls)]
-    steps += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _FAIL | errno.EPERM)]
+    steps += [(_RETURN, 0, 0, _ALLOW), (_RETURN, 0, 0, _FAIL | number)]
     filters = (_Step * len(steps))(*(_Step(*step) for step in steps))
     libc = ctypes.CDLL(None, use_errno=True)
     for call in ((_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), (_PR_SET_SECCOMP, _FILTER, _Program(len(steps), filters), 0, 0)):
@@ -52,5 +52,10 @@ def deny() -> None:
 
 
 if __name__ == "__main__":
-    deny()
-    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 (that is what it is for)
+    command = sys.argv[1:]
+    if command[0] == "--errno":
+        deny(getattr(errno, command[1]))
+        command = command[2:]
+    else:
+        deny()
+    os.execvp(command[0], command)  # noqa: S606 (that is what it is for)

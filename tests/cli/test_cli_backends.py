@@ -88,6 +88,49 @@ def test_without_hard_links_the_others_work(looop: Run, data_dir: Path, alive: L
     assert looop("--backend", "posix", "claims").returncode == 3
 
 
+NUMBERS = ["EACCES", "EXDEV", "EROFS", "EINVAL", "ENOSYS"]
+
+
+@needs_filter
+@pytest.mark.parametrize("number", NUMBERS)
+def test_whatever_link_says_where_a_file_can_be_made_there_are_no_hard_links(
+    looop: Run, data_dir: Path, alive: Living, number: str
+) -> None:
+    """Android says EACCES, other systems something else."""
+    without = (*WITHOUT_LINKS, "--errno", number)
+    refused = looop("--backend", "posix", "claim", "repo-x", "--session", "w1", wrapper=without)
+    assert (refused.returncode, "no hard links" in refused.stderr) == (3, True)
+    assert "use --backend auto or advisory" in refused.stderr
+    assert looop("claim", "repo-x", "--session", "w1", wrapper=without).returncode == 0
+    assert stamp(data_dir) == {"protocol": 1, "links": False, "guard": "flock", "aliases": False}
+    alive("w1")
+    alive("w2")
+    assert looop("claim", "repo-x", "--session", "w1", wrapper=without).returncode == 0
+    assert looop("claim", "repo-x", "--session", "w2", wrapper=without).returncode == 1
+    assert looop("unclaim", "repo-x", "--session", "w1", wrapper=without).returncode == 0
+    assert looop("claim", "repo-x", "--session", "w2", wrapper=without).stdout == "claimed repo-x\n"
+
+
+@needs_filter
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_directory_whose_stamp_promises_links_that_fail_is_refused(looop: Run, data_dir: Path, number: str) -> None:
+    assert looop("claim", "repo-x", "--session", "w1").returncode == 0
+    done = looop("claim", "repo-x", "--session", "w2", wrapper=(*WITHOUT_LINKS, "--errno", number))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Permission denied" in done.stderr if number == "EACCES" else "its stamp says that they work" in done.stderr
+    assert stamp(data_dir)["links"] is True
+
+
+@needs_filter
+def test_the_doctor_recommends_what_auto_does_where_links_are_denied(looop: Run, tmp_path: Path) -> None:
+    for number in ("EACCES", "EXDEV"):
+        options = ("--seconds", "0.3", "--processes", "2")
+        done = looop("--json", "doctor", str(tmp_path), *options, wrapper=(*WITHOUT_LINKS, "--errno", number), timeout=120)
+        found = json.loads(done.stdout)
+        assert (done.returncode, found["recommended_backend"], found["chosen_by_auto"]) == (0, "advisory", True)
+        assert "no hard links" in found["objections"]["posix"]
+
+
 def test_a_choice_that_contradicts_the_stamp_names_both_and_the_way_out(run: Run, data_dir: Path) -> None:
     assert run("--backend", "auto", "claim", "repo-x", "--session", "w1").returncode == 0
     before = stamp(data_dir)

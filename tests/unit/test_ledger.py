@@ -228,7 +228,11 @@ def test_a_private_name_that_is_taken_after_a_lost_reply_is_left_for_another(led
     assert ledger.sweep(KEY) == 1
 
 
-@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
+NO_LINKS = [errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK]
+NO_LINKS += [errno.EACCES, errno.EXDEV, errno.EROFS, errno.EINVAL, errno.ENOTTY]
+
+
+@pytest.mark.parametrize("number", NO_LINKS)
 def test_a_filesystem_without_hard_links_is_refused_with_the_remedy(tmp_path: Path, files: Faulty, number: int) -> None:
     files.faults["link"] = itertools.repeat(before(number))
     ledger = Ledger(f"{tmp_path}/deep/er/ledger", files)
@@ -239,10 +243,13 @@ def test_a_filesystem_without_hard_links_is_refused_with_the_remedy(tmp_path: Pa
     assert os.listdir(ledger.root) == []
 
 
-def test_a_probe_that_failed_for_another_reason_says_nothing_about_links(tmp_path: Path, files: Faulty) -> None:
-    files.faults["link"] = [before(errno.EIO)]
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ESTALE, errno.ENOMEM])
+def test_a_probe_that_failed_for_another_reason_says_nothing_about_links(
+    tmp_path: Path, files: Faulty, number: int
+) -> None:
+    files.faults["link"] = [before(number)]
     ledger = ledger_in(f"{tmp_path}/ledger", files)
-    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+    with pytest.raises(OSError, match=os.strerror(number)):
         publish(ledger, 0)
     assert os.listdir(ledger.root) == []
     assert publish(ledger, 0)
