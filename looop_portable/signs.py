@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Callable
 
 from looop_portable.files import Files
 from looop_portable.liveness import Lock, Registration, Silence, interval
@@ -26,12 +27,13 @@ _COARSE = 2_000_000_000
 
 
 class SignFiles:
-    """The `Signs` of the sessions in `directory`, the place of whose registrations is `place`."""
+    """The `Signs` of the sessions in `directory`, the place of whose registrations is `place`; `key` spells an id."""
 
-    def __init__(self, directory: str, files: Files, place: Place) -> None:
+    def __init__(self, directory: str, files: Files, place: Place, key: Callable[[str], str] = spelled) -> None:
         self._directory = directory
         self._files = files
         self._place = place
+        self._key = key
 
     def make_room(self, key: str) -> str:
         """The directory of the session that is spelled so, which is there from then on."""
@@ -42,7 +44,7 @@ class SignFiles:
         return directory
 
     def promise(self, registration: Registration, *, locked: bool) -> Registration:
-        directory, shared = self.make_room(spelled(registration.session)), self._shared()
+        directory, shared = self.make_room(self._key(registration.session)), self._shared()
         found = registration._replace(disk=self.disk())
         if found.lease_seconds:
             self._files.make_beat(f"{directory}/{_HEARTBEAT}{found.incarnation}", shared=shared)
@@ -52,20 +54,20 @@ class SignFiles:
         return found
 
     def unpromise(self, registration: Registration) -> None:
-        directory = f"{self._directory}/{spelled(registration.session)}"
+        directory = f"{self._directory}/{self._key(registration.session)}"
         self._files.let_lock_go(f"{directory}/{_LOCK}{registration.incarnation}")
         for sign in SIGNS:
             with contextlib.suppress(OSError):  # Whatever stays is swept.
                 self._files.remove(f"{directory}/{sign}{registration.incarnation}")
 
     def beat(self, session: str, incarnation: str) -> None:
-        directory = f"{self._directory}/{spelled(session)}"
+        directory = f"{self._directory}/{self._key(session)}"
         self._files.beat(f"{directory}/{_HEARTBEAT}{incarnation}")
         with contextlib.suppress(OSError):  # It is a hint, and the next heartbeat tries again.
             self._files.hold_lock(f"{directory}/{_LOCK}{incarnation}")
 
     def has_beat(self, session: str, incarnation: str) -> bool:
-        return self._files.changed(f"{self._directory}/{spelled(session)}/{_HEARTBEAT}{incarnation}") is not None
+        return self._files.changed(f"{self._directory}/{self._key(session)}/{_HEARTBEAT}{incarnation}") is not None
 
     def silence(self, registration: Registration, *, watched: bool = False) -> Silence:
         """The filesystem's clock is read first, so that whoever sleeps in between hears a beat as younger than it is.
@@ -74,7 +76,7 @@ class SignFiles:
         watched: a *sighting*, a file that is named after the beat, says since when it is the last. It serves all who look,
         on all hosts, and is of no use any more once there is another beat. `watched`: it is watched however young it is.
         """
-        directory, shared = self.make_room(spelled(registration.session)), self._shared()
+        directory, shared = self.make_room(self._key(registration.session)), self._shared()
         now = self._files.now(directory)
         beat = self._files.changed(f"{directory}/{_HEARTBEAT}{registration.incarnation}")
         if beat is None:
@@ -101,7 +103,7 @@ class SignFiles:
                 self._files.remove(f"{directory}/{name}")
 
     def lock(self, registration: Registration) -> Lock:
-        key = spelled(registration.session)
+        key = self._key(registration.session)
         return self._files.lock_of(f"{self._directory}/{key}/{_LOCK}{registration.incarnation}")
 
     def disk(self) -> str:
