@@ -40,8 +40,8 @@ _PATIENCE = 30.0
 _ENDING = 5.0
 _LOOK = 0.01
 """Seconds."""
-_LONGEST = 180
-"""Bytes of a session's spelling: an incarnation and a suffix have to fit in beside it."""
+_LONGEST, _BEGINNING = 110, 76
+"""Bytes of a session's spelling: an incarnation and a suffix have to fit in beside it. Cut, it is no longer."""
 _NAME = "keepers"
 """Of their directory, wherever that is."""
 
@@ -86,7 +86,7 @@ class Keepers:
         """The path of its files, without what each ends with."""
         key = spelled(holder.session)
         if len(key.encode()) > _LONGEST:
-            key = cut(holder.session, key)
+            key = cut(holder.session, key, _BEGINNING)
         return f"{self.directory}/{key}-{holder.incarnation}"
 
     def begin(self, holder: Holder) -> int | None:

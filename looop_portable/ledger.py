@@ -25,6 +25,7 @@ from looop_portable.place import Place
 from looop_portable.publishing import Publisher
 from looop_portable.recent import NOTHING as UNKNOWN
 from looop_portable.recent import Memory
+from looop_portable.spelling import Spelling
 from looop_portable.stamp import Policy
 
 KEEP = 16
@@ -51,6 +52,7 @@ class Ledger:
         self.files = files
         self.keep = keep
         self.place = Place(root, files, policy)
+        self.spelling = Spelling(self.place, files)
         self._publisher = Publisher(self.place, files, durable)
         self._looked_at: set[str] = set()
         self.recent = Memory()
@@ -108,9 +110,10 @@ class Ledger:
     def names(self) -> list[str]:
         """Every name that ever had a generation here."""
         try:
-            return [name for name in self.files.list(self.root) if not name.startswith(".")]
+            names = self.files.list(self.root)
         except FileNotFoundError:
             return []
+        return [name for name in names if not name.startswith(".") and not self.spelling.is_none(name)]
 
     def advance(
         self, key: str, expected: int, record: Mapping[str, object], shown_as: str = "", first: bool = False

@@ -6,8 +6,9 @@ Does not guarantee: that names which differ only in case are different claims. W
 apart they are one.
 How: a name is taken in Unicode normal form C. It is its own file name unless some platform could not store it; then the
 offending characters are written as `%XX` (two upper-case hexadecimal digits each). A name whose spelling is longer than
-200 bytes, or is not in that form any more, becomes its beginning, `%~`, and half a SHA-256.
-Compatibility: a name that looop accepts and every platform can store is spelled as looop spells it.
+139 bytes, or is not in that form any more, becomes its beginning, `%~`, and half a SHA-256: eCryptfs stores 143 bytes.
+Compatibility: a name that looop accepts and every platform can store is spelled as looop spells it. Up to 0.1 longer
+spellings were usual: `spellings` has both, and `spelling` says which of them a directory uses.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import functools
 from looop_portable.errors import InvalidName
 from looop_portable.locales import for_people
 
-LONGEST = 200
-"""The longest spelling, in bytes of UTF-8. File names end at 255, and `.json` and private names need room."""
+LONGEST = 139
+"""The longest spelling, in bytes of UTF-8. File names end at 143 on eCryptfs, at 175 on encfs, at 255 elsewhere."""
 
-_BEGINNING, _HASH = 120, 32
+_BEGINNING, _HASH = 104, 32  # With `.json` behind them they are 143.
+_LONGEST_ONCE, _BEGINNING_ONCE = 200, 120
 _ESCAPED = frozenset('<>:"|?*\x7f') | {chr(code) for code in range(32)}
 _HEXADECIMAL = frozenset("0123456789ABCDEFabcdef")
 _DEVICES = frozenset(
@@ -56,23 +58,30 @@ def _decoded(name: str, what: str) -> str:
         raise InvalidName(f"invalid {what} {name!r}: it is not valid Unicode") from None
 
 
-@functools.lru_cache(maxsize=1024)
 def spelled(name: str) -> str:
-    """The file name of a canonical name."""
+    """The file name of a canonical name that is new in its directory."""
+    return spellings(name)[0]
+
+
+@functools.lru_cache(maxsize=1024)
+def spellings(name: str) -> tuple[str, str]:
+    """The file name of a canonical name, and the one that it once had, if that was another: else empty."""
     text = "".join(f"%{ord(letter):02X}" if _is_escaped(name, at) else letter for at, letter in enumerate(name))
     if name.partition(".")[0].rstrip(" ").lower() in _DEVICES:
         # Without this, a claim named `con` would be the console of a Windows host.
         text = f"%{ord(name[0]):02X}{text[1:]}"
-    if len(text.encode()) <= LONGEST and (text.isascii() or _composed(text) == text):
-        return text
-    return cut(name, text)
+    size, whole = len(text.encode()), text.isascii() or _composed(text) == text
+    if whole and size <= LONGEST:
+        return text, ""
+    now, once = cut(name, text), text if whole and size <= _LONGEST_ONCE else cut(name, text, _BEGINNING_ONCE)
+    return now, "" if now == once else once
 
 
-def cut(name: str, text: str) -> str:
-    """The file name of a name that has no other: the beginning of `text`, and a hash of `name`."""
+def cut(name: str, text: str, size: int = _BEGINNING) -> str:
+    """The file name of a name that has no other: the beginning of `text`, of `size` bytes, and a hash of `name`."""
     import hashlib
 
-    beginning = _composed(text.encode()[:_BEGINNING].decode(errors="ignore"))
+    beginning = _composed(text.encode()[:size].decode(errors="ignore"))
     return f"{beginning}%~{hashlib.sha256(name.encode()).hexdigest()[:_HASH]}"
 
 
@@ -81,8 +90,11 @@ def looks_cut(text: str) -> bool:
     return text[-_HASH - 2 : -_HASH] == "%~"
 
 
-def unspelled(file_name: str) -> str | None:
-    """The name that is spelled `file_name`; None where the spelling does not tell it (too long), or is nobody's."""
+def unspelled(file_name: str, *, once: bool = False) -> str | None:
+    """The name that is spelled `file_name`; None where the spelling does not tell it (too long), or is nobody's.
+
+    `once`: also the one that was spelled so.
+    """
     if "%~" in file_name:
         return None
     first, *rest = file_name.split("%")
@@ -91,7 +103,7 @@ def unspelled(file_name: str) -> str | None:
         code, after = part[:2], part[2:]
         name += chr(int(code, 16)) + after if len(code) == 2 and _HEXADECIMAL.issuperset(code) else f"%{part}"
     try:
-        return name if spelled(canonical(name)) == file_name else None
+        return name if file_name in spellings(canonical(name))[: 1 + once] else None
     except InvalidName:
         return None
 

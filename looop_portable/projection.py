@@ -12,14 +12,15 @@ from looop_portable.errors import InvalidName
 from looop_portable.files import PRIVATE_GUARD, PROBE
 from looop_portable.lease import Lease, decode, lease_in, number, text
 from looop_portable.ledger import Ledger
-from looop_portable.names import canonical, cut, looks_cut, spelled, unspelled
+from looop_portable.names import LONGEST, canonical, cut, looks_cut, spellings, unspelled
 from looop_portable.recent import NOTHING as UNKNOWN
-from looop_portable.stamp import FLOCK
 
 SETTLES = 10.0
 """Seconds after which an empty file that looop made is taken for a crash's. Looop creates its lease, then writes it."""
 
 _TRIES = 8
+_SHORT = 34
+"""Characters: so many are few enough bytes for any filesystem."""
 
 
 class Projection:
@@ -30,22 +31,29 @@ class Projection:
         self.ledger = ledger
 
     def path(self, key: str) -> str:
-        """Where looop is at home too, as looop spells the name.
+        """Where looop is at home too, as looop spells the name, if it can be stored so.
 
         But for a name that could be our spelling of a longer one: without that, the two would share a file, and whoever
         mends the one would let go of the other.
         """
-        name = unspelled(key) if self.is_looops_home() else None
-        if name and looks_cut(name):
-            name = cut(name, name)
-        return f"{self.directory}/{name or key}.json"
+        name = unspelled(key, once=True) if self.is_looops_home() else None
+        stem = cut(name, name) if name and looks_cut(name) else name or key
+        if len(stem) > _SHORT and not self._can_be_shown(stem):
+            stem = cut(f"/{stem}", stem)  # The slash: this must be no name's spelling.
+        return f"{self.directory}/{stem}.json"
 
     def foreign(self, key: str, name: str, generation: int) -> Lease | None:
         """The lease that looop itself wrote, if there is one, on top of `generation`.
 
         Not settled: still empty, and too young to be debris.
         """
-        path = self.path(key)
+        found = self._foreign(self.path(key), name, generation)
+        if found is None and len(key) > _SHORT:
+            others = (self._foreign(path, name, generation) for path in self._others(key, name))
+            return next((lease for lease in others if lease), None)
+        return found
+
+    def _foreign(self, path: str, name: str, generation: int) -> Lease | None:
         data = self.ledger.files.read(path)
         if data is None:
             return None
@@ -65,24 +73,31 @@ class Projection:
             shown = self.ledger.files.read(path)
             if shown == self.ledger.recent.get(key, UNKNOWN).published[1] or not is_looops(shown):
                 self.ledger.files.remove(path)
+            if len(key) > _SHORT:
+                for left in self._others(key, ""):  # A version before 0.2 has shown it there.
+                    if not is_looops(self.ledger.files.read(left)):
+                        self.ledger.files.remove(left)
         except OSError:
             return
 
-    def remove_looops(self, key: str) -> None:
+    def remove_looops(self, key: str, name: str) -> None:
         """Remove a lease of looop's, if there is one. Raises OSError: as long as it is there, it holds."""
-        if is_looops(self.ledger.files.read(self.path(key))):
-            self.ledger.files.remove(self.path(key))
+        for path in (self.path(key), *(self._others(key, name) if len(key) > _SHORT else ())):
+            if is_looops(self.ledger.files.read(path)):
+                self.ledger.files.remove(path)
 
-    def foreign_keys(self) -> list[str]:
-        """The names of all files here that may be leases."""
+    def foreign_names(self) -> dict[str, str]:
+        """The names of all files here that may be leases, by their spelling in the ledger."""
         try:
             names = self.ledger.files.list(f"{self.directory}/.")  # The dot: `claims` itself may be a link of the user's.
         except FileNotFoundError:
-            return []
+            return {}
         stems = [name[:-5] for name in names if name.endswith(".json")]
         if self.is_looops_home():
-            return [key for stem in stems if not looks_cut(stem) and (key := _spelled(stem))]
-        return [stem for stem in stems if unspelled(stem) is not None]
+            found = [_canonical(stem) for stem in stems if not looks_cut(stem)]
+        else:
+            found = [unspelled(stem, once=True) for stem in stems]
+        return {self.ledger.spelling.key(name): name for name in found if name}
 
     def sweep(self) -> int:
         """Remove the probes and private guards that crashed processes left. How many there were."""
@@ -126,13 +141,25 @@ class Projection:
 
     def is_looops_home(self) -> bool:
         """Whether the directory was made to be shared with looop."""
-        way = self.ledger.place.way()
-        return way is not None and way.links and way.guard == FLOCK
+        return self.ledger.spelling.is_looops_home()
+
+    def _can_be_shown(self, stem: str) -> bool:
+        size = len(stem.encode(errors="surrogateescape"))
+        if size < LONGEST:
+            return True
+        # What is longer was spelled so before 0.2, or by looop: they look for it there.
+        return self.ledger.spelling.can_be_shown(stem) if self.is_looops_home() else size > LONGEST
+
+    def _others(self, key: str, name: str) -> list[str]:
+        """Where looop itself would show a long name, or versions before 0.2, if that is not where we do."""
+        stems = [stem for stem in (key, spellings(name)[1] if name else "") if stem]
+        stems = [stem for stem in stems if self.ledger.spelling.can_be_shown(stem)]
+        return [path for stem in stems if (path := f"{self.directory}/{stem}.json") != self.path(key)]
 
 
-def _spelled(stem: str) -> str | None:
+def _canonical(stem: str) -> str | None:
     try:
-        return spelled(canonical(stem))
+        return canonical(stem)
     except InvalidName:
         return None
 

@@ -19,8 +19,9 @@ from looop_portable.files import Files, timestamp
 from looop_portable.lease import decode, number, text
 from looop_portable.ledger import NOTHING, Ledger
 from looop_portable.liveness import FOREIGN, Registration
-from looop_portable.names import canonical, spelled, unspelled
+from looop_portable.names import canonical, spellings, unspelled
 from looop_portable.signs import SIGNS, SignFiles
+from looop_portable.spelling import NOT_STORED
 from looop_portable.stamp import Policy
 
 _ENDED = ("exited", "killed")
@@ -37,10 +38,10 @@ class Registry:
         self.files = files
         self._clock = clock
         self.ledger = Ledger(f"{directory}/.ledger", files, durable=True, policy=policy)
-        self.signs = SignFiles(directory, files, self.ledger.place)
+        self.signs = SignFiles(directory, files, self.ledger.place, self.ledger.spelling.key)
 
     def read(self, session: str) -> SessionHead:
-        key = _key(session)
+        key = self._key(session)
         generation, data = self.ledger.head(key) if key else (0, b"")
         own = registration_in(session, data) if generation and data != NOTHING else None
         foreign, torn = self._foreign(session, key)
@@ -50,10 +51,10 @@ class Registry:
 
     def absent(self, session: str) -> bool:
         """Network filesystems remember for a while that a name was not there. A listing does not."""
-        return _key(session) not in self.ledger.names()
+        return self._key(session) not in self.ledger.names()
 
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
-        key = spelled(session)
+        key = self.ledger.spelling.settle(session)
         self.ledger.place.shared()
         with self.ledger.place.guard():
             if not self.ledger.advance(key, expected, registration._asdict()):
@@ -68,7 +69,7 @@ class Registry:
         Without this, a session whose registrar was killed halfway, or could not write, would be none to looop, which would
         take the claims of a live one over.
         """
-        key = spelled(session)
+        key = self.ledger.spelling.key(session)
         meta = decode(self.files.read(f"{self.directory}/{key}/meta.json") or b"")
         if text(meta, "incarnation") == incarnation:
             return
@@ -77,7 +78,7 @@ class Registry:
             self._project(key, own)
 
     def forget(self, session: str) -> None:
-        key = spelled(session)
+        key = self.ledger.spelling.key(session)
         directory = f"{self.directory}/{key}"
         try:
             for name in self.files.list(directory):
@@ -111,8 +112,8 @@ class Registry:
 
     def ids(self) -> list[str]:
         """Every session id. Raises OSError if they cannot be enumerated; no directory means no sessions."""
-        found = {unspelled(name) for name in self._directories()}
-        found.update(unspelled(key) or self._id_recorded(key) for key in self.ledger.names())
+        found = {unspelled(name, once=True) for name in self._directories()}
+        found.update(unspelled(key, once=True) or self._id_recorded(key) for key in self.ledger.names())
         return sorted(name for name in found if name)
 
     def _id_recorded(self, key: str) -> str | None:
@@ -121,7 +122,17 @@ class Registry:
             name = text(decode(self.ledger.head(key)[1]), "session")
         except (OSError, Unavailable):
             return None
-        return name if _key(name) == key else None
+        try:
+            return name if key in spellings(canonical(name)) else None
+        except InvalidName:
+            return None
+
+    def _key(self, session: str) -> str:
+        """How an id is spelled on disk; empty for one that is not possible with us."""
+        try:
+            return self.ledger.spelling.key(canonical(session, "session id"))
+        except InvalidName:
+            return ""
 
     def _project(self, key: str, registration: Registration) -> None:
         status = {
@@ -161,7 +172,7 @@ class Registry:
         for name in dict.fromkeys((key, session)):
             if not _is_file_name(name):
                 continue
-            data = self.files.read(f"{self.directory}/{name}/meta.json")
+            data = self._meta(name)
             if data is None:
                 continue
             ours, pid, started_at = _of_looops(data)
@@ -175,6 +186,14 @@ class Registry:
             return Registration(session, incarnation, pid, started_at=started_at, foreign=True, ended=ended), False
         return None, False
 
+    def _meta(self, name: str) -> bytes | None:
+        try:
+            return self.files.read(f"{self.directory}/{name}/meta.json")
+        except OSError as error:
+            if error.errno in NOT_STORED:  # Then looop cannot have it either.
+                return None
+            raise
+
 
 def _is_file_name(name: str) -> bool:
     """Whether looop could have a directory of that name."""
@@ -183,14 +202,6 @@ def _is_file_name(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return 0 < size < 256 and "/" not in name and "\0" not in name and name not in (".", "..")
-
-
-def _key(session: str) -> str:
-    """How an id is spelled on disk; empty for one that is not possible with us."""
-    try:
-        return spelled(canonical(session, "session id"))
-    except InvalidName:
-        return ""
 
 
 @functools.lru_cache(maxsize=256)

@@ -237,8 +237,8 @@ class Stamp:
 def no_links(error: OSError) -> bool:
     """Whether this is how a filesystem without hard links answers link(2), asked for a file that we have just made.
 
-    Which error that is differs: EPERM on vfat, EACCES on Android, EXDEV, EROFS, EINVAL, ENOSYS elsewhere. Where a file could
-    be made, and its second name could not, there are none, whatever is said; but for what may have passed when asked again.
+    Which error that is differs: EPERM on vfat, EACCES on Android, EXDEV, EROFS, EINVAL, ENOSYS elsewhere. Where a file
+    could be made, and its second name could not, there are none, whatever is said; but for what may pass by itself.
     """
     number = getattr(error, "winerror", None)
     return number in _NO_LINKS_WINDOWS if number else error.errno not in _PASSING

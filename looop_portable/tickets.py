@@ -19,7 +19,7 @@ from looop_portable.lease import encode
 from looop_portable.ledger import Ledger
 from looop_portable.liveness import Registration
 from looop_portable.mounts import Mount
-from looop_portable.names import spelled, unspelled
+from looop_portable.names import unspelled
 from looop_portable.projection import Projection
 from looop_portable.registry import registration_in
 
@@ -45,21 +45,21 @@ class TicketFiles:
         _answered(claim, lambda: self._files.remove(self._path(claim, ticket)))
 
     def line(self, claim: str) -> list[str]:
-        return _answered(claim, lambda: self._line(spelled(claim)))
+        return _answered(claim, lambda: self._line(self._key(claim)))
 
     def waiter(self, claim: str, ticket: str) -> Registration | None:
         data = _answered(claim, lambda: self._files.read(self._path(claim, ticket)))
         return None if data is None else registration_in("", data)
 
     def claims(self) -> list[str]:
-        return [name for key in _answered("", self._keys) if (name := unspelled(key))]
+        return [name for key in _answered("", self._keys) if (name := unspelled(key, once=True))]
 
     def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
         if not self._is_told():
             return ()
         if ticket:
             return (self._path(claim, ticket),)
-        key = spelled(claim)
+        key = self._key(claim)
         generations = f"{self._ledger.root}/{key}"
         return (generations, self._projection.path(key)) if foreign else (generations,)
 
@@ -72,10 +72,11 @@ class TicketFiles:
             _answered("", lambda key=key: self._sweep(key))  # type: ignore[misc]
 
     def _take(self, claim: str, waiter: Registration) -> str:
-        directory, shared = f"{self.directory}/{spelled(claim)}", self._ledger.place.shared()
+        key, shared = self._key(claim), self._ledger.place.shared()
+        directory = f"{self.directory}/{key}"
         data = encode(waiter._asdict())
         for _ in range(_TRIES):
-            last = max((int(ticket[:_DIGITS]) for ticket in self._line(spelled(claim))), default=0)
+            last = max((int(ticket[:_DIGITS]) for ticket in self._line(key)), default=0)
             ticket = f"{last + 1:0{_DIGITS}}-{self._files.token()}"
             private = f"{directory}/.{ticket}"
             try:
@@ -114,7 +115,10 @@ class TicketFiles:
             return  # Somebody has lined up meanwhile, or it is none of ours: it is in nobody's way.
 
     def _path(self, claim: str, ticket: str) -> str:
-        return f"{self.directory}/{spelled(claim)}/{ticket}"
+        return f"{self.directory}/{self._key(claim)}/{ticket}"
+
+    def _key(self, claim: str) -> str:
+        return self._ledger.spelling.key(claim)
 
     def _is_told(self) -> bool:
         """Whether the kernel tells of all that is changed here: where no other can have it mounted."""

@@ -21,7 +21,7 @@ from looop_portable.errors import CannotExclude, InvalidName, LooopError, Unavai
 from looop_portable.files import OS, Files
 from looop_portable.lease import Head, Lease, decode, lease_in, record_of, text
 from looop_portable.ledger import KEEP, Ledger
-from looop_portable.names import canonical, spelled, unspelled
+from looop_portable.names import canonical, spellings, unspelled
 from looop_portable.projection import Projection
 from looop_portable.registry import Registry
 from looop_portable.stamp import FLOCK, Policy
@@ -74,14 +74,14 @@ class DirectoryBackend:
 
     def read(self, claim: str) -> Head:
         try:
-            return self._read(spelled(claim), claim)
+            return self._read(self.ledger.spelling.key(claim), claim)
         except OSError as error:
             raise unreadable(error, claim) from error
 
     def recall(self, claim: str) -> Head | None:
         """What `claim` was when this process let go of it, and whether looop has claimed it since: see `Ledger.recall`."""
-        key = spelled(claim)
         try:
+            key = self.ledger.spelling.key(claim)
             generation = self.ledger.recall(key)
             if not generation or self._is_shared_with_looop():
                 return None  # What looop did since has to become a generation first.
@@ -90,8 +90,8 @@ class DirectoryBackend:
             return None  # Whoever reads it is told.
 
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
-        key = spelled(claim)
         try:
+            key = self.ledger.spelling.settle(claim)
             self.ledger.place.shared()
             with self.ledger.place.guard():
                 shared = self._is_shared_with_looop()
@@ -99,7 +99,7 @@ class DirectoryBackend:
                 if seen.moved:
                     return False
                 if lease is None:
-                    return self._release(key, expected)
+                    return self._release(key, claim, expected)
                 if shared:
                     self.sessions.show(lease.session, lease.incarnation)
                 first = seen.nothing and self.projection.is_looops_home()
@@ -112,17 +112,18 @@ class DirectoryBackend:
 
     def claims(self) -> Iterator[str]:
         try:
-            keys = sorted({*self.ledger.names(), *self.projection.foreign_keys()})
+            known = self.projection.foreign_names()
+            keys = sorted({*self.ledger.names(), *known})
         except OSError as error:
             raise unreadable(error, "") from error
         for key in keys:
-            name = self._name_if_held(key)
+            name = self._name_if_held(key, known.get(key, ""))
             if name:
                 yield name
 
     def tidy(self) -> list[tuple[str, str]]:
         try:
-            keys = sorted({*self.ledger.names(), *self.projection.foreign_keys()})
+            keys = sorted({*self.ledger.names(), *self.projection.foreign_names()})
             self.ledger.sweep_root()
             self.projection.sweep()
         except FileNotFoundError:
@@ -137,9 +138,9 @@ class DirectoryBackend:
                     self._mend(key)
             except OSError as error:
                 if not self.ledger.files.in_use(error):  # Else the next sweep does it.
-                    failed.append((unspelled(key) or key, str(unreadable(error, ""))))
+                    failed.append((unspelled(key, once=True) or key, str(unreadable(error, ""))))
             except LooopError as error:
-                failed.append((unspelled(key) or key, str(error)))
+                failed.append((unspelled(key, once=True) or key, str(error)))
         return failed
 
     def unavailable(self) -> str | None:
@@ -188,8 +189,8 @@ class DirectoryBackend:
         foreign = self.projection.foreign(key, name, generation)
         return _Seen(moved=foreign is not None and (not foreign.settled or bool(foreign.session)), nothing=foreign is None)
 
-    def _name_if_held(self, key: str) -> str | None:
-        name = unspelled(key)
+    def _name_if_held(self, key: str, known: str) -> str | None:
+        name = known or unspelled(key, once=True)
         try:
             name = name or self._name_recorded(key, self.ledger.head(key)[1])
             if name is None:
@@ -202,17 +203,17 @@ class DirectoryBackend:
         """A name that is too long to be told from its spelling; what a record says is taken only if it is spelled so."""
         name = text(decode(data), "name")
         try:
-            return name if canonical(name) == name and spelled(name) == key else None
+            return name if canonical(name) == name and key in spellings(name) else None
         except InvalidName:
             return None
 
-    def _release(self, key: str, expected: int) -> bool:
+    def _release(self, key: str, claim: str, expected: int) -> bool:
         """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
         whole = self._whole.pop(key, None) == expected
         self.projection.hide(key)
         if self._is_shared_with_looop():
             # Without this, a lease of looop's would be adopted anew by whoever looks next: released, and held all the same.
-            self.projection.remove_looops(key)
+            self.projection.remove_looops(key, claim)
         won = False
         try:
             won = self._publish_release(key, expected, whole)
@@ -220,7 +221,7 @@ class DirectoryBackend:
             if not won:
                 self._mend_if_possible(key)
         if won and not whole:
-            self.projection.remove_looops(key)  # It was looop's lease that has been released.
+            self.projection.remove_looops(key, claim)  # It was looop's lease that has been released.
         return won
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:

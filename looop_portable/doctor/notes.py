@@ -10,8 +10,8 @@ from looop_portable.doctor.findings import Filesystem, Findings
 _NFS = ("nfs", "nfs4")
 _SMB = ("cifs", "smb", "smb2", "smb3", "smbfs")
 _MANY = 20
-_NEEDED = 230
-"""Bytes: the longest spelling of a name, and what is put around it."""
+_NEEDED, _LOOOPS = 143, 230
+"""Bytes: the longest file name that we make, and one with which looop itself can have any name that is likely."""
 _BLOCKED = {"nfs4": "90 s (the server's lease)", "nfs": "longer than 100 s", **dict.fromkeys(_SMB, "longer than 2 minutes")}
 
 
@@ -76,8 +76,9 @@ def _measures(found: Findings) -> list[str]:
     measures, told = found.measures, []
     if measures.case_sensitive is False:
         told.append("case is not told apart: claims that differ only in case are one claim")
-    if measures.longest_name is not None and measures.longest_name < _NEEDED:
-        told.append(f"names end at {measures.longest_name} bytes here: claims with longer names fail")
+    if measures.longest_name is not None and measures.longest_name < _LOOOPS:
+        who = "claims with longer names fail" if measures.longest_name < _NEEDED else "looop itself can have no longer ones"
+        told.append(f"names end at {measures.longest_name} bytes here: {who}")
     if measures.offset is not None and abs(measures.offset) > max(1.0, 2 * (measures.uncertainty or 0.0)):
         way = "ahead of" if measures.offset > 0 else "behind"
         told.append(

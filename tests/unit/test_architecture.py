@@ -36,7 +36,7 @@ LAYERS = [
     {"files"},
     {"protocol", "processes", "stamp", "events", "state"},
     {"place", "watching", "inotify", "session_ids"},
-    {"publishing"},
+    {"publishing", "spelling"},
     {"ledger"},
     {"outcomes", "backends.base", "projection"},
     {"signs", "evidence"},

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from looop_portable.errors import InvalidName, UsageError
-from looop_portable.names import LONGEST, canonical, spelled, unspelled
+from looop_portable.names import LONGEST, canonical, cut, spelled, spellings, unspelled
 
 UNHURRIED = settings(deadline=None)
 DEVICES = {
@@ -96,7 +96,7 @@ def test_a_spelling_stays_in_its_directory_and_can_be_stored_everywhere(name: st
     assert not spelling.endswith((".", " "))
     assert spelling.partition(".")[0].rstrip(" ").lower() not in DEVICES
     assert len(spelling.encode()) <= LONGEST
-    assert len(f"{spelling}.json".encode()) <= 255
+    assert len(cut(name, spelling).encode()) + len(".json") <= 143
 
 
 @UNHURRIED
@@ -159,7 +159,7 @@ def test_a_file_name_that_nobody_is_spelled_as_tells_no_name(file_name: str) -> 
 
 
 @UNHURRIED
-@given(st.from_regex(r"[A-Za-z0-9_~+@=,\-][A-Za-z0-9_~+@=,\- .]{0,150}[A-Za-z0-9_~\-]", fullmatch=True))
+@given(st.from_regex(r"[A-Za-z0-9_~+@=,\-][A-Za-z0-9_~+@=,\- .]{0,137}[A-Za-z0-9_~\-]", fullmatch=True))
 @example("repo-x")
 @example("100%")
 @example("a%b")
@@ -209,3 +209,21 @@ def test_a_name_that_the_locale_has_not_decoded_is_the_one_of_these_bytes() -> N
     assert canonical("e\udccc\udc81") == "\u00e9"
     with pytest.raises(InvalidName):
         canonical("stra\udcdfe")
+
+
+def test_the_portable_spelling_begins_at_140_bytes_and_what_was_usual_before_is_known() -> None:
+    assert spellings("a" * 139) == ("a" * 139, "")
+    for size in (140, 200):
+        now, once = spellings("é" * (size // 2))
+        assert (len(now.encode()) <= 138, once) == (True, "é" * (size // 2))
+        assert (unspelled(once), unspelled(once, once=True)) == (None, once)
+    now, once = spellings("a" * 201)
+    assert (len(now), len(once)) == (138, 154)
+    assert once.startswith("a" * 120 + "%~")
+
+
+@UNHURRIED
+@given(NAMES, NAMES)
+@example("a" * 150, "a" * 104 + "%~" + "0" * 32)
+def test_what_a_name_was_spelled_like_is_no_other_name_s(one: str, other: str) -> None:
+    assert one == other or not set(filter(None, spellings(one))) & set(filter(None, spellings(other)))
