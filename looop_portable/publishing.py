@@ -13,8 +13,9 @@ import errno
 
 from looop_portable.errors import CannotExclude, Unavailable, because
 from looop_portable.files import Files
+from looop_portable.hard_links import no_links
 from looop_portable.place import Place
-from looop_portable.stamp import Way, no_links
+from looop_portable.stamp import Way
 
 _TRIES = 64
 

@@ -10,11 +10,11 @@ the guard. A guard is tried when the stamp is made: one that does not keep a sec
 from __future__ import annotations
 
 import contextlib
-import errno
 from typing import NamedTuple
 
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, WrongBackend, because
 from looop_portable.files import PRIVATE_DIRECTORY, Files
+from looop_portable.hard_links import no_links
 from looop_portable.lease import decode, encode, number, text
 
 PROTOCOL = 1
@@ -30,43 +30,10 @@ _TRIES = 16
 NAME = ".protocol.json"
 """The stamp, in the directory that it is about."""
 
-_PRIVATE = ".stamp-"
-_PASSING = frozenset(
-    getattr(errno, name)
-    for name in (
-        *("EEXIST", "ENOENT", "ENOTDIR", "ELOOP", "ENAMETOOLONG", "ENOSPC", "EDQUOT", "EIO", "ESTALE", "EINTR", "EAGAIN"),
-        *(
-            "ENOMEM",
-            "ENOBUFS",
-            "EMFILE",
-            "ENFILE",
-            "EBUSY",
-            "EDEADLK",
-            "ENOLCK",
-            "ETIMEDOUT",
-            "ENODEV",
-            "ENXIO",
-            "ENOTCONN",
-        ),
-        *(
-            "ECONNREFUSED",
-            "ECONNRESET",
-            "ECONNABORTED",
-            "EHOSTDOWN",
-            "EHOSTUNREACH",
-            "ENETDOWN",
-            "ENETUNREACH",
-            "ESHUTDOWN",
-        ),
-        *("EPIPE", "EREMOTEIO", "EUCLEAN"),
-    )
-    if hasattr(errno, name)
-)
-"""What says nothing about hard links: about the names, the room, the network, or the moment."""
+BACKEND = "backend"
+"""Says in a stamp which backend has the claims of this directory, if they are not in files: see `backends.remembered`."""
 
-_NO_LINKS_WINDOWS = (1, 17, 50, 87, 120, 1142)
-"""Invalid function, another device, not supported, invalid parameter, not implemented, too many links. There a file that
-somebody has open is refused too, which says nothing."""
+_PRIVATE = ".stamp-"
 
 
 class Way(NamedTuple):
@@ -119,10 +86,8 @@ class Stamp:
         data = self._files.read(f"{self.root}/{NAME}")
         if data is None:
             return None
-        way = stamped(self.root, data)
-        self._refuse(way)
-        self._way = way
-        return way
+        self._way = self._read(data)
+        return self._way
 
     def make(self) -> Way:
         """There is a stamp, and a directory for it. Raises `CannotExclude` where the backend cannot exclude."""
@@ -205,9 +170,11 @@ class Stamp:
 
     def _write(self, way: Way, shared: int) -> str:
         private = f"{self.root}/{_PRIVATE}{self._files.token()}"
-        record = encode({"protocol": PROTOCOL, "links": way.links, "guard": way.guard or None, "aliases": way.aliases})
-        self._files.create(private, record, shared=shared, durable=True)
+        self._files.create(private, encode(self._record(way)), shared=shared, durable=True)
         return private
+
+    def _record(self, way: Way) -> dict[str, object]:
+        return {"protocol": PROTOCOL, "links": way.links, "guard": way.guard or None, "aliases": way.aliases}
 
     def _try_guard(self, guard: str, shared: int) -> None:
         """Without this, a filesystem that grants flock to everybody would be taken for one that excludes."""
@@ -221,27 +188,16 @@ class Stamp:
         if not excludes:
             raise CannotExclude(f"{path}: this filesystem grants a guard to everybody at once: {_elsewhere(guard)}", path)
 
-    def _refuse(self, way: Way) -> None:
-        policy = self._policy
-        if way.links and way.guard in policy.holds:
-            return
-        if not way.links and way.guard == policy.without_links:
-            return
+    def _read(self, data: bytes) -> Way:
+        """What a stamp says to us. Raises as `known`."""
+        policy, way = self._policy, stamped(self.root, data)
+        if way.guard in policy.holds if way.links else way.guard == policy.without_links:
+            return way
         raise WrongBackend(
             f"{self.root}: the backend '{policy.backend}' contradicts the stamp of this directory ({way.told}): "
             f"{_way_out(policy, way, self.root)}",
             self.root,
         )
-
-
-def no_links(error: OSError) -> bool:
-    """Whether this is how a filesystem without hard links answers link(2), asked for a file that we have just made.
-
-    Which error that is differs: EPERM on vfat, EACCES on Android, EXDEV, EROFS, EINVAL, ENOSYS elsewhere. Where a file
-    could be made, and its second name could not, there are none, whatever is said; but for what may pass by itself.
-    """
-    number = getattr(error, "winerror", None)
-    return number in _NO_LINKS_WINDOWS if number else error.errno not in _PASSING
 
 
 def refuse_local_guard(files: Files, guard: str, path: str, *, stamped: bool) -> None:
@@ -259,9 +215,18 @@ def refuse_local_guard(files: Files, guard: str, path: str, *, stamped: bool) ->
 
 
 def stamped(root: str, data: bytes) -> Way:
-    """What a stamp says. Raises `UnknownProtocol` if it is of another protocol than ours."""
+    """What a stamp says. Raises `UnknownProtocol` if it is of another protocol than ours.
+
+    And `WrongBackend` if the claims of this directory are not in files at all.
+    """
     record = decode(data)
-    version, guard = number(record, "protocol"), text(record, "guard")
+    version, guard, backend = number(record, "protocol"), text(record, "guard"), text(record, BACKEND)
+    if version == PROTOCOL and backend:
+        raise WrongBackend(
+            f"{root}: the claims of this directory are in the backend '{backend}' and not in files: use --backend "
+            f"{backend}, or LOOOP_BACKEND={backend}, or another directory with --data-dir or LOOOP_DATA_DIR",
+            root,
+        )
     if version != PROTOCOL or guard not in _GUARDS:
         raise UnknownProtocol(
             f"{root}: written with protocol {version or 'unknown'}{f', guard {guard}' if guard else ''}, this is protocol "

@@ -36,9 +36,17 @@ ENGINES = {name: f"looop-portable-{name}" for name in ("etcd", "postgres", "redi
 def open_backend(name: str, data_dir: str) -> Backend:
     """The backend called `name` in `data_dir` (`auto`: what platform and directory can do).
 
-    Raises `NoSuchBackend`, `BackendNotInstalled`, or `CannotExclude` where it is for another platform.
+    A backend of others is remembered there (see `remembered`), but one that keeps its claims there itself, and says so by
+    `stamps_itself`. `memory` is not: what it has ends with the process.
+    Raises `NoSuchBackend`, `BackendNotInstalled`, `WrongBackend`, or `CannotExclude` where it is for another platform.
     """
-    return find(name)(as_given(data_dir))
+    data_dir = as_given(data_dir)
+    backend = find(name)(data_dir)
+    if name in SHIPPED or getattr(backend, "stamps_itself", False):
+        return backend
+    from looop_portable.backends.remembered import Remembered
+
+    return Remembered(backend, name, data_dir)
 
 
 def find(name: str) -> Opener:

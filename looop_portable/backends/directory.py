@@ -44,6 +44,8 @@ _UNSEEN = _Seen()
 class DirectoryBackend:
     """A `Backend` in `data_dir`. Opening it touches nothing; the first `advance` makes what is missing."""
 
+    stamps_itself = True
+
     def __init__(self, data_dir: str, policy: Policy, files: Files = OS, keep: int = KEEP) -> None:
         data_dir = data_dir.replace(os.sep, "/")
         # Looop holds no guard over its sessions, so theirs is for filesystems that need one.

@@ -19,7 +19,7 @@ from looop_portable.doctor.findings import Filesystem, Findings, Race, Stamped
 from looop_portable.doctor.hosts import Say, race_across
 from looop_portable.doctor.racing import race
 from looop_portable.doctor.workshop import opened
-from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, told
+from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, WrongBackend, told
 from looop_portable.files import OS
 from looop_portable.locales import as_given
 from looop_portable.mounts import mount_of
@@ -130,7 +130,7 @@ def _stamp(directory: str) -> Stamped | None:
         way = stamped(root, data)
     except NotADirectoryError:
         return None
-    except UnknownProtocol as error:
+    except (UnknownProtocol, WrongBackend) as error:
         return Stamped(unreadable=str(error))
     except OSError as error:
         return Stamped(unreadable=f"its stamp cannot be read: {told(error)}")
