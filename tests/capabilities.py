@@ -96,6 +96,15 @@ def _has_locale(name: str) -> bool:
     return told.returncode == 0 and told.stdout.strip() not in (b"utf-8", b"")
 
 
+def _has_inotify() -> bool:
+    with suppress(OSError, AttributeError, TypeError, ImportError):
+        from looop_portable.inotify import new_inotify
+
+        new_inotify().close()
+        return True
+    return False
+
+
 def _is_always_full(path: str) -> bool:
     try:
         with open(path, "r+b", buffering=0) as file:
@@ -152,3 +161,4 @@ needs_locale = {
     name: _needs(_has_locale(name), f"there is no locale {name}") for name in ("C", "POSIX", "de_DE.ISO-8859-1")
 }
 """Made by `localedef -i de_DE -f ISO-8859-1 de_DE.ISO-8859-1`."""
+needs_inotify = _needs(_has_inotify(), "inotify is missing")

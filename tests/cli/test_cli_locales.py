@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from capabilities import needs_locale
+from capabilities import needs_inotify, needs_locale
 
 from looop_portable import Claims
 
@@ -141,6 +141,23 @@ def test_who_waits_is_woken(looop: Run, data_dir: Path, alive: Living, name: str
     assert waited.returncode == 124
     claims.release("straße", "w1")
     assert looop("claim", typed("straße", name), "--session", "w2", "--wait", env=locale(name)).returncode == 0
+
+
+LISTENS = """
+import sys
+from looop_portable.bells import new_bell
+bell = new_bell()
+sys.exit(0 if bell.listen([sys.argv[1] + "/stra\\xdfe \\u8a9e"]) else "nothing is heard")
+"""
+
+
+@needs_inotify
+@pytest.mark.parametrize("name", LOCALES)
+def test_the_kernel_tells_of_a_directory_of_this_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / NAME).mkdir()
+    listens = [sys.executable, "-c", LISTENS, str(tmp_path)]
+    done = subprocess.run(listens, check=False, capture_output=True, env=locale(name), timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.parametrize("name", LOCALES)
