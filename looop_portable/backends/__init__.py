@@ -36,16 +36,18 @@ ENGINES = {name: f"looop-portable-{name}" for name in ("etcd", "postgres", "redi
 def open_backend(name: str, data_dir: str) -> Backend:
     """The backend called `name` in `data_dir` (`auto`: what platform and directory can do).
 
-    A backend of others is remembered there (see `remembered`), but one that keeps its claims there itself, and says so by
-    `stamps_itself`. `memory` is not: what it has ends with the process.
+    A backend of others is remembered there (see `remembered`), but for one whose claims are files there (see `Backend`).
+    `memory` is not: what it has ends with the process.
     Raises `NoSuchBackend`, `BackendNotInstalled`, `WrongBackend`, or `CannotExclude` where it is for another platform.
     """
     data_dir = as_given(data_dir)
     backend = find(name)(data_dir)
-    if name in SHIPPED or getattr(backend, "stamps_itself", False):
+    if name in SHIPPED:
         return backend
-    from looop_portable.backends.remembered import Remembered
+    from looop_portable.backends.remembered import Remembered, root_in
 
+    if getattr(backend, "stamps", "") == root_in(data_dir):
+        return backend
     return Remembered(backend, name, data_dir)
 
 

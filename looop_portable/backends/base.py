@@ -120,8 +120,8 @@ class Backend(Protocol):
 
     A backend may have one method more, `recall(claim) -> Head | None`: a head that it once was and that holds nobody, known
     without asking; None if there is none. `claim` tries to build upon it, and reads if that is lost.
-    One whose claims are files in the data directory, with a `Stamp`, has `stamps_itself`, true. Of any other the directory
-    remembers that its claims are elsewhere: see `remembered`.
+    One whose claims are files in a data directory has `stamps`, the path of the directory with its `Stamp`. Of any other
+    the data directory remembers that its claims are elsewhere: see `remembered`.
     """
 
     @property

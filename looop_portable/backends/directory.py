@@ -44,8 +44,6 @@ _UNSEEN = _Seen()
 class DirectoryBackend:
     """A `Backend` in `data_dir`. Opening it touches nothing; the first `advance` makes what is missing."""
 
-    stamps_itself = True
-
     def __init__(self, data_dir: str, policy: Policy, files: Files = OS, keep: int = KEEP) -> None:
         data_dir = data_dir.replace(os.sep, "/")
         # Looop holds no guard over its sessions, so theirs is for filesystems that need one.
@@ -61,6 +59,11 @@ class DirectoryBackend:
     @property
     def name(self) -> str:
         return self.policy.backend
+
+    @property
+    def stamps(self) -> str:
+        """The directory whose stamp is ours."""
+        return self.ledger.root
 
     def for_this_platform(self) -> Self:
         """This backend; raises `CannotExclude` where it is another platform's."""

@@ -3,22 +3,29 @@
 Guarantees: whoever forgets `--backend` there is refused and told, before he claims in files what is claimed elsewhere; and
 the other way round. Of a backend for files and one of these that come first at once, one is refused.
 Does not guarantee: that where nothing can be written, or read. Whoever can do neither cannot claim in files there.
-How: the directory's stamp (see `stamp`) names the backend. It is made before the first claim. Its guard is one that nobody
-has, so that versions before 0.2, which know of no backends in stamps, refuse the directory too. The backend's name is all
-that it says: of an address the scheme, never a credential.
+How: the directory's stamp (see `stamp`) names the backend. It is made before the first claim or session. Its guard is one
+that nobody has, so that versions before 0.2, which know of no backends in stamps, refuse the directory too. The backend's
+name is all that it says: of an address the scheme, never a credential.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 from looop_portable.backends.base import Backend, SessionStore, Tickets
 from looop_portable.errors import Unavailable, WrongBackend
 from looop_portable.files import OS, Files
 from looop_portable.lease import Head, Lease, decode, text
+from looop_portable.liveness import Registration
 from looop_portable.stamp import BACKEND, FLOCK, NAME, PROTOCOL, WINDOWS, Policy, Stamp, Way
+
+
+def root_in(data_dir: str) -> str:
+    """The directory of the stamp."""
+    return f"{data_dir.replace(os.sep, '/')}/claims/.ledger"
 
 
 class Remembered:
@@ -26,7 +33,7 @@ class Remembered:
 
     def __init__(self, backend: Backend, name: str, data_dir: str, files: Files = OS) -> None:
         self._backend = backend
-        self._stamp = _Mark(f"{data_dir}/claims/.ledger", files, name.partition(":")[0])
+        self._stamp = _Mark(root_in(data_dir), files, name.partition(":")[0])
         self._is_made = False
         self._answered(self._stamp.known)
 
@@ -39,7 +46,7 @@ class Remembered:
 
     @property
     def sessions(self) -> SessionStore:
-        return self._backend.sessions
+        return cast("SessionStore", _Sessions(self._backend.sessions, self._remember))
 
     @property
     def tickets(self) -> Tickets | None:
@@ -49,8 +56,7 @@ class Remembered:
         return self._backend.read(claim)
 
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
-        if not self._is_made:
-            self._is_made = self._answered(self._stamp.make)
+        self._remember()
         return self._backend.advance(claim, expected, lease)
 
     def claims(self) -> Iterator[str]:
@@ -66,6 +72,10 @@ class Remembered:
             return str(refusal)
         return self._backend.unavailable()
 
+    def _remember(self) -> None:
+        if not self._is_made:
+            self._is_made = self._answered(self._stamp.make)
+
     def _answered(self, ask: Callable[[], object]) -> bool:
         try:
             ask()
@@ -74,6 +84,21 @@ class Remembered:
         except (OSError, Unavailable):
             return False
         return True
+
+
+class _Sessions:
+    """`store`; before anybody is registered there, the directory remembers it."""
+
+    def __init__(self, store: SessionStore, remember: Callable[[], None]) -> None:
+        self._store = store
+        self._remember = remember
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def advance(self, session: str, expected: int, registration: Registration) -> bool:
+        self._remember()
+        return self._store.advance(session, expected, registration)
 
 
 class _Mark(Stamp):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
-from capabilities import NATIVE
+from capabilities import NATIVE, NativeBackend
 
 from looop_portable import Claims, stamp
 from looop_portable.backends import open_backend
@@ -119,6 +120,30 @@ class Nowhere(OsFiles):
         if name in ("read", "create", "mkdir", "refuse_link", "shared_bits"):
             raise PermissionError(13, "Permission denied", name)
         return super().__getattribute__(name)
+
+
+def test_who_registers_is_remembered_too(run: Run, data_dir: Path) -> None:
+    assert run("--backend", "floppy", "session", "start", "w1", "--pid", str(os.getpid())).returncode == 0
+    assert record(data_dir) == MARK
+    assert run("claim", "repo-x", "--session", "w1").returncode == 3
+
+
+def elsewhere(data_dir: str) -> NativeBackend:
+    return NativeBackend(f"{data_dir}/of-its-own")
+
+
+def here(data_dir: str) -> NativeBackend:
+    return NativeBackend(data_dir)
+
+
+def test_files_of_a_backend_of_others_are_elsewhere_or_they_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for opener, is_elsewhere in ((elsewhere, True), (here, False)):
+        monkeypatch.setattr("looop_portable.backends.find", lambda name, opener=opener: opener)
+        directory = tmp_path / opener.__name__
+        assert Claims(open_backend("floppy", str(directory))).backend.advance("x", 0, LEASE)
+        assert (record(directory) == MARK) == is_elsewhere
 
 
 def test_where_nothing_can_be_written_the_backend_works_all_the_same() -> None:
