@@ -42,16 +42,24 @@ class Spelling:
     def settle(self, name: str) -> str:
         """The same for whoever is about to publish: nobody will spell it in another way from then on."""
         now, once = spellings(name)
-        if not once or self.is_looops_home():
-            return self.key(name)
-        shared = self._place.shared()
-        try:
-            self._files.create(f"{self._place.root}/{once}", _FENCE, shared=shared)
-        except FileExistsError:
-            return self.key(name)
-        except OSError as error:
-            if error.errno not in (*NOT_STORED, errno.ENOENT):  # ENOENT: Windows, of a path that is too long.
-                raise
+        if not once:
+            return now
+        for again in (True, False):
+            shared = self._place.shared()  # From here on it is certain who is at home.
+            if self.is_looops_home():
+                return self.key(name)
+            try:
+                self._files.create(f"{self._place.root}/{once}", _FENCE, shared=shared)
+            except FileExistsError:
+                return self.key(name)
+            except FileNotFoundError:  # All of it has been removed since we looked; or Windows, of a path that is too long.
+                self._place.start_anew()
+                if again:
+                    continue
+            except OSError as error:
+                if error.errno not in NOT_STORED:
+                    raise
+            break
         return now
 
     def is_none(self, file_name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from capabilities import NATIVE_POLICY, NativeFiles
 
 from looop_portable import Claims, projection, spelling
 from looop_portable.backends.directory import DirectoryBackend
-from looop_portable.errors import Unavailable
+from looop_portable.errors import CannotExclude, Unavailable
 from looop_portable.keepers import Keepers
 from looop_portable.lease import Lease
 from looop_portable.liveness import Holder, Registration
@@ -164,6 +165,28 @@ def test_a_crash_before_the_first_generation_changes_nothing(tmp_path: Path, siz
     assert (after.ledger.names(), list(after.claims()), after.tidy()) == ([], [], [])
     assert after.advance(name, 0, LEASE)
     assert after.read(name).generation == 1
+
+
+@pytest.mark.parametrize("size", [140, 200, 300])
+def test_whoever_comes_first_where_looop_is_at_home_spells_as_looop_does(tmp_path: Path, size: int) -> None:
+    name = long_name(size)
+    first = opened(tmp_path, policy=SHARED)
+    try:
+        assert first.advance(name, 0, LEASE)
+    except CannotExclude as reason:
+        pytest.skip(str(reason))
+    assert opened(tmp_path, policy=SHARED).read(name).generation == 1
+    assert first.ledger.names() == [spellings(name)[1]]
+    assert (tmp_path / "claims" / f"{spellings(name)[1]}.json").exists()
+
+
+def test_where_all_was_removed_older_versions_are_kept_out_again(tmp_path: Path) -> None:
+    name = long_name(150)
+    new = opened(tmp_path / "data")
+    assert new.advance(name, 0, LEASE)
+    shutil.rmtree(tmp_path / "data")
+    assert new.ledger.spelling.settle(name) == spellings(name)[0]
+    assert (tmp_path / "data/claims/.ledger" / name).is_file()
 
 
 def test_short_names_cost_nothing(tmp_path: Path) -> None:
