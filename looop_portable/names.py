@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 
 from looop_portable.errors import InvalidName
-from looop_portable.locales import for_people
 
 LONGEST = 139
 """The longest spelling, in bytes of UTF-8. File names end at 143 on eCryptfs, at 175 on encfs, at 255 elsewhere."""
@@ -112,7 +111,6 @@ def printable(text: str) -> str:
     """`text` with control characters and lone surrogates spelled out: a claim's name may hold an escape sequence."""
     if text.isprintable():
         return text
-    text = for_people(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
 
 

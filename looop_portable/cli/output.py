@@ -92,8 +92,8 @@ class Output:
         for column in columns:
             table.add_column(column, overflow="ellipsis" if terminal else "fold", no_wrap=True)
         for row in rows:
-            table.add_row(*(Text(printable(cell)) for cell in row))
-        widths = [max(cell_len(printable(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
+            table.add_row(*(Text(readable(cell)) for cell in row))
+        widths = [max(cell_len(readable(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
         width = None if terminal else sum(widths) + 2 * len(widths)
         drawn = StringIO()  # Rich itself would end the process if the reader has gone away.
         Console(file=drawn, width=width, force_terminal=terminal, highlight=False).print(table)
@@ -126,7 +126,7 @@ class Output:
             self._write(stream, line)
 
     def _write(self, stream: TextIO | None, line: str) -> None:
-        self._put(stream, printable(line))
+        self._put(stream, readable(line))
 
     def _put(self, stream: TextIO | None, text: str, before: bytes = b"") -> None:
         """`text` and a newline, in what the stream can encode. A stream that was closed before we began takes nothing."""
@@ -154,6 +154,11 @@ def _discard(stream: TextIO | None) -> None:
     """Without this, Python complains of the closed pipe once more when it exits."""
     if stream is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def readable(text: str) -> str:
+    """`text` for people: a path in it as text again, and nothing in it that a terminal would obey."""
+    return printable(for_people(text))
 
 
 def lease_fields(lease: Lease | None) -> dict[str, object]:

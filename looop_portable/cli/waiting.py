@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from looop_portable.cli.output import Output
-from looop_portable.names import printable
+from looop_portable.cli.output import Output, readable
 from looop_portable.outcomes import Held, Told
 from looop_portable.several import MOST
 
@@ -71,7 +70,7 @@ def _turning(shown: contextlib.ExitStack) -> Told:
     update: list[Callable[[str], object]] = []
 
     def told(held: Held, waited: float) -> None:
-        line = printable(_line(held, waited))
+        line = readable(_line(held, waited))
         if not update:
             from rich.console import Console
             from rich.markup import escape

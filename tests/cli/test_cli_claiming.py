@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 from capabilities import needs_stopping, needs_zombies
 
+from looop_portable import Claims, Won
+from looop_portable.liveness import Here
+from looop_portable.processes import SYSTEM
+from looop_portable.sessions import Sessions
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
 Tree = Callable[[], dict[str, tuple[int, int, bytes]]]
@@ -238,11 +243,15 @@ def test_a_session_that_has_died_claims_and_is_warned(run: Run, dead: Living) ->
 
 
 def test_a_holder_that_nobody_can_examine_is_alive_and_the_refusal_tells_the_way_out(
-    run: Run, looop: Run, alive: Living
+    run: Run, alive: Living, data_dir: Path
 ) -> None:
-    elsewhere = {**os.environ, "LOOOP_HOST_ID": "another kernel"}
-    assert looop("session", "start", "far", "--pid", str(os.getpid()), env=elsewhere).returncode == 0
-    assert looop("claim", "repo-x", "--session", "far", env=elsewhere).returncode == 0
+    class Far(type(SYSTEM)):  # type: ignore[misc]
+        def here(self) -> Here:
+            return Here("another kernel", "another namespace")
+
+    far = Claims.open(str(data_dir))
+    far.sessions = Sessions(far.backend.sessions, Far())
+    assert isinstance(far.claim("repo-x", far.sessions.register("far").holder), Won)
     alive("w2")
     done = run("claim", "repo-x", "--session", "w2")
     first, second = done.stderr.splitlines()

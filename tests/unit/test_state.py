@@ -221,6 +221,6 @@ def test_what_it_makes_can_be_used_whatever_the_umask_is(home: Path, umask: int)
 
 
 def test_a_home_that_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("looop_portable.config._default_data_dir", lambda: "~/.local/state/looop")
+    monkeypatch.setattr("looop_portable.config._default_data_dir", lambda way_out: "state/looop")
     with pytest.raises(UsageError, match="no absolute path: set HOME or XDG_STATE_HOME"):
         state_dir()
