@@ -221,6 +221,7 @@ def test_what_it_makes_can_be_used_whatever_the_umask_is(home: Path, umask: int)
 
 
 def test_a_home_that_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("looop_portable.config._default_data_dir", lambda way_out: "state/looop")
-    with pytest.raises(UsageError, match="no absolute path: set HOME or XDG_STATE_HOME"):
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "some/where")
+    with pytest.raises(UsageError, match="set XDG_STATE_HOME or HOME to an absolute path"):
         state_dir()
