@@ -37,7 +37,7 @@ class AsyncHold:
         """Set as soon as the claim is known to be lost. Another one each time that the block is entered."""
         self._on_lost = on_lost
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._hold = Hold(name, options._replace(on_lost=self._told))
+        self._hold = Hold(name, options._replace(on_lost=self._told, tells_at_once=True))
         self.name = self._hold.name
 
     def __repr__(self) -> str:
@@ -86,7 +86,7 @@ class AsyncHold:
         await whole(lambda: self._hold.__exit__(kind, error, trace))
 
     def _told(self, _: Hold) -> None:
-        """In a thread of the block's own."""
+        """In whatever thread has found it out."""
         assert self._loop
         with suppress(RuntimeError):  # The loop is closed: nobody is there to be told.
             self._loop.call_soon_threadsafe(self._lose)

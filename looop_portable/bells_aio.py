@@ -3,7 +3,8 @@
 Guarantees: a call that was begun is waited for, cancelled or not, and undone if it was cancelled: see `whole`.
 Does not guarantee: that such a call ends: a filesystem's may not. Nor that the loop never waits for inotify_add_watch(2),
 which is called for local disks alone.
-How: one inotify instance for all bells of a loop, since a user has few of them; at most `_THREADS` threads a process.
+How: one inotify instance for all bells of a loop, since a user has few of them; `_THREADS` threads a
+process, which are all begun with the first call, so that none has to be started to let go of something.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from looop_portable.errors import LooopError
 from looop_portable.liveness import Registration
+from looop_portable.standby import no_thread
 from looop_portable.watching import Watch, is_this_process
 
 if TYPE_CHECKING:
@@ -30,13 +32,34 @@ _THREADS = 4
 _T = TypeVar("_T")
 
 
-def _new_threads() -> ThreadPoolExecutor:
-    """They are begun when they are needed."""
-    return ThreadPoolExecutor(_THREADS, "looop aio")
+_threads: ThreadPoolExecutor | None = None
+_beginning = threading.Lock()
 
 
-_threads = _new_threads()
 _owner = os.getpid()
+
+
+def _begun_threads() -> ThreadPoolExecutor:
+    """All of them, begun. Raises `Unavailable`.
+
+    Left to itself, the pool would start the next one when the others are busy: to let go of a claim, say.
+    """
+    global _threads
+    if _owner != os.getpid():  # A child whose fork ran no hooks.
+        _after_fork()
+    with _beginning:
+        if _threads is None:
+            threads, all_there = ThreadPoolExecutor(_THREADS, "looop aio"), threading.Event()
+            try:
+                for _ in range(_THREADS):
+                    threads.submit(all_there.wait)
+            except (RuntimeError, MemoryError) as error:
+                threads.shutdown(wait=False)
+                raise no_thread(error) from error
+            finally:
+                all_there.set()
+            _threads = threads
+        return _threads
 
 
 async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = None) -> _T:
@@ -48,9 +71,7 @@ async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = No
         asyncio.get_running_loop()
     except RuntimeError:
         return call()  # A block is left whose loop has been closed. There is nothing to be waited in any more.
-    if _owner != os.getpid():  # A child whose fork ran no hooks.
-        _after_fork()
-    begun = _threads.submit(call)
+    begun = _begun_threads().submit(call)
     future = asyncio.wrap_future(begun)
     cancelled: asyncio.CancelledError | None = None
     try:
@@ -80,8 +101,8 @@ def _undo(undo: Callable[[_T], object], done: Future[_T]) -> None:
 
 def _after_fork() -> None:
     """A child has none of its parent's threads."""
-    global _threads, _owner
-    _threads, _owner = _new_threads(), os.getpid()
+    global _threads, _owner, _beginning
+    _threads, _owner, _beginning = None, os.getpid(), threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

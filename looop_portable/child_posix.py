@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
+from looop_portable.asking import Asked
 from looop_portable.errors import Interrupted
 
 assert sys.platform != "win32"
@@ -43,7 +44,8 @@ class Child:
         self._guard = threading.Lock()
         self._status: int | None = None
         self._pid = 0
-        self._told = 0
+        self._asked = Asked()
+        self._patient = False
         self._go = self._failure = -1
         self._before: set[int] = set()
         self._handlers: dict[int, Any] = {}
@@ -69,8 +71,14 @@ class Child:
         return self._pid
 
     @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Inside, the first signal that is to end this process raises `Interrupted`."""
+    def interruptible(self, *, patiently: bool = False) -> Iterator[None]:
+        """Inside, a signal that is to end this process raises `Interrupted`; one that comes just after it does not.
+
+        `patiently`: what goes on inside is what such a signal asks for. Then the first one raises nothing either.
+        """
+        if patiently:
+            self._asked.begin_anew()
+        self._patient = patiently
         numbers = self._signals.intersection(_ENDS) | {signal.SIGTSTP}
         signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
         try:
@@ -102,7 +110,10 @@ class Child:
             number, by_the_kernel = _next(self._signals)
             if number == signal.SIGTSTP:
                 self._pass_stop(by_the_kernel)
-            elif number != signal.SIGCHLD and not (by_the_kernel and self._has_it_already(number)):
+                continue
+            if number in _ENDS:
+                self._asked.counts()
+            if number != signal.SIGCHLD and not (by_the_kernel and self._has_it_already(number)):
                 self.send(number)
         self._drain()
         code = os.waitstatus_to_exitcode(self._status or 0)
@@ -121,8 +132,9 @@ class Child:
         if not self._handlers:
             return
         self._drain()
+        ending = self._asked.recently()  # Then this process ends now, and the same request once more is not to kill it.
         for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if ending and number in _ENDS else handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
         for pipe in (self._go, self._failure):
             if pipe >= 0:
@@ -177,8 +189,8 @@ class Child:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (what a handler is given)
-        if number in _ENDS and not self._told:  # Once: what is done about it is not to be interrupted.
-            self._told = number
+        before = self._asked.ever
+        if number in _ENDS and self._asked.counts() and (before or not self._patient):
             raise Interrupted(number)
 
     def _be_the_child(self, told: int, failed: int) -> None:

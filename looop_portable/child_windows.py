@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
+from looop_portable.asking import Asked
 from looop_portable.errors import Interrupted
 
 assert sys.platform == "win32"
@@ -73,7 +74,8 @@ class Child:
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
         self._failure: OSError | None = None
-        self._interruptible = False
+        self._interruptible = self._patient = False
+        self._asked = Asked()
         self._handlers: dict[int, Any] = {}
 
     def prepare(self) -> int:
@@ -90,9 +92,11 @@ class Child:
         return os.getpid()
 
     @contextlib.contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Inside, Ctrl-C and Ctrl-Break raise `Interrupted`."""
-        self._interruptible = True
+    def interruptible(self, *, patiently: bool = False) -> Iterator[None]:
+        """Inside, Ctrl-C and Ctrl-Break raise `Interrupted`; `patiently`: the second one does, not just after the first."""
+        if patiently:
+            self._asked.begin_anew()
+        self._interruptible, self._patient = True, patiently
         try:
             yield
         finally:
@@ -155,6 +159,6 @@ class Child:
             _kernel.TerminateJobObject(self._job, code)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (what a handler is given)
-        if self._interruptible:
-            self._interruptible = False
+        before = self._asked.ever
+        if self._asked.counts() and self._interruptible and (before or not self._patient):
             raise Interrupted(number)

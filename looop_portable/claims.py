@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from looop_portable.backends.base import Backend
 from looop_portable.config import PathLike, resolve, session_id
-from looop_portable.errors import LooopError, NoSession, Unavailable
+from looop_portable.errors import LooopError, NoSession, NotEnded, Unavailable
 from looop_portable.events import Events
 from looop_portable.files import timestamp
 from looop_portable.lease import Head, Lease
@@ -142,14 +142,28 @@ class Claims:
 
         Its end comes first: it claims nothing more that counts. Repeated, it releases what was left. Raises as
         `Sessions.stop` does; what fails after that is in the result, and does not keep the others from being released.
+        Raises `NotEnded` if its end could not be published: on a full disk, where a release needs no room, and that does.
         """
-        stopped = self.sessions.stop(*holder)
+        try:
+            stopped = self.sessions.stop(*holder)
+        except Unavailable:
+            released, failed = self._release_all(holder)
+            try:
+                stopped = self.sessions.stop(*holder)  # There may be room for it now.
+            except Unavailable as error:
+                raise NotEnded(str(error), failed) from error
+            more, failed = self._release_all(holder)  # What it has claimed in between.
+            return Retired(stopped, released + more, failed)
+        return Retired(stopped, *self._release_all(holder))
+
+    def _release_all(self, holder: Holder) -> tuple[tuple[Released, ...], tuple[tuple[str, str], ...]]:
+        """What `holder` held; and for what could not be released, why: see `Retired`."""
         released: list[Released] = []
         failed: list[tuple[str, str]] = []
         try:
             names = list(self.backend.claims())
         except LooopError as error:
-            return Retired(stopped, failed=(("", str(error)),))
+            return (), (("", str(error)),)
         for name in names:
             try:
                 lease, standing, _ = self._judge(self.backend.read(name), holder)
@@ -159,7 +173,7 @@ class Claims:
                 continue
             if isinstance(outcome, Released):
                 released.append(outcome)
-        return Retired(stopped, tuple(released), tuple(failed))
+        return tuple(released), tuple(failed)
 
     def check(self, name: str, generation: int) -> Checked:
         """Whether `generation` is current and held, read afresh."""

@@ -65,6 +65,17 @@ class Unavailable(LooopError):
         self.path = path
 
 
+class NotEnded(Unavailable):
+    """What a session held has been let go, but its own end could not be published: it may claim again.
+
+    `failed` holds (claim, reason) for what could not be released either.
+    """
+
+    def __init__(self, message: str, failed: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.failed = failed
+
+
 class CannotExclude(Unavailable):
     """The store has no primitive that lets exactly one of several win, or none that we can trust."""
 

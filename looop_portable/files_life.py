@@ -15,11 +15,13 @@ import os
 
 from looop_portable.files_direct import direct
 from looop_portable.files_open import widen
+from looop_portable.mounts import mount_of
 
 PROBE = ".age-"
 """How the names of the files begin by which `now` asks for the time, removed at once unless their maker is killed."""
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
 _IN_PLACE = os.O_WRONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
@@ -42,6 +44,10 @@ class LifeFiles:
         fd = self._open_in_place(path)
         try:
             os.write(fd, b".")
+        except OSError as error:
+            if error.errno not in _FULL or not _has_one_clock(path):
+                raise
+            os.utime(fd)  # Where a write in place takes new room, as on btrfs, a full disk still takes this.
         finally:
             os.close(fd)  # On a network this is what sends it, and what fails if it cannot.
 
@@ -92,3 +98,9 @@ class LifeFiles:
 
     def _open(self, path: str) -> int:
         return os.open(path, _READ | direct(path))
+
+
+def _has_one_clock(path: str) -> bool:
+    """Whether utime(2) stamps `path` with the clock that a write does: where no other kernel, and no server, has a part."""
+    mount = mount_of(os.path.dirname(path))
+    return os.utime in os.supports_fd and mount is not None and not mount.network and not mount.type.startswith("fuse")

@@ -13,6 +13,7 @@ nothing there.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -24,9 +25,10 @@ from looop_portable.entering import Entrance
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, UsageError, WaitedTooLong
 from looop_portable.lease import Lease
 from looop_portable.liveness import LEASE_SECONDS, SHORTEST_LEASE
-from looop_portable.membership import Member, Session, this_process
+from looop_portable.membership import Member, Process, Session, this_process
 from looop_portable.names import canonical
 from looop_portable.outcomes import Held, Refused, Released, Renewed, Won
+from looop_portable.standby import Standby
 from looop_portable.waiting import run
 
 
@@ -38,6 +40,8 @@ class Options(NamedTuple):
     on_lost: Callable[[Hold], object] | None = None
     timeout: float | None = 0
     slots: int = 0
+    tells_at_once: bool = False
+    """`on_lost` keeps nobody waiting, and needs no thread of its own."""
 
 
 class Hold:
@@ -54,6 +58,9 @@ class Hold:
         self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds)
         self._lease: Lease | None = None
         self._telling = threading.Lock()
+        self._teller: tuple[Process, Standby] | None = None
+        """The thread that `on_lost` is called in. It is there before anything is claimed."""
+        self._has_told = False
         self._why_lost = ""
 
     def __repr__(self) -> str:
@@ -106,13 +113,36 @@ class Hold:
 
     def _lose(self, why: str) -> None:
         with self._telling:  # Without this, two that find it out at once would both tell.
-            if self.lost.is_set():
+            if self._has_told:
                 return
-            self._why_lost = why
-            self.lost.set()
-            on_lost = self.options.on_lost
-            if on_lost and self._is_here():
-                threading.Thread(target=on_lost, args=(self,), name=f"looop lost {self.name}", daemon=True).start()
+            if not self.lost.is_set():
+                self._why_lost = why
+                self.lost.set()
+            self._call_on_lost()
+            self._has_told = True  # Only then. Whoever could not call it comes again.
+
+    def _call_on_lost(self) -> None:
+        on_lost = self.options.on_lost
+        if not on_lost or not self._is_here():
+            return
+        if self.options.tells_at_once:
+            on_lost(self)
+        elif self._teller:
+            self._teller[1].do(functools.partial(on_lost, self))
+
+    def _take_teller(self) -> tuple[Process, Standby] | None:
+        """Raises `Unavailable`."""
+        if not self.options.on_lost or self.options.tells_at_once:
+            return None
+        process = this_process()
+        return process, process.standbys.take()
+
+    def _spare(self) -> None:
+        """It can be entered again."""
+        with self._telling:
+            _give_back(self._teller, used=self._has_told)
+            self._teller = None
+        self.entrance.spare()
 
     def _is_here(self) -> bool:
         """Whether this is the process that has entered, and no child of it."""
@@ -136,7 +166,13 @@ class Hold:
     def enter_within(self, timeout: float | None) -> Self:
         """Enter, and wait for so long: for less than `options.timeout`, where something else has taken of that."""
         entrance = self.entrance
-        member = entrance.prepare(threading.get_ident())
+        teller = self._take_teller()
+        try:
+            member = entrance.prepare(threading.get_ident())
+        except BaseException:
+            _give_back(teller, used=False)
+            raise
+        self._teller, self._has_told = teller, False
         try:
             if timeout is not None and timeout <= 0:
                 return self.enter(entrance.attempt())
@@ -146,7 +182,7 @@ class Hold:
         except BaseException:  # Interrupted, it may have been won all the same.
             self._lease = None
             entrance.undo()
-            entrance.spare()
+            self._spare()
             raise
 
     def enter(self, outcome: Won | Renewed | Held) -> Self:
@@ -158,6 +194,7 @@ class Hold:
             raise ClaimHeld(self.name, holder, evidence)
         session = self._session
         self.lost.clear()
+        self._has_told = False
         self._why_lost = ""
         self._lease = outcome.lease
         session.blocks[outcome.lease.name] = self
@@ -170,7 +207,7 @@ class Hold:
         member, session = self._member, self._session
         if not is_here:
             self._lease = None
-            self.entrance.spare()
+            self._spare()
             return  # A forked child leaves its parent's block: the claim is the parent's.
         with self._telling:  # Without this, whoever leaves as soon as it is lost would keep `on_lost` from being called.
             self._lease = None
@@ -186,7 +223,7 @@ class Hold:
                 why = _superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
         finally:
             member.let_go(lease.name)
-            self.entrance.spare()
+            self._spare()
         why = self._why_lost or why
         if why and error is None:
             raise ClaimLost(f"claim {lease.name}: generation {lease.generation} {why}")
@@ -230,6 +267,11 @@ def options_of(
             f"a lease of {lease_seconds} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} s or more"
         )
     return Options(resolve(data_dir, backend), lease_seconds, on_lost, timeout, slots)
+
+
+def _give_back(teller: tuple[Process, Standby] | None, *, used: bool) -> None:
+    if teller and teller[0] is this_process():  # Else it is that of a parent, and no thread of ours.
+        teller[0].standbys.give_back(teller[1], used=used)
 
 
 def _release(member: Member, lease: Lease) -> Released | Refused:

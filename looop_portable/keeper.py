@@ -101,9 +101,9 @@ class Keeper:
         silent = self._rhythm.is_silent(began)
         try:
             goes_on = sessions.resume(self._holder) if silent else sessions.renew(self._holder)
-        except LooopError as error:
+        except (LooopError, OSError, MemoryError) as error:  # A shell cannot be told to stop, so the keeper stays.
             self._rhythm.failed(self._clock())
-            self._tell_trouble(str(error))
+            self._tell_trouble(str(error) or type(error).__name__)
             return True
         if goes_on:
             self._rhythm.renewed(began)
@@ -132,8 +132,8 @@ class Keeper:
         except NoSession:
             self._log("end: the session is not there any more")
             return ""
-        except LooopError as error:
-            return str(error)
+        except (LooopError, OSError, MemoryError) as error:
+            return str(error) or type(error).__name__
         for each in retired.released:
             self._log(f"released {each.name}: generation {each.generation}")
         if retired.failed:

@@ -16,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from looop_portable import state
 from looop_portable.config import Config
@@ -27,6 +27,9 @@ from looop_portable.liveness import Holder, Registration
 from looop_portable.locales import for_children
 from looop_portable.names import cut, printable, spelled
 from looop_portable.processes import SYSTEM, Processes, host
+
+if TYPE_CHECKING:
+    from looop_portable.standby import Standby
 
 LOG_SIZE = 64 * 1024
 """Bytes, after which a log becomes `.log.1`."""
@@ -240,6 +243,16 @@ def _launch(command: list[str]) -> str:
     It outlives us, and holds nothing of ours open. Windows: with a console that nobody sees and not without one, as a
     virtual environment's launcher starts another Python, which would be given one that is seen.
     """
+    from looop_portable.standby import Standby
+
+    reader = Standby("looop keeper")  # First. Without it, a keeper would be left behind that nobody hears.
+    try:
+        return _launched(command, reader)
+    finally:
+        reader.dismiss()
+
+
+def _launched(command: list[str], reader: Standby) -> str:
     import subprocess
     import threading
 
@@ -257,16 +270,16 @@ def _launch(command: list[str]) -> str:
         creationflags=flags,
     )
     assert child.stdout
-    lines: list[str] = []
-    reader = threading.Thread(target=_read, args=(child.stdout, lines), daemon=True)
-    try:
-        reader.start()
-    except RuntimeError as error:  # The child was the last process that we might make.
-        child.kill()
-        child.communicate()
-        raise BlockingIOError(errno.EAGAIN, str(error)) from error
-    reader.join(_PATIENCE)
-    if reader.is_alive():
+    stdout, lines, heard = child.stdout, list[str](), threading.Event()
+
+    def listen() -> None:
+        try:
+            _read(stdout, lines)
+        finally:
+            heard.set()
+
+    reader.do(listen)
+    if not heard.wait(_PATIENCE):
         child.kill()
         return f"it said nothing for {_PATIENCE:.0f} s"
     child.stdout.close()

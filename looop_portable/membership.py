@@ -1,7 +1,8 @@
 """This process as a session of each store that it uses, for `hold`: registered once, with heartbeats of its own.
 
 Guarantees: one session at a time per store and length of the lease, whatever threads ask; a new one after that is lost, or
-ended; none that a forked child would share with its parent; none left behind when the process ends in good order.
+ended; none that a forked child would share with its parent; none left behind when the process ends in good order. The
+threads that are needed to find out that it is lost, to tell, and to leave are there before it is registered.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import atexit
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from typing import Protocol
 from weakref import WeakSet
@@ -18,10 +20,11 @@ from looop_portable.bells import Bell
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
 from looop_portable.config import Config
-from looop_portable.errors import LooopError
+from looop_portable.errors import LooopError, NoSession
 from looop_portable.lease import Lease
 from looop_portable.liveness import Holder, interval
 from looop_portable.pulse import Pulse
+from looop_portable.standby import Standby, Standbys
 
 
 class Taker(Protocol):
@@ -50,8 +53,16 @@ class Session:
         self._claims = claims
         self._lease_seconds = lease_seconds
         self.blocks: dict[str, Block] = {}
-        self.pulse = Pulse(self._renew, lease_seconds, self._lose, self._register())
-        self.pulse.start()
+        self.pulse = Pulse(self._renew, lease_seconds, self._lose, elapsed())
+        self._leaver = Standby("looop leave")
+        try:
+            self.pulse.prepare()
+            self.pulse.begins(self._register())
+            self.pulse.start()
+        except BaseException:
+            self.pulse.stop()
+            self._leaver.dismiss()
+            raise
 
     def _register(self) -> float:
         """When the first heartbeat that counts was begun.
@@ -76,22 +87,32 @@ class Session:
     def leave(self) -> None:
         """End the session, and remove it: its id is made up, so nobody will ask for it again."""
         self.pulse.stop()
-        sessions = self._claims.sessions
-        sessions.stop(*self.holder)
-        status = sessions.status(self.holder.session)
-        if status:
-            sessions.forget(status)
+        self._leaver.dismiss()
+        self._claims.sessions.stop(*self.holder)
+        self._forget()
 
     def leave_when_possible(self) -> None:
         """The same, of one that is lost. Without this, to this host it would live, and hold, while this process does."""
-        threading.Thread(target=self._keep_leaving, name="looop leave", daemon=True).start()
+        self._leaver.do(self._keep_leaving)
+        self._leaver.dismiss()
 
     def _keep_leaving(self) -> None:
+        """Until it has ended. What it holds is let go as soon as that is possible, which may be before."""
+        self.pulse.stop()
         while True:
             try:
-                return self.leave()
-            except LooopError:
-                threading.Event().wait(interval(self._lease_seconds))
+                self._claims.retire(self.holder)
+                return self._forget()
+            except NoSession:
+                return None  # Somebody has removed it.
+            except Exception:  # noqa: BLE001 (no memory, no descriptor: whatever it is, it may be over the next time)
+                time.sleep(interval(self._lease_seconds))
+
+    def _forget(self) -> None:
+        sessions = self._claims.sessions
+        status = sessions.status(self.holder.session)
+        if status:
+            sessions.forget(status)
 
     def _renew(self, after_long_silence: bool) -> bool:
         """A heartbeat, and then a look at each claim: to be able to write does not prove that others still count on us."""
@@ -103,8 +124,14 @@ class Session:
         return goes_on
 
     def _lose(self, reason: str) -> None:
+        failed: Exception | None = None
         for block in list(self.blocks.values()):
-            block.lose(reason)
+            try:
+                block.lose(reason)
+            except Exception as error:  # noqa: BLE001 (the others are told all the same, and this one again)
+                failed = error
+        if failed:
+            raise failed
 
 
 class Member:
@@ -178,6 +205,8 @@ class Process:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.guard = threading.Lock()
+        self.standbys = Standbys("looop lost")
+        """For those who are to be told that a block is lost."""
         self.members: dict[tuple[Config, int], Member] = {}
 
     def member(self, config: Config, lease_seconds: int) -> Member:

@@ -6,12 +6,13 @@ default ended, so that it is dead when the whole lease has passed since the last
 host may take over, which is after 4/3.
 Does not guarantee: the end of what the command leaves behind. Nor anything on other hosts while this process is stopped,
 or the machine sleeps: then nothing ends the command, and when they go on it goes on until this process has looked.
-How: see `child_posix` and `child_windows` for the process, `pulse` for the heartbeats, which look at the claims too.
+How: see `child_posix` and `child_windows` for the process, `pulse` for the heartbeats, which look at the claims too. The
+threads that end the command, and leave, are there before anything is claimed (`standby`).
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import threading
 from collections.abc import Sequence
@@ -19,23 +20,24 @@ from typing import NamedTuple, Protocol
 
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
-from looop_portable.config import BACKEND, DATA_DIR, SESSION_ID, Config
-from looop_portable.errors import Interrupted, LooopError, Unavailable, because
+from looop_portable.config import Config
+from looop_portable.environment import environment_of, variable
+from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
 from looop_portable.lease import Lease
 from looop_portable.liveness import LEASE_SECONDS, Holder, interval
-from looop_portable.locales import for_children
 from looop_portable.names import canonical
 from looop_portable.outcomes import Held
 from looop_portable.pulse import Pulse
 from looop_portable.several import claim_all, in_order
+from looop_portable.standby import Standby
 
 if sys.platform == "win32":
     from looop_portable.child_windows import Child
 else:
     from looop_portable.child_posix import Child
 
-GENERATION = "LOOOP_CLAIM_GENERATION"
-GENERATION_OF = "LOOOP_GENERATION_"
+__all__ = ["Ended", "Listener", "Request", "run", "variable"]
+
 _LOOKS = 20
 """Into how many parts the time that a lost command has left is cut: a condition's clock stands still in a sleep."""
 
@@ -96,6 +98,9 @@ class _Run:
         self._child = Child(request.command)
         self._holder: Holder | None = None
         self._pulse: Pulse | None = None
+        self._standby: Standby | None = None
+        self._left = threading.Event()
+        self._saying = 0
         self._leases: dict[str, Lease] = {}
         self._changed = threading.Condition()
         self._began = self._ended = False
@@ -112,13 +117,13 @@ class _Run:
     def _run(self) -> Ended | Held:
         try:
             held = self._start()
+            code = 0 if held else self._child.wait()
         except BaseException:
             self._child.discard()
             self._leave(tell=False)
             raise
         if held:
             self._child.discard()
-        code = 0 if held else self._child.wait()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -133,6 +138,7 @@ class _Run:
             pid = self._child.prepare()
         except OSError as error:
             raise Unavailable(f"the command's process could not be made: {because(error)}") from error
+        self._stand_by()
         holder = self._register(pid)
         with self._child.interruptible():
             found = claim_all(self._claims, self._names, holder, request.timeout, request.slots, self._listener.waits)
@@ -152,17 +158,24 @@ class _Run:
             self._began = True
         return None
 
+    def _stand_by(self) -> None:
+        """The threads that find a loss out, end the command, and leave. After the fork, which takes no threads along."""
+        self._standby = Standby("looop end")
+        if self._request.lease_seconds:
+            self._pulse = Pulse(self._renew, self._request.lease_seconds, self._lose_all, elapsed())
+            self._pulse.prepare()
+
     def _register(self, pid: int) -> Holder:
         sessions, lease_seconds = self._claims.sessions, self._request.lease_seconds
         began = elapsed()
         found = sessions.register(self._request.session, pid=pid, lease_seconds=lease_seconds, locked=True)
         self._holder = found.holder
-        if lease_seconds:
+        if self._pulse:
             while elapsed() - began > interval(lease_seconds):  # It is as old as that already. Said again, it is new.
                 began = elapsed()
                 if not sessions.resume(found.holder):
                     raise Unavailable(f"session {found.session}: registered so slowly that others have ended it; try again")
-            self._pulse = Pulse(self._renew, lease_seconds, self._lose_all, began)
+            self._pulse.begins(began)
             self._pulse.start()
         return found.holder
 
@@ -171,18 +184,8 @@ class _Run:
             raise Unavailable(f"session {holder.session}: it was ended before the command began")
 
     def _environment(self, holder: Holder) -> dict[str, str]:
-        """Ours, and what the command has to know. Of two claims that would share a variable neither has it."""
-        found = {**os.environ, DATA_DIR: self._config.data_dir, BACKEND: self._config.backend}
-        found[SESSION_ID] = for_children(holder.session)
-        found.pop(GENERATION, None)
-        variables = [variable(name) for name in self._leases]
-        for name, lease in zip(variables, self._leases.values(), strict=True):
-            found.pop(name, None)
-            if variables.count(name) == 1:
-                found[name] = str(lease.generation)
-        if self._request.names:
-            found[GENERATION] = str(self._leases[canonical(self._request.names[0])].generation)
-        return found
+        first = canonical(self._request.names[0]) if self._request.names else ""
+        return environment_of(self._config, holder.session, self._leases, first)
 
     def _renew(self, after_long_silence: bool) -> bool:
         """A heartbeat, and then a look at each claim: somebody may have broken it."""
@@ -207,12 +210,19 @@ class _Run:
             if self._ended or not self._began:
                 return
             ends = self._request.ends_when_lost
-            first = ends and self._deadline is None
-            if first:
-                self._deadline = self._last_moment()
-        if first:  # Before anything is said: whoever should hear it may keep us waiting.
-            threading.Thread(target=self._end, name="looop end", daemon=True).start()
-        self._listener.lost(names, reason, ends)
+            if ends and self._deadline is None:  # Before anything is said: whoever should hear it may keep us waiting.
+                assert self._standby
+                deadline = self._last_moment()
+                self._standby.do(self._end)
+                self._deadline = deadline  # Only then. What raises in between is done again.
+            self._saying += 1
+        try:
+            with contextlib.suppress(OSError):  # A full disk, say. Nobody hears it, and that is no reason to lose more.
+                self._listener.lost(names, reason, ends)
+        finally:
+            with self._changed:
+                self._saying -= 1
+                self._changed.notify_all()
 
     def _last_moment(self) -> float:
         """When the command must be dead: at the whole lease; a third of it from now, if others may take over already."""
@@ -221,12 +231,14 @@ class _Run:
 
     def _end(self) -> None:
         """Ask the command to end, and end it if it does not."""
-        self._child.terminate()
-        with self._changed:
-            assert self._deadline is not None
-            while not self._ended and (left := self._deadline - elapsed()) > 0:
-                self._changed.wait(min(left, self._request.lease_seconds / _LOOKS))
-        self._child.kill()
+        try:
+            self._child.terminate()
+            with self._changed:
+                assert self._deadline is not None
+                while not self._ended and (left := self._deadline - elapsed()) > 0:
+                    self._changed.wait(min(left, self._request.lease_seconds / _LOOKS))
+        finally:
+            self._child.kill()
 
     def _leave(self, *, tell: bool = True) -> None:
         """End the session, and let go of all that it holds, what the command has claimed too.
@@ -236,19 +248,25 @@ class _Run:
         holder = self._holder
         if self._pulse:
             self._pulse.stop()
-        if holder is None:
+        if holder is None or self._standby is None:
+            if self._standby:
+                self._standby.dismiss()
             return
         seconds = self._request.lease_seconds or LEASE_SECONDS
         trouble = [("", f"the store has not answered for {seconds} s")]
 
         def leave() -> None:
             trouble[:] = self._retire(holder)
+            self._left.set()
 
-        leaving = threading.Thread(target=leave, name="looop leave", daemon=True)
-        leaving.start()
+        self._standby.do(leave)
+        self._standby.dismiss()
         try:
-            with self._child.interruptible():
-                leaving.join(seconds)
+            with self._child.interruptible(patiently=True):
+                began = elapsed()
+                self._left.wait(seconds)
+                with self._changed:  # Without this, the process could end before it has said why.
+                    self._changed.wait_for(lambda: not self._saying, max(began + seconds - elapsed(), 0.0))
         except Interrupted:
             trouble = [("", "interrupted")]
         for name, reason in list(trouble) if tell else []:
@@ -262,11 +280,10 @@ class _Run:
             status = sessions.status(holder.session)
             if status:
                 sessions.forget(status)
+        except NotEnded as error:
+            return list(error.failed)  # What is not held keeps nobody waiting, and its process is seen to have ended.
         except LooopError as error:
             return [("", str(error))]
+        except Exception as error:  # noqa: BLE001 (no memory, say: there is nobody else who could tell)
+            return [("", f"{type(error).__name__}: {error}")]
         return list(retired.failed)
-
-
-def variable(name: str) -> str:
-    """Of a claim's generation in the command's environment."""
-    return GENERATION_OF + "".join(c.upper() if c.isascii() and c.isalnum() else "_" for c in name)

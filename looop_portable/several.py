@@ -12,7 +12,7 @@ How: the slots of NAME are the claims NAME#1, NAME#2 and so on, each with genera
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from looop_portable.claims import Claims
@@ -136,10 +136,12 @@ def claim_all(
     timeout: float | None = 0,
     slots: int = 0,
     told: Told | None = None,
+    settled: Callable[[], object] | None = None,
 ) -> list[Won | Renewed] | Held:
     """Claim all of `names`, or none: then who holds the first that could not be had, within `timeout` seconds for them all.
 
     What was ours before stays so. Raises as `Claims.claim` does; then, too, nothing more is ours than was.
+    `settled` is called when all are ours. What a signal's handler raises before that is undone; afterwards it is not.
     """
     end = None if timeout is None else elapsed() + timeout
     begun: list[Attempts] = []
@@ -155,6 +157,8 @@ def claim_all(
                     raise refused
                 return outcome
             had.append(outcome)
+        if settled:
+            settled()
     except BaseException:
         _take_back(begun)
         raise

@@ -1,7 +1,7 @@
 """The command `looop`: words and exit codes, no logic.
 
 Exit codes: 0 ours (or done); 1 held by another (or refused, or superseded); 2 usage; 3 could not answer; 124 timed out;
-130 interrupted.
+130 interrupted; 128+N ended by signal N.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import click
 
 from looop_portable.cli.output import Output, Unsaid, nobody_reads
 from looop_portable.cli.root import GLOBAL_OPTIONS, looop
-from looop_portable.errors import ClaimHeld, LooopError, SessionAlive, UsageError, because, told
+from looop_portable.errors import ClaimHeld, Interrupted, LooopError, SessionAlive, UsageError, because, told
 
 OURS, HELD, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -39,6 +39,8 @@ def main(args: Sequence[str] | None = None) -> None:
         code = NO_ANSWER
     except (KeyboardInterrupt, click.Abort):
         code = INTERRUPTED
+    except Interrupted as error:
+        code = 128 + error.number
     sys.exit(code)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from looop_portable.claims import Claims
 from looop_portable.cli.complete import claim_names, session_ids
+from looop_portable.cli.ending import endings
 from looop_portable.cli.keeping import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.refusing import refuse
@@ -12,7 +14,7 @@ from looop_portable.cli.root import Setting
 from looop_portable.cli.waiting import SLOTS, TIMEOUT, WAIT, limit_of, waiting_for
 from looop_portable.config import session_id
 from looop_portable.lease import Lease
-from looop_portable.liveness import Verdict
+from looop_portable.liveness import Holder, Verdict
 from looop_portable.outcomes import Broken, Held, Refused, Renewed, Won
 from looop_portable.several import claim_all, in_order, ours_of
 
@@ -50,10 +52,23 @@ def claim(
     limit = limit_of(wait, timeout)
     # Without this, a session whose keeper is gone would be taken for dead while it waits, and lose its turn.
     kept = limit == 0 or ensure_kept(out, claims, me)
-    with waiting_for(out) as told:
-        outcome = claim_all(claims, ordered, me, limit, slots or 0, told)
+    with endings() as ended:
+        with waiting_for(out) as told:
+            outcome = claim_all(claims, ordered, me, limit, slots or 0, told, ended.wait)
+        return _tell_all(out, claims, me, outcome, session, late=bool(limit), kept=kept)
+
+
+def _tell_all(
+    out: Setting,
+    claims: Claims,
+    me: Holder,
+    outcome: list[Won | Renewed] | Held,
+    session: str | None,
+    *,
+    late: bool,
+    kept: bool,
+) -> int:
     if isinstance(outcome, Held):
-        late = bool(limit)
         refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
         if kept:
             ensure_kept(out, claims, session_id(session))

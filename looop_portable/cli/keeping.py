@@ -9,6 +9,7 @@ import click
 from looop_portable import keepers as all_keepers
 from looop_portable.claims import Claims
 from looop_portable.cli.complete import session_ids
+from looop_portable.cli.ending import Endings
 from looop_portable.cli.root import Setting
 from looop_portable.config import LEASE, SESSION_ID
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, told
@@ -77,22 +78,29 @@ class Kept(NamedTuple):
     trouble: str
 
 
-def register_kept(out: Setting, session: str, pid: int, lease: int) -> tuple[Registration, Kept]:
-    """Register a session, and start its keeper. Without a keeper there is no session. Raises `LooopError`."""
+def register_kept(out: Setting, session: str, pid: int, lease: int, ended: Endings) -> tuple[Registration, Kept]:
+    """Register a session, and start its keeper. Without a keeper there is no session, nor if it is interrupted.
+
+    Raises `LooopError`, and what `ended` hears while the keeper starts.
+    """
     claims = out.claims()
     try:
         keepers, passed_over = all_keepers.choose()
     except Unavailable as error:
         raise _without_keeper(f"a keeper has no place for its files (set XDG_STATE_HOME to one): {error}") from error
     found = claims.sessions.register(session, pid=pid, lease_seconds=lease, kept=True)
-    keeper = 0
+    stays = False
     try:
+        ended.hear()
         keeper = keepers.start(out.config, found.holder, known=True)
+        ended.wait()
+        stays = True
     except Unavailable as error:
         raise _without_keeper(str(error)) from error
     finally:
-        if not keeper:
-            _give_up(out, claims, found.holder)
+        if not stays:
+            give_up(out, claims, found.holder)
+            end_keeper(out, found.holder)
     return found, Kept(keeper, _tell_place(out, keepers, passed_over))
 
 
@@ -100,7 +108,7 @@ def _without_keeper(reason: str) -> Unavailable:
     return Unavailable(f"no session is started: {reason}; --lease 0 goes without a keeper, and other hosts cannot judge it")
 
 
-def _give_up(out: Setting, claims: Claims, holder: Holder) -> None:
+def give_up(out: Setting, claims: Claims, holder: Holder) -> None:
     """Nobody is to rely on a session that nobody keeps: it has ended, and is forgotten if its id was made up."""
     try:
         claims.retire(holder)

@@ -7,12 +7,13 @@ import shlex
 import click
 
 from looop_portable.cli.complete import session_ids
-from looop_portable.cli.keeping import LEASE_LENGTH, end_keeper, keep, register_kept
+from looop_portable.cli.ending import Endings, endings
+from looop_portable.cli.keeping import LEASE_LENGTH, Kept, end_keeper, give_up, keep, register_kept
 from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
 from looop_portable.config import SESSION_ID
-from looop_portable.errors import LooopError
-from looop_portable.liveness import FOREIGN
+from looop_portable.errors import Interrupted, LooopError
+from looop_portable.liveness import FOREIGN, Registration
 from looop_portable.processes import caller
 
 
@@ -46,23 +47,40 @@ def start(out: Setting, session_id: str | None, pid: int | None, lease: int, she
     pid = pid or caller()
     if not pid:
         raise click.UsageError("the caller cannot be told (it has ended, or looop is process 1 here): pass --pid")
-    kept = None
     try:
-        if lease:
-            found, kept = register_kept(out, session_id or "", pid, lease)
-        else:
-            found = out.claims().sessions.register(session_id or "", pid=pid)
-    except LooopError:
+        with endings() as ended:
+            ended.wait()
+            found, kept = _register(out, session_id or "", pid, lease, ended)
+            _tell_start(out, found, kept, lease, shell=shell)
+    except (LooopError, Interrupted, KeyboardInterrupt):
         if shell:  # Without this, `eval` would succeed, and whoever evaluates it would go on as the session it inherited.
             out.exactly(f"unset {SESSION_ID}; false")
         raise
+    return 0
+
+
+def _register(out: Setting, session: str, pid: int, lease: int, ended: Endings) -> tuple[Registration, Kept | None]:
+    """Interrupted, nothing is left: nobody would know of it, and it would live for as long as the caller does."""
+    if lease:
+        return register_kept(out, session, pid, lease, ended)
+    claims = out.claims()
+    found = claims.sessions.register(session, pid=pid)
+    try:
+        ended.hear()
+        ended.wait()
+    except BaseException:
+        give_up(out, claims, found.holder)
+        raise
+    return found, None
+
+
+def _tell_start(out: Setting, found: Registration, kept: Kept | None, lease: int, *, shell: bool) -> None:
     fields = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid, "lease": lease}
     fields |= {"keeper": kept and kept.pid, "trouble": (kept and kept.trouble) or None}
     if shell and not out.as_json:
         out.exactly(f"export {SESSION_ID}={shlex.quote(found.session)}")
     else:
         out.answer("session start", "started", found.session, fields)
-    return 0
 
 
 @session.command()

@@ -1,0 +1,74 @@
+"""Signals that end a verb which has something to undo: TERM, HUP and QUIT as cleanly as INT.
+
+Guarantees: the first one raises, so that what is half done is undone; one that comes within a second of it does not
+interrupt that, a later one does. What is ignored (nohup) stays so.
+Does not guarantee: anything in a process that waits within the kernel for a filesystem which does not answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from looop_portable.asking import Asked
+from looop_portable.errors import Interrupted
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
+
+
+class Endings:
+    """What such signals do meanwhile."""
+
+    def __init__(self) -> None:
+        self._asked = Asked()
+        self._came = 0
+        self._waits = False
+
+    @property
+    def came(self) -> bool:
+        return bool(self._came)
+
+    def wait(self) -> None:
+        """From here on the first one does nothing, before `hear`."""
+        self._waits = True
+
+    def hear(self) -> None:
+        """Raises what came meanwhile; from here on the first one raises at once again."""
+        self._waits = False
+        if self._came:
+            raise _asked_by(self._came)
+
+    def handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (what a handler is given)
+        if not self._asked.counts():
+            return
+        first, self._came = not self._came, self._came or number
+        if not (self._waits and first):
+            raise _asked_by(self._came)
+
+
+@contextlib.contextmanager
+def endings() -> Iterator[Endings]:
+    """Inside, signals raise `Interrupted`, or KeyboardInterrupt; in the main thread, the others are sent none."""
+    found = Endings()
+    if threading.current_thread() is not threading.main_thread():
+        yield found
+        return
+    before: dict[int, Any] = {}
+    for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
+        handler = signal.getsignal(number)
+        if handler not in (signal.SIG_IGN, None):  # None: set by somebody who is not Python.
+            before[number] = signal.signal(number, found.handle)
+    try:
+        yield found
+    finally:
+        if not found.came:  # Else this process ends now, and the same request once more is not to kill it.
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _asked_by(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else Interrupted(number)
