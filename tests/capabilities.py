@@ -15,7 +15,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -142,7 +143,48 @@ def _needs(there: object, reason: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not there, reason=reason)
 
 
+def _processes_can_be_limited(group: str) -> bool:
+    """Whether this is a place for control groups with `pids.max`: of version 1, or of version 2 where it is handed down."""
+    made = f"{group}/looop-{os.getpid()}"
+    with suppress(OSError):
+        os.mkdir(made)
+        try:
+            return os.path.exists(f"{made}/pids.max")
+        finally:
+            os.rmdir(made)
+    return False
+
+
+PIDS = next((group for group in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup") if _processes_can_be_limited(group)), "")
+"""Where control groups can be made that limit the number of processes; empty: nowhere."""
+
+
+@contextmanager
+def mounted_or_skipped(kind: str, where: Path, size: int, *, options: str = "") -> Iterator[Path]:
+    """A filesystem of `size` MiB, a tmpfs or an image of its own; skips, and says why, where it cannot be had."""
+    point, image = where / f"on-{kind}", where / f"{kind}.img"
+    point.mkdir()
+    if kind == "tmpfs":
+        steps = [["mount", "-t", kind, "-o", f"size={size}m", kind, str(point)]]
+    else:
+        with image.open("wb") as file:
+            file.truncate(size << 20)
+        steps = [[f"mkfs.{kind}", "-q", str(image)], ["mount", "-t", kind, "-o", f"loop{options}", str(image), str(point)]]
+    for step in steps:
+        if not shutil.which(step[0]):
+            pytest.skip(f"no {step[0]} on PATH")
+        done = subprocess.run(step, check=False, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"{' '.join(step[:3])}: {done.stderr.strip()}")
+    try:
+        yield point
+    finally:
+        subprocess.run(["umount", "-l", str(point)], check=True)
+
+
 needs_fork = _needs(hasattr(os, "fork"), "os.fork is missing")
+needs_pids = _needs(PIDS, "no control group can be made that limits the number of processes")
+needs_other_users = _needs(hasattr(os, "setresuid") and os.geteuid() == 0, "cannot become another user")
 needs_zombies = _needs(hasattr(os, "waitid"), "os.waitid is missing: there are no zombies to be waited for and left")
 needs_stopping = _needs(hasattr(signal, "SIGSTOP"), "SIGSTOP is missing: no process can be stopped and let go on")
 needs_modes = _needs(MODES, "files have no modes")
