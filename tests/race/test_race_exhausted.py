@@ -222,6 +222,25 @@ def test_a_block_that_could_not_be_told_is_not_entered(
     assert nothing_left(claims)
 
 
+@needs_pids
+@pytest.mark.parametrize("more", range(2))
+def test_a_keeper_that_cannot_be_started_is_told(
+    start: Start, claims: Claims, group: Group, more: int, tmp_path: Path
+) -> None:
+    """For the thread that listens to it, and for its process."""
+    waits = "import sys; print('ready', flush=True); sys.stdin.readline(); from looop_portable.__main__ import main; main()"
+    environment = f"import os; os.environ['XDG_STATE_HOME'] = {str(tmp_path)!r}; "
+    command = ("session", "start", "w1", "--pid", str(os.getpid()))
+    starting = start(sys.executable, "-c", environment + waits, *command, preexec_fn=group.enter)
+    assert says(starting) == "ready"
+    group.limit(more)
+    code, out, err = ends(starting)
+    assert (code, out) == (0, "w1\n")
+    assert "a fault of looop" not in err
+    assert "could not be started" in err
+    assert "looop session keep w1" in err
+
+
 AS_ANOTHER = """
 import contextlib, os, resource, sys, tempfile
 from looop_portable.cli import main

@@ -162,3 +162,74 @@ def test_nothing_is_lost_after_it_was_stopped(scripted: Scripted) -> None:
     scripted.pass_time(patience(LEASE) + 1)
     assert pulse.check() == ""
     assert not scripted.lost.is_set()
+
+
+def test_without_a_thread_it_is_not_begun(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of two is not enough; and the one that was made does not stay."""
+    start, made = threading.Thread.start, list[threading.Thread]()
+
+    def only_one(thread: threading.Thread) -> None:
+        if made:
+            raise RuntimeError("can't start new thread")
+        made.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", only_one)
+    with pytest.raises(Unavailable, match="can't start new thread"):
+        scripted.pulse().prepare()
+    made[0].join(SOON)
+    assert not made[0].is_alive()
+    assert scripted.calls == []
+
+
+def test_its_threads_do_nothing_before_it_starts(scripted: Scripted) -> None:
+    pulse = scripted.pulse()
+    pulse.prepare()
+    scripted.pass_time(LEASE + 1)
+    assert scripted.calls == []
+    assert not scripted.lost.is_set()
+    pulse.begins(scripted.time)
+    pulse.start()
+    scripted.time += interval(LEASE) + 0.01
+    assert scripted.renewed.wait(SOON)
+    assert scripted.calls[0] is False
+    pulse.stop()
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("can't start new thread"), OSError(24, "Too many open files")]
+)
+def test_whatever_a_renewal_raises_it_has_failed_and_is_tried_again(
+    scripted: Scripted, running: Pulse, error: Exception
+) -> None:
+    def breaks() -> bool:
+        raise error
+
+    scripted.answer = breaks
+    scripted.time += interval(LEASE) + 0.01
+    while len(scripted.calls) < 2:
+        threading.Event().wait(0.01)
+    assert running.over == ""
+    scripted.answer = lambda: True
+    assert scripted.renewed.wait(SOON)
+    scripted.answer = breaks
+    scripted.pass_time(patience(LEASE) + 0.2)
+    assert scripted.lost.wait(SOON)
+    assert type(error).__name__ in running.over
+
+
+def test_whoever_could_not_be_told_is_told_again(scripted: Scripted, running: Pulse) -> None:
+    tell, failed = scripted.lose, list[str]()
+
+    def fails_twice(reason: str) -> None:
+        if len(failed) < 2:
+            failed.append(reason)
+            raise MemoryError
+        tell(reason)
+
+    running._tell_lost = fails_twice
+    scripted.answer = lambda: False
+    scripted.time += interval(LEASE) + 0.01
+    assert scripted.lost.wait(SOON)
+    assert scripted.reasons == ["its session has ended"]
+    assert failed == 2 * ["its session has ended"]
