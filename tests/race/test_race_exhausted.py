@@ -304,6 +304,31 @@ def test_without_any_descriptor_left_a_block_is_told(start: Start, store: Path) 
     assert says(holding) == "told"
 
 
+WITHOUT_MEMORY = """
+import os, resource, sys
+from looop_portable import Claims, hold
+others = Claims.open(sys.argv[1])
+with hold("repo-x", data_dir=sys.argv[1], lease_seconds=3, on_lost=lambda _: os.write(1, b"told\\n")) as lease:
+    others.sessions.stop(lease.session)
+    pages = int(open("/proc/self/statm").read().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), resource.RLIM_INFINITY))
+    taken = []
+    for size in (1 << 20, 1 << 16, 1 << 12, 1 << 9, 64, 32):
+        try:
+            while True:
+                taken.append(bytes(size))
+        except MemoryError:
+            pass
+    lease.lost.wait(60)
+    sys.stdin.readline()
+"""
+
+
+def test_without_any_memory_left_a_block_is_told(start: Start, store: Path) -> None:
+    holding = start(sys.executable, "-c", WITHOUT_MEMORY, str(store))
+    assert says(holding) == "told"
+
+
 FAULTY = """
 import os, sys
 from looop_portable.files import OS

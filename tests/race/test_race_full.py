@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from capabilities import NATIVE, mounted_or_skipped, needs_fork, needs_proc
+from crew import until
 
 from looop_portable import Claims, hold
 from looop_portable.errors import ClaimLost, NotEnded, Unavailable
@@ -123,13 +124,11 @@ def test_a_block_that_is_lost_lets_go_on_a_full_disk(store: Path, monkeypatch: p
     assert block.lost.wait(SOON)
     with pytest.raises(ClaimLost):
         block.__exit__(None, None, None)
-    while claims.list():
-        threading.Event().wait(0.01)
+    assert until(lambda: not claims.list())
     monkeypatch.undo()
     for file in store.parent.glob("fill-*"):
         file.unlink()
-    while claims.sessions.ids():  # Then the session ends as well.
-        threading.Event().wait(0.01)
+    assert until(lambda: not claims.sessions.ids()), "then the session ends as well"
 
 
 def test_one_whose_disk_becomes_read_only_is_ended(start: Start, tmp_path: Path) -> None:
