@@ -36,7 +36,7 @@ Exit codes:
   2    usage: a bad name, no session, an unknown option
   3    could not answer: an unreadable store, a filesystem that cannot exclude
   124  still held by another when --timeout was over
-  130  interrupted
+  130  interrupted; 128+N: ended by signal N
 """
 
 
