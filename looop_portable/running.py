@@ -268,7 +268,8 @@ class _Run:
                 with self._changed:  # Without this, the process could end before it has said why.
                     self._changed.wait_for(lambda: not self._saying, max(began + seconds - elapsed(), 0.0))
         except Interrupted:
-            trouble = [("", "interrupted")]
+            if not self._left.is_set():
+                trouble = [("", "interrupted")]
         for name, reason in list(trouble) if tell else []:
             self._listener.left(name, reason)
 

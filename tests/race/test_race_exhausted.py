@@ -208,8 +208,11 @@ def test_without_any_thread_left_a_block_is_told(
 
 
 @needs_pids
-@pytest.mark.parametrize("program", [HOLDS, AWAITS], ids=["hold", "aio"])
-@pytest.mark.parametrize("more", range(3))
+@pytest.mark.parametrize(
+    ("program", "more"),
+    [*((HOLDS, more) for more in range(4)), *((AWAITS, more) for more in range(7))],
+    ids=[*(f"hold-{more}" for more in range(4)), *(f"aio-{more}" for more in range(7))],
+)
 def test_a_block_that_could_not_be_told_is_not_entered(
     start: Start, claims: Claims, group: Group, program: str, more: int, store: Path
 ) -> None:
