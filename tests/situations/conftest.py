@@ -16,8 +16,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if not file or not (report.skipped or report.when == "call"):
         return
     what = Path(report.location[0]).stem.removeprefix("test_").replace("_", " ")
-    kind = report.location[2].partition("[")[2].partition("-")[0]
-    what = f"{what} ({kind})" if kind in SITUATIONS else what
+    kind = report.location[2].partition("[")[2].rstrip("]").rpartition("-")[2]
+    what = f"{what} ({kind})" if "boot_ids" in report.location[0] and kind in SITUATIONS else what
     why = f": {report.longrepr[2].removeprefix('Skipped: ')}" if isinstance(report.longrepr, tuple) else ""
     with open(file, "a", encoding="utf-8") as told:  # One write a line: several may do so at once.
         told.write(f"{'skipped' if report.skipped else 'ran'} {what}{why}\n")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-from .support import PID_NAMESPACE, Place, need_namespaces
+from .support import ENVIRONMENT, PID_NAMESPACE, Place, need_namespaces
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _BY_HAND = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
@@ -68,11 +68,7 @@ def lxc(aside: Path) -> Place:
 
 def _env() -> list[str]:
     """Inside, nothing of the caller's environment is there."""
-    words = {
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "LOOOP_LEASE": "3",
-    }
+    words = {**ENVIRONMENT, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     return ["env", *(f"{name}={value}" for name, value in words.items())]
 
 

@@ -27,6 +27,7 @@ WATCHED = 1.2 * LEASE
 PATIENCE = 60.0
 """Seconds until a claim has to be free. It is free after 4/3 of the lease, on a machine that has nothing else to do."""
 
+ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LOOOP_LEASE": str(LEASE)}
 LOOOP = [sys.executable, "-m", "looop_portable"]
 PID_NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
 """What puts a program into a pid namespace of its own, which dies with it."""
@@ -52,13 +53,12 @@ def need_namespaces() -> None:
 class Party:
     """A program, and all that it starts. What it is to say comes line by line."""
 
-    def __init__(self, *command: str, errors: int | None = None) -> None:
+    def __init__(self, *command: str) -> None:
         here = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LOOOP_LEASE": str(LEASE)}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=errors,
             text=True,
             env=here,
             start_new_session=True,
@@ -125,7 +125,8 @@ class Place(NamedTuple):
     def ask(self, store: Path, *names: str) -> list[Asked]:
         """Ask for each of them at once, by `looop run`, which lets go again."""
         asked = [[*self.prefix(), *LOOOP, "--data-dir", str(store), "run", "--claim", each, "--", "true"] for each in names]
-        running = [subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for each in asked]
+        pipe, environment = subprocess.PIPE, {**os.environ, **ENVIRONMENT}
+        running = [subprocess.Popen(each, stdout=pipe, stderr=pipe, text=True, env=environment) for each in asked]
         found = []
         for name, process in zip(names, running, strict=True):
             said = " ".join(process.communicate(timeout=PATIENCE)).strip()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -89,7 +90,7 @@ with hold(name, data_dir=store, lease_seconds=3) as lease:
     lease.check()
 print(*wrong(), flush=True)
 """
-DEEDS = ["tar", "copy", "index", "read", "sweep", "daemon"]
+DEEDS = ["tar", "copy", "index", "read", "daemon"]
 
 
 class Told(NamedTuple):
@@ -100,6 +101,12 @@ class Told(NamedTuple):
     files: list[str]
 
 
+def holder(store: Path, name: str, deed: str) -> Party:
+    party = HOST.party(*python(PROGRAM, str(store), name, deed, str(store.parent)))
+    assert party.says() == "holds"
+    return party
+
+
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """Each deed by a holder of its own, all on one store, and two more that close all descriptors and leave in order."""
@@ -107,14 +114,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     aside = tmp_path_factory.mktemp("deeds")
     store = aside / "store"
     with ExitStack() as stack:
-
-        def holder(name: str, deed: str) -> Party:
-            party = stack.enter_context(HOST.party(*python(PROGRAM, str(store), name, deed, str(aside))))
-            assert party.says() == "holds"
-            return party
-
-        parties = [holder(deed, deed) for deed in DEEDS]
-        leaver = holder("leaver", "daemon")
+        parties = [stack.enter_context(holder(store, deed, deed)) for deed in DEEDS]
+        leaver = stack.enter_context(holder(store, "leaver", "daemon"))
         lived = let_in(store, [*DEEDS, "leaver"], [ANOTHER_NAMESPACE], 2 * LEASE)
         files = []
         for line in ("here", "forked", "leave"):
@@ -139,3 +140,12 @@ def test_the_claim_of_who_was_killed_is_free_in_the_end(told: Told, deed: str) -
 def test_files_that_have_the_number_of_a_closed_lock_are_let_alone(told: Told) -> None:
     """While it holds, in a child of it, and when it has left: none of them is locked, or closed, and leaving succeeds."""
     assert told.files == ["", "", "", "exit 0"]
+
+
+def test_a_lock_file_that_is_missing_proves_nothing(tmp_path: Path) -> None:
+    """Of a holder in whose store somebody sweeps what is called a lock: neither that he lives, nor that he is dead."""
+    need_namespaces()
+    with holder(tmp_path / "store", "sweep", "sweep") as party:
+        assert let_in(tmp_path / "store", ["sweep"], [ANOTHER_NAMESPACE]) == []
+        party.kill()
+        assert never_free(tmp_path / "store", ["sweep"], ANOTHER_NAMESPACE) == []

@@ -111,7 +111,7 @@ def test_a_child_of_a_holder_does_not_hold_and_leaves_without_a_trace(tmp_path: 
     need_namespaces()
     with HOST.party(*python(CHILD_LEAVES, str(tmp_path), fork)) as party:
         assert _until_left(party) == ["ClaimLost", "left"]
-        assert let_in(tmp_path, ["parent"], [HOST, ANOTHER_NAMESPACE]) == []
+        assert let_in(tmp_path, ["parent"], [HOST, ANOTHER_NAMESPACE], 0) == []
         party.hears("leave")
         assert (party.says(), party.process.wait()) == ("checked", 0)
 
