@@ -39,6 +39,9 @@ __all__ = ["NATIVE", "NATIVE_POLICY", "NativeBackend", "NativeFiles"]
 NATIVE = NATIVE_POLICY.backend
 """The backend that is this platform's own, and that a directory on a local disk needs nothing for."""
 
+PID_NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+"""What puts a program into a pid namespace of its own, which dies with it."""
+
 FILE_BACKENDS = [name for name in SHIPPED if name != "memory"]
 
 
@@ -51,6 +54,25 @@ def open_or_skip(backend: str, directory: Path) -> Claims:
     if reason_why := claims.backend.unavailable():
         pytest.skip(reason_why)
     return claims
+
+
+def program_or_skip(name: str) -> str:
+    """Where the program `name` is."""
+    found = shutil.which(name)
+    return found or pytest.skip(f"no {name} on PATH")
+
+
+def works_or_skip(what: str, command: list[str]) -> str:
+    """The output of `command`, by which it is found out whether there is `what` here: skips where it fails."""
+    program_or_skip(command[0])
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        pytest.skip(f"{what} cannot be had here: {(done.stderr or done.stdout).strip()[-300:]}")
+    return done.stdout.strip()
+
+
+def namespaces_or_skip() -> None:
+    works_or_skip("a pid namespace with a /proc of its own", [*PID_NAMESPACE, "true"])
 
 
 def _can_link_symbolically(where: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
+from capabilities import PID_NAMESPACE, namespaces_or_skip, program_or_skip, works_or_skip
 
-from .support import ENVIRONMENT, PID_NAMESPACE, Place, need_namespaces
+from .support import ENVIRONMENT, Place
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _BY_HAND = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"'
@@ -33,7 +32,7 @@ _numbers = itertools.count()
 
 def by_hand(aside: Path) -> Place:
     """As the others do it: a random file over the boot id, in namespaces of its own."""
-    need_namespaces()
+    namespaces_or_skip()
     number = aside / f"boot-id-{next(_numbers)}"
     number.write_text(f"{uuid.uuid4()}\n")
     command = ["unshare", "--mount", *PID_NAMESPACE[1:], "sh", "-c", _BY_HAND, str(number)]
@@ -42,7 +41,7 @@ def by_hand(aside: Path) -> Place:
 
 def nspawn(aside: Path) -> Place:
     """Without the manager of a systemd, which this machine may not have."""
-    _need("systemd-nspawn")
+    program_or_skip("systemd-nspawn")
     binds = [f"--bind{'' if writable else '-ro'}={path}" for path, writable in _seen(aside)]
     options = ["--register=no", "--keep-unit", "--as-pid2", "--console=pipe", "--resolv-conf=off", "--timezone=off"]
     begin = ["systemd-nspawn", "--quiet", *options, *binds]
@@ -50,7 +49,7 @@ def nspawn(aside: Path) -> Place:
 
 
 def lxc(aside: Path) -> Place:
-    _need("lxc-execute")
+    program_or_skip("lxc-execute")
     (aside / "lxc").mkdir(exist_ok=True)
     binds = [
         f"lxc.mount.entry = {path} {path[1:]} none rbind,create=dir,{'rw' if writable else 'ro'} 0 0"
@@ -108,19 +107,10 @@ def _package() -> Path:
     return Path(looop_portable.__file__).parents[1]
 
 
-def _need(command: str) -> None:
-    if not shutil.which(command):
-        pytest.skip(f"no {command} on PATH")
-
-
 def _tried(place: Place) -> Place:
-    """Skips where a program cannot be run there, or the boot id is the host's."""
-    done = subprocess.run(
-        [*place.prefix(), "cat", BOOT_ID], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-    )
-    if done.returncode:
-        pytest.skip(f"{place.called}: cannot be run here: {(done.stderr or done.stdout).strip()[-300:]}")
-    assert done.stdout.strip() != Path(BOOT_ID).read_text().strip(), "it is to have a boot id of its own"
+    """Skips where a program cannot be run there."""
+    found = works_or_skip(place.called, [*place.prefix(), "cat", BOOT_ID])
+    assert found != Path(BOOT_ID).read_text().strip(), "it is to have a boot id of its own"
     return place
 
 
@@ -135,20 +125,19 @@ def swept(aside: Path) -> None:
 
 @contextmanager
 def mounted(kind: str, aside: Path) -> Iterator[Path]:
-    """A filesystem of that kind, in a file of this machine's; skips where there is no such thing, or no loop device."""
+    """A filesystem of that kind, in a file of this machine's."""
     at = aside / kind
     at.mkdir()
     source, options = "tmpfs", ["-t", "tmpfs"]
     if kind != "tmpfs":
         image = aside / f"{kind}.img"
-        _need(_MKFS[kind][0])
         with open(image, "wb") as file:
             file.truncate(320 << 20)
-        subprocess.run([*_MKFS[kind], str(image)], check=True, capture_output=True)
+        works_or_skip(kind, [*_MKFS[kind], str(image)])
         source, options = str(image), ["-o", "loop"]
-    done = subprocess.run(["mount", *options, source, str(at)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"{kind} cannot be mounted{' (loop devices)' if kind != 'tmpfs' else ''}: {done.stderr.strip()}")
+    works_or_skip(
+        f"a mount of {kind}{' on a loop device' if kind != 'tmpfs' else ''}", ["mount", *options, source, str(at)]
+    )
     try:
         yield at
     finally:

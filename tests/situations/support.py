@@ -7,7 +7,6 @@ free, for `PATIENCE` at most.
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import psutil
-import pytest
+from capabilities import PID_NAMESPACE
 
 LEASE = 3
 """Seconds: the shortest there is."""
@@ -29,8 +28,6 @@ PATIENCE = 60.0
 
 ENVIRONMENT = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LOOOP_LEASE": str(LEASE)}
 LOOOP = [sys.executable, "-m", "looop_portable"]
-PID_NAMESPACE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
-"""What puts a program into a pid namespace of its own, which dies with it."""
 
 HOLDER = """
 import sys
@@ -39,15 +36,6 @@ with hold(sys.argv[2], data_dir=sys.argv[1], lease_seconds=3) as lease:
     print("holds", lease.generation, flush=True)
     sys.stdin.readline()
 """
-
-
-def need_namespaces() -> None:
-    """Skips where no program can be put into a pid namespace of its own."""
-    if (
-        not shutil.which("unshare")
-        or subprocess.run([*PID_NAMESPACE, "true"], stderr=subprocess.DEVNULL, check=False).returncode
-    ):
-        pytest.skip("unshare --pid --mount-proc is not possible here")
 
 
 class Party:

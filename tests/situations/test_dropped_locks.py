@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from capabilities import namespaces_or_skip
 
-from .support import ANOTHER_NAMESPACE, HOST, LEASE, Asked, Party, let_in, need_namespaces, never_free, python
+from .support import ANOTHER_NAMESPACE, HOST, LEASE, Asked, Party, let_in, never_free, python
 
 PROGRAM = """
 import os, shutil, subprocess, sys, tarfile, tempfile, threading
@@ -110,7 +111,7 @@ def holder(store: Path, name: str, deed: str) -> Party:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     """Each deed by a holder of its own, all on one store, and two more that close all descriptors and leave in order."""
-    need_namespaces()
+    namespaces_or_skip()
     aside = tmp_path_factory.mktemp("deeds")
     store = aside / "store"
     with ExitStack() as stack:
@@ -144,7 +145,7 @@ def test_files_that_have_the_number_of_a_closed_lock_are_let_alone(told: Told) -
 
 def test_a_lock_file_that_is_missing_proves_nothing(tmp_path: Path) -> None:
     """Of a holder in whose store somebody sweeps what is called a lock: neither that he lives, nor that he is dead."""
-    need_namespaces()
+    namespaces_or_skip()
     with holder(tmp_path / "store", "sweep", "sweep") as party:
         assert let_in(tmp_path / "store", ["sweep"], [ANOTHER_NAMESPACE]) == []
         party.kill()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from capabilities import namespaces_or_skip, needs_fork
 
-from .support import ANOTHER_NAMESPACE, HOST, WATCHED, Place, let_in, need_namespaces, python
+from .support import ANOTHER_NAMESPACE, HOST, WATCHED, Place, let_in, python
 
 SAME = """
 import os, sys, time
@@ -45,13 +46,14 @@ for _ in range(3):
 @pytest.mark.parametrize("place", [HOST, ANOTHER_NAMESPACE], ids=["host", "pid 1 of a namespace"])
 @pytest.mark.parametrize("timeout", ["0", "20"])
 def test_what_held_before_execv_gets_its_claim_again(tmp_path: Path, timeout: str, place: Place) -> None:
-    need_namespaces()
+    namespaces_or_skip()
     with place.party(*python(SAME, str(tmp_path), timeout, "0")) as party:
         said = [party.says() for _ in range(4)]
         assert said == [f"turn {turn} generation {turn + 1}" for turn in range(4)]
         assert let_in(tmp_path, ["v"], [HOST, ANOTHER_NAMESPACE], WATCHED if timeout == "0" else 0) == []
 
 
+@needs_fork  # Where there is none, what is executed is another process.
 @pytest.mark.parametrize("lease", ["0", "3"], ids=["without a keeper", "kept"])
 def test_a_session_that_lives_by_this_process_and_that_others_act_for_is_no_former_self(tmp_path: Path, lease: str) -> None:
     """`session start --pid` of this very process: this process knows nothing of it, and holds no lock for it."""

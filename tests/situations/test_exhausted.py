@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from capabilities import needs_proc
 
 from .support import HOST, Party, python
 
@@ -57,6 +58,7 @@ with hold("corpse", data_dir=store, timeout=20) as lease:
 FILES = ["/proc/sys/kernel/random/boot_id", "/proc/PID/stat", "/proc/self/mountinfo"]
 
 
+@needs_proc
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("file", FILES)
 def test_what_was_read_once_and_failed_blinds_nobody(tmp_path: Path, file: str, times: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,8 +15,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from capabilities import namespaces_or_skip, works_or_skip
 
-from .support import HOLDER, HOST, PATIENCE, WATCHED, Party, Place, let_in, need_namespaces, never_free, python
+from .support import HOLDER, HOST, PATIENCE, WATCHED, Party, Place, let_in, never_free, python
 
 ANNE, BERT, GROUP = 63_121, 63_122, 63_120
 _BECOME = """
@@ -55,7 +55,7 @@ _NONE = 'mount -t tmpfs -o mode=0 none /proc && exec "$@"'
 @pytest.fixture
 def shared() -> Iterator[Path]:
     """Not below tmp_path, which is shut to other users."""
-    need_namespaces()
+    namespaces_or_skip()
     if not hasattr(os, "geteuid") or os.geteuid():
         pytest.skip("cannot become another user (needs CAP_SETUID)")
     directory = Path(tempfile.mkdtemp(prefix="shared-"))
@@ -72,9 +72,7 @@ def test_another_users_process_that_cannot_be_examined(shared: Path, how: str) -
     with ExitStack() as stack:
         anne = stack.enter_context(HOST.party(*python(ANNES, str(shared), str(ANNE))))
         pid = anne.says()
-        probe = subprocess.run([*_MOUNT, how, pid, "true"], capture_output=True, text=True, check=False)
-        if probe.returncode:
-            pytest.skip(f"cannot be hidden here: {probe.stderr.strip()}")
+        works_or_skip("a hidden process", [*_MOUNT, how, pid, "true"])
         bert = stack.enter_context(Party(*_MOUNT, how, pid, *python(BERTS, str(shared), str(BERT))))
         for _ in range(int(WATCHED / 0.1)):
             assert bert.says().startswith("refused")
@@ -93,7 +91,7 @@ def _last_word(party: Party) -> str:
 
 def test_without_proc_the_next_sign_counts(tmp_path: Path) -> None:
     """A chroot, say: whoever asks sees no process at all, his own neither."""
-    need_namespaces()
+    namespaces_or_skip()
     blind = Place("where there is no /proc", lambda: [*_MOUNT, _NONE, "sh"])
     with HOST.party(*python(HOLDER, str(tmp_path), "v")) as anne:
         assert anne.says() == "holds 1"

@@ -10,9 +10,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from capabilities import needs_fork
+from capabilities import namespaces_or_skip, needs_fork
 
-from .support import ANOTHER_NAMESPACE, HOST, Party, Place, let_in, need_namespaces, never_free, python
+from .support import ANOTHER_NAMESPACE, HOST, Party, Place, let_in, never_free, python
 
 pytestmark = needs_fork
 
@@ -77,7 +77,7 @@ FORKS = ["fork", "fork of C", "earlier callback"]
 @pytest.mark.parametrize("fork", FORKS)
 def test_a_child_is_a_session_of_its_own(tmp_path: Path, fork: str) -> None:
     """Nobody is let in beside the child or the parent; its claim is free when it was killed; the parent holds on."""
-    need_namespaces()
+    namespaces_or_skip()
     with HOST.party(*python(CHILD_HOLDS, str(tmp_path), fork)) as party:
         parent = party.says()
         pid, session = party.says().split()
@@ -94,7 +94,7 @@ def test_a_child_is_a_session_of_its_own(tmp_path: Path, fork: str) -> None:
 @pytest.mark.parametrize("fork", FORKS[:2])
 def test_a_child_that_outlives_its_parent_keeps_nothing_of_it(tmp_path: Path, fork: str, place: Place) -> None:
     """What it inherited and never closed, a lock of an open file description say, is none of its doing."""
-    need_namespaces()
+    namespaces_or_skip()
     with HOST.party(*python(CHILD_SLEEPS, str(tmp_path), fork)) as party:
         child = int(party.says())
         try:
@@ -108,7 +108,7 @@ def test_a_child_that_outlives_its_parent_keeps_nothing_of_it(tmp_path: Path, fo
 
 @pytest.mark.parametrize("fork", FORKS[:2])
 def test_a_child_of_a_holder_does_not_hold_and_leaves_without_a_trace(tmp_path: Path, fork: str) -> None:
-    need_namespaces()
+    namespaces_or_skip()
     with HOST.party(*python(CHILD_LEAVES, str(tmp_path), fork)) as party:
         assert _until_left(party) == ["ClaimLost", "left"]
         assert let_in(tmp_path, ["parent"], [HOST, ANOTHER_NAMESPACE], 0) == []

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from capabilities import namespaces_or_skip
 from crew import until
 
-from .support import ANOTHER_NAMESPACE, HOST, need_namespaces
+from .support import ANOTHER_NAMESPACE, HOST
 from .test_boot_ids import KINDS, command_of
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_process_that_is_gone_in_its_own_namespace(tmp_path: Path, kind: str) -> None:
-    need_namespaces()
+    namespaces_or_skip()
     with HOST.party(*command_of(kind, tmp_path)) as party:
         while not (said := party.says()).startswith("holds"):
             assert said
@@ -31,7 +32,7 @@ def test_a_process_that_is_gone_in_its_own_namespace(tmp_path: Path, kind: str) 
 @pytest.mark.parametrize("kind", ["run", "session"])
 def test_an_end_that_was_published_is_seen_from_another_namespace(tmp_path: Path, kind: str) -> None:
     """`looop run` says that its command was killed; a session's keeper that its process was."""
-    need_namespaces()
+    namespaces_or_skip()
     with HOST.party(*command_of(kind, tmp_path)) as party:
         while not (said := party.says()).startswith("holds"):
             assert said
