@@ -16,30 +16,24 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import IO, TYPE_CHECKING
 
 from looop_portable import state
 from looop_portable.config import Config
 from looop_portable.errors import Unavailable, told
 from looop_portable.files import OS, OsFiles, timestamp
+from looop_portable.launching import KEPT_BY, launch
 from looop_portable.lease import decode, encode, number, text
 from looop_portable.liveness import Holder, Registration
 from looop_portable.locales import for_children
 from looop_portable.names import cut, printable, spelled
 from looop_portable.processes import SYSTEM, Processes, host
 
-if TYPE_CHECKING:
-    from looop_portable.standby import Standby
-
 LOG_SIZE = 64 * 1024
 """Bytes, after which a log becomes `.log.1`."""
-KEPT_BY = "kept by "
-"""What a keeper says when it is there; its process id follows."""
 
 _SUFFIXES = (".json", ".log", ".log.1", ".lock")
 """In the order in which they are removed: as long as there is anything, there is something to be held."""
 _OLD = 24 * 3600.0
-_PATIENCE = 30.0
 _ENDING = 5.0
 _LOOK = 0.01
 """Seconds."""
@@ -139,7 +133,7 @@ class Keepers:
         """
         try:
             self._files.make_private(self.directory)
-            said = _launch(self._command(config, holder, known=known))
+            said = launch(self._command(config, holder, known=known))
             pid = said.removeprefix(KEPT_BY)
             if pid == said or not pid.isdigit():
                 raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {said}")
@@ -235,74 +229,3 @@ def was_killed(holder: Holder) -> bool:
             if keepers.was_killed(holder):
                 return True
     return False
-
-
-def _launch(command: list[str]) -> str:
-    """A process that has nothing to do with ours, nor with the terminal; the first line that it says, or why there is none.
-
-    It outlives us, and holds nothing of ours open. Windows: with a console that nobody sees and not without one, as a
-    virtual environment's launcher starts another Python, which would be given one that is seen.
-    """
-    from looop_portable.standby import Standby
-
-    reader = Standby("looop keeper")  # First. Without it, a keeper would be left behind that nobody hears.
-    try:
-        return _launched(command, reader)
-    finally:
-        reader.dismiss()
-
-
-def _launched(command: list[str], reader: Standby) -> str:
-    import subprocess
-    import threading
-
-    flags = 0
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-    child = subprocess.Popen(  # noqa: S603 (this Python, and this package)
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        cwd=os.path.abspath(os.sep),
-        env=_environment(),
-        start_new_session=True,
-        creationflags=flags,
-    )
-    assert child.stdout
-    stdout, lines, heard = child.stdout, list[str](), threading.Event()
-
-    def listen() -> None:
-        try:
-            _read(stdout, lines)
-        finally:
-            heard.set()
-
-    reader.do(listen)
-    if not heard.wait(_PATIENCE):
-        child.kill()
-        return f"it said nothing for {_PATIENCE:.0f} s"
-    child.stdout.close()
-    if lines and lines[-1].startswith(KEPT_BY):
-        child.returncode = 0  # It goes on without us. Without this, Python would complain of that.
-        return lines[-1]
-    code = child.wait()
-    said = lines[-1].removeprefix("looop: ") if lines else "it said nothing"
-    return f"{said} (it ended with code {code})"
-
-
-def _read(stream: IO[bytes], lines: list[str]) -> None:
-    """Until it is there, or has ended: a launcher may hold the pipe open for as long as it lives."""
-    for line in iter(stream.readline, b""):
-        lines.append(line.decode(errors="replace").strip())
-        if lines[-1].startswith(KEPT_BY):
-            return
-
-
-def _environment() -> dict[str, str]:
-    """Ours, in which the package is found from anywhere."""
-    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    if os.path.basename(package) not in ("site-packages", "dist-packages"):
-        paths.append(package)
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)} if paths else dict(os.environ)

@@ -13,7 +13,8 @@ from looop_portable.cli.ending import Endings
 from looop_portable.cli.root import Setting
 from looop_portable.config import LEASE, SESSION_ID
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, told
-from looop_portable.keepers import KEPT_BY, Keepers
+from looop_portable.keepers import Keepers
+from looop_portable.launching import KEPT_BY
 from looop_portable.liveness import FOREIGN, LEASE_SECONDS, SHORTEST_LEASE, Basis, Holder, Registration, patience
 from looop_portable.locales import as_given
 from looop_portable.names import canonical

@@ -312,7 +312,7 @@ def test_where_no_thread_can_be_started_there_is_no_session_either(
     monkeypatch.setattr(threading.Thread, "start", no_more)
     done = run("session", "start", "--pid", str(os.getpid()), "--lease", "30")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
-    assert "no more processes can be made here" in done.stderr
+    assert "raise the limit of processes" in done.stderr
     assert Claims.open(str(data_dir)).sessions.statuses() == []
 
 
@@ -374,7 +374,7 @@ def test_a_start_that_is_interrupted_leaves_no_session(run: Run, data_dir: Path,
     def interrupted(command: list[str]) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("looop_portable.keepers._launch", interrupted)
+    monkeypatch.setattr("looop_portable.keepers.launch", interrupted)
     assert run("session", "start", "--pid", str(os.getpid()), "--lease", "30").returncode == 130
     assert Claims.open(str(data_dir)).sessions.statuses() == []
 

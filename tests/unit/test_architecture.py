@@ -32,7 +32,7 @@ LAYERS = [
         "standby",
         "doctor.findings",
     },
-    {"mounts_windows", "files_life", "files_locks", "files_alone", "inquiry", "asking"},
+    {"mounts_windows", "files_life", "files_locks", "files_alone", "inquiry", "asking", "launching"},
     {"files_posix"},
     {"files_windows", "files_utf8"},
     {"files"},
