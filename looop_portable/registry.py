@@ -9,6 +9,7 @@ read where looop wrote them (they have no incarnation). For our own sessions the
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from looop_portable.spelling import NOT_STORED
 from looop_portable.stamp import Policy
 
 _ENDED = ("exited", "killed")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _TRIES = 64
 _PROJECTIONS = ("status.json", "meta.json")
 POLICY = Policy("posix")
@@ -57,11 +59,25 @@ class Registry:
         key = self.ledger.spelling.settle(session)
         self.ledger.place.shared()
         with self.ledger.place.guard():
-            if not self.ledger.advance(key, expected, registration._asdict()):
+            if not self._publish(key, expected, registration):
                 return False
             with contextlib.suppress(OSError):  # The registration stands. Where looop has to see it, `show` tells.
                 self._project(key, registration)
             return True
+
+    def _publish(self, key: str, expected: int, registration: Registration) -> bool:
+        """On a full disk a registration that is to be said again (`Sessions.resume`) is one more name of the same record.
+
+        Without this, a holder that was late once would be lost, though its heartbeats need no room.
+        """
+        try:
+            return self.ledger.advance(key, expected, registration._asdict())
+        except OSError as error:
+            generation, data = self.ledger.head(key) if error.errno in _FULL else (0, b"")
+            again = generation == expected and registration == registration_in(registration.session, data)
+            if not (again and self.ledger.place.make().aliases):
+                raise
+            return self.ledger.let_go(key, expected)
 
     def show(self, session: str, incarnation: str) -> None:
         """Have looop see this registration, before a lease names it. Raises OSError.

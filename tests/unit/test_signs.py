@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,6 +262,27 @@ def test_what_cannot_be_measured_is_no_death(share: Share, monkeypatch: pytest.M
     found = share.verdict
     assert found.liveness is Liveness.UNKNOWN
     assert "No space left" in found.evidence
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_holder_that_was_late_says_on_a_full_disk_too_that_it_goes_on(
+    share: Share, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(path: str, data: bytes, **_: object) -> None:
+        raise OSError(number, os.strerror(number), path)
+
+    before = share.holders.backend.sessions.read("h").generation
+    with monkeypatch.context() as now:
+        now.setattr(share.files, "create", full)
+        assert share.holders.sessions.resume(share.holder)
+        with pytest.raises(Unavailable):
+            share.holders.sessions.stop(*share.holder)
+    head = share.holders.backend.sessions.read("h")
+    assert (head.generation, head.own and head.own.holder) == (before + 1, share.holder)
+    assert share.liveness() is Liveness.ALIVE
+    assert isinstance(share.holders.release("x", share.holder), Released)
+    assert share.holders.sessions.stop(*share.holder)
+    assert share.holders.sessions.registration(share.holder) is None
 
 
 def test_without_a_promise_silence_says_nothing(share: Share) -> None:
