@@ -103,7 +103,7 @@ class Hold:
         if lease is None:
             return
         found = self._member.claims.check(lease.name, lease.generation)
-        if not found.current and self._lease is lease:  # Else the block has been left meanwhile.
+        if not found.is_still(lease) and self._lease is lease:  # Else the block has been left meanwhile.
             self._lose(_superseded(found.head))
 
     def lose(self, reason: str) -> None:
@@ -286,4 +286,4 @@ def _release(member: Member, lease: Lease) -> Released | Refused:
 
 
 def _superseded(head: int) -> str:
-    return f"was superseded (it is at {head}): broken, or ended"
+    return f"was superseded (it is at {head}): broken, or ended" if head else "is gone: the claim's directory was removed"

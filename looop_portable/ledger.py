@@ -84,6 +84,8 @@ class Ledger:
                 top = highest(self.files.list(directory))
             except FileNotFoundError:
                 top = 0
+                if key in self._looked_at:
+                    self._look_anew(key)
             if not top:
                 return 0, b""
             data = self.files.read(f"{directory}/{top}")
@@ -105,7 +107,24 @@ class Ledger:
         if not (generation and recent.alone):
             return 0
         recent.let_go = 0, b""
-        return generation if self.files.read(f"{self.root}/{key}/{generation}") == data else 0
+        if self.files.read(f"{self.root}/{key}/{generation}") == data:
+            return generation
+        self._look_anew(key)
+        return 0
+
+    def is_as_published(self, key: str, generation: int) -> bool:
+        """Whether `generation`, if this process has published it, is the record that it was, and not another store's."""
+        published, data = self.recent.get(key, UNKNOWN).published
+        if published != generation or not data or self.files.read(f"{self.root}/{key}/{generation}") == data:
+            return True
+        self._look_anew(key)
+        return False
+
+    def _look_anew(self, key: str) -> None:
+        """What this process has seen here is not there: all of it may have been removed, and made anew in another way."""
+        self._looked_at.discard(key)
+        self.recent.pop(key, None)
+        self.place.start_anew()
 
     def names(self) -> list[str]:
         """Every name that ever had a generation here."""
@@ -123,11 +142,21 @@ class Ledger:
         `shown_as`, which a lease has and a release has not, is a path that the record replaces once it is published;
         where that fails the generation stands all the same, unless there is a guard: what is not shown there counts as
         let go, and so the failure is raised. `first`: it replaces nothing; if something is there, ours is lost, and let go.
+        Raises FileNotFoundError if all of it was removed, and was made anew in another way: then look again.
         """
+        self.place.shared()
+        way = self.place.make()
+        try:
+            return self._advance(key, expected, record, shown_as, first)
+        except FileNotFoundError:
+            if not self.place.may_repeat() or self.place.make() != way:
+                raise
+        return self._advance(key, expected, record, shown_as, first)
+
+    def _advance(self, key: str, expected: int, record: Mapping[str, object], shown_as: str, first: bool) -> bool:
         target = self._after(key, expected)
         token = self.files.token()
         data = encode({**record, "generation": target, "token": token})
-        self.place.shared()
         with self.place.guard():
             way = self.place.make()
             private = self._publisher.publish(key, target, token, data, way)
@@ -225,13 +254,16 @@ class Ledger:
         """The second look, at a generation that we have just published, and then the pruning.
 
         A lease stands if nothing is above it. A release may have been built upon already: it stands unless its number
-        can have been pruned, which is done by whoever publishes the one that is `keep` above it.
+        can have been pruned, which is done by whoever publishes the one that is `keep` above it. And what it was built upon
+        is there, or nothing is. Without this, one who judged what has been removed since would be the head of a directory
+        that was made in its place, above somebody who holds there.
         """
         names = self.files.list(f"{self.root}/{key}")
         above = self._above(target, names)
-        if above >= self.keep:
+        elsewhere = target > 1 and str(target - 1) not in names and highest(set(names) - {str(target)}) > 0 == above
+        if above >= self.keep or elsewhere:
             self.files.remove(f"{self.root}/{key}/{target}")
-        if above >= (1 if held else self.keep):
+        if above >= (1 if held else self.keep) or elsewhere:
             return False
         if self._prune(key, target, missing=str(target - self.keep - 1) not in names) and held:
             self.recent[key].pruned = target - self.keep

@@ -88,8 +88,9 @@ class Session:
         """End the session, and remove it: its id is made up, so nobody will ask for it again."""
         self.pulse.stop()
         self._leaver.dismiss()
-        self._claims.sessions.stop(*self.holder)
-        self._forget()
+        with contextlib.suppress(NoSession):  # All of it has been removed, and the registration with it.
+            self._claims.sessions.stop(*self.holder)
+            self._forget()
 
     def leave_when_possible(self) -> None:
         """The same, of one that is lost. Without this, to this host it would live, and hold, while this process does."""

@@ -84,6 +84,10 @@ class Checked(NamedTuple):
     def current(self) -> bool:
         return self.lease is not None and self.head == self.generation
 
+    def is_still(self, lease: Lease) -> bool:
+        """Whether that is `lease`. In a store that was removed and made anew, its number may be another's."""
+        return self.current and self.lease is not None and self.lease[:3] == lease[:3]
+
 
 class Broken(NamedTuple):
     """A claim was released by an operator's word. `previous` is the lease that ended."""

@@ -22,20 +22,21 @@ class Place:
         self.policy = policy
         self._files = files
         self._inside = threading.local()
-        self._trusted = False
         self.start_anew()
 
     def start_anew(self) -> None:
-        """Forget what was seen: all of it has been removed."""
+        """Forget what was seen: all of it has been removed, or is another directory now."""
         self._stamp = Stamp(self.root, self._files, self.policy)
         self._way: Way | None = None
         self._shared: int | None = None
+        self._trusted = False
 
     def way(self) -> Way | None:
         """How generations are published here; None as long as nobody has published any."""
-        if self._way is None:
-            self._way = self._stamp.known()
-        return self._way
+        way = self._way
+        if way is None:
+            way = self._way = self._stamp.known()
+        return way
 
     def make(self) -> Way:
         """There is a directory, and it can exclude. Raises `CannotExclude` if not."""
@@ -43,10 +44,27 @@ class Place:
 
     def shared(self) -> int:
         """The permissions that new files share. The first call makes the directory."""
-        if self._shared is None:
+        shared = self._shared
+        if shared is None:
             self._stamp.make()
-            self._shared = self._files.shared_bits(self.root)
-        return self._shared
+            shared = self._shared = self._files.shared_bits(self.root)
+        return shared
+
+    def make_room(self, directory: str, shared: int) -> None:
+        """`directory` is there, in the root or beside it, which are made again if they have been removed."""
+        try:
+            self._files.mkdir(directory, shared=shared)
+        except FileNotFoundError:  # All of it has been removed since we looked.
+            self.start_anew()
+            self.shared()
+            self._files.mkdir(directory, shared=self._files.shared_bits(directory.rpartition("/")[0]))
+
+    def may_repeat(self) -> bool:
+        """Whether a step that did not find its directory, and changed nothing, is worth another try: it is forgotten.
+
+        Not with the guard held: what is held then is the guard of the directory that has been removed.
+        """
+        return self._way is None and not getattr(self._inside, "held", False)
 
     def guard(self) -> AbstractContextManager[None]:
         """The directory's guard, if it has one: held until the block ends. May be nested within a thread.
@@ -54,10 +72,13 @@ class Place:
         Windows processes always hold theirs: without it they would be in each other's way, where a file that is open
         cannot be removed.
         """
-        kind = (self.way() or _UNKNOWN).guard or (WINDOWS if self.policy.windows else "")
+        kind = self._kind()
         if not kind or getattr(self._inside, "held", False):
             return _UNGUARDED
         return self._enter(kind)
+
+    def _kind(self) -> str:
+        return (self.way() or _UNKNOWN).guard or (WINDOWS if self.policy.windows else "")
 
     @contextlib.contextmanager
     def _enter(self, kind: str) -> Iterator[None]:
@@ -66,7 +87,9 @@ class Place:
                 held.enter_context(self._guard(kind))
             except FileNotFoundError:  # All of it has been removed since we looked.
                 self.start_anew()
-                held.enter_context(self._guard(kind))
+                self.make()
+                if kind := self._kind():  # What was made in its place may have another, or none.
+                    held.enter_context(self._guard(kind))
             self._inside.held = True
             try:
                 yield

@@ -66,19 +66,28 @@ class Projection:
             settled = age is not None and abs(age) > SETTLES
         return Lease(name, text(record, "session"), generation=generation, foreign=True, settled=settled)
 
-    def hide(self, key: str) -> None:
-        """Remove what is there, but for a lease of looop's. What cannot be removed must not keep anybody from releasing."""
+    def hide(self, key: str, expected: int) -> bool:
+        """Before `expected` is released: remove what is there, but for a lease of looop's.
+
+        What cannot be removed must not keep anybody from releasing. False: `expected` is not what this process published as
+        that; so all of it was made anew, and what is there is somebody else's.
+        """
         path = self.path(key)
         try:
             shown = self.ledger.files.read(path)
-            if shown == self.ledger.recent.get(key, UNKNOWN).published[1] or not is_looops(shown):
-                self.ledger.files.remove(path)
+            if shown != self.ledger.recent.get(key, UNKNOWN).published[1]:
+                if not self.ledger.is_as_published(key, expected):
+                    return False
+                if is_looops(shown):
+                    return True
+            self.ledger.files.remove(path)
             if len(key) > _SHORT:
                 for left in self._others(key, ""):  # A version before 0.2 has shown it there.
                     if not is_looops(self.ledger.files.read(left)):
                         self.ledger.files.remove(left)
         except OSError:
-            return
+            return True
+        return True
 
     def remove_looops(self, key: str, name: str) -> None:
         """Remove a lease of looop's, if there is one. Raises OSError: as long as it is there, it holds."""

@@ -108,11 +108,12 @@ class Publisher:
         raise Unavailable(f"{self._root}/{key}: removed by others while it was in use; try again", self._root)
 
     def _make_directory(self, key: str, shared: int) -> None:
+        """Raises FileNotFoundError where all of it has been removed since we looked: then it has to be looked at anew."""
         try:
             self._files.mkdir(f"{self._root}/{key}", shared=shared)
-        except FileNotFoundError:  # All of it has been removed since we looked.
+        except FileNotFoundError:
             self._place.start_anew()
-            self._files.mkdir(f"{self._root}/{key}", shared=self._place.shared())
+            raise
 
     def _publish(self, written: list[str], public: str, data: bytes) -> bool | None:
         """Whether `public` is ours, by one of the names that we have `written`; None: the last of them has been swept away,

@@ -56,6 +56,14 @@ class Registry:
         return self._key(session) not in self.ledger.names()
 
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
+        try:
+            return self._advance(session, expected, registration)
+        except FileNotFoundError:
+            if not self.ledger.place.may_repeat():
+                raise
+        return self._advance(session, expected, registration)
+
+    def _advance(self, session: str, expected: int, registration: Registration) -> bool:
         key = self.ledger.spelling.settle(session)
         self.ledger.place.shared()
         with self.ledger.place.guard():

@@ -195,7 +195,7 @@ class _Run:
         if goes_on:
             for name, lease in list(self._leases.items()):
                 found = None if name in self._lost else self._claims.check(lease.name, lease.generation)
-                if found and not found.current:
+                if found and not found.is_still(lease):
                     self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
         return goes_on
 

@@ -39,7 +39,13 @@ class SignFiles:
         """The directory of the session that is spelled so, which is there from then on."""
         directory = f"{self._directory}/{key}"
         self._place.shared()
-        self._files.mkdir(directory, shared=self._files.shared_bits(self._directory))
+        try:
+            shared = self._files.shared_bits(self._directory)
+        except FileNotFoundError:
+            self._place.start_anew()
+            self._place.shared()
+            shared = self._files.shared_bits(self._directory)
+        self._place.make_room(directory, shared)
         self._files.refuse_link(directory)
         return directory
 

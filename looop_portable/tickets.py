@@ -9,6 +9,7 @@ highest number that is there; where two come at once to the same number, a rando
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import TypeVar
@@ -83,8 +84,9 @@ class TicketFiles:
                 self._files.create(private, data, shared=shared)
                 self._files.replace(private, f"{directory}/{ticket}")
             except FileNotFoundError:  # It is the first, or a reaper has been here.
-                self._files.mkdir(self.directory, shared=shared)
-                self._files.mkdir(directory, shared=shared)
+                self._ledger.place.make_room(self.directory, shared)
+                with contextlib.suppress(FileNotFoundError):  # The line of lines has been removed meanwhile: once more.
+                    self._files.mkdir(directory, shared=shared)
             else:
                 return ticket
         raise Unavailable(f"{directory}: removed by others as often as it is made; try again", directory)

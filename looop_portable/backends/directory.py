@@ -96,24 +96,32 @@ class DirectoryBackend:
 
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         try:
-            key = self.ledger.spelling.settle(claim)
-            self.ledger.place.shared()
-            with self.ledger.place.guard():
-                shared = self._is_shared_with_looop()
-                seen = self._seen(key, claim, expected) if shared else _UNSEEN
-                if seen.moved:
-                    return False
-                if lease is None:
-                    return self._release(key, claim, expected)
-                if shared:
-                    self.sessions.show(lease.session, lease.incarnation)
-                first = seen.nothing and self.projection.is_looops_home()
-                won = self.ledger.advance(key, expected, record_of(lease), self.projection.path(key), first=first)
-                if won:
-                    self._whole[key] = expected + 1
-                return won
+            try:
+                return self._advance(claim, expected, lease)
+            except FileNotFoundError:
+                if not self.ledger.place.may_repeat():
+                    raise
+            return self._advance(claim, expected, lease)
         except OSError as error:
             raise unreadable(error, claim) from error
+
+    def _advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
+        key = self.ledger.spelling.settle(claim)
+        self.ledger.place.shared()
+        with self.ledger.place.guard():
+            shared = self._is_shared_with_looop()
+            seen = self._seen(key, claim, expected) if shared else _UNSEEN
+            if seen.moved:
+                return False
+            if lease is None:
+                return self._release(key, claim, expected)
+            if shared:
+                self.sessions.show(lease.session, lease.incarnation)
+            first = seen.nothing and self.projection.is_looops_home()
+            won = self.ledger.advance(key, expected, record_of(lease), self.projection.path(key), first=first)
+            if won:
+                self._whole[key] = expected + 1
+            return won
 
     def claims(self) -> Iterator[str]:
         try:
@@ -215,7 +223,8 @@ class DirectoryBackend:
     def _release(self, key: str, claim: str, expected: int) -> bool:
         """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
         whole = self._whole.pop(key, None) == expected
-        self.projection.hide(key)
+        if not self.projection.hide(key, expected):
+            return False
         if self._is_shared_with_looop():
             # Without this, a lease of looop's would be adopted anew by whoever looks next: released, and held all the same.
             self.projection.remove_looops(key, claim)
