@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from looop_portable.liveness import Lock
     from looop_portable.mounts import Mount
 
+from looop_portable.files_directories import PRIVATE_DIRECTORY
 from looop_portable.files_life import PROBE
-from looop_portable.files_posix import PRIVATE_DIRECTORY, PRIVATE_GUARD, OsFiles
+from looop_portable.files_posix import PRIVATE_GUARD, OsFiles
 from looop_portable.locales import UTF8
 
 __all__ = ["OS", "PRIVATE_DIRECTORY", "PRIVATE_GUARD", "PROBE", "Files", "OsFiles", "timestamp"]

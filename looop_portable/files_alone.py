@@ -1,4 +1,4 @@
-"""Files that belong to this host alone, beside the store: one that a single process holds, and a directory for such.
+"""Files that belong to this host alone, beside the store, each of which a single process holds.
 
 Guarantees: of all who `take` a file one holds it, until it closes the descriptor or ends, however it ends.
 Does not guarantee: the same between hosts: it belongs on a local disk.
@@ -19,13 +19,6 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 
 class AloneFiles:
     """What `files_posix` inherits. Methods raise OSError."""
-
-    def make_private(self, path: str) -> None:
-        """A directory is there, with those above it, which nobody but its owner may look into if it is new.
-
-        Its owner may, whatever the umask says: one that he cannot use would be in the way for ever.
-        """
-        _make(path, 0o700)
 
     def take(self, path: str) -> int | None:
         """Hold `path`, which is made if it is not there, by the descriptor that is returned. None: another process does.
@@ -79,21 +72,6 @@ class AloneFiles:
             return os.path.samestat(os.stat(path), os.fstat(fd))
         except FileNotFoundError:
             return False
-
-
-def _make(path: str, mode: int) -> None:
-    above = os.path.dirname(path)
-    if above != path and not os.path.isdir(above):
-        _make(above, 0o777)
-    try:
-        os.mkdir(path, mode)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
-        return
-    made = stat.S_IMODE(os.lstat(path).st_mode)
-    if made & 0o700 != 0o700:
-        os.chmod(path, made | 0o700)
 
 
 if sys.platform == "win32":

@@ -14,7 +14,7 @@ import errno
 import os
 
 from looop_portable.files_direct import direct
-from looop_portable.files_open import widen
+from looop_portable.files_open import share
 from looop_portable.mounts import mount_of
 
 PROBE = ".age-"
@@ -34,7 +34,7 @@ class LifeFiles:
         """A new file whose time is now. Its maker can `beat` it, and `shared` are those who can read it besides."""
         fd = self._open_new_beat(path)
         try:
-            widen(fd, shared & 0o444)
+            share(fd, shared, 0o644)
         finally:
             os.close(fd)
         self.beat(path)

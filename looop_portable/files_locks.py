@@ -20,7 +20,7 @@ import sys
 from typing import NamedTuple
 
 from looop_portable.files_direct import direct
-from looop_portable.files_open import widen
+from looop_portable.files_open import share
 from looop_portable.liveness import Lock
 
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -56,7 +56,7 @@ class LockFiles:
             return False
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS | direct(path), 0o644)
         try:
-            widen(fd, shared & 0o444)
+            share(fd, shared, 0o644)
             _take(fd)
             found = os.fstat(fd)
         except OSError:

@@ -2,12 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
+from typing import Self
 
 _CHUNK = 4096
 _LARGEST = 1 << 20
+_STATUS = "/proc/self/status"
+
+
+class Shared(int):
+    """The permissions that new files share, and `owner`, a user and a group: to whom root gives what it makes there."""
+
+    owner: tuple[int, int]
+
+    def __new__(cls, bits: int, owner: tuple[int, int]) -> Self:
+        found = super().__new__(cls, bits)
+        found.owner = owner
+        return found
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def share(fd: int, shared: int, most: int) -> None:
+    """A new file is its owner's to use, whatever the umask, and theirs who share it: of all permissions `most`."""
+    widen(fd, (shared | 0o700) & most)
+    if isinstance(shared, Shared) and os.fstat(fd).st_nlink == 1:  # Nobody has put another file in its place.
+        give(fd, shared)
+
+
+def share_directory(fd: int, shared: int) -> None:
+    """The same of a new directory."""
+    if isinstance(shared, Shared) and not os.listdir(fd):
+        give(fd, shared)
+    widen(fd, shared | 0o700)
+
+
+def give(fd: int, shared: Shared) -> None:
+    """To whom the directory above belongs. A file that cannot be given (a server that trusts no root) stays root's."""
+    if sys.platform != "win32" and os.fstat(fd).st_uid == os.geteuid():
+        with contextlib.suppress(OSError):
+            os.fchown(fd, *shared.owner)
+
+
+def umask_shuts() -> bool:
+    """Whether the umask keeps a new file from its own owner, so that whoever makes one has to open it to him."""
+    if sys.platform == "win32":
+        return False
+    try:
+        with open(_STATUS, "rb") as file:
+            umask = next((int(line.split()[1], 8) for line in file if line.startswith(b"Umask:")), None)
+    except OSError:
+        umask = None
+    if umask is None:  # It can only be told by setting it: for a moment, other threads share less than they should.
+        umask = os.umask(0o077)
+        os.umask(umask)
+    return umask & 0o700 != 0
 
 
 def widen(fd: int, bits: int) -> None:

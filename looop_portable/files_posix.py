@@ -4,8 +4,7 @@ Guarantees: a new file is made exclusively (O_CREAT|O_EXCL); nothing is publishe
 when the name exists); neither reading nor writing follows a symbolic link that stands in a record's place.
 Does not guarantee: that an error means that nothing happened. On a network filesystem the reply may be lost after the
 deed; whoever publishes must look.
-Modes: what the umask and the directory's default ACL give. In a directory that its group (or everybody) can write, which
-is what a shared store is, new files and directories are opened to the same, whatever the umask: `shared_bits`.
+Modes: see `files_directories`.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
 
 from looop_portable.files_alone import AloneFiles
 from looop_portable.files_direct import direct, read_only
+from looop_portable.files_directories import DirectoryFiles
 from looop_portable.files_life import LifeFiles
 from looop_portable.files_locks import LockFiles
-from looop_portable.files_open import read, widen, write
+from looop_portable.files_open import read, share, write
 from looop_portable.guard import excludes, guard
-from looop_portable.nonces import nonce
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
@@ -45,28 +44,21 @@ _RECORD_MODE_OF_ONE_NAME = 0o644
 PRIVATE_GUARD = ".guard-"
 """How the names of guards begin that do not have their final one yet."""
 
-PRIVATE_DIRECTORY = ".dir-"
-"""How the names of directories begin that do not have their final one yet."""
-
 _STALE_TRIES = 8
 _ALIAS_WAITS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024)  # Seconds.
 _NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
-class OsFiles(LifeFiles, LockFiles, AloneFiles):
+class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles):
     """`Files` on POSIX."""
-
-    def token(self) -> str:
-        """A word that nobody else has."""
-        return nonce()
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
         """A new file with all of `data`, or no file. `durable`: on the disk before this returns."""
         fd = self._open_new(path)
         try:
             try:
-                if shared:
-                    widen(fd, shared & 0o444)
+                if shared or self._shuts:
+                    share(fd, shared, _RECORD_MODE)
                 write(fd, data)
                 if durable:
                     os.fsync(fd)
@@ -137,46 +129,8 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles):
                     raise
         raise AssertionError("unreachable")
 
-    def mkdir(self, path: str, *, shared: int = 0) -> None:
-        """A directory is there; its parent must be.
-
-        A shared one gets its mode before its name: without that, a crash in between would leave a directory that shuts
-        the other users out. Renaming replaces an empty directory at most, and so loses nothing.
-        """
-        if not shared:
-            try:
-                os.mkdir(path)
-            except FileExistsError:
-                return
-            return
-        if os.path.isdir(path):
-            return
-        private = os.path.join(os.path.dirname(path), f"{PRIVATE_DIRECTORY}{self.token()}")
-        os.mkdir(private)
-        try:
-            mode = stat.S_IMODE(os.stat(private).st_mode)
-            if mode | shared != mode:
-                os.chmod(private, mode | shared)
-            os.rename(private, path)
-        except FileNotFoundError:
-            self.mkdir(path, shared=shared)  # A reaper has swept it.
-        except OSError as error:
-            os.rmdir(private)
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-
     def rmdir(self, path: str) -> None:
         os.rmdir(path)
-
-    def shared_bits(self, path: str) -> int:
-        """The permissions of a directory's group and of all others, of those that may write there; 0 if none may.
-
-        A sticky directory shares nothing: without that, a store made in /tmp would be everybody's to write.
-        """
-        mode = os.stat(path).st_mode
-        if mode & stat.S_ISVTX:
-            return 0
-        return (mode & 0o070 if mode & 0o020 else 0) | (mode & 0o007 if mode & 0o002 else 0)
 
     def append(self, path: str, line: bytes, cap: int, *, shared: int = 0) -> None:
         """Add `line` in one write. A file that then exceeds `cap` bytes becomes `path` with `.1` added.
@@ -189,8 +143,8 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles):
             if os.write(fd, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
             size = os.lseek(fd, 0, os.SEEK_CUR)  # After an append that is its end.
-            if shared and size == len(line):
-                widen(fd, shared & 0o666)
+            if (shared or self._shuts) and size == len(line):
+                share(fd, shared, 0o666)
             if size > cap and os.path.samestat(os.stat(path), os.fstat(fd)):
                 self.replace(path, f"{path}.1")
         finally:
@@ -198,11 +152,11 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles):
 
     def guard(self, path: str, *, shared: int = 0) -> AbstractContextManager[None]:
         """A critical section of all processes that name the same `path`: see `guard`. The file is made, and stays."""
-        if shared:
-            self._share_guard(path, shared & 0o666)
+        if shared or self._shuts:
+            self._share_guard(path, shared)
         return guard(path)
 
-    def _share_guard(self, path: str, bits: int) -> None:
+    def _share_guard(self, path: str, shared: int) -> None:
         """A guard's file is there, and may be held by all who share it. One that is there is never replaced.
 
         It gets its mode before its name; without hard links afterwards. Without the last step, a crash in between would
@@ -212,17 +166,19 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles):
             private = os.path.join(os.path.dirname(path), f"{PRIVATE_GUARD}{self.token()}")
             fd = os.open(private, _CREATE, 0o666)
             try:
-                widen(fd, bits)
+                share(fd, shared, 0o666)
                 self.link(private, path)
             except OSError:
                 with contextlib.suppress(FileExistsError):
-                    os.close(os.open(path, _CREATE, 0o666))
+                    new = os.open(path, _CREATE, 0o666)
+                    share(new, shared, 0o666)
+                    os.close(new)
             finally:
                 os.close(fd)
                 self.remove(private)
-        found = os.lstat(path)
         if sys.platform == "win32":
             return
+        found, bits = os.lstat(path), (shared | 0o700) & 0o666
         if stat.S_ISREG(found.st_mode) and found.st_mode & bits != bits and found.st_uid == os.geteuid():
             os.chmod(path, stat.S_IMODE(found.st_mode) | bits)
 

@@ -260,7 +260,7 @@ class Ledger:
         """
         names = self.files.list(f"{self.root}/{key}")
         above = self._above(target, names)
-        elsewhere = target > 1 and str(target - 1) not in names and highest(set(names) - {str(target)}) > 0 == above
+        elsewhere = str(target - 1) not in names and any(name.isdecimal() and int(name) < target for name in names)
         if above >= self.keep or elsewhere:
             self.files.remove(f"{self.root}/{key}/{target}")
         if above >= (1 if held else self.keep) or elsewhere:

@@ -32,7 +32,7 @@ LAYERS = [
         "standby",
         "doctor.findings",
     },
-    {"mounts_windows", "files_life", "files_locks", "files_alone", "inquiry", "asking", "launching"},
+    {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "inquiry", "asking", "launching"},
     {"files_posix"},
     {"files_windows", "files_utf8"},
     {"files"},
@@ -101,8 +101,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-FILES = {"files", "files_alone", "files_direct", "files_life", "files_locks", "files_open", "files_posix", "files_utf8"}
-FILES |= {"files_windows"}
+FILES = {"files", "files_alone", "files_direct", "files_directories", "files_life", "files_locks", "files_open", "files_posix"}
+FILES |= {"files_utf8", "files_windows"}
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""
@@ -230,7 +230,7 @@ def test_the_check_of_changes_sees_those_of_files() -> None:
         "os.mkdir",
         "os.rmdir",
         "os.chmod",
-    } <= set(changes("files_posix"))
+    } <= {*changes("files_posix"), *changes("files_directories")}
 
 
 @pytest.mark.parametrize("module", PRODUCT)
