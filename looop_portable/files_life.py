@@ -10,8 +10,11 @@ and utime(2) carry the client's clock); it is read by open and fstat, as the att
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import sys
+import time
 
 from looop_portable.files_direct import direct
 from looop_portable.files_open import share
@@ -24,6 +27,7 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _READ = os.O_RDONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
 _IN_PLACE = os.O_WRONLY | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
+_FOLLOWS = os.utime not in os.supports_follow_symlinks  # Windows.
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
 
 
@@ -50,6 +54,12 @@ class LifeFiles:
             os.utime(fd)  # Where a write in place takes new room, as on btrfs, a full disk still takes this.
         finally:
             os.close(fd)  # On a network this is what sends it, and what fails if it cannot.
+
+    def keep_young(self, path: str, older: float) -> None:
+        """`path` has times of now, if its are older than so many seconds. Nothing if it is not there, or not ours."""
+        with contextlib.suppress(OSError):
+            if not older or abs(time.time() - os.lstat(path).st_mtime) > older:
+                os.utime(path, follow_symlinks=_FOLLOWS)
 
     def changed(self, path: str) -> int | None:
         """When `path` was last written, by the filesystem's clock, in nanoseconds; None if it is not there."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 from looop_portable.files_alone import AloneFiles
 from looop_portable.files_direct import direct, read_only
 from looop_portable.files_directories import DirectoryFiles
+from looop_portable.files_floors import FloorFiles
 from looop_portable.files_life import LifeFiles
 from looop_portable.files_locks import LockFiles
 from looop_portable.files_open import read, share, write
@@ -49,7 +50,7 @@ _ALIAS_WAITS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1
 _NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
-class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles):
+class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles):
     """`Files` on POSIX."""
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:

@@ -22,6 +22,7 @@ from looop_portable.errors import LooopError, NoSession, because
 from looop_portable.keepers import Keepers
 from looop_portable.liveness import Registration, interval, resumes_after
 from looop_portable.watching import Watch
+from looop_portable.youth import Youth
 
 _SHORTEST, _LONGEST = 0.1, 10.0
 """Seconds from an attempt that failed to the next."""
@@ -77,6 +78,7 @@ class Keeper:
         self._holder = registration.holder
         self._lease = registration.lease_seconds
         self._rhythm = Rhythm(self._lease)
+        self._youth = Youth(claims, looks=True)
         self._log = log
         self._watch = watch
         self._clock = clock
@@ -107,6 +109,7 @@ class Keeper:
             return True
         if goes_on:
             self._rhythm.renewed(began)
+            self._youth.renew(self._holder)
             if self._trouble:
                 self._log("recovered" + (", after a silence that others may have taken for its end" if silent else ""))
                 self._trouble = ""

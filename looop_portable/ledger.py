@@ -15,11 +15,13 @@ link); a log of numbered generations with a second look, and its proof, are in A
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from looop_portable.errors import Unavailable
 from looop_portable.files import OS, Files
-from looop_portable.lease import encode, record_of, whole
+from looop_portable.floors import Floors
+from looop_portable.lease import encode, whole
 from looop_portable.numbers import highest, in_order
 from looop_portable.place import Place
 from looop_portable.publishing import Publisher
@@ -46,13 +48,21 @@ class Ledger:
     """
 
     def __init__(
-        self, root: str, files: Files = OS, keep: int = KEEP, durable: bool = False, policy: Policy = _POSIX
+        self,
+        root: str,
+        files: Files = OS,
+        keep: int = KEEP,
+        durable: bool = False,
+        policy: Policy = _POSIX,
+        *,
+        floors: bool = False,
     ) -> None:
         self.root = root
         self.files = files
         self.keep = keep
         self.place = Place(root, files, policy)
         self.spelling = Spelling(self.place, files)
+        self._floors = Floors(self.place, files, on=floors)
         self._publisher = Publisher(self.place, files, durable)
         self._looked_at: set[str] = set()
         self.recent = Memory()
@@ -87,7 +97,8 @@ class Ledger:
                 if key in self._looked_at:
                     self._look_anew(key)
             if not top:
-                return 0, b""
+                floor = self._floors.of(key)
+                return floor, NOTHING if floor else b""
             data = self.files.read(f"{directory}/{top}")
             if data is not None:
                 return top, data
@@ -159,8 +170,12 @@ class Ledger:
         data = encode({**record, "generation": target, "token": token})
         with self.place.guard():
             way = self.place.make()
+            if not self._floors.begin(key, expected):
+                return False
+            if target > 1:
+                self._floors.rise(key, target)
             private = self._publisher.publish(key, target, token, data, way)
-            won = private is not None and self._stands(key, target, held=bool(shown_as))
+            won = private is not None and self._floors.admit(key, target) and self._stands(key, target, held=bool(shown_as))
             if won and shown_as:
                 recent = self.recent[key]
                 recent.published, recent.let_go = (target, data), (0, b"")
@@ -192,35 +207,22 @@ class Ledger:
         """
         self.place.shared()
         target = self._after(key, expected)
+        self._floors.rise(key, target)
         recent = self.recent.get(key, UNKNOWN)
         if self.place.make().aliases:
-            released = self._link_own(f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{target}")
+            released = self._publisher.link_own(f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{target}")
             if released and recent.published[0] == expected:
                 recent.let_go = target, recent.published[1]
         else:
-            released = self._publish_release(key, expected, target)
+            released = self._publisher.publish_release(key, expected, target)
         if released:
             self._prune(key, target, missing=recent.pruned == target - self.keep - 1)
         return released
 
-    def _link_own(self, own: str, public: str) -> bool:
-        try:
-            self.files.link(own, public)
-        except (FileExistsError, FileNotFoundError):
-            return False  # Superseded, and if `expected` has even been pruned, long ago.
-        except OSError:
-            released = self.files.read(public)
-            if released is None:
-                raise
-            return released == self.files.read(own)
-        return True
-
-    def _publish_release(self, key: str, expected: int, target: int) -> bool:
-        if self.files.read(f"{self.root}/{key}/{expected}") is None:
-            return False
-        token = self.files.token()
-        data = encode({**record_of(None), "generation": target, "token": token})
-        return self._publisher.publish(key, target, token, data, self.place.make()) is not None
+    def keep_young(self, key: str, older: float) -> None:
+        """The head of `key`, if it is older than so many seconds: see `youth`."""
+        with contextlib.suppress(OSError):  # There is nothing.
+            self.files.keep_young(f"{self.root}/{key}/{highest(self.files.list(f'{self.root}/{key}'))}", older)
 
     def sweep(self, key: str) -> int:
         """Remove what crashed processes left of `key`: private files, and generations that should have been pruned.
@@ -256,11 +258,12 @@ class Ledger:
         A lease stands if nothing is above it. A release may have been built upon already: it stands unless its number
         can have been pruned, which is done by whoever publishes the one that is `keep` above it. And what it was built upon
         is there, or nothing is. Without this, one who judged what has been removed since would be the head of a directory
-        that was made in its place, above somebody who holds there.
+        that was made in its place, above somebody who holds there. Where there are floors, it begins from its floor.
         """
         names = self.files.list(f"{self.root}/{key}")
         above = self._above(target, names)
-        elsewhere = str(target - 1) not in names and any(name.isdecimal() and int(name) < target for name in names)
+        gone = target > 1 and str(target - 1) not in names
+        elsewhere = gone and (self._floors.on or any(name.isdecimal() and int(name) < target for name in names))
         if above >= self.keep or elsewhere:
             self.files.remove(f"{self.root}/{key}/{target}")
         if above >= (1 if held else self.keep) or elsewhere:

@@ -25,6 +25,7 @@ from looop_portable.lease import Lease
 from looop_portable.liveness import Holder, interval
 from looop_portable.pulse import Pulse
 from looop_portable.standby import Standby, Standbys
+from looop_portable.youth import Youth
 
 
 class Taker(Protocol):
@@ -53,6 +54,7 @@ class Session:
         self._claims = claims
         self._lease_seconds = lease_seconds
         self.blocks: dict[str, Block] = {}
+        self._youth = Youth(claims)
         self.pulse = Pulse(self._renew, lease_seconds, self._lose, elapsed())
         self._leaver = Standby("looop leave")
         try:
@@ -122,6 +124,7 @@ class Session:
         if goes_on:
             for block in list(self.blocks.values()):
                 block.look_again()
+            self._youth.renew(self.holder, list(self.blocks))
         return goes_on
 
     def _lose(self, reason: str) -> None:

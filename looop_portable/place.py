@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from looop_portable.files import Files
-from looop_portable.stamp import WINDOWS, Policy, Stamp, Way, refuse_local_guard
+from looop_portable.stamp import NAME, WINDOWS, Policy, Stamp, Way, refuse_local_guard
+
+FLOORS = ".floors"
+"""See `floors`."""
 
 _UNGUARDED: AbstractContextManager[None] = contextlib.nullcontext()
 _UNKNOWN = Way()
@@ -102,6 +105,15 @@ class Place:
             refuse_local_guard(self._files, kind, path, stamped=True)
             self._trusted = True
         return self._files.guard(path, shared=shared)
+
+    def keep_young(self, older: float) -> None:
+        """What is in the root, and its guard: see `youth`."""
+        for path in (
+            f"{self.root}/{NAME}",
+            f"{self.root}/{FLOORS}",
+            *(self._stamp.guard_path(kind) for kind in [self._kind()] if kind),
+        ):
+            self._files.keep_young(path, older)
 
     def sweep(self) -> int:
         """Remove what crashed processes left beside the names. How many there were."""

@@ -14,6 +14,7 @@ import errno
 from looop_portable.errors import CannotExclude, Unavailable, because
 from looop_portable.files import Files
 from looop_portable.hard_links import no_links
+from looop_portable.lease import encode, record_of
 from looop_portable.place import Place
 from looop_portable.stamp import Way
 
@@ -54,6 +55,27 @@ class Publisher:
         except FileExistsError:
             self._files.remove(private)
             raise
+
+    def link_own(self, own: str, public: str) -> bool:
+        """One more name for a record. False: superseded, or gone."""
+        try:
+            self._files.link(own, public)
+        except (FileExistsError, FileNotFoundError):
+            return False  # Superseded, and if `expected` has even been pruned, long ago.
+        except OSError:
+            released = self._files.read(public)
+            if released is None:
+                raise
+            return released == self._files.read(own)
+        return True
+
+    def publish_release(self, key: str, expected: int, target: int) -> bool:
+        """A record of its own that says that `expected` was let go. False: superseded."""
+        if self._files.read(f"{self._root}/{key}/{expected}") is None:
+            return False
+        token = self._files.token()
+        data = encode({**record_of(None), "generation": target, "token": token})
+        return self.publish(key, target, token, data, self._place.make()) is not None
 
     def _publish_linked(self, key: str, target: int, token: str, data: bytes, shared: int) -> str | None:
         """The private file that is published now; None: lost, and it is gone."""

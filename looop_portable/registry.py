@@ -19,9 +19,9 @@ from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.files import Files, timestamp
 from looop_portable.lease import decode, number, text
 from looop_portable.ledger import NOTHING, Ledger
-from looop_portable.liveness import FOREIGN, Registration
+from looop_portable.liveness import FOREIGN, Holder, Registration
 from looop_portable.names import canonical, spellings, unspelled
-from looop_portable.signs import SIGNS, SignFiles
+from looop_portable.signs import KEPT, SIGNS, SignFiles
 from looop_portable.spelling import NOT_STORED
 from looop_portable.stamp import Policy
 
@@ -100,6 +100,14 @@ class Registry:
         own = registration_in(session, self.ledger.head(key)[1])
         if own.incarnation == incarnation and not own.ended:
             self._project(key, own)
+
+    def keep_young(self, holder: Holder, older: float) -> None:
+        """What a session has here, its heartbeat excepted: see `youth`."""
+        key = self.ledger.spelling.key(holder.session)
+        self.ledger.keep_young(key, older)
+        self.ledger.place.keep_young(older)
+        for name in (*_PROJECTIONS, *(f"{sign}{holder.incarnation}" for sign in KEPT)):
+            self.files.keep_young(f"{self.directory}/{key}/{name}", older)
 
     def forget(self, session: str) -> None:
         key = self.ledger.spelling.key(session)

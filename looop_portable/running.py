@@ -30,6 +30,7 @@ from looop_portable.outcomes import Held
 from looop_portable.pulse import Pulse
 from looop_portable.several import claim_all, in_order
 from looop_portable.standby import Standby
+from looop_portable.youth import Youth
 
 if sys.platform == "win32":
     from looop_portable.child_windows import Child
@@ -97,6 +98,7 @@ class _Run:
         self._listener = listener
         self._child = Child(request.command)
         self._holder: Holder | None = None
+        self._youth = Youth(claims, looks=True)
         self._pulse: Pulse | None = None
         self._standby: Standby | None = None
         self._left = threading.Event()
@@ -197,6 +199,7 @@ class _Run:
                 found = None if name in self._lost else self._claims.check(lease.name, lease.generation)
                 if found and not found.is_still(lease):
                     self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
+            self._youth.renew(holder, list(self._leases))
         return goes_on
 
     def _lose_all(self, reason: str) -> None:

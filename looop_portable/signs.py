@@ -20,6 +20,8 @@ from looop_portable.place import Place
 _HEARTBEAT, _LOCK, _SIGHTING = "heartbeat-", "lock-", "sighting-"
 SIGNS = (_HEARTBEAT, _LOCK, _SIGHTING)
 """How the names begin of what belongs to one incarnation, whose name follows. Created once, and never replaced."""
+KEPT = (_LOCK,)
+"""Those that are never written to, and stay as long as it does."""
 _ABANDONED = 3600.0
 """Seconds."""
 _COARSE = 2_000_000_000

@@ -118,8 +118,9 @@ class Tickets(Protocol):
 class Backend(Protocol):
     """The generations of claims. Names are canonical (see `names`). Methods raise `Unavailable` when they cannot answer.
 
-    A backend may have one method more, `recall(claim) -> Head | None`: a head that it once was and that holds nobody, known
-    without asking; None if there is none. `claim` tries to build upon it, and reads if that is lost.
+    A backend may have two methods more. `recall(claim) -> Head | None`: a head that it once was and that holds nobody,
+    known without asking; None if there is none. `claim` tries to build upon it, and reads if that is lost. And
+    `keep_young(holder, names)`, called with each heartbeat of `holder`, who holds `names`: see `youth`.
     One whose claims are files in a data directory has `stamps`, the path of the directory with its `Stamp`. Of any other
     the data directory remembers that its claims are elsewhere: see `remembered`.
     """

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Self
 
 from looop_portable.adoption import Adoption
@@ -21,11 +21,15 @@ from looop_portable.errors import CannotExclude, InvalidName, LooopError, Unavai
 from looop_portable.files import OS, Files
 from looop_portable.lease import Head, Lease, decode, lease_in, record_of, text
 from looop_portable.ledger import KEEP, Ledger
+from looop_portable.liveness import Holder
 from looop_portable.names import canonical, spellings, unspelled
 from looop_portable.projection import Projection
 from looop_portable.registry import Registry
 from looop_portable.stamp import FLOCK, Policy
 from looop_portable.tickets import TicketFiles
+
+_OLD = 900.0
+"""Seconds, over a network: a heartbeat there is dear enough."""
 
 
 class _Seen(NamedTuple):
@@ -49,7 +53,7 @@ class DirectoryBackend:
         # Looop holds no guard over its sessions, so theirs is for filesystems that need one.
         for_sessions = policy._replace(guard="", holds=tuple({"", *policy.holds}))
         self.policy = policy
-        self.ledger = Ledger(f"{data_dir}/claims/.ledger", files, keep, policy=policy)
+        self.ledger = Ledger(f"{data_dir}/claims/.ledger", files, keep, policy=policy, floors=True)
         self.projection = Projection(f"{data_dir}/claims", self.ledger)
         self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions)
         self.tickets = TicketFiles(self.ledger, self.projection)
@@ -155,6 +159,15 @@ class DirectoryBackend:
             except LooopError as error:
                 failed.append((unspelled(key, once=True) or key, str(error)))
         return failed
+
+    def keep_young(self, holder: Holder, names: Iterable[str]) -> None:
+        """What `holder` relies on, who holds `names`: see `youth`."""
+        older = _OLD if self.tickets.far() else 0
+        for key in map(self.ledger.spelling.key, names):
+            self.ledger.keep_young(key, older)
+            self.ledger.files.keep_young(self.projection.path(key), older)
+        self.ledger.place.keep_young(older)
+        self.sessions.keep_young(holder, older)
 
     def unavailable(self) -> str | None:
         if self._wrong_platform():

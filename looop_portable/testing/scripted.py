@@ -126,6 +126,17 @@ class Recorded:
         assert found is None or isinstance(found, str)
         return None if found is None else int(found or 0) * 1_000_000_000
 
+    def keep_young(self, path: str, older: float) -> None:
+        """Nothing is removed here for its age."""
+
+    def floor(self, path: str, slot: int) -> int:
+        """Nothing but what the code itself removes is ever gone here."""
+        return 0
+
+    def raise_floor(self, path: str, slot: int, number: int, *, shared: int = 0) -> bool:
+        """See `floor`."""
+        return True
+
     def keep_lock(self, path: str, *, shared: int = 0) -> bool:
         return self.lock is not None
 

@@ -32,13 +32,13 @@ LAYERS = [
         "standby",
         "doctor.findings",
     },
-    {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "inquiry", "asking", "launching"},
+    {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"} | {"inquiry", "asking", "launching"},
     {"files_posix"},
     {"files_windows", "files_utf8"},
     {"files"},
     {"protocol", "processes", "stamp", "events", "state"},
     {"place", "watching", "inotify", "session_ids"},
-    {"publishing", "spelling"},
+    {"publishing", "spelling", "floors"},
     {"ledger"},
     {"outcomes", "backends.base", "projection"},
     {"signs", "evidence"},
@@ -54,7 +54,7 @@ LAYERS = [
     {"bells"},
     {"waiting"},
     {"several"},
-    {"keepers", "child_posix", "child_windows", "environment"},
+    {"keepers", "child_posix", "child_windows", "environment", "youth"},
     {"keeper"},
     {"pulse"},
     {"running"},
@@ -101,8 +101,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-FILES = {"files", "files_alone", "files_direct", "files_directories", "files_life", "files_locks", "files_open", "files_posix"}
-FILES |= {"files_utf8", "files_windows"}
+FILES = {"files", "files_alone", "files_direct", "files_directories", "files_floors", "files_life", "files_locks"}
+FILES |= {"files_open", "files_posix", "files_utf8", "files_windows"}
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""

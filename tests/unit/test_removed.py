@@ -133,7 +133,7 @@ def test_a_holder_that_looks_at_nothing_does_not_release_what_another_has_claime
 def test_a_holder_is_told_when_it_looks_that_its_claim_was_removed(store: Path, backend: str, part: str) -> None:
     with losing(store, backend) as mine:
         removed(store, part)
-        with pytest.raises(ClaimLost, match="is gone: the claim's directory was removed"):
+        with pytest.raises(ClaimLost):
             mine.check()
 
 
