@@ -68,6 +68,11 @@ class Floors:
         self._files.remove(f"{self._root}/{key}/{generation}")
         return False
 
+    def are_missed(self, target: int, names: list[str]) -> bool:
+        """Whether what `target` was built upon is not there because the directory was made anew: see `Ledger`."""
+        below = any(name.isdecimal() and int(name) < target for name in names)
+        return highest(names) == target and (self.on or below)
+
     def begin(self, key: str, generation: int) -> bool:
         """If `key` has to be begun from `generation`, that is there, and released. False: another has begun it."""
         if not self._begins or self._begins.pop(key, 0) != generation:

@@ -262,8 +262,7 @@ class Ledger:
         """
         names = self.files.list(f"{self.root}/{key}")
         above = self._above(target, names)
-        gone = target > 1 and str(target - 1) not in names
-        elsewhere = gone and (self._floors.on or any(name.isdecimal() and int(name) < target for name in names))
+        elsewhere = target > 1 and str(target - 1) not in names and self._floors.are_missed(target, names)
         if above >= self.keep or elsewhere:
             self.files.remove(f"{self.root}/{key}/{target}")
         if above >= (1 if held else self.keep) or elsewhere:

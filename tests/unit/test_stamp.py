@@ -210,7 +210,11 @@ def test_where_a_file_opens_by_one_name_only_records_have_one(
     assert found.advance("x", 2, LEASE)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {path.relative_to(tmp_path).as_posix(): path.stat().st_nlink for path in files} == dict.fromkeys(
-        ["claims/x.json", "claims/.ledger/.protocol.json", *(f"claims/.ledger/x/{number}" for number in (1, 2, 3))], 1
+        [
+            *("claims/x.json", "claims/.ledger/.protocol.json", "claims/.ledger/.floors"),
+            *(f"claims/.ledger/x/{number}" for number in (1, 2, 3)),
+        ],
+        1,
     )
 
 
