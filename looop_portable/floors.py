@@ -94,6 +94,18 @@ class Floors:
         self._files.remove(f"{directory}/{generation}")  # It was begun from there before, and removed again meanwhile.
         return False
 
+    def sweep(self) -> int:
+        """Remove what crashed processes were about to begin from. How many there were."""
+        if not self.on:
+            return 0
+        found = 0
+        with contextlib.suppress(OSError):  # There is nothing; or its maker has renamed it: another time.
+            for name in self._files.list(self._root):
+                private = f"{self._root}/{name}"
+                if name.startswith(PRIVATE_DIRECTORY):
+                    found += sum(self._files.remove(f"{private}/{each}") for each in self._files.list(private))
+        return found
+
     def _rename(self, private: str, directory: str) -> bool:
         """Whether it could be: not over a directory in which there is a generation.
 
@@ -104,6 +116,8 @@ class Floors:
                 self._files.rmdir(directory)
             try:
                 self._files.replace(private, directory)
+            except FileNotFoundError:
+                return False  # A reaper has swept it.
             except OSError:
                 names = self._files.list(directory)
                 if highest(names):

@@ -240,7 +240,7 @@ class Ledger:
 
     def sweep_root(self) -> int:
         """Remove what crashed processes left beside the names. How many there were."""
-        return self.place.sweep()
+        return self._floors.sweep() + self.place.sweep()
 
     def forget(self, key: str) -> None:
         """Remove all of `key`, the head last. Only for a name that nobody will use again: its numbers restart."""

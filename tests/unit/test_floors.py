@@ -129,6 +129,17 @@ def test_who_begins_at_one_where_another_has_been_since_is_told_that_he_lost(cla
     assert again.generation > last
 
 
+def test_what_crashed_when_it_was_about_to_begin_is_swept(claims: Claims, tmp_path: Path) -> None:
+    last = cycle(claims, me(claims))
+    private = tmp_path / "claims" / ".ledger" / ".dir-crashed"
+    private.mkdir()
+    (private / "3").touch()
+    assert claims.reap().failed == ()
+    assert not private.exists()
+    wipe(tmp_path)
+    assert cycle(claims, me(claims)) > last
+
+
 def test_without_its_floors_a_name_begins_again(tmp_path: Path) -> None:
     """What remains: all of it has been removed."""
     claims = open_or_skip(NATIVE, tmp_path)
