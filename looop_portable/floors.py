@@ -4,9 +4,9 @@ Without this, its numbers would begin again at 1: a resource that has seen a gre
 take the old one for him.
 
 Guarantees: as long as that file is there, a name's numbers are never used again, whatever removes its directory.
-Does not guarantee: that a new name begins at 1: it shares its slot with others. Nor anything after a power cut, on a
-full disk, or of whoever may write in a name's directory and not in that file; or where a directory is removed in the very
-moment in which its name is claimed, or record by record, so that it can be claimed while lower numbers are left.
+Does not guarantee: that a new name begins at 1 where there are many thousands (see `files_floors`). Nor anything after a
+power cut, on a full disk, or of whoever may write in a name's directory and not in that file; or where a directory is
+removed in the very moment in which its name is claimed, or record by record, so that lower numbers are left.
 How: whoever publishes one of the numbers 1, 2, 4, 8, ..., 1024, 2048, 3072, ... first raises the floor to the one before
 the next of them, so that mostly nobody has to. It is read only where a name has no generation. Then the directory is made
 with a generation in it that is released, the floor, and renamed into place, which fails where another has one:
@@ -22,8 +22,8 @@ from looop_portable.lease import encode
 from looop_portable.numbers import highest
 from looop_portable.place import FLOORS, Place
 
-_SLOTS = 4093
-"""A prime, so that each letter of a name counts."""
+_PRIME = 2**64 - 59
+"""The greatest with which a mark has eight bytes: two names have the same one by a chance of 1 in 10**19."""
 
 _STEP = 1024
 _TRIES = 8
@@ -43,7 +43,7 @@ class Floors:
 
     def of(self, key: str) -> int:
         """The number from which `key`, which has no generation, has to go on; 0: it is new."""
-        floor = self._files.floor(self._path, _slot(key)) if self.on else 0
+        floor = self._files.floor(self._path, _mark(key)) if self.on else 0
         if floor:
             self._begins[key] = floor
         return floor
@@ -55,7 +55,7 @@ class Floors:
         """
         if self.on and (number := ceiling(generation)):
             with contextlib.suppress(OSError):
-                return self._files.raise_floor(self._path, _slot(key), number, shared=self._place.shared())
+                return self._files.raise_floor(self._path, _mark(key), number, shared=self._place.shared())
         return True
 
     def admit(self, key: str, generation: int) -> bool:
@@ -89,7 +89,7 @@ class Floors:
             with contextlib.suppress(OSError):  # It has been renamed.
                 self._files.remove(f"{private}/{generation}")
                 self._files.rmdir(private)
-        if self._files.floor(self._path, _slot(key)) == generation:
+        if self._files.floor(self._path, _mark(key)) == generation:
             return True
         self._files.remove(f"{directory}/{generation}")  # It was begun from there before, and removed again meanwhile.
         return False
@@ -138,5 +138,5 @@ def ceiling(generation: int) -> int:
     return 0 if generation & (generation - 1) else 2 * generation - 1
 
 
-def _slot(key: str) -> int:
-    return int.from_bytes(key.encode(errors="surrogatepass"), "little") % _SLOTS
+def _mark(key: str) -> int:
+    return int.from_bytes(key.encode(errors="surrogatepass"), "little") % _PRIME + 1

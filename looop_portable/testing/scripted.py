@@ -129,11 +129,11 @@ class Recorded:
     def keep_young(self, path: str, older: float) -> None:
         """Nothing is removed here for its age."""
 
-    def floor(self, path: str, slot: int) -> int:
+    def floor(self, path: str, mark: int) -> int:
         """Nothing but what the code itself removes is ever gone here."""
         return 0
 
-    def raise_floor(self, path: str, slot: int, number: int, *, shared: int = 0) -> bool:
+    def raise_floor(self, path: str, mark: int, number: int, *, shared: int = 0) -> bool:
         """See `floor`."""
         return True
 

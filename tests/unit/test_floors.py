@@ -170,11 +170,33 @@ def test_floors_that_cannot_be_read_are_told_of(tmp_path: Path) -> None:
 
 
 @needs_modes
-def test_a_floor_only_grows_and_has_a_slot_of_its_own(tmp_path: Path) -> None:
+def test_a_floor_only_grows_and_is_a_names_own(tmp_path: Path) -> None:
     path = str(tmp_path / "floors")
     assert OS.floor(path, 7) == 0
     assert OS.raise_floor(path, 7, 31, shared=0o060)
     assert not OS.raise_floor(path, 7, 15)
     assert OS.raise_floor(path, 3, 1)
-    assert [OS.floor(path, slot) for slot in (2, 3, 6, 7, 4092)] == [0, 1, 0, 31, 0]
+    assert [OS.floor(path, mark) for mark in (2, 3, 6, 7, 2**64 - 1)] == [0, 1, 0, 31, 0]
     assert os.stat(path).st_mode & 0o660 == 0o660
+
+
+def test_of_many_names_each_has_a_floor_of_its_own_but_for_those_that_a_bucket_has_no_room_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "floors")
+    for number in range(200):
+        assert OS.raise_floor(path, number * 65_537 + 1, number + 1)
+    assert [OS.floor(path, number * 65_537 + 1) for number in range(200)] == list(range(1, 201))
+    one_bucket = [1 + 4093 * (1000 + turn) for turn in range(12)]
+    for turn, mark in enumerate(one_bucket):
+        OS.raise_floor(path, mark, 10 * (turn + 1))
+    assert all(OS.floor(path, mark) >= 10 * (turn + 1) for turn, mark in enumerate(one_bucket))
+
+
+def test_a_thousand_new_names_begin_at_one(tmp_path: Path) -> None:
+    claims = open_or_skip(NATIVE, tmp_path)
+    lease = claims.backend.read(NAME).lease
+    assert lease is None
+    holder = me(claims)
+    for number in range(1000):
+        won = claims.claim(f"repo-{number}", holder)
+        assert isinstance(won, Won)
+        assert won.generation == 1
