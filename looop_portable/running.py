@@ -146,6 +146,8 @@ class _Run:
             found = claim_all(self._claims, self._names, holder, request.timeout, request.slots, self._listener.waits)
         if isinstance(found, Held):
             return found
+        if self._claims.sessions.has_ended(holder):  # With all of the store, say: what it has claimed is anybody's.
+            raise Unavailable(f"session {holder.session}: it was ended, or removed, before the command began; try again")
         self._leases = dict(zip(self._names, (outcome.lease for outcome in found), strict=True))
         for lease in self._leases.values():
             self._listener.won(lease)

@@ -7,16 +7,19 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from capabilities import FILE_BACKENDS, needs_symlinks, open_or_skip
 
-from looop_portable import ClaimLost, Claims, Released, Won, hold
+from looop_portable import ClaimLost, Claims, Held, Lease, Released, Unavailable, Won, hold, running, several
 from looop_portable.aio import hold as aio_hold
+from looop_portable.config import Config
 from looop_portable.holding import Hold
 from looop_portable.liveness import Holder
 
@@ -223,3 +226,27 @@ def test_who_published_above_what_is_not_there_any_more_withdraws(store: Path, b
     later = won.lease._replace(session=me.session, incarnation=me.incarnation)
     assert not claims.backend.advance(NAME, judged + 20, later._replace(generation=judged + 21))
     assert is_held_by(store, backend) == other.session
+
+
+def test_a_command_whose_session_was_removed_while_it_waited_is_not_run(
+    store: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it would hold is anybody's: there is no such session."""
+    claims = Claims.open(str(store), backend)
+    claim_all = several.claim_all
+
+    def removed_meanwhile(*args: Any) -> object:
+        removed(store, "")
+        return claim_all(*args)
+
+    class Told:
+        def waits(self, held: Held, seconds: float) -> None: ...
+        def won(self, lease: Lease) -> None: ...
+        def lost(self, names: Sequence[str], reason: str, ends: bool) -> None: ...
+        def left(self, name: str, reason: str) -> None: ...
+
+    monkeypatch.setattr(running, "claim_all", removed_meanwhile)
+    request = running.Request([sys.executable, "-c", f"open({str(store.parent / 'ran')!r}, 'w')"], [NAME], lease_seconds=30)
+    with pytest.raises(Unavailable, match="it was ended, or removed, before the command began"):
+        running.run(Config(str(store), backend), claims, request, Told())
+    assert not (store.parent / "ran").exists()
