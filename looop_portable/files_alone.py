@@ -9,7 +9,6 @@ file does not end it, as it would a POSIX record lock. Whoever holds it must not
 from __future__ import annotations
 
 import os
-import stat
 import sys
 import time
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 import time
 
 from looop_portable.files_direct import direct

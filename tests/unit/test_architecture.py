@@ -32,7 +32,8 @@ LAYERS = [
         "standby",
         "doctor.findings",
     },
-    {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"} | {"inquiry", "asking", "launching"},
+    {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
+    | {"inquiry", "asking", "launching"},
     {"files_posix"},
     {"files_windows", "files_utf8"},
     {"files"},
