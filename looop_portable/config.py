@@ -74,7 +74,7 @@ _known: dict[str, str] = {}
 
 def _data_dir(given: PathLike | None) -> str:
     if given:
-        directory = _text(given)
+        directory = given if type(given) is str else _text(given)
         return _known.get(directory) or _absolute(_expanded(directory, "the data directory"))
     directory = os.environ.get(DATA_DIR, "")
     if directory:

@@ -38,14 +38,14 @@ class Floors:
         self._place = place
         self._files = files
         self.on = on
-        self._begins: dict[str, int] = {}
+        self.begins: dict[str, int] = {}
         """Of names that were found without generations: the floor that they have to be begun from."""
 
     def of(self, key: str) -> int:
         """The number from which `key`, which has no generation, has to go on; 0: it is new."""
         floor = self._files.floor(self._path, _mark(key)) if self.on else 0
         if floor:
-            self._begins[key] = floor
+            self.begins[key] = floor
         return floor
 
     def rise(self, key: str, generation: int) -> bool:
@@ -59,11 +59,11 @@ class Floors:
         return True
 
     def admit(self, key: str, generation: int) -> bool:
-        """Whether `generation`, which has been published, is none that was used before its name was removed.
+        """Whether a first generation, which has been published, is none that was used before its name was removed.
 
-        A first one raises the floor only now: who sees a floor and no generation would begin above it.
+        It raises the floor only now: who sees a floor and no generation would begin above it.
         """
-        if generation > 1 or self.rise(key, generation):
+        if self.rise(key, generation):
             return True
         self._files.remove(f"{self._root}/{key}/{generation}")
         return False
@@ -75,7 +75,7 @@ class Floors:
 
     def begin(self, key: str, generation: int) -> bool:
         """If `key` has to be begun from `generation`, that is there, and released. False: another has begun it."""
-        if not self._begins or self._begins.pop(key, 0) != generation:
+        if self.begins.pop(key, 0) != generation:
             return True
         private, directory = f"{self._root}/{PRIVATE_DIRECTORY}{self._files.token()}", f"{self._root}/{key}"
         shared = self._place.shared()

@@ -170,12 +170,13 @@ class Ledger:
         data = encode({**record, "generation": target, "token": token})
         with self.place.guard():
             way = self.place.make()
-            if not self._floors.begin(key, expected):
+            if self._floors.begins and not self._floors.begin(key, expected):
                 return False
             if target > 1:
                 self._floors.rise(key, target)
             private = self._publisher.publish(key, target, token, data, way)
-            won = private is not None and self._floors.admit(key, target) and self._stands(key, target, held=bool(shown_as))
+            admitted = private is not None and (target > 1 or self._floors.admit(key, target))
+            won = admitted and self._stands(key, target, held=bool(shown_as))
             if won and shown_as:
                 recent = self.recent[key]
                 recent.published, recent.let_go = (target, data), (0, b"")

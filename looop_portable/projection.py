@@ -36,6 +36,8 @@ class Projection:
         But for a name that could be our spelling of a longer one: without that, the two would share a file, and whoever
         mends the one would let go of the other.
         """
+        if "%" not in key and len(key) <= _SHORT:
+            return f"{self.directory}/{key}.json"  # As most are: it is its own spelling everywhere.
         name = unspelled(key, once=True) if self.is_looops_home() else None
         stem = cut(name, name) if name and looks_cut(name) else name or key
         if len(stem) > _SHORT and not self._can_be_shown(stem):

@@ -66,7 +66,7 @@ def sleeper() -> "Iterator[subprocess.Popen[bytes]]":
 def test_a_registration_says_what_is_needed_to_judge_it(claims: Claims) -> None:
     found = claims.sessions.register("s", pid=7)
     assert found[:6] == ("s", found.incarnation, 7, "start of 7", "boot", "namespace")
-    assert re.fullmatch(r"[0-9a-f]{24}", found.incarnation)
+    assert re.fullmatch(r"[0-9a-f]{16}", found.incarnation)
     assert RFC3339.fullmatch(found.started_at)
     assert (found.ended, found.foreign) == (False, False)
     assert claims.sessions.verdict("s", found.incarnation).liveness is Liveness.ALIVE
