@@ -16,6 +16,8 @@ from looop_portable.liveness import Holder
 
 _BUDGET = 0.05
 """Seconds of each heartbeat for looking for claims: who gives it must not be kept from that."""
+_ROUND = 900.0
+"""Seconds from one round through all claims to the next: what removes files by age waits for longer."""
 
 
 class Youth:
@@ -27,6 +29,7 @@ class Youth:
         self._looks = looks
         self._clock = clock
         self._names: Iterator[str] = iter(())
+        self._next_round = 0.0
 
     def renew(self, holder: Holder, names: Iterable[str] = ()) -> None:
         """With each heartbeat of `holder`, which holds `names`. What fails is done with the next one."""
@@ -35,10 +38,12 @@ class Youth:
         try:
             self._keep(holder, [*names, *(self._found(holder) if self._looks else ())])
         except LooopError:
-            self._names = iter(())
+            self._names, self._next_round = iter(()), 0.0
 
     def _found(self, holder: Holder) -> Iterator[str]:
-        end = self._clock() + _BUDGET
+        """A part of a round, which goes on with the next heartbeat."""
+        now = self._clock()
+        end = now + _BUDGET
         for again in range(2):
             for name in self._names:
                 lease = self._backend.read(name).lease
@@ -46,5 +51,6 @@ class Youth:
                     yield name
                 if self._clock() > end:
                     return
-            if not again:
-                self._names = self._backend.claims()
+            if again or now < self._next_round:
+                return
+            self._names, self._next_round = self._backend.claims(), now + _ROUND

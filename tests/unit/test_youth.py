@@ -212,6 +212,25 @@ def test_looking_for_claims_takes_a_few_of_many_at_each_heartbeat(store: Path) -
     assert left == [4, 3, 2, 1, 0]
 
 
+def test_a_round_through_all_claims_is_begun_every_quarter_of_an_hour(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = open_or_skip(NATIVE, store)
+    holder = claims.sessions.register("me", lease_seconds=30).holder
+    claims.claim(NAME, holder)
+    rounds: list[float] = []
+    all_claims, now = claims.backend.claims, 0.0
+
+    def listed() -> Iterator[str]:
+        rounds.append(now)
+        return all_claims()
+
+    monkeypatch.setattr(claims.backend, "claims", listed)
+    youth = Youth(claims, looks=True, clock=lambda: now)
+    for second in range(0, 2000, 10):
+        now = float(second)
+        youth.renew(holder)
+    assert rounds == [0.0, 900.0, 1800.0]
+
+
 def test_a_store_that_is_gone_keeps_no_heartbeat_from_being_given(store: Path) -> None:
     claims = open_or_skip(NATIVE, store)
     holder = claims.sessions.register("me", lease_seconds=30).holder
