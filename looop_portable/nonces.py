@@ -11,5 +11,5 @@ import time
 
 
 def nonce() -> str:
-    """64 random bits, changed by the moment, in hexadecimal. Linux keeps a name of up to 31 bytes more cheaply than others."""
+    """64 random bits, changed by the moment, in hexadecimal. Linux keeps names of up to 31 bytes more cheaply."""
     return f"{int.from_bytes(os.urandom(8)) ^ time.time_ns():016x}"
