@@ -131,6 +131,18 @@ def test_a_generation_is_published_once(ledger: Ledger) -> None:
     assert names(ledger) == ["1"]
 
 
+def test_of_two_machines_whose_random_numbers_repeat_one_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those do that were resumed from one snapshot. Where there are hard links their clocks may be equal, too."""
+    root = f"{tmp_path}/ledger"
+    ledger_in(root).place.shared()
+    with monkeypatch.context() as now:
+        now.setattr(os, "urandom", bytes)
+        assert [publish(ledger_in(root), 0) for _ in range(2)] == [True, False]
+    if ledger_in(root).place.make().links:
+        monkeypatch.setattr(NativeFiles, "token", lambda files: "0" * 16)
+        assert [publish(ledger_in(root), 1) for _ in range(3)] == [True, False, False]
+
+
 def test_every_record_is_unique_even_if_it_says_the_same(ledger: Ledger) -> None:
     assert publish(ledger, 0)
     assert publish(ledger, 1)
