@@ -8,6 +8,7 @@ import asyncio
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -52,10 +53,10 @@ def cycle(claims: Claims, me: Holder) -> None:
 
 def removed(store: Path, part: str) -> None:
     """At once, since those who live make it again while it is being removed."""
-    aside = store.parent / "removed"
     if (store / part).is_dir():  # There may be no line.
+        aside = Path(tempfile.mkdtemp(prefix="removed", dir=store.parent), "it")
         (store / part).rename(aside)
-        shutil.rmtree(aside)
+        shutil.rmtree(aside, ignore_errors=True)  # Windows removes nothing that is open.
 
 
 def is_held_by(store: Path, backend: str) -> str:

@@ -220,6 +220,7 @@ def test_what_it_makes_can_be_used_whatever_the_umask_is(home: Path, umask: int)
     assert [stat.S_IMODE(path.stat().st_mode) & 0o700 for path in made] == [0o700] * 2
 
 
+@needs_xdg_state
 def test_a_home_that_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv("HOME", "some/where")

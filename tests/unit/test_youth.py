@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ def old(store: Path) -> list[str]:
     """The files that anything which removes old files would remove: by the times that can be set."""
     limit = time.time() - LONG_AGO / 2
     return sorted(
-        str(path.relative_to(store)) for path in store.rglob("*") if path.is_file() and path.stat().st_mtime < limit
+        path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file() and path.stat().st_mtime < limit
     )
 
 
@@ -82,7 +83,7 @@ class Beaten:
 
         def counted(youth: Youth, *args: object) -> None:
             renew(youth, *args)  # type: ignore[arg-type]
-            if youth._backend.ledger.root.startswith(str(store)):  # type: ignore[attr-defined]
+            if youth._backend.ledger.root.startswith(store.as_posix()):  # type: ignore[attr-defined]
                 self._more.release()
 
         monkeypatch.setattr(Youth, "renew", counted)
@@ -174,7 +175,8 @@ def test_a_command_keeps_its_claim_while_old_files_are_removed(
         def left(self, name: str, reason: str) -> None: ...
 
     cleaner = threading.Thread(target=cleans)
-    command = ["sh", "-c", f"while [ ! -e '{store.parent}/enough' ]; do sleep 0.05; done"]
+    waits = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.05)"
+    command = [sys.executable, "-c", waits, str(store.parent / "enough")]
     request = Request(command, [NAME], lease_seconds=3)
     run(Config(str(store), backend), claims, request, Told())
     cleaner.join()
