@@ -6,8 +6,8 @@ end (`resumes_after`), and stops itself (`patience`) before its silence alone is
 that looop itself started on another host or in another container: looop records only a pid.
 How: boot ids, process ids and locks are copied, faked and hidden by real environments (containers, cloned machines,
 sandboxes). So what is seen is sorted by what it is worth (`WORTH`): life; a whole proof of death; a hint, which counts once
-no heartbeat was heard for half of the lease (`suspicion`); or nothing. Pure: `inquiry` says where to look, and whoever
-drives it looks (`evidence`).
+no heartbeat was heard for half of the lease (`suspicion`), or for all of it; or nothing. Pure: `inquiry` says where to look,
+and whoever drives it looks (`evidence`).
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Worth(Enum):
     LIFE = "alive"
     PROOF = "dead"
     HINT = "dead once no heartbeat was heard for half of the lease; a younger one voids it"
+    FAR_HINT = "dead once no heartbeat was heard for the lease, before which it has stopped itself; a younger one voids it"
     NOTHING = "the next sign is asked"
 
 
@@ -77,7 +78,7 @@ WORTH: dict[Seen, Worth] = {
     Seen.PROCESS_MAYBE: Worth.NOTHING,
     Seen.FORMER_SELF: Worth.PROOF,
     Seen.GONE_HERE: Worth.PROOF,
-    Seen.GONE: Worth.HINT,
+    Seen.GONE: Worth.FAR_HINT,
     Seen.HIDDEN: Worth.NOTHING,
     Seen.LOCK_HELD: Worth.LIFE,
     Seen.LOCK_FREE: Worth.HINT,
@@ -125,7 +126,7 @@ def inquiry(registration: Registration | None, here: Here) -> Inquiry:
         worth = WORTH[found.seen] if found else Worth.NOTHING
         if found and worth in (Worth.LIFE, Worth.PROOF):
             return Verdict(Liveness.ALIVE if worth is Worth.LIFE else Liveness.DEAD, found.evidence, found.basis)
-        if worth is Worth.HINT:
+        if worth in (Worth.HINT, Worth.FAR_HINT):
             hint = found
         if found and found.seen is Seen.PROCESS_MAYBE:
             likely = found
@@ -196,7 +197,8 @@ def _where(registration: Registration) -> str:
 
 
 def _by_heartbeat(registration: Registration, silence: Silence, hint: Observation | None) -> Verdict:
-    """Dead: silent for the lease, and for one interval more that somebody watched; after a hint, for `suspicion` watched.
+    """Dead: silent for the lease, and for one interval more that somebody watched; after a hint, watched for `suspicion`,
+    or for the lease where a server may keep its heartbeats waiting.
 
     Without the watch, a clock that is set forward would end everybody. Where it was set back, the age of a heartbeat says
     nothing; then it has to be watched for the whole lease.
@@ -209,7 +211,8 @@ def _by_heartbeat(registration: Registration, silence: Silence, hint: Observatio
     if young and not hint:
         return Verdict(Liveness.ALIVE, heard, Basis.HEARTBEAT, max(age, 0.0))
     wanted = interval(lease) if seconds > lease else lease + interval(lease)
-    wanted = min(wanted, suspicion(lease)) if hint else wanted
+    if hint:
+        wanted = min(wanted, lease if WORTH[hint.seen] is Worth.FAR_HINT else suspicion(lease))
     if watched >= wanted:
         return Verdict(Liveness.DEAD, heard, hint.basis if hint else Basis.HEARTBEAT, age, inferred=True)
     why = "" if hint or seconds > lease else ", and that clock was set back"

@@ -163,7 +163,9 @@ def resumes_after(lease_seconds: float) -> float:
 
 
 def suspicion(lease_seconds: float) -> float:
-    """Seconds without a heartbeat after which a hint is believed: an interval, and half of one for a beat that is late."""
+    """Seconds without a heartbeat after which a hint is believed on a local disk: an interval, and half of one for a beat
+    that is late.
+    """
     return interval(lease_seconds) * 3 / 2
 
 

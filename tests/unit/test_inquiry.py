@@ -101,7 +101,8 @@ def test_a_process_on_a_mount_that_others_can_reach_may_be_another_kernel_s(proc
 def test_a_process_that_is_gone_is_a_whole_proof_on_a_local_disk_alone(process: ProcessState) -> None:
     verdict, _ = judge(OURS, local=True, process=process, silence=YOUNG)
     assert (verdict.dead, verdict.inferred, verdict.basis) == (True, False, Basis.PROCESS)
-    for silence, expected in ((YOUNG, Liveness.ALIVE), (Silence(12, 11), Liveness.UNKNOWN), (UNHEARD, Liveness.DEAD)):
+    judged = ((YOUNG, Liveness.ALIVE), (UNHEARD, Liveness.UNKNOWN), (Silence(LEASE, LEASE), Liveness.DEAD))
+    for silence, expected in judged:
         verdict, _ = judge(OURS, process=process, silence=silence)
         assert verdict.liveness is expected
         assert verdict.inferred == verdict.dead
@@ -227,12 +228,19 @@ def test_silence_is_death_after_the_lease_and_one_interval_that_was_watched(
 def test_after_a_hint_a_heartbeat_is_watched_from_the_first_look_on(
     seconds: float, watched: float, expected: Liveness
 ) -> None:
-    found, looked = judge(OURS, process=ProcessState.GONE, silence=Silence(seconds, watched))
+    found, looked = judge(CONTAINED, local=True, lock=Lock.FREE, silence=Silence(seconds, watched))
     assert found.liveness is expected
     assert found.inferred == (expected is Liveness.DEAD)
-    assert "pid 42 is gone" in found.evidence
+    assert "its lock is free" in found.evidence
     assert ("dead if it is silent for" in found.evidence) == (not found.dead)
     assert looked[-1] is Sign.WATCH
+
+
+def test_where_a_server_may_keep_heartbeats_waiting_a_hint_is_believed_after_the_session_has_stopped_itself() -> None:
+    for watched, expected in ((patience(LEASE), Liveness.UNKNOWN), (LEASE - 0.1, Liveness.UNKNOWN), (LEASE, Liveness.DEAD)):
+        found, looked = judge(SHARED, process=ProcessState.GONE, silence=Silence(watched, watched))
+        assert found.liveness is expected
+        assert looked[-1] is Sign.WATCH
 
 
 @pytest.mark.parametrize("lease", [3, 10, 30, 3600])
