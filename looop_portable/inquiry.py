@@ -5,9 +5,9 @@ session first (`Sessions.conclude`). The session says that it goes on after each
 end (`resumes_after`), and stops itself (`patience`) before its silence alone is its end. Nor a right answer for a session
 that looop itself started on another host or in another container: looop records only a pid.
 How: boot ids, process ids and locks are copied, faked and hidden by real environments (containers, cloned machines,
-sandboxes). So what is seen is sorted by what it is worth (`WORTH`): life; a whole proof of death; a hint, which counts once
-no heartbeat was heard for half of the lease (`suspicion`), or for all of it; or nothing. Pure: `inquiry` says where to look,
-and whoever drives it looks (`evidence`).
+sandboxes). So what is seen is sorted by what it is worth (`WORTH`): life; a whole proof of death; a hint, which counts
+once no heartbeat was heard for half of the lease (`suspicion`), or for all of it; or nothing. Pure: `inquiry` says where to
+look, and whoever drives it looks (`evidence`).
 """
 
 from __future__ import annotations
