@@ -65,7 +65,9 @@ class AsyncHold:
         entrance, timeout = self._hold.entrance, self._hold.options.timeout
         task = asyncio.current_task()
         owner = ref(task)  # Weak. Without that, a task of a loop that was closed would never end, and so never leave.
-        member = await whole(lambda: entrance.prepare(owner), lambda _: entrance.spare())
+        member = entrance.prepare_at_once(owner)
+        if member is None:
+            member = await whole(lambda: entrance.prepare(owner), lambda _: entrance.spare())
         try:
             self._loop, self.lost = asyncio.get_running_loop(), asyncio.Event()
             if timeout is not None and timeout <= 0:

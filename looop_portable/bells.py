@@ -4,18 +4,18 @@ Guarantees: what happens after `listen` or `follow` said True rings, also before
 rings, rings.
 Does not guarantee: that there is news when it rings, nor that all news rings: nothing does on a network mount, where
 others change what our kernel does not see. So whoever waits looks again after a while all the same.
-How: inotify(7), pidfd_open(2) and eventfd(2) on Linux; directory notifications and process handles on Windows. Elsewhere
-nothing but the other threads of this process ring.
+How: inotify(7) and pidfd_open(2) on Linux, by way of one `ear` a process; directory notifications and process handles on
+Windows. Elsewhere nothing but the other threads of this process ring.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections.abc import Iterable
 from typing import Protocol
 
+from looop_portable.latch import Latch
 from looop_portable.liveness import Registration
 
 
@@ -49,7 +49,7 @@ class DeafBell:
     """A bell where no kernel tells of anything."""
 
     def __init__(self) -> None:
-        self._rung = threading.Event()
+        self._latch = Latch()
 
     def listen(self, paths: Iterable[str]) -> bool:  # noqa: ARG002 (the interface)
         return False
@@ -58,13 +58,13 @@ class DeafBell:
         return False
 
     def forget(self) -> None:
-        self._rung.clear()
+        self._latch.forget()
 
     def ring(self) -> None:
-        self._rung.set()
+        self._latch.ring()
 
     def wait(self, seconds: float) -> None:
-        self._rung.wait(seconds)
+        self._latch.wait(seconds)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -75,9 +75,8 @@ def new_bell() -> ThreadBell:
     if sys.platform == "linux":
         from looop_portable.bells_linux import LinuxBell
 
-        with contextlib.suppress(OSError):  # The limit of a user's inotify instances, say (fs.inotify.max_user_instances).
-            return LinuxBell()
-    elif sys.platform == "win32":
+        return LinuxBell()
+    if sys.platform == "win32":
         from looop_portable.bells_windows import WindowsBell
 
         with contextlib.suppress(OSError):

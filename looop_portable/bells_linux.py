@@ -1,91 +1,101 @@
-"""A bell that Linux rings: `bells` there."""
+"""Bells that Linux rings: `bells` there."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
 import sys
 from collections.abc import Iterable
 
-from looop_portable.inotify import new_inotify
+from looop_portable.announcing import Rings
+from looop_portable.ear import Ear, open_ear
+from looop_portable.latch import Latch
 from looop_portable.liveness import Registration
-from looop_portable.watching import Watch, is_this_process
+from looop_portable.watching import is_this_process
 
 assert sys.platform == "linux"
 
 
-class LinuxBell:
-    """A bell that inotify, a pidfd and an eventfd ring. Raises OSError where there are no descriptors left for it."""
+class Hearing:
+    """What one bell has asked this process's ear for. The ear is opened with the first path or process."""
 
-    def __init__(self) -> None:
-        self._changes = new_inotify()
-        self._watched: dict[str, int] = {}
+    def __init__(self, bell: Rings) -> None:
+        self._bell = bell
+        self._ear: Ear | None = None
+        self._watched: set[int] = set()
         self._process: tuple[int, str] | None = None
-        self._watch: Watch | None = None
-        try:
-            self._rung = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        except OSError:
-            self._changes.close()
-            raise
 
     def listen(self, paths: Iterable[str]) -> bool:
+        """As `Bell.listen`."""
         wanted = list(paths)
-        let_go = {self._watched.pop(path) for path in list(self._watched) if path not in wanted}
-        for known in let_go:
-            self._changes.remove(known)
-        if let_go and not self._take() <= let_go:  # That they end is told as well, and no news: without this it would ring.
-            self.ring()
-        for path in wanted:
-            if path not in self._watched:
-                watch = self._changes.add(path)
-                if watch is None:
-                    return False
-                self._watched[path] = watch
-        return bool(wanted)
+        if not (wanted or self._watched):
+            return False
+        ear = self._opened()
+        if ear is None:
+            return False
+        found = [ear.listen(self._bell, path) for path in wanted]
+        watched = {watch for watch in found if watch is not None}
+        for watch in self._watched - watched:
+            ear.ignore(self._bell, watch)
+        self._watched = watched
+        return bool(wanted) and None not in found
 
     def follow(self, process: Registration | None) -> bool:
+        """As `Bell.follow`. A process does not end while it waits."""
+        if process is not None and is_this_process(process.pid, process.start):
+            self._follow_no_more()
+            return True
         wanted = (process.pid, process.start) if process else None
         if wanted != self._process:
-            self._let_go()
-            if process and not is_this_process(process.pid, process.start):
-                self._watch = Watch(process.pid, process.start)
-            self._process = wanted
-        if self._watch is None:  # A process does not end while it waits.
-            return process is not None and is_this_process(process.pid, process.start)
-        return self._watch.descriptor is not None
-
-    def forget(self) -> None:
-        self._take()
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._rung)
-
-    def ring(self) -> None:
-        os.eventfd_write(self._rung, 1)
-
-    def wait(self, seconds: float) -> None:
-        if self._watch and self._watch.ended(0):
-            self._let_go()
-            return
-        poll = select.poll()
-        for fd in (self._changes.fd, self._rung, self._watch.descriptor if self._watch else None):
-            if fd is not None:
-                poll.register(fd, select.POLLIN)
-        poll.poll(seconds * 1000)
+            self._follow_no_more()
+        ear = self._opened() if wanted else None
+        if ear is None or wanted is None:
+            return False
+        self._process = wanted
+        return ear.follow(self._bell, wanted)
 
     def close(self) -> None:
-        self._let_go()
-        self._changes.close()
-        os.close(self._rung)
+        """It is not used any more."""
+        if self._ear:
+            self.listen([])
+            self._follow_no_more()
+            self._ear.leave(self._bell)
+            self._ear = None
 
-    def _take(self) -> set[int]:
-        """What the kernel has told of. Of what it says no more, as of a file that has changed, is watched no more."""
-        told = self._changes.events()
-        gone = {watch for watch, last in told if last}
-        self._watched = {path: watch for path, watch in self._watched.items() if watch not in gone}
-        return {watch for watch, _ in told}
+    def _opened(self) -> Ear | None:
+        if self._ear is None or self._ear.is_over:
+            self._watched, self._process = set(), None
+            try:
+                self._ear = open_ear(self._bell)
+            except OSError:  # No descriptor, no thread, or no instance of inotify (fs.inotify.max_user_instances).
+                self._ear = None
+        return self._ear
 
-    def _let_go(self) -> None:
-        if self._watch:
-            self._watch.close()
-        self._watch, self._process = None, None
+    def _follow_no_more(self) -> None:
+        if self._ear and self._process:
+            self._ear.follow_no_more(self._bell, self._process)
+        self._process = None
+
+
+class LinuxBell:
+    """A bell of one thread, that the ear rings, and other threads do."""
+
+    def __init__(self) -> None:
+        self._latch = Latch()
+        self._hearing = Hearing(self)
+
+    def listen(self, paths: Iterable[str]) -> bool:
+        return self._hearing.listen(paths)
+
+    def follow(self, process: Registration | None) -> bool:
+        return self._hearing.follow(process)
+
+    def forget(self) -> None:
+        self._latch.forget()
+
+    def ring(self) -> None:
+        self._latch.ring()
+
+    def wait(self, seconds: float) -> None:
+        self._latch.wait(seconds)
+
+    def close(self) -> None:
+        self._hearing.close()

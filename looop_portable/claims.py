@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from looop_portable.announcing import Announcements
 from looop_portable.backends.base import Backend
 from looop_portable.config import PathLike, resolve, session_id
 from looop_portable.errors import LooopError, NoSession, NotEnded, Unavailable
@@ -64,6 +65,8 @@ class Claims:
         self.sessions = sessions or Sessions(backend.sessions)
         self._clock = clock
         self._won: dict[tuple[str, Holder], Lease] = {}
+        self.told = Announcements(getattr(backend, "stamps", None) or f"{id(backend)}")
+        """What was let go is told to those of this process who wait for it: they need no kernel for that."""
 
     @classmethod
     def open(cls, data_dir: PathLike | None = None, backend: str | None = None) -> Claims:
@@ -119,6 +122,7 @@ class Claims:
                 return Refused(lease, verdict)
             if self._final(lease, verdict) and self.backend.advance(name, head.generation, None):
                 self._tell("released", lease, head.generation + 1)
+                self.told.announce(name)
                 return Released(name, head.generation + 1, lease)
         raise self._contended(name)
 
@@ -130,6 +134,7 @@ class Claims:
         self._won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if self.backend.advance(lease.name, lease.generation, None):
             self._tell("released", lease, lease.generation + 1)
+            self.told.announce(lease.name)
             return Released(lease.name, lease.generation + 1, lease)
         head = self.backend.read(lease.name)
         if head.lease is None and head.generation == lease.generation + 1:
@@ -200,6 +205,7 @@ class Claims:
         if head.lease and head.generation == generation and self.backend.advance(name, generation, None):
             if self.events:
                 self.events.emit("broken", name, session=head.lease.session, generation=generation + 1, reason=reason)
+            self.told.announce(name)
             return Broken(head.lease, generation + 1)
         head = self.backend.read(name)
         return Superseded(name, head.generation, head.lease)
@@ -219,6 +225,7 @@ class Claims:
             if not (self._final(lease, verdict) and self.backend.advance(name, head.generation, None)):
                 return None  # Somebody has moved it since: it is theirs now. Or its session came back.
             self._tell("claim_reaped", lease, head.generation + 1, evidence=verdict.evidence)
+            self.told.announce(name)
         return Reaped(lease, verdict, head.generation + 1)
 
     def _status(self, name: str) -> Status | None:

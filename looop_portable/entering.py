@@ -44,18 +44,33 @@ class Entrance:
         self.member: Member | None = None
         self.session: Session | None = None
         """For which the last attempt was made."""
+        self._is_at_home = False
+        """Whether it was refused for other blocks of this process alone, which ring `bell` when they let go."""
 
     def prepare(self, owner: object) -> Member:
         """To be entered by `owner`, a thread or a task. Raises `ClaimHeld` if that would wait for itself."""
         process = this_process()
         with process.guard:
-            member = process.member(self._config, self._lease_seconds)
-            takers = [member.taker(name) for name in self._wanted]
-            if all(taker and taker.owner == owner for taker in takers):
-                raise ClaimHeld(self._name, member.current.holder.session, f"{_HERE}; {_NOT_REENTRANT}")
-            if self.process is process:
-                raise ClaimHeld(self._name, member.current.holder.session, _SHARED)
-            self.process, self.member, self.owner, self.bell = process, member, owner, None
+            return self._prepare(process, owner)
+
+    def prepare_at_once(self, owner: object) -> Member | None:
+        """The same. None: that would have to wait, for a registration or for another thread."""
+        process = this_process()
+        if not process.knows(self._config, self._lease_seconds) or not process.guard.acquire(blocking=False):
+            return None
+        try:
+            return self._prepare(process, owner)
+        finally:
+            process.guard.release()
+
+    def _prepare(self, process: Process, owner: object) -> Member:
+        member = process.member(self._config, self._lease_seconds)
+        takers = [member.taker(name) for name in self._wanted]
+        if all(taker and taker.owner == owner for taker in takers):
+            raise ClaimHeld(self._name, member.current.holder.session, f"{_HERE}; {_NOT_REENTRANT}")
+        if self.process is process:
+            raise ClaimHeld(self._name, member.current.holder.session, _SHARED)
+        self.process, self.member, self.owner, self.bell = process, member, owner, None
         return member
 
     def spare(self) -> None:
@@ -66,7 +81,11 @@ class Entrance:
         """One that waits for what is wanted."""
         assert self.member
         self.bell = bell
-        return Waiting(self.member.claims, self._line, self._wanted, self.attempt, bell, undo=self.undo)
+        return Waiting(
+            *(self.member.claims, self._line, self._wanted, self.attempt, bell),
+            undo=self.undo,
+            at_home=lambda: self._is_at_home,
+        )
 
     def attempt(self) -> Won | Renewed | Held:
         """Claim what is wanted, or one of it, if no other block of this process has it.
@@ -76,9 +95,10 @@ class Entrance:
         member = self.member
         assert member
         held: Held | None = None
-        is_own = True
+        is_own = self._is_at_home = True
         for name in self._wanted:
             if member.take(name, self):
+                self._is_at_home = False
                 outcome, taker = self._claim(member, name)
             else:
                 outcome, taker = _held_here(member, name, _HERE), member.taker(name)

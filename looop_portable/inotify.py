@@ -6,7 +6,6 @@ changes there was: whoever is told looks.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -15,29 +14,30 @@ import sys
 
 from looop_portable.locales import settled
 
+if sys.platform != "win32":  # Here, and not where they are used: there may be no descriptor to load them with.
+    import termios
+
 _NONBLOCK, _CLOEXEC = 0o4000, 0o2000000
 _ATTRIB, _MODIFY, _MOVED_TO, _CREATE, _DELETE_SELF, _MOVE_SELF = 0x4, 0x2, 0x80, 0x100, 0x400, 0x800
 _IGNORED, _ONLYDIR, _ONESHOT = 0x8000, 0x01000000, 0x80000000
 _OF_A_DIRECTORY = _CREATE | _MOVED_TO | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
 _OF_A_FILE = _ATTRIB | _MODIFY | _DELETE_SELF | _MOVE_SELF | _ONESHOT
 _EVENT = struct.Struct("iIII")
-_SOME = 16_384
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-_KEPT = 2
-
-
 class Inotify:
-    """One instance, which costs a descriptor; a user has 128 unless the system says otherwise. See `new_inotify`."""
+    """One instance, which costs a descriptor; a user has 128 unless the system says otherwise. Raises OSError without one.
+
+    Does not guarantee: anything to two threads that call it at once.
+    """
 
     OVERFLOW = -1
     """The number of all: told in the place of more than the kernel can remember."""
 
     def __init__(self) -> None:
         self.fd = _checked(_libc.inotify_init1(_NONBLOCK | _CLOEXEC))
-        self._watches: set[int] = set()
 
     def add(self, path: str) -> int | None:
         """Tell of names that appear in a directory, or of a change of a file. None: it cannot be watched, or is not there.
@@ -49,7 +49,6 @@ class Inotify:
         for mask in (_OF_A_DIRECTORY, _OF_A_FILE):
             watch: int = _libc.inotify_add_watch(self.fd, encoded, mask)
             if watch >= 0:
-                self._watches.add(watch)
                 return watch
             if ctypes.get_errno() != errno.ENOTDIR:
                 return None
@@ -57,63 +56,35 @@ class Inotify:
 
     def remove(self, watch: int) -> None:
         """Tell no more. Of what has gone the kernel has removed it itself."""
-        self._watches.discard(watch)
         _libc.inotify_rm_watch(self.fd, watch)
 
     def events(self) -> list[tuple[int, bool]]:
-        """What has been told since the last time: numbers, and whether that was the last of it."""
-        found = []
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self.fd, _SOME):
-                at = 0
-                while at < len(data):
-                    watch, mask, _, length = _EVENT.unpack_from(data, at)
-                    last = bool(mask & _IGNORED)
-                    if last:
-                        self._watches.discard(watch)
-                    found.append((watch, last))
-                    at += _EVENT.size + length
+        """What has been told since the last time: numbers, and whether that was the last of it.
+
+        Only what is there is read. Without that, a read(2) that is patched for greenlets would wait, and never return.
+        """
+        found: list[tuple[int, bool]] = []
+        there = _readable_bytes(self.fd)
+        if not there:
+            return found
+        data, at = os.read(self.fd, there), 0
+        while at < len(data):
+            watch, mask, _, length = _EVENT.unpack_from(data, at)
+            found.append((watch, bool(mask & _IGNORED)))
+            at += _EVENT.size + length
         return found
 
     def close(self) -> None:
-        """It is used no more, and nothing is watched.
-
-        A few are kept. Without that, whoever has just won would wait for 12 ms and more on a busy machine, as was measured:
-        to close one, the kernel waits for all who go through its lists.
-        """
-        for watch in list(self._watches):
-            self.remove(watch)
-        self.events()
-        if len(_spare) < _KEPT:
-            _spare.append(self)
-        else:
-            os.close(self.fd)
+        """It is used no more, and nothing is watched."""
+        os.close(self.fd)
 
 
-_spare: list[Inotify] = []
-_owner = os.getpid()
-
-
-def new_inotify() -> Inotify:
-    """One that nobody else in this process uses. Raises OSError where there are none left."""
-    if _owner != os.getpid():  # A child whose fork ran no hooks.
-        _after_fork()
-    try:
-        return _spare.pop()
-    except IndexError:
-        return Inotify()
-
-
-def _after_fork() -> None:
-    """Without this, a child would take what is told to its parent."""
-    global _owner
-    _owner = os.getpid()
-    while _spare:
-        os.close(_spare.pop().fd)
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_after_fork)
+def _readable_bytes(fd: int) -> int:
+    if sys.platform == "win32":
+        return 0
+    there = ctypes.c_int(0)
+    _checked(_libc.ioctl(fd, ctypes.c_ulong(termios.FIONREAD), ctypes.byref(there)))
+    return there.value
 
 
 def _checked(result: int) -> int:

@@ -182,6 +182,7 @@ class Member:
             self._taken.pop(name, None)
             for bell in list(self._missed.pop(name, ())):
                 bell.ring()  # Within the guard. Without that, it could be one that has been closed meanwhile.
+        self.claims.told.announce(name)
 
     @contextlib.contextmanager
     def ringing(self, bell: Bell) -> Iterator[None]:
@@ -212,6 +213,10 @@ class Process:
         self.standbys = Standbys("looop lost")
         """For those who are to be told that a block is lost."""
         self.members: dict[tuple[Config, int], Member] = {}
+
+    def knows(self, config: Config, lease_seconds: int) -> bool:
+        """Whether there is a membership already."""
+        return (config, lease_seconds) in self.members
 
     def member(self, config: Config, lease_seconds: int) -> Member:
         """Call with the guard held."""

@@ -52,6 +52,12 @@ class TicketFiles:
         data = _answered(claim, lambda: self._files.read(self._path(claim, ticket)))
         return None if data is None else registration_in("", data)
 
+    def show(self, claim: str, ticket: str) -> None:
+        _answered(claim, lambda: self._files.keep_young(self._path(claim, ticket), 0))
+
+    def shown(self, claim: str, ticket: str) -> int | None:
+        return _answered(claim, lambda: self._files.changed(self._path(claim, ticket)))
+
     def claims(self) -> list[str]:
         return [name for key in _answered("", self._keys) if (name := unspelled(key, once=True))]
 

@@ -15,7 +15,6 @@ drives it waits for its bell: `run` here, `aio` in an event loop.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -26,17 +25,14 @@ from looop_portable.errors import LooopError, Unavailable
 from looop_portable.lease import Lease
 from looop_portable.liveness import FOREIGN, Registration
 from looop_portable.outcomes import Held, Renewed, Told, Won
+from looop_portable.pauses import Pauses, chance
 from looop_portable.protocol import Standing
+from looop_portable.turns import TURN, Free, Turns
 
 TELLS = 2.0
 """Seconds of waiting, after which people are told whom for."""
 
 _TRIES = 64
-_HEARD, _HEARD_LAST = 2.0, 20.0  # Seconds between two looks where all news is heard, of the first and of those behind.
-_TURN, _TURN_FAR = 2.0, 6.0  # Seconds that a claim is free before the first in line has missed its turn.
-_FIRST, _LATER, _FIRST_FAR, _LATER_FAR = 0.02, 0.5, 0.5, 2.0  # Seconds between two looks at most, where no news is heard.
-_SOONEST, _SOONEST_FAR, _SLOWER = 0.001, 0.05, 1.3
-_SILENT = 0.5  # Seconds, where a holder can only be judged by what it does not do.
 
 Attempt = Callable[[], Won | Renewed | Held]
 
@@ -48,14 +44,9 @@ class Pending(NamedTuple):
     pause: float
 
 
-def _chance() -> float:
-    """From 0 to 1. The module `random` takes as long to import as all of ours that waits."""
-    return int.from_bytes(os.urandom(2)) / 65536
-
-
 class _Seen(NamedTuple):
     held: Held | None = None
-    free: tuple[str, int] | None = None
+    free: Free | None = None
     ours: bool = False
 
 
@@ -67,11 +58,17 @@ def _stays(outcome: Won | Renewed) -> None:
     """What is won stays so."""
 
 
+def _is_looops(lease: Lease) -> bool:
+    return lease.foreign or lease.incarnation.startswith(FOREIGN)
+
+
 class Waiting:
     """One waiter in the line of `queue`, for any of the claims `wanted`, which `attempt` asks for.
 
     `ours` tells a lease that satisfies the waiter at once, whoever is before it: without that, whoever asks again for what
     it holds would wait for itself. `undo` lets go what has been won, where leaving the line is interrupted afterwards.
+    `at_home`: whether what was refused last is this process's own, which rings the bell when it lets go. None: nobody knows
+    of what is won who will let it go, in which process.
     """
 
     def __init__(
@@ -83,50 +80,60 @@ class Waiting:
         bell: Bell,
         ours: Callable[[Lease], bool] = _nobodys,
         clock: Callable[[], float] = elapsed,
-        chance: Callable[[], float] = _chance,
+        chance: Callable[[], float] = chance,
         undo: Callable[[Won | Renewed], object] = _stays,
+        at_home: Callable[[], bool] | None = None,
     ) -> None:
         self._claims = claims
-        self._tickets = claims.backend.tickets
+        self._tickets = tickets = claims.backend.tickets
         self._evidence = claims.sessions.evidence
         self._queue = queue
         self._wanted = wanted
         self._attempt = attempt
         self._bell = bell
         self._ours = ours
-        self._clock = clock
-        self._chance = chance
+        self._pauses = Pauses(chance, far=tickets is not None and tickets.far())
         self._undo = undo
+        self._at_home = at_home
+        self._expected: tuple[str, ...] = ()
         self._me: Registration | None = None
         self._ticket = ""
-        self._free: tuple[str, int] | None = None
-        self._free_since = 0.0
-        self._pause = 0.0
-        self._far = self._tickets is not None and self._tickets.far()
+        self._before: list[str] = []
+        self._turns = Turns(tickets, queue, self._evidence, clock) if tickets else None
 
     def look(self) -> Won | Renewed | Pending:
         """Ask for it, if it is our turn. Raises as `claim` does."""
         self._bell.forget()
         if not self._ticket and not (self._tickets and self._tickets.line(self._queue)):
+            if self._tickets is None:
+                self._expect(self._wanted)
             outcome = self._attempt()
             if not isinstance(outcome, Held):
-                return outcome
-            if self._tickets is None:
-                return Pending(outcome, self._sooner_or_later(first=True))
-        while True:
-            place, ahead, waiter = self._place()
-            if not ahead:
-                return self._ask()
-            seen = self._glance()
-            if seen.ours and not isinstance(outcome := self._attempt(), Held):
                 return self._done(outcome)
-            news = self._listen([self._queue], ahead)
-            news &= self._bell.follow(waiter if waiter and self._evidence.is_seen(waiter) else None)
-            patience = self._patience(place, seen.free)
-            if patience <= 0:
-                self._leave(ahead)
-                continue
-            return Pending(seen.held, min(self._pause_of(news, place), patience))
+            if self._tickets is None:
+                return Pending(outcome, self._pauses.where_nothing_is_heard(first=True))
+        is_new = not self._ticket
+        while True:
+            ahead, waiter = self._place()
+            found = self._look_from_behind(ahead, waiter, is_new=is_new) if ahead else self._ask()
+            if found:
+                return found
+
+    def _look_from_behind(self, ahead: str, waiter: Registration | None, *, is_new: bool) -> Won | Renewed | Pending | None:
+        """None: the one `ahead` is not there any more."""
+        news = self._hears_of(ahead, waiter)
+        if news is None:
+            return None
+        if self._at_home and is_new and self._expected:  # It will ring, and soon as a rule: most never look again.
+            return Pending(None, min(self._pauses.of(news), TURN))
+        seen = self._glance()
+        if seen.ours and not isinstance(outcome := self._attempt(), Held):
+            return self._done(outcome)
+        patience = self._turns.patience(self._ticket, self._before, seen.free) if self._turns else 0.0
+        if patience <= 0:
+            self._leave(ahead)
+            return None
+        return Pending(seen.held, min(self._pauses.of(news, len(self._before)), patience))
 
     def last_look(self) -> Won | Renewed | Held:
         """Ask once more, whoever is before us, and wait no more: time is over."""
@@ -139,68 +146,109 @@ class Waiting:
     @property
     def waits(self) -> bool:
         """Whether there is something to be given back by `stop`."""
-        return bool(self._ticket)
+        return bool(self._ticket or self._expected)
 
-    def stop(self) -> None:
+    def stop(self, later: str = "") -> None:
         """Wait no more. A ticket that cannot be given back is in the way until it is seen that this process has ended."""
+        self._expect(())
         if self._ticket:
             with contextlib.suppress(Unavailable):  # What was waited for counts: it must not be lost for this.
-                self._leave(self._ticket)
+                self._leave(self._ticket, later)
             self._ticket = ""  # Only then. Whoever is interrupted stops once more.
 
     def _done(self, outcome: Won | Renewed) -> Won | Renewed:
-        """Without this, Ctrl-C while the line is left would leave what has just been won to nobody who knows of it."""
+        """Without this, Ctrl-C while the line is left would leave what has just been won to nobody who knows of it.
+
+        Whoever is next, in this process, is not woken by that, but when it is let go: until then it could only wait on.
+        """
+        later = outcome.lease.name if self._at_home and len(self._wanted) == 1 else ""
         try:
-            self.stop()
+            self.stop(later)
         except BaseException:
             with contextlib.suppress(LooopError):
                 self._undo(outcome)
             raise
         return outcome
 
-    def _place(self) -> tuple[int, str, Registration | None]:
-        """How many are before us, and the last of them; those that have ended are not counted any more."""
+    def _place(self) -> tuple[str, Registration | None]:
+        """The last of those before us; those that have ended are not counted any more."""
         tickets = self._tickets
         assert tickets
         for _ in range(_TRIES):
-            line = tickets.line(self._queue)
-            if self._ticket not in line:  # We have missed our turn; or we are new.
-                if self._ticket:  # Or it is listed late: then it would stay, in everybody's way.
-                    self._leave(self._ticket)
+            if not self._ticket:
                 self._me = self._me or self._evidence.this_process()
                 self._ticket = tickets.take(self._queue, self._me)
+            line = tickets.line(self._queue)
+            if (
+                self._ticket not in line
+            ):  # We have missed our turn. Or it is listed late: it would stay, in everybody's way.
+                self._leave(self._ticket)
+                self._ticket = ""
                 continue
-            place = line.index(self._ticket)
-            while place:
-                waiter = tickets.waiter(self._queue, line[place - 1])
-                if waiter is not None and not self._evidence.has_left(waiter):
-                    return place, line[place - 1], waiter
-                self._leave(line[place - 1])
-                place -= 1
-            return 0, "", None
-        return 0, "", None  # Others take our ticket away as often as we get one. Then the order is lost, and nothing else.
+            self._before = line[: line.index(self._ticket)]
+            while self._before:
+                waiter = tickets.waiter(self._queue, self._before[-1])
+                if waiter is not None and (self._is_this_process(waiter) or not self._evidence.has_left(waiter)):
+                    return self._before[-1], waiter
+                self._leave(self._before.pop())
+            return "", None
+        return "", None  # Others take our ticket away as often as we get one. Then the order is lost, and nothing else.
+
+    def _hears_of(self, ahead: str, waiter: Registration | None) -> bool | None:
+        """Whether it will ring when the one `ahead` leaves the line. None: it has left it already."""
+        assert self._tickets
+        if waiter and self._is_this_process(waiter):  # Then it needs no kernel.
+            self._expect((self._word(ahead),))
+            self._bell.listen(())
+            self._bell.follow(None)
+            return True if self._tickets.waiter(self._queue, ahead) else None
+        self._expect(())
+        news = self._listen([self._queue], ahead)
+        news &= self._bell.follow(waiter if waiter and self._evidence.is_seen(waiter) else None)
+        return news
 
     def _ask(self) -> Won | Renewed | Pending:
         """It is our turn."""
-        foreign = False
-        while True:
-            news = self._listen(self._wanted, foreign=foreign)
-            outcome = self._attempt()
+        self._before = []
+        self._expect(self._wanted)
+        outcome = self._attempt()
+        if not isinstance(outcome, Held):
+            return self._done(outcome)
+        if self._at_home and self._at_home():  # Nothing that others do makes it ours before that.
+            self._expect(())
+            self._bell.listen(())
+            return Pending(outcome, self._pauses.of(news=True))
+        foreign = _is_looops(outcome.lease)
+        while news := self._listen(self._wanted, foreign=foreign):
+            outcome = self._attempt()  # Listen first, look then.
             if not isinstance(outcome, Held):
                 return self._done(outcome)
-            lease = outcome.lease
-            if foreign or not (lease.foreign or lease.incarnation.startswith(FOREIGN)):
+            if foreign or not _is_looops(outcome.lease):
                 break
             foreign = True
-        alone = len(self._wanted) == 1
+        lease, alone = outcome.lease, len(self._wanted) == 1
         seen = self._bell.follow(self._evidence.process_of(lease.session, lease.incarnation) if alone else None)
         if news and not seen:
-            return Pending(outcome, self._jittered(_SILENT))
-        return Pending(outcome, self._pause_of(news))
+            return Pending(outcome, self._pauses.where_the_end_is_not_heard())
+        return Pending(outcome, self._pauses.of(news))
 
     def _listen(self, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
         assert self._tickets
         return self._bell.listen(path for claim in claims for path in self._tickets.news(claim, ticket, foreign=foreign))
+
+    def _expect(self, whats: Sequence[str]) -> None:
+        """Ring when another thread or task of this process tells one of these, and nothing else."""
+        told = self._claims.told
+        told.expect_no_more(self._bell, [what for what in self._expected if what not in whats])
+        self._expected = tuple(whats)
+        told.expect(self._bell, whats)
+
+    def _word(self, ticket: str) -> str:
+        return f"{self._queue}/{ticket}"
+
+    def _is_this_process(self, waiter: Registration) -> bool:
+        me = self._me
+        return me is not None and bool(me.start) and waiter[2:6] == me[2:6]
 
     def _glance(self) -> _Seen:
         """How it stands, whoever's turn it is."""
@@ -217,37 +265,13 @@ class Waiting:
             held = held or Held(status.lease, status.verdict)
         return _Seen(free=free) if free else _Seen(held)
 
-    def _patience(self, place: int, free: tuple[str, int] | None) -> float:
-        """For how long yet those before us may leave what is `free` to be taken.
-
-        Without this, one that is stopped (Ctrl-Z) while it waits would keep a free claim from all behind it. Whoever is
-        further behind waits for longer, so that only one goes past the first.
-        """
-        if free != self._free:
-            self._free, self._free_since = free, self._clock()
-        turn = place * (_TURN_FAR if self._far else _TURN)
-        return turn - (self._clock() - self._free_since) if free else turn
-
-    def _leave(self, ticket: str) -> None:
+    def _leave(self, ticket: str, later: str = "") -> None:
         assert self._tickets
         self._tickets.give_back(self._queue, ticket)
-
-    def _pause_of(self, news: bool, place: int = 1) -> float:
-        """The further behind, the later there is anything to be seen that is not heard."""
-        if not news:
-            return self._sooner_or_later(first=place == 1)
-        self._pause = 0.0
-        return self._jittered(min(_HEARD * place, _HEARD_LAST))
-
-    def _sooner_or_later(self, *, first: bool) -> float:
-        """The next pause where nothing is heard: longer each time, and longest for those further behind."""
-        most = (_FIRST_FAR if first else _LATER_FAR) if self._far else (_FIRST if first else _LATER)
-        self._pause = min(max(self._pause * _SLOWER, _SOONEST_FAR if self._far else _SOONEST), most)
-        return self._jittered(self._pause)
-
-    def _jittered(self, seconds: float) -> float:
-        """So that many that began at once do not look at once."""
-        return seconds * (0.75 + self._chance() / 2)
+        if later:
+            self._claims.told.postpone(self._word(ticket), later)
+        else:
+            self._claims.told.announce(self._word(ticket))
 
 
 def run(waiting: Waiting, bell: ThreadBell, timeout: float | None, told: Told | None = None) -> Won | Renewed | Held:

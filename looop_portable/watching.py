@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from looop_portable.liveness import ProcessState
 from looop_portable.processes import SYSTEM, Processes
@@ -47,12 +47,12 @@ class Watch:
         """Whether it has ended; waits for that for as long as `seconds`, and an hour at most."""
         seconds = min(max(seconds, 0.0), _LONGEST)
         if self._fd is not None and self._is_meant:
-            return _readable(self._fd, seconds)
+            return bool(readable([self._fd], seconds))
         if self._has_ended():
             return True
         if self._fd is not None:
             self._is_meant = True
-            return _readable(self._fd, seconds)
+            return bool(readable([self._fd], seconds))
         if sys.platform == "win32" and _waits_on_windows(self._pid, seconds):
             return self._has_ended()
         return self._look_again_and_again(seconds)
@@ -103,14 +103,21 @@ def _pidfd(pid: int) -> int | None:
         return None
 
 
-def _readable(fd: int, seconds: float) -> bool:
+def readable(fds: Iterable[int], seconds: float) -> list[int]:
+    """Those of `fds` that have something to be read, or that are no descriptors any more; waits for one for so long.
+
+    What a program is patched with for its greenlets lets the others run meanwhile: eventlet leaves nothing but select(2).
+    """
     import select
 
     if sys.platform == "win32":
-        return False
+        return []
+    if not hasattr(select, "poll"):
+        return select.select(list(fds), [], [], seconds)[0]
     poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(seconds * 1000)]
 
 
 def _waits_on_windows(pid: int, seconds: float) -> bool:

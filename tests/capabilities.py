@@ -121,9 +121,9 @@ def _has_locale(name: str) -> bool:
 
 def _has_inotify() -> bool:
     with suppress(OSError, AttributeError, TypeError, ImportError):
-        from looop_portable.inotify import new_inotify
+        from looop_portable.inotify import Inotify
 
-        new_inotify().close()
+        Inotify().close()
         return True
     return False
 

@@ -99,6 +99,12 @@ class Tickets(Protocol):
     def waiter(self, claim: str, ticket: str) -> Registration | None:
         """Who waits with this ticket; None: it has been given back."""
 
+    def show(self, claim: str, ticket: str) -> None:
+        """Who has it lives, and waits: `shown` says something else from then on. Nothing if it is gone."""
+
+    def shown(self, claim: str, ticket: str) -> int | None:
+        """What tells one `show` from the one before."""
+
     def claims(self) -> list[str]:
         """The claims that there may be a line for."""
 

@@ -98,6 +98,12 @@ class MemoryTickets:
     def waiter(self, claim: str, ticket: str) -> Registration | None:
         return self._lines.get(claim, {}).get(ticket)
 
+    def show(self, claim: str, ticket: str) -> None:
+        """All that wait are of this process, and seen."""
+
+    def shown(self, claim: str, ticket: str) -> int | None:  # noqa: ARG002 (the interface)
+        return None
+
     def claims(self) -> list[str]:
         return list(self._lines)
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from capabilities import needs_symlinks, needs_zombies
+from capabilities import needs_fork, needs_proc, needs_symlinks, needs_zombies
+from crew import until
 
 from looop_portable.bells import DeafBell, ThreadBell, new_bell
+from looop_portable.errors import Unavailable
 from looop_portable.liveness import Registration
 from looop_portable.processes import SYSTEM
 
@@ -284,6 +288,7 @@ def test_a_process_that_ends_rings_once(bell: ThreadBell, process: subprocess.Po
     assert is_silent(bell)
     end(process)
     assert rings(bell)
+    bell.forget()
     assert is_silent(bell)
 
 
@@ -359,70 +364,185 @@ def test_a_deaf_bell_says_that_it_hears_nothing(there: Path) -> None:
     assert not deaf.follow(registration(os.getpid()))
 
 
+# The ear, which is the process's.
+
+
 @pytest.fixture
-def inotify() -> Any:
+def ears() -> Any:
     if sys.platform != "linux":
         pytest.skip("inotify is missing")
-    from looop_portable import inotify
+    from looop_portable import ear
 
-    return inotify
-
-
-def test_an_instance_that_was_used_is_used_again_and_tells_nothing_of_before(inotify: Any, there: Path) -> None:
-    used = new_bell()
-    assert used.listen([str(there)])
-    (there / "news").touch()
-    kept = len(inotify._spare)
-    used.close()
-    assert len(inotify._spare) == min(kept + 1, inotify._KEPT)
-    again = new_bell()
-    assert not again.listen([])
-    assert is_silent(again)
-    (there / "more").touch()
-    assert is_silent(again)
-    assert again.listen([str(there)])
-    (there / "most").touch()
-    assert rings(again)
-    again.close()
+    return ear
 
 
-def test_what_has_gone_is_not_kept_in_mind(inotify: Any, there: Path) -> None:
-    changes = inotify.new_inotify()
+class Rung:
+    """A bell that counts."""
+
+    def __init__(self) -> None:
+        self.rung = threading.Semaphore(0)
+
+    def ring(self) -> None:
+        self.rung.release()
+
+    def rings(self) -> bool:
+        return self.rung.acquire(timeout=LONG / 2)
+
+
+def is_another(ears: Any, ear: object) -> bool:
+    return ears._ear is not ear
+
+
+def instances() -> int:
+    """How many instances of inotify this process has."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            found += os.readlink(f"/proc/self/fd/{name}") == "anon_inode:inotify"
+    return found
+
+
+@needs_proc
+def test_however_many_listen_there_is_one_instance(ears: Any, there: Path) -> None:
+    bells = [new_bell() for _ in range(300)]
+    assert all(bell.listen([str(there)]) for bell in bells)
+    assert instances() == 1
+    (there / "new").touch()
+    assert all(map(rings, bells))
+    for bell in bells:
+        bell.close()
+
+
+def test_two_that_listen_to_one_file_are_both_rung_and_one_that_stops_keeps_nothing_from_the_other(
+    ears: Any, there: Path
+) -> None:
+    first, second = new_bell(), new_bell()
+    for path in (there, there / "one"):
+        for bell in (first, second):
+            bell.forget()
+            assert bell.listen([str(path)])
+        first.listen([])
+        assert first.listen([str(path)])
+        second.listen([])
+        (there / "one").write_text("new")
+        (there / "new").touch()
+        assert rings(first)
+        assert is_silent(second)
+        (there / "new").unlink()
+    first.close()
+    second.close()
+
+
+def test_two_that_follow_one_process_are_both_rung(ears: Any, process: subprocess.Popen[bytes]) -> None:
+    bells = [new_bell() for _ in range(3)]
+    assert all(bell.follow(registration(process.pid)) for bell in bells)
+    bells[2].follow(None)
+    end(process)
+    assert rings(bells[0])
+    assert rings(bells[1])
+    assert is_silent(bells[2])
+    for bell in bells:
+        bell.close()
+
+
+def test_when_nobody_listens_it_is_closed_and_opened_anew(ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    until(lambda: ears._ear is None, LONG)  # Some test before has used it.
+    monkeypatch.setattr(ears, "IDLE", 0.01)
+    for number in range(3):
+        bell = new_bell()
+        assert bell.listen([str(there)])
+        (there / f"{number}").touch()
+        assert rings(bell)
+        ear = ears._ear
+        bell.close()
+        assert until(partial(is_another, ears, ear), LONG)
+
+
+def test_when_more_has_changed_than_can_be_told_all_are_rung(
+    ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ear, first, second = ears.Ear(), Rung(), Rung()
+    assert ear.listen(first, str(there)) is not None
+    assert ear.listen(second, str(there / "one")) is not None
+    monkeypatch.setattr(ear._changes, "events", lambda: [(ear._changes.OVERFLOW, False)])
+    (there / "new").touch()
+    assert ear._listen_once()
+    assert first.rings()
+    assert second.rings()
+    ear.close()
+
+
+def test_what_has_gone_is_not_kept_in_mind(ears: Any, there: Path) -> None:
+    ear, bell = ears.Ear(), Rung()
     for number in range(20):
         (there / f"{number}").touch()
-        assert changes.add(str(there / f"{number}"))
+        assert ear.listen(bell, str(there / f"{number}"))
         (there / f"{number}").unlink()
-    assert len({watch for watch, last in changes.events() if last}) == 20
-    assert not changes._watches
-    changes.close()
+        assert ear._listen_once()
+    assert not ear._bells
+    ear.close()
 
 
-def test_a_child_does_not_share_what_is_kept(inotify: Any) -> None:
+def test_whose_descriptors_somebody_closes_opens_others(ears: Any, there: Path) -> None:
+    """As a program does that becomes a daemon. In a process of its own: who closes all closes pytest's, too."""
     script = """
-import os
-from looop_portable import inotify
+import os, sys, threading
 from looop_portable.bells import new_bell
 bell = new_bell()
-bell.close()
-assert len(inotify._spare) == 1
+assert bell.listen([sys.argv[1]])
+os.closerange(3, 100)
+open(sys.argv[1] + "/wakes", "w").close()
+for number in range(1000):
+    bell.wait(0.05)
+    bell.forget()
+    if bell.listen([sys.argv[1]]):
+        break
+open(sys.argv[1] + "/new", "w").close()
+bell.wait(60)
+bell._latch._shut.acquire(timeout=0) or sys.exit("it has not rung")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(there)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@needs_fork
+def test_a_child_has_an_ear_of_its_own(ears: Any, there: Path) -> None:
+    script = """
+import os, sys
+from looop_portable import ear
+from looop_portable.bells import new_bell
+bell = new_bell()
+assert bell.listen([sys.argv[1]])
 child = os.fork()
 if not child:
-    os._exit(len(inotify._spare))
-assert os.waitpid(child, 0)[1] == 0
-assert len(inotify._spare) == 1
+    if ear._ear is not None:
+        os._exit(1)
+    own = new_bell()
+    heard = own.listen([sys.argv[1]])
+    open(sys.argv[1] + "/new", "w").close()
+    own.wait(60)
+    os._exit(0 if heard and own._latch._shut.acquire(timeout=0) else 2)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+bell.wait(60)
+assert bell._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(there)], capture_output=True, text=True, timeout=100, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 DESCRIPTORS = """
 import os, resource, sys
-from looop_portable.bells import DeafBell, new_bell
+from looop_portable.bells import new_bell
+from looop_portable.errors import Unavailable
 from looop_portable.liveness import Registration
 from looop_portable.processes import SYSTEM
 
 import looop_portable.bells_linux
-from looop_portable import inotify
+from looop_portable import ear
 
 def opened():
     return len(os.listdir("/proc/self/fd"))
@@ -431,32 +551,41 @@ before, hard = opened(), resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 lowest = os.open(os.devnull, os.O_RDONLY)
 os.close(lowest)
 parent = Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid()))  # Itself needs no descriptor.
-kinds = []
+found = []
 for more in range(4):
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
     bell = new_bell()
-    kinds.append((type(bell).__name__, bell.follow(parent)))
+    found.append((bell.listen([sys.argv[1]]), bell.follow(parent)))
     bell.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    assert len(inotify._spare) <= 1
-    inotify._after_fork()  # What is kept for the next bell does not count.
+    ear._after_fork()  # What is kept for the next bell does not count.
     assert opened() == before, (more, before, opened())
-print(kinds)
+print(found)
+os._exit(0)
 """
 
 
-def test_without_descriptors_it_is_a_deaf_one_and_none_is_left_open(bell: ThreadBell) -> None:
-    """With none, with one, with two, with three that are left: inotify's, its own, and a process's."""
+def test_without_descriptors_nothing_is_heard_and_none_is_left_open(bell: ThreadBell, there: Path) -> None:
+    """With none, with one, with two, with three that are left: inotify's, that which calls the ear, and a process's."""
     pytest.importorskip("resource")
-    done = subprocess.run([sys.executable, "-c", DESCRIPTORS], capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-u", "-c", DESCRIPTORS, str(there)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    told = [("DeafBell", False), ("DeafBell", False), ("LinuxBell", False), ("LinuxBell", True)]
-    assert done.stdout == f"{told}\n"
+    assert done.stdout == f"{[(False, False), (False, False), (True, False), (True, True)]}\n"
 
 
-def test_without_inotify_instances_it_is_a_deaf_one(bell: ThreadBell, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_more() -> int:
-        raise OSError(24, "the user's instances are used up")
+@pytest.mark.parametrize("error", [OSError(24, "the user's instances are used up"), Unavailable("no thread")])
+def test_without_instances_or_threads_nothing_is_heard_but_other_threads(
+    ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def no_more(*_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(f"{type(bell).__module__}.new_inotify", no_more)
-    assert isinstance(new_bell(), DeafBell)
+    monkeypatch.setattr(ears, "_ear", None)
+    monkeypatch.setattr(ears, "Inotify" if isinstance(error, OSError) else "started", no_more)
+    bell = new_bell()
+    assert not bell.listen([str(there)])
+    assert not bell.follow(registration(os.getppid()))
+    ring_twice(bell)
+    assert rings(bell)
+    bell.close()

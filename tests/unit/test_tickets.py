@@ -148,7 +148,8 @@ def test_a_damaged_ticket_is_of_one_that_lives_and_nobody_waits_for_it_for_ever(
     assert not claims.reap().failed
     assert tickets.line("repo-x") == [ticket]
     waiting = waiter(claims, "repo-x", me, 0, DeafBell())
-    waiting._clock = lambda: now[0]
+    assert waiting._turns
+    waiting._turns._clock = lambda: now[0]
     assert not isinstance(waiting.look(), Won)
     now[0] += 3
     assert isinstance(waiting.look(), Won)

@@ -345,6 +345,13 @@ def test_a_block_that_is_interrupted_while_it_leaves_the_line_has_won_nothing(
         assert block.generation == 3
 
 
+@pytest.fixture
+def others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every waiter is of another process."""
+    monkeypatch.setattr(Waiting, "_is_this_process", lambda self, waiter: False)
+
+
+@pytest.mark.usefixtures("others_wait")
 def test_pauses_are_long_where_news_is_heard_and_grow_to_a_limit_where_none_is(scene: Scene) -> None:
     scene.claims.claim("repo-x", scene.session("holder"))
     heard, deaf, behind = scene.waiter("w1"), scene.waiter("w2", hears=False), scene.waiter("w3", hears=False)
@@ -357,6 +364,7 @@ def test_pauses_are_long_where_news_is_heard_and_grow_to_a_limit_where_none_is(s
     assert third[-1] == 0.5
 
 
+@pytest.mark.usefixtures("others_wait")
 def test_the_first_in_line_follows_the_holder_and_the_others_those_before_them(scene: Scene) -> None:
     scene.claims.claim("repo-x", scene.session("holder"))
     first, second = scene.waiter("w1"), scene.waiter("w2")
