@@ -182,7 +182,6 @@ class Member:
             self._taken.pop(name, None)
             for bell in list(self._missed.pop(name, ())):
                 bell.ring()  # Within the guard. Without that, it could be one that has been closed meanwhile.
-        self.claims.told.announce(name)
 
     @contextlib.contextmanager
     def ringing(self, bell: Bell) -> Iterator[None]:

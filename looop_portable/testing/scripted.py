@@ -124,10 +124,14 @@ class Recorded:
     def changed(self, path: str) -> int | None:
         found = self.ask("read", path)
         assert found is None or isinstance(found, str)
+        if QUEUE in path:
+            return None if found is None else len(found)
         return None if found is None else int(found or 0) * 1_000_000_000
 
     def keep_young(self, path: str, older: float) -> None:
-        """Nothing is removed here for its age."""
+        """Nothing is removed here for its age. Whoever waits shows with it that it lives."""
+        if QUEUE in path:
+            self.ask("touch", path)
 
     def floor(self, path: str, mark: int) -> int:
         """Nothing but what the code itself removes is ever gone here."""

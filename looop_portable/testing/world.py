@@ -101,6 +101,12 @@ def _beat(world: World, actor: str, path: str, time: str) -> tuple[World, Answer
     return _put(world, path, time), None
 
 
+def _touch(world: World, actor: str, path: str) -> tuple[World, Answer]:
+    """There are no times here: a ticket that is touched grows."""
+    content = _content(world, path)
+    return (world if content is None else _put(world, path, f"{content} ")), None
+
+
 def _link(world: World, actor: str, private: str, public: str) -> tuple[World, Answer]:
     content = _content(world, private)
     if content is None or public.rpartition("/")[0] not in world.dirs:
@@ -224,6 +230,7 @@ _STEPS: dict[str, Callable[..., tuple[World, Answer]]] = {
     "creat": _creat,
     "fill": _fill,
     "beat": _beat,
+    "touch": _touch,
     "link": _link,
     "rename": _rename,
     "rename new": _rename_new,

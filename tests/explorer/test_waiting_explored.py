@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -26,6 +26,7 @@ from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
 from looop_portable.testing.scripted import Recorded, ScriptedEvidence
 from looop_portable.testing.world import OVERTAKEN, ROBBED, STUCK, TWO_HOLDERS, Violation, World
 from looop_portable.tickets import TicketFiles
+from looop_portable.turns import Free, Turns
 from looop_portable.waiting import Pending, Waiting
 
 from .test_claims_explored import EMPTY, NAME, claims_of, key
@@ -142,6 +143,17 @@ def left_by(world: World, way: str, name: str) -> World:
     return run(Actor(name, body), world)
 
 
+def left_by_nobody_knows_whom(world: World, way: str, name: str) -> World:
+    """The ticket of one in another container, say, whether it lives or not."""
+
+    def body(files: Recorded) -> None:
+        claims = claims_of(files, 2, way)
+        assert claims.backend.tickets
+        claims.backend.tickets.take(NAME, Registration("", "", 0))
+
+    return run(Actor(name, body), world)
+
+
 def nobody_is_in_the_way(world: World, way: str, wanted: tuple[str, ...]) -> None:
     """When all is over, a newcomer who looks once gets what is free; and a reaper leaves no ticket."""
     probe = Holder("probe", "1")
@@ -219,6 +231,11 @@ SCENARIOS = {
         held,
         patient=False,
     ),
+    "two in a hurry behind two of which nobody can tell": Scenario(
+        lambda way: (waiter("A", A, way, hurried=True), waiter("B", B, way, hurried=True)),
+        lambda way: left_by_nobody_knows_whom(left_by_nobody_knows_whom(LINED, way, "X"), way, "Y"),
+        patient=False,
+    ),
     "two that want one of two slots, of which one is held": Scenario(
         lambda way: (holder("H", H, way, SLOTS[0]), waiter("A", A, way, 2, SLOTS), waiter("B", B, way, 2, SLOTS)),
         a_slot_is_held,
@@ -266,13 +283,17 @@ def at_the_front(self: TicketFiles, claim: str, waiter: Registration) -> str:
     return ticket
 
 
-def asks_at_once(self: Waiting) -> tuple[int, str, Registration | None]:
+def asks_at_once(self: Waiting) -> tuple[str, Registration | None]:
     assert self._tickets
     self._ticket = self._ticket or self._tickets.take(self._queue, self._evidence.this_process())
-    return 0, "", None
+    return "", None
 
 
-def stays(self: Waiting) -> None:
+def never_misses_its_turn(self: Turns, ours: str, before: Sequence[str], free: Free | None) -> float:
+    return 1.0
+
+
+def stays(self: Waiting, later: str = "") -> None:
     """In the line, when it waits no more."""
 
 
@@ -298,6 +319,10 @@ FAULTS: dict[str, tuple[str, int, set[str], object, str, object]] = {
     "whoever comes is the first": (TWO, 0, {OVERTAKEN}, TicketFiles, "take", at_the_front),
     "nobody looks who was before him": (TWO, 0, {OVERTAKEN}, Waiting, "_place", asks_at_once),
     "who stops waiting stays in the line": (TWO, 0, {STUCK}, Waiting, "stop", stays),
+    "nobody goes past one that cannot be seen": (
+        *("two in a hurry behind two of which nobody can tell", 0, {STUCK}),
+        *(Turns, "patience", never_misses_its_turn),
+    ),
     "a slot is taken whoever holds it": (SLOTTED, 0, {TWO_HOLDERS, ROBBED}, THIS, "claim_any", has_it_though_it_is_held),
 }
 
