@@ -13,11 +13,12 @@ import contextlib
 from collections.abc import Sequence
 
 from looop_portable.bells import Bell
+from looop_portable.blocks import Taker
 from looop_portable.config import Config
 from looop_portable.errors import ClaimHeld, LooopError
 from looop_portable.lease import Lease
 from looop_portable.liveness import Liveness, Verdict
-from looop_portable.membership import Member, Process, Session, Taker, this_process
+from looop_portable.membership import Member, Process, Session, this_process
 from looop_portable.outcomes import Held, Renewed, Won
 from looop_portable.protocol import is_ours
 from looop_portable.several import line_for, slots_of

@@ -2,7 +2,8 @@
 
 Guarantees: one session at a time per store and length of the lease, whatever threads ask; a new one after that is lost, or
 ended; none that a forked child would share with its parent; none left behind when the process ends in good order. The
-threads that are needed to find out that it is lost, to tell, and to leave are there before it is registered.
+threads that are needed to find out that it is lost, to tell, and to leave are there before it is registered. One that nobody
+uses for some leases leaves, with its threads and descriptors; the next block registers anew.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator
 from weakref import WeakSet
 
 from looop_portable.bells import Bell
+from looop_portable.blocks import Block, Taker
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
 from looop_portable.config import Config
 from looop_portable.errors import LooopError, NoSession
+from looop_portable.idleness import Idleness
 from looop_portable.lease import Lease
 from looop_portable.liveness import Holder, interval
 from looop_portable.pulse import Pulse
@@ -28,31 +30,17 @@ from looop_portable.standby import Standby, Standbys
 from looop_portable.youth import Youth
 
 
-class Taker(Protocol):
-    """A block that has a name, or wants it."""
-
-    owner: object
-    """The thread or task that runs it."""
-    bell: Bell | None
-    """What rings for it, while it waits."""
-
-
-class Block(Protocol):
-    """A block that runs in a session's name."""
-
-    def look_again(self) -> None:
-        """Whether its claim is still its own, read afresh."""
-
-    def lose(self, reason: str) -> None:
-        """It is lost."""
-
-
 class Session:
     """This process as one session of a store, its heartbeats, and the blocks that run in its name."""
 
-    def __init__(self, claims: Claims, lease_seconds: int) -> None:
+    def __init__(self, claims: Claims, lease_seconds: int, may_go: Callable[[Session], bool]) -> None:
+        """`may_go` is asked when it is idle for long; True: nobody claims for it from then on."""
         self._claims = claims
         self._lease_seconds = lease_seconds
+        self._may_go = may_go
+        self.idleness = Idleness(lease_seconds)
+        self.is_over = False
+        """Nobody claims for it any more: it was idle, and leaves, or has left."""
         self.blocks: dict[str, Block] = {}
         self._youth = Youth(claims)
         self.pulse = Pulse(self._renew, lease_seconds, self._lose, elapsed())
@@ -117,8 +105,23 @@ class Session:
         if status:
             sessions.forget(status)
 
+    def _leaves(self) -> bool:
+        """Whether it leaves because nobody uses it. What fails is tried again when the next heartbeat is due."""
+        is_long = self.idleness.is_long(in_use=bool(self.blocks))
+        if not (self.is_over or (is_long and self._may_go(self))):
+            return False
+        with contextlib.suppress(LooopError):
+            with contextlib.suppress(NoSession):
+                self._claims.sessions.stop(*self.holder)
+                self._forget()
+            self.pulse.stop()
+            self._leaver.dismiss()
+        return True
+
     def _renew(self, after_long_silence: bool) -> bool:
         """A heartbeat, and then a look at each claim: to be able to write does not prove that others still count on us."""
+        if self._leaves():
+            return True
         sessions = self._claims.sessions
         goes_on = sessions.resume(self.holder) if after_long_silence else sessions.renew(self.holder)
         if goes_on:
@@ -146,7 +149,7 @@ class Member:
         self._lease_seconds = lease_seconds
         self._guard = threading.Lock()
         self._taking = threading.Lock()
-        self.current = Session(self.claims, lease_seconds)
+        self.current = Session(self.claims, lease_seconds, self._lets_go)
         self._taken: dict[str, Taker] = {}
         self._missed: dict[str, WeakSet[Bell]] = {}
 
@@ -196,11 +199,28 @@ class Member:
     def session(self) -> Session:
         """The one to claim for. What an earlier one holds stays with that one."""
         with self._guard:
-            if self.current.has_ended():
-                if not self.current.blocks:  # Else the last of them does it, and its pulse tells them until then.
+            self.current.idleness.used = True
+            if self.current.is_over or self.current.has_ended():
+                if not (
+                    self.current.is_over or self.current.blocks
+                ):  # Else the last of them does it, as its pulse tells them.
                     self.current.leave_when_possible()
-                self.current = Session(self.claims, self._lease_seconds)
+                self.current = Session(self.claims, self._lease_seconds, self._lets_go)
             return self.current
+
+    def _lets_go(self, session: Session) -> bool:
+        """Whether `session`, which is idle, may leave; nobody claims for it from then on.
+
+        Whoever claims takes the name first, then asks for the session, and lets go of the name when the claim is let go.
+        """
+        if not self._guard.acquire(blocking=False):
+            return False  # Somebody asks for it just now.
+        try:
+            with self._taking:
+                session.is_over = not (self._taken or session.idleness.used)
+            return session.is_over
+        finally:
+            self._guard.release()
 
 
 class Process:
@@ -254,8 +274,8 @@ def _leave_all() -> None:
     with _process.guard:
         members = [_process.members.pop(key) for key, member in list(_process.members.items()) if not member.holding]
     for member in members:  # Where a thread still holds, the session ends with the process.
-        if member.current.pulse.over:
-            continue  # The filesystem may not answer, and whoever can see this process sees that it ends.
+        if member.current.pulse.over or member.current.is_over:
+            continue  # It was idle, and leaves, or has left. Or the filesystem may not answer, and whoever can see this process sees that it ends.
         try:
             member.current.leave()
         except LooopError:

@@ -62,7 +62,7 @@ LAYERS = [
     {"several"},
     {"keepers", "child_posix", "child_windows", "environment", "youth"},
     {"keeper"},
-    {"pulse"},
+    {"pulse", "idleness", "blocks"},
     {"running"},
     {"membership"},
     {"entering"},
