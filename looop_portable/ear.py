@@ -5,8 +5,8 @@ many wait: a user has 128 of them, and other programs need some.
 Does not guarantee: anything where no instance, no descriptor or no thread can be had (OSError); nor in a child made by
 fork, which has an ear of its own.
 How: one thread waits for the instance, and for the pidfds of the processes whose end matters, and rings. It ends when
-nobody has listened for a while, and the instance is closed. It reads what is there to be read, and no more: greenlets, where
-a program is patched for them, would wait in a read(2) that finds nothing.
+nobody has listened for a while, and the instance is closed. It reads what is there to be read, and no more: greenlets,
+where a program is patched for them, would wait in a read(2) that finds nothing.
 """
 
 from __future__ import annotations

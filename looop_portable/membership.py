@@ -2,8 +2,8 @@
 
 Guarantees: one session at a time per store and length of the lease, whatever threads ask; a new one after that is lost, or
 ended; none that a forked child would share with its parent; none left behind when the process ends in good order. The
-threads that are needed to find out that it is lost, to tell, and to leave are there before it is registered. One that nobody
-uses for some leases leaves, with its threads and descriptors; the next block registers anew.
+threads that are needed to find out that it is lost, to tell, and to leave are there before it is registered. One that
+nobody uses for some leases leaves, with its threads and descriptors; the next block registers anew.
 """
 
 from __future__ import annotations
@@ -274,8 +274,10 @@ def _leave_all() -> None:
     with _process.guard:
         members = [_process.members.pop(key) for key, member in list(_process.members.items()) if not member.holding]
     for member in members:  # Where a thread still holds, the session ends with the process.
-        if member.current.pulse.over or member.current.is_over:
-            continue  # It was idle, and leaves, or has left. Or the filesystem may not answer, and whoever can see this process sees that it ends.
+        if member.current.is_over:
+            continue  # It was idle, and leaves, or has left.
+        if member.current.pulse.over:
+            continue  # The filesystem may not answer, and whoever can see this process sees that it ends.
         try:
             member.current.leave()
         except LooopError:
