@@ -21,6 +21,7 @@ import handover
 import reap
 import refusal
 import startup
+import together
 import uncontended
 from contenders import MAKERS
 from machine import description
@@ -32,6 +33,7 @@ MEASUREMENTS: dict[str, Callable[[Setting], Result]] = {
     "cycle": uncontended.measure,
     "refusal": refusal.measure,
     "handover": handover.measure,
+    "together": together.measure,
     "crowd": crowd.measure,
     "fairness": fairness.measure,
     "startup": startup.measure,
