@@ -2,8 +2,8 @@
 
 python benchmarks/together.py
 
-Each waits in line as soon as it has let go. What counts is how often another has it, and not how often the same one takes it
-again. With a kernel that tells of changes, on a filesystem where none does (as on a network mount), and in memory.
+Each waits in line as soon as it has let go. What counts is how often another has it, and not how often the same one takes
+it again. With a kernel that tells of changes, on a filesystem where none does (as on a network mount), and in memory.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def in_threads(block: Callable[[], AbstractContextManager[object]], seconds: flo
 
 
 def where_no_kernel_tells() -> AbstractContextManager[object]:
-    return mock.patch("looop_portable.tickets.TicketFiles.news", lambda *_, **__: ())
+    return mock.patch("looop_portable.tickets.TicketFiles.news", return_value=())
 
 
 PEER = "filelock.FileLock, threads"
@@ -125,12 +125,8 @@ def result(found: dict[str, tuple[float, ...]]) -> Result:
     table = Table(
         "Hand-over within a process", about, ("", "hand-overs a second", "turns a second", "hand-overs, ratio"), rows
     )
-    slow = Panel(
-        f"One hand-over among {MANY} of a process",
-        "ms",
-        tuple((name, 1e3 / max(each[0], 0.1)) for name, each in found.items()),
-    )
-    return Result((table,), (slow,))
+    slow = tuple((name, 1e3 / max(each[0], 0.1)) for name, each in found.items())
+    return Result((table,), (Panel(f"One hand-over among {MANY} of a process", "ms", slow),))
 
 
 if __name__ == "__main__":

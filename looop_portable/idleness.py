@@ -20,7 +20,7 @@ class Idleness:
         self.used = True
         """Set by whoever is about to claim for it."""
         self._clock = clock
-        self._long = LEASES * lease_seconds
+        self._long: float = LEASES * lease_seconds
         self._since = clock()
 
     def is_long(self, *, in_use: bool) -> bool:

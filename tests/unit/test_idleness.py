@@ -186,7 +186,7 @@ def test_at_whatever_line_it_comes_the_block_has_a_session_that_lives(store: str
             way(store)
         finally:
             sys.settrace(old)
-            threading.settrace(old)  # type: ignore[arg-type]
+            threading.settrace(old)
         assert member.holding == []
         assert member.claims.show("n").lease is None
         left += before.is_over
