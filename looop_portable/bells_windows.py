@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import sys
+import threading
 from collections.abc import Iterable
 
 from looop_portable.liveness import ProcessState, Registration
@@ -41,6 +42,7 @@ class WindowsBell:
         self._rung = _kernel.CreateEventW(None, True, False, None)
         if not self._rung:
             raise ctypes.WinError(ctypes.get_last_error())
+        self._guard = threading.RLock()
         self._watched: dict[str, int] = {}
         self._process: tuple[int, str] | None = None
         self._handle = 0
@@ -76,7 +78,9 @@ class WindowsBell:
                 _kernel.FindNextChangeNotification(handle)
 
     def ring(self) -> None:
-        _kernel.SetEvent(self._rung)
+        with self._guard:  # Without this, one that is closed meanwhile would ring whatever has its handle by then.
+            if self._rung:
+                _kernel.SetEvent(self._rung)
 
     def wait(self, seconds: float) -> None:
         handles = [*filter(None, [self._handle]), self._rung, *self._watched.values()]
@@ -89,7 +93,9 @@ class WindowsBell:
     def close(self) -> None:
         self.listen([])
         self._let_go()
-        _winapi.CloseHandle(self._rung)
+        with self._guard:
+            rung, self._rung = self._rung, 0
+        _winapi.CloseHandle(rung)
 
     def _watch(self, directory: str) -> bool:
         if len(self._watched) >= _MOST:
