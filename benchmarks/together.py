@@ -118,8 +118,8 @@ def result(found: dict[str, tuple[float, ...]]) -> Result:
         (name, f"{each[0]:,.0f}", f"{each[1]:,.0f}", f"{number(each[0] / peer)} x") for name, each in found.items()
     )
     about = (
-        f"{MANY} threads, or tasks of one event loop, of one process want one claim, each again as soon as it has let go. A "
-        "hand-over is when another has it than before; a turn is when anybody has it. On tmpfs. The more the better. Ours "
+        f"{MANY} threads, or tasks of one event loop, of one process want one claim, each again as soon as it has let go. "
+        "A hand-over is when another has it than before; a turn is when anybody has it. On tmpfs. The more the better. Ours "
         "serves who came first; FileLock whoever tries at the right moment, most often the one that has just let go."
     )
     table = Table(
