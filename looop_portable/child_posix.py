@@ -1,55 +1,69 @@
 """The process that `looop run` runs a command in: made before anything is claimed, let go on when all is. And its signals.
 
-Guarantees: the command runs only after `begin`. On Linux it is killed when this process ends, however it ends (prctl(2),
-PR_SET_PDEATHSIG); if this process ends before `begin`, the command never runs, on any system.
-Does not guarantee: the end of what the command itself starts and leaves behind; on Linux, that of a command that changes
-whose it is (set-user-ID, or with capabilities: the kernel takes the death signal from it). On other systems the command
-goes on when this process is killed.
-How: fork; the child reads from a pipe until it is told to go on, and what its environment is; an exec that fails is told by
-a second pipe, which exec closes. This process blocks its signals and takes them one by one (sigwaitinfo(2)), so that none
-is lost and nothing is looked at again and again. Where no terminal is on stdin the child leads a process group.
+Guarantees: the command runs only after `begin`; if this process ends before that, it never runs. When this process is
+killed the command is, and on Linux all that it has started (`guardian`). When a signal has ended the command, or it has lost
+its claim, what it has left behind is ended before `wait` returns.
+Does not guarantee: the end of what this user may not signal (set-user-ID): that is waited for. Nor the end of what the command
+leaves behind when it exits by itself: `wait` names it, or waits for it. See `guardian` and `kin` for what is not seen.
+How: fork, for the command (`execution`) and its guardian. This process blocks its signals and takes them one by one
+(sigwaitinfo(2)), so that none is lost and nothing is looked at again and again. Without a controlling terminal the command
+leads a process group; with one it stays in this process's, as the terminal and the shell know no other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import json
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
 from looop_portable.asking import Asked
+from looop_portable.clock import elapsed
+from looop_portable.descendants import Marks, lock_at, named, send
+from looop_portable.environment import marks_of
 from looop_portable.errors import Interrupted
+from looop_portable.execution import execute, failure, tell
+from looop_portable.guardian import LEAVE, OVER, guard, marks_said
+from looop_portable.kin import Ending, Kin
+from looop_portable.terminals import has_terminal
 
 assert sys.platform != "win32"
 
 _ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _PASSED = (*_ENDS, signal.SIGCONT, signal.SIGWINCH, signal.SIGTSTP)
 _BY_THE_KERNEL = 0x80  # SI_KERNEL, on Linux (sigaction(2)).
-_PR_SET_PDEATHSIG = 1
-_LENGTH = 16  # Digits before what is written to the pipe.
-_LONGEST_ERROR = 4096
+_GRACE = 5.0
+"""Seconds that what a command has left behind has to end when it is asked to."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
+"""Seconds."""
 
 
 class Child:
-    """One command, `command` its words. `prepare`, then `begin` and `wait`, or `discard`."""
+    """One command, `command` its words. `prepare`, then `begin` and `wait`, or `discard`. `holds`: until all have ended.
 
-    def __init__(self, command: Sequence[str]) -> None:
+    `left`: what the command has left behind, once it has been waited for, for people.
+    """
+
+    def __init__(self, command: Sequence[str], *, holds: bool = False) -> None:
+        self.left: list[str] = []
         self._command = list(command)
+        self._holds = holds
         self._guard = threading.Lock()
         self._status: int | None = None
         self._pid = 0
         self._asked = Asked()
         self._patient = False
-        self._go = self._failure = -1
+        self._ends = self._hurries = False
+        self._kin: Kin | None = None
+        self._go = self._failure = self._guardian = -1
         self._before: set[int] = set()
         self._handlers: dict[int, Any] = {}
-        self._terminal = os.isatty(0)
+        self._terminal = has_terminal()
         self._signals = {number for number in _PASSED if signal.getsignal(number) is not signal.SIG_IGN} | {signal.SIGCHLD}
 
     def prepare(self) -> int:
@@ -57,18 +71,29 @@ class Child:
         self._before |= signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         for number in self._signals - {signal.SIGTSTP}:  # What has a handler is kept until it is asked for, everywhere.
             self._handlers[number] = signal.signal(number, self._interrupt)
+        self._kin = Kin()
         told, self._go = os.pipe()
         self._failure, failed = os.pipe()
         self._pid = os.fork()
         if not self._pid:
             os.close(self._go)
             os.close(self._failure)
-            self._be_the_child(told, failed)
+            execute(self._command, told, failed, self._signals, self._before)
         os.close(told)
         os.close(failed)
         if not self._terminal:
             os.setpgid(self._pid, self._pid)
+        if os.getpid() != 1:  # With process 1 of a container all others end.
+            self._be_guarded(self._kin)
         return self._pid
+
+    def _be_guarded(self, kin: Kin) -> None:
+        told, self._guardian = os.pipe()
+        kin.guardian = os.fork()
+        if not kin.guardian:
+            os.close(self._guardian)
+            guard(told, self._pid, leads=not self._terminal)
+        os.close(told)
 
     @contextlib.contextmanager
     def interruptible(self, *, patiently: bool = False) -> Iterator[None]:
@@ -86,15 +111,17 @@ class Child:
         finally:
             signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
 
-    def begin(self, environment: Mapping[str, str], registered: Callable[[int], None]) -> None:  # noqa: ARG002
-        """Run the command. `registered` is for systems on which its process could not be made before."""
-        said = json.dumps(dict(environment)).encode()
-        said = f"{len(said):{_LENGTH}}".encode() + said
-        try:
-            while said:
-                said = said[os.write(self._go, said) :]
-        except BrokenPipeError:
-            return  # Somebody has killed it: `wait` tells.
+    def begin(self, environment: Mapping[str, str], registered: Callable[[int], None], lock: str = "") -> None:  # noqa: ARG002
+        """Run the command. `registered` is for systems on which its process could not be made before.
+
+        `lock`: the path of its session's lock, in which it and all that it starts take part; empty: it has none.
+        """
+        assert self._kin
+        words = marks_of(environment)
+        self._kin.marks = Marks(lock_at(lock), frozenset(words))
+        self._tell(marks_said(lock, words))
+        with contextlib.suppress(BrokenPipeError):  # Somebody has killed it: `wait` tells.
+            tell(self._go, environment, lock)
 
     def discard(self) -> None:
         """The command is not to run any more, or not at all."""
@@ -103,29 +130,28 @@ class Child:
         with self._guard:
             if self._pid and self._status is None:
                 self._status = os.waitpid(self._pid, 0)[1]
+                self._tell(OVER)
+        self._end_rest()
 
     def wait(self) -> int:
         """Until it has ended, with signals passed on to it; its exit code, or 128 and the signal that ended it."""
+        assert self._kin
         while not self._has_ended():
-            number, by_the_kernel = _next(self._signals)
-            if number == signal.SIGTSTP:
-                self._pass_stop(by_the_kernel)
-                continue
-            if number in _ENDS:
-                self._asked.counts()
-            if number != signal.SIGCHLD and not (by_the_kernel and self._has_it_already(number)):
-                self.send(number)
+            self._pass_one_on()
+        while self._holds and not self._is_ended() and self._has_ended() and self._kin.some():
+            self._pass_one_on()
+        if self._is_ended():
+            self._end_rest()
+        elif self._kin.some():
+            self.left = [named(each) for each in self._kin.rest()]
+        self._tell(LEAVE)
         self._drain()
         code = os.waitstatus_to_exitcode(self._status or 0)
         return code if code >= 0 else 128 - code
 
     def failure(self) -> tuple[int, str]:
         """After `wait`: 127, or another code, and why the command could not be run; 0 and nothing if it was."""
-        said = os.read(self._failure, _LONGEST_ERROR)
-        if not said:
-            return 0, ""
-        number, _, why = said.decode(errors="surrogateescape").partition(" ")
-        return explained(self._command[0], int(number), why)
+        return failure(self._failure, self._command[0])
 
     def close(self) -> None:
         """This process's signals are as they were. What has come for the command dies with it."""
@@ -136,27 +162,84 @@ class Child:
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_IGN if ending and number in _ENDS else handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
-        for pipe in (self._go, self._failure):
+        self._tell(LEAVE)
+        for pipe in (self._go, self._failure, self._guardian):
             if pipe >= 0:
                 os.close(pipe)
+        if self._kin and self._kin.guardian:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(self._kin.guardian, 0)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Ask it to end, and all that it leaves behind."""
+        self._ends = True
         self.send(signal.SIGTERM)
+        if self._pid:
+            os.kill(os.getpid(), signal.SIGCHLD)  # Without this, `wait` would not hear of it while others than it are waited for.
 
     def kill(self) -> None:
+        self._ends = self._hurries = True
         self.send(signal.SIGKILL)
 
     def send(self, number: int) -> None:
-        """Nothing if it has ended: its process id may be another's by now."""
+        """To what it has left behind, if it has ended: its process id may be another's by now."""
         with self._guard:
-            if not self._pid or self._status is not None:
+            if not self._pid or self._kin is None:
+                return
+            if self._status is not None:
+                for each in self._kin.rest() if self._holds or self._ends else []:
+                    send(each, number)
                 return
             with contextlib.suppress(ProcessLookupError, PermissionError):  # It has another user by now, and goes its way.
                 if self._terminal:
                     os.kill(self._pid, number)
                 else:
                     os.killpg(self._pid, number)
+
+    def _is_ended(self) -> bool:
+        """Whether what the command leaves behind is not to go on."""
+        return self._ends or os.WIFSIGNALED(self._status or 0)
+
+    def _end_rest(self) -> None:
+        """Asked first, then killed, until none is left. Another user's are waited for."""
+        kin = self._kin
+        if kin is None:
+            return
+        if kin.is_blind and not self._terminal and self._pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, signal.SIGKILL)
+        ending, until, pause = Ending(kin), elapsed() + _GRACE, _FIRST_PAUSE
+        while self._has_ended() and kin.some():
+            hurries = self._hurries or elapsed() >= until
+            ending.send(signal.SIGKILL if hurries else signal.SIGTERM)
+            self._heed(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _heed(self, seconds: float) -> None:
+        """Sleep, until something ends. Who asks for the end now is impatient."""
+        if sys.platform == "darwin":
+            time.sleep(seconds)
+            return
+        found = signal.sigtimedwait(self._signals, seconds)
+        if found and found.si_signo in _ENDS and self._asked.counts():
+            self._hurries = True
+
+    def _pass_one_on(self) -> None:
+        """The next signal, to the command, if that has not got it."""
+        number, by_the_kernel = _next(self._signals)
+        if number == signal.SIGTSTP:
+            self._pass_stop(by_the_kernel)
+            return
+        if number in _ENDS:
+            self._asked.counts()
+        if number != signal.SIGCHLD and not (by_the_kernel and self._has_it_already(number)):
+            self.send(number)
+
+    def _tell(self, what: bytes) -> None:
+        """The guardian, if it has not been killed."""
+        if self._guardian >= 0:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._guardian, what)
 
     def _drain(self) -> None:
         while pending := signal.sigpending() & self._signals:
@@ -172,6 +255,9 @@ class Child:
                     pid, status = 0, 0
                 if pid == self._pid:
                     self._status = status
+                    self._tell(OVER)
+                elif pid and self._kin and pid == self._kin.guardian:
+                    self._kin.guardian = 0
             if not pid:
                 return self._status is not None
 
@@ -193,36 +279,6 @@ class Child:
         if number in _ENDS and self._asked.counts() and (before or not self._patient):
             raise Interrupted(number)
 
-    def _be_the_child(self, told: int, failed: int) -> None:
-        """Never returns."""
-        code = 127
-        try:
-            _die_with_parent()
-            environment = _told(told)
-            if environment is None:
-                return
-            for number in (*self._signals, signal.SIGPIPE, signal.SIGXFSZ):  # The last two are Python's own doing.
-                signal.signal(number, signal.SIG_DFL)
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
-            os.execvpe(self._command[0], self._command, environment)  # noqa: S606 (what the user has told us to run)
-        except OSError as error:
-            os.write(failed, f"{error.errno or 0} {error.strerror or error}".encode(errors="surrogateescape"))
-        except BaseException as error:  # noqa: BLE001 (there is nobody above who could tell)
-            os.write(failed, f"0 {error}".encode(errors="replace")[:_LONGEST_ERROR])
-        finally:
-            os._exit(code)
-
-
-def explained(program: str, number: int, why: str) -> tuple[int, str]:
-    """The exit code, as shells have it, and a line, of a program that could not be executed."""
-    if number in (errno.ENOENT, errno.ENOTDIR):
-        if number == errno.ENOENT and os.sep in program and os.path.exists(program):
-            return 126, f"{program}: what its first line names, or its loader, was not found"
-        return 127, f"{program}: command not found"
-    if number == errno.ENOEXEC:
-        return 126, f"{program}: not a program, nor a script that begins with #! and its interpreter"
-    return 126, f"{program}: cannot be executed: {why}"
-
 
 def _next(numbers: set[int] | set[signal.Signals]) -> tuple[int, bool]:
     """The next signal of `numbers`, waited for, and whether it was the terminal's: without siginfo, those of keys are."""
@@ -231,43 +287,3 @@ def _next(numbers: set[int] | set[signal.Signals]) -> tuple[int, bool]:
         return number, number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH)
     found = signal.sigwaitinfo(numbers)
     return found.si_signo, found.si_code == _BY_THE_KERNEL
-
-
-def _told(pipe: int) -> dict[str, str] | None:
-    """The environment to go on with; None if this process's parent is gone.
-
-    The parent keeps the pipe open as long as it lives. Without the last look, one that was killed before it could be
-    died with would leave a child behind.
-    """
-    import select
-
-    length = _read(pipe, _LENGTH)
-    said = _read(pipe, int(length)) if length else b""
-    if not said:
-        return None
-    poll = select.poll()
-    poll.register(pipe, 0)
-    if poll.poll(0):
-        return None
-    found: dict[str, str] = json.loads(said)
-    return found
-
-
-def _read(pipe: int, size: int) -> bytes:
-    """So many bytes; none if they do not come."""
-    found = b""
-    while len(found) < size:
-        more = os.read(pipe, size - len(found))
-        if not more:
-            return b""
-        found += more
-    return found
-
-
-def _die_with_parent() -> None:
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "the kernel does not let it die with looop run")

@@ -68,9 +68,13 @@ _resume.argtypes = (wintypes.HANDLE,)
 
 
 class Child:
-    """One command, `command` its words. `prepare`, then `begin` and `wait`, or `discard`."""
+    """One command, `command` its words. `prepare`, then `begin` and `wait`, or `discard`.
 
-    def __init__(self, command: Sequence[str]) -> None:
+    `holds` means nothing here, and nothing is ever left: what the command has started ends with it.
+    """
+
+    def __init__(self, command: Sequence[str], *, holds: bool = False) -> None:  # noqa: ARG002 (as on POSIX)
+        self.left: list[str] = []
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None
         self._failure: OSError | None = None
@@ -102,7 +106,7 @@ class Child:
         finally:
             self._interruptible = False
 
-    def begin(self, environment: Mapping[str, str], registered: Callable[[int], None]) -> None:
+    def begin(self, environment: Mapping[str, str], registered: Callable[[int], None], lock: str = "") -> None:  # noqa: ARG002
         """Run the command. `registered` is called with its process id, before it runs."""
         try:
             self._process = subprocess.Popen(  # noqa: S603 (what the user has told us to run)

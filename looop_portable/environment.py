@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from looop_portable.config import BACKEND, DATA_DIR, SESSION_ID, Config
 from looop_portable.lease import Lease
 from looop_portable.locales import for_children
+from looop_portable.session_ids import is_made_up
 
 GENERATION = "LOOOP_CLAIM_GENERATION"
 GENERATION_OF = "LOOOP_GENERATION_"
@@ -29,6 +30,17 @@ def environment_of(config: Config, session: str, leases: Mapping[str, Lease], fi
     if first:
         found[GENERATION] = str(leases[first].generation)
     return found
+
+
+def marks_of(environment: Mapping[str, str]) -> list[bytes]:
+    """What only those have in their environment that were begun by the run which has this one; empty: that cannot be told.
+
+    A session's id that people use may be that of an earlier run, of which something is left.
+    """
+    if GENERATION not in environment and not is_made_up(environment.get(SESSION_ID, "")):
+        return []
+    ours = (SESSION_ID, DATA_DIR, GENERATION)
+    return [os.fsencode(f"{name}={value}") for name, value in environment.items() if name in ours]
 
 
 def variable(name: str) -> str:

@@ -78,7 +78,8 @@ class Evidence:
             return None
         for found in (head.own, head.foreign):
             if found and incarnation in ("", found.incarnation) and self.is_seen(found):
-                return found
+                over = found.heirs and self._processes.state(found.pid, found.start) in _ENDED
+                return None if over else found  # Without this, who waits would hear it end again and again.
         return None
 
     def is_seen(self, registration: Registration) -> bool:

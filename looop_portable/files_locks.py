@@ -2,11 +2,13 @@
 
 Does not guarantee: that a lock which is free, or missing, has no live holder. It is a hint (`inquiry`).
 Guarantees: a lock that is held has a live holder.
-How: there are two locks, on two bytes of one file (fcntl(2)).
+How: there are three locks, on three bytes of one file (fcntl(2)).
 - A POSIX record lock (F_SETLK). No fork inherits it. But any close of the file in the process drops it, as a program does
   that archives its own store.
 - An open file description lock (F_OFD_SETLK). Only a close of its own descriptor drops it. But a child inherits it that was
   made without Python's hooks.
+- A third, shared, which all that a command of `looop run` starts inherits (`share_lock`), as with flock(1): it says that one
+  of them is there.
 So the first proves life. The second alone says that the process is there, or a child that it left behind. Each heartbeat
 takes again what was dropped (`hold_lock`). Whoever looks takes nothing, and only asks (F_OFD_GETLK).
 """
@@ -14,6 +16,7 @@ takes again what was dropped (`hold_lock`). Whoever looks takes nothing, and onl
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import struct
 import sys
@@ -24,8 +27,10 @@ from looop_portable.files_open import share
 from looop_portable.liveness import Lock
 
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_OWN, _INHERITED = 0, 1
+_OWN, _INHERITED, _SHARED = 0, 1, 2
 """The bytes."""
+_HIGH = 60
+"""From here on shells give no descriptor to what a script opens."""
 _FLOCK = "hhqqi"
 """struct flock of Linux with 64-bit offsets: type, whence, start, length, pid; padded by its longest."""
 
@@ -106,6 +111,21 @@ class LockFiles:
             os.close(fd)
 
 
+def share_lock(path: str) -> int:
+    """Take part in a lock that another process keeps: a descriptor that all children inherit. Raises OSError."""
+    if sys.platform != "linux":
+        raise OSError(errno.ENOTSUP, "no such locks")
+    import fcntl
+
+    fd = os.open(path, os.O_RDONLY | _FLAGS)
+    try:
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD, _HIGH)
+    finally:
+        os.close(fd)
+    fcntl.fcntl(high, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, _SHARED, 1, 0))
+    return high
+
+
 def _take(fd: int) -> None:
     if sys.platform == "linux":
         import fcntl
@@ -117,7 +137,7 @@ def _take(fd: int) -> None:
 def _seen(fd: int) -> Lock:
     if _is_taken(fd, _OWN):
         return Lock.HELD
-    return Lock.INHERITED if _is_taken(fd, _INHERITED) else Lock.FREE
+    return Lock.INHERITED if _is_taken(fd, _INHERITED) or _is_taken(fd, _SHARED) else Lock.FREE
 
 
 def _is_taken(fd: int, byte: int) -> bool:

@@ -60,6 +60,7 @@ class Seen(Enum):
     PROCESS_MAYBE = "it seems to be there, but another kernel of the same identity may have the mount too"
     FORMER_SELF = "its process is this one, which has executed another program since (execv): its lock is free"
     GONE_HERE = "its process is gone, in our own pid namespace and on a local disk"
+    HEIRS = "its process is gone, and what it started, or who ends that, has its lock (`looop run`)"
     GONE = "its process is gone, but another kernel of the same identity may have the mount too"
     HIDDEN = "its process cannot be examined, or its start is not known"
     LOCK_HELD = "its lock is held"
@@ -78,6 +79,7 @@ WORTH: dict[Seen, Worth] = {
     Seen.PROCESS_MAYBE: Worth.NOTHING,
     Seen.FORMER_SELF: Worth.PROOF,
     Seen.GONE_HERE: Worth.PROOF,
+    Seen.HEIRS: Worth.LIFE,
     Seen.GONE: Worth.FAR_HINT,
     Seen.HIDDEN: Worth.NOTHING,
     Seen.LOCK_HELD: Worth.LIFE,
@@ -156,6 +158,11 @@ def _process(registration: Registration, here: Here) -> Look:
     evidence = f"pid {registration.pid} {process.value}"
     if process not in (ProcessState.RUNNING, ProcessState.STOPPED):
         local = registration.foreign or local or (yield Sign.DISK)
+        if local and registration.heirs:
+            lock = yield Sign.LOCK
+            if lock in (Lock.HELD, Lock.INHERITED):
+                return Observation(Seen.HEIRS, f"{evidence}, and what it started holds its lock", Basis.LOCK)
+            local = lock is Lock.FREE  # Without it nobody can tell by the process alone.
         return Observation(Seen.GONE_HERE if local else Seen.GONE, evidence, Basis.PROCESS)
     if not (registration.start or registration.foreign):
         return Observation(Seen.HIDDEN, "", Basis.PROCESS)  # It may be a later process of that id.
@@ -174,7 +181,7 @@ def _lock(registration: Registration, here: Here) -> Look:
     where = _where(registration)
     if registration.namespace != here.namespace:
         where = f"{where}, in another pid namespace,"
-    if lock is Lock.HELD:
+    if lock is Lock.HELD or (registration.heirs and lock is Lock.INHERITED):
         return Observation(Seen.LOCK_HELD, f"{where} holds its lock", Basis.LOCK)
     if lock is Lock.FREE:
         return Observation(Seen.LOCK_FREE, f"{where} seems to be gone, as its lock is free", Basis.LOCK)

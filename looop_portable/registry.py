@@ -262,4 +262,5 @@ def registration_in(session: str, data: bytes) -> Registration:
         locked=record.get("locked") is True,
         kept=record.get("kept") is True,
         own=record.get("own") is True,
+        heirs=record.get("heirs") is True,
     )

@@ -4,7 +4,8 @@ Guarantees: the session is the command's: it lives by the command's process, so 
 host, even when this process is killed (on Linux and Windows the command is killed then). Who loses a claim is told, and by
 default ended, so that it is dead when the whole lease has passed since the last heartbeat that got through: before another
 host may take over, which is after 4/3.
-Does not guarantee: the end of what the command leaves behind. Nor anything on other hosts while this process is stopped,
+What the command has started ends with it where a signal has ended it, it has lost, or this process is killed.
+Does not guarantee: the end of what the command leaves behind when it exits by itself: that is told. Nor anything on other hosts while this process is stopped,
 or the machine sleeps: then nothing ends the command, and when they go on it goes on until this process has looked.
 How: see `child_posix` and `child_windows` for the process, `pulse` for the heartbeats, which look at the claims too. The
 threads that end the command, and leave, are there before anything is claimed (`standby`).
@@ -44,10 +45,11 @@ _LOOKS = 20
 
 
 class Ended(NamedTuple):
-    """The command has run, or could not be run: then `failure` says why. `code` is the exit code to pass on."""
+    """The command has run, or could not be run: then `failure` says why. `code`: to pass on. `left`: what it left behind."""
 
     code: int
     failure: str = ""
+    left: Sequence[str] = ()
 
 
 class Listener(Protocol):
@@ -68,6 +70,7 @@ class Request(NamedTuple):
     """What is to be run, and for what. `names`: of claims; `session`: its id, made up if empty; seconds.
 
     `timeout`: for how long the claims are waited for; None: without end. `slots`: of each claim; 0: it has none.
+    `until_all_end`: what the command leaves behind holds too.
     """
 
     command: Sequence[str]
@@ -77,6 +80,7 @@ class Request(NamedTuple):
     timeout: float | None = 0
     slots: int = 0
     ends_when_lost: bool = True
+    until_all_end: bool = False
 
 
 def run(config: Config, claims: Claims, request: Request, listener: Listener) -> Ended | Held:
@@ -96,8 +100,9 @@ class _Run:
         self._request = request
         self._names = in_order(request.names)
         self._listener = listener
-        self._child = Child(request.command)
+        self._child = Child(request.command, holds=request.until_all_end)
         self._holder: Holder | None = None
+        self._lock = ""
         self._youth = Youth(claims, looks=True)
         self._pulse: Pulse | None = None
         self._standby: Standby | None = None
@@ -131,7 +136,7 @@ class _Run:
             self._changed.notify_all()
         self._leave()
         failed, why = (0, "") if held else self._child.failure()
-        return held or Ended(failed or code, why)
+        return held or Ended(failed or code, why, self._child.left)
 
     def _start(self) -> Held | None:
         """Until the command runs, or is not to run."""
@@ -158,7 +163,7 @@ class _Run:
         with self._changed:
             if self._why_lost:
                 raise Unavailable(f"session {holder.session}: lost before the command began: {self._why_lost}")
-            self._child.begin(environment, lambda pid: self._hand_over(holder, pid))
+            self._child.begin(environment, lambda pid: self._hand_over(holder, pid), self._lock)
             self._began = True
         return None
 
@@ -172,8 +177,8 @@ class _Run:
     def _register(self, pid: int) -> Holder:
         sessions, lease_seconds = self._claims.sessions, self._request.lease_seconds
         began = elapsed()
-        found = sessions.register(self._request.session, pid=pid, lease_seconds=lease_seconds, locked=True)
-        self._holder = found.holder
+        found = sessions.register(self._request.session, pid=pid, lease_seconds=lease_seconds, locked=True, heirs=True)
+        self._holder, self._lock = found.holder, sessions.lock_path(found)
         if self._pulse:
             while elapsed() - began > interval(lease_seconds):  # It is as old as that already. Said again, it is new.
                 began = elapsed()

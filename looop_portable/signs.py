@@ -111,8 +111,11 @@ class SignFiles:
                 self._files.remove(f"{directory}/{name}")
 
     def lock(self, registration: Registration) -> Lock:
-        key = self._key(registration.session)
-        return self._files.lock_of(f"{self._directory}/{key}/{_LOCK}{registration.incarnation}")
+        return self._files.lock_of(self.lock_path(registration))
+
+    def lock_path(self, registration: Registration) -> str:
+        """Where its lock is, for whoever is to take part in it."""
+        return f"{self._directory}/{self._key(registration.session)}/{_LOCK}{registration.incarnation}"
 
     def disk(self) -> str:
         mount = self._files.mount_of(self._directory)

@@ -50,6 +50,9 @@ class Signs(Protocol):
     def lock(self, registration: Registration) -> Lock:
         """What there is to be seen of the lock of a registration that has one (`locked`)."""
 
+    def lock_path(self, registration: Registration) -> str:
+        """The file of that lock, for processes that are to take part in it."""
+
     def disk(self) -> str:
         """What tells the local disk that this store is on; empty if other hosts may reach it, or nobody knows."""
 

@@ -35,6 +35,9 @@ class NoSigns:
     def lock(self, registration: Registration) -> Lock:  # noqa: ARG002 (the interface)
         return Lock.HELD
 
+    def lock_path(self, registration: Registration) -> str:  # noqa: ARG002 (the interface)
+        return ""
+
     def disk(self) -> str:
         """This process's memory: no other kernel has it."""
         return f"{sys.platform} memory"

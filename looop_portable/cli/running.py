@@ -39,6 +39,10 @@ class Words:
         line = f"looop: {what}: lost: {reason}; the command {'is ended' if ends else 'goes on'}"
         self._out.refusal("run", "lost", line, {"names": list(names), "message": reason, "ends": ends})
 
+    def stays(self, processes: Sequence[str]) -> None:
+        line = f"looop: left behind by the command, and holding nothing: {', '.join(processes)}"
+        self._out.refusal("run", "left_behind", line, {"processes": list(processes)})
+
     def left(self, name: str, reason: str) -> None:
         what = f"claim {name}" if name else "what was held"
         line = f"looop: warning: {what}: not released, but free to be taken over: {reason}"
@@ -60,6 +64,11 @@ class Words:
     show_default=True,
     help="When a claim is lost: end the command (SIGTERM, then SIGKILL), or only say so.",
 )
+@click.option(
+    "--until-all-end",
+    is_flag=True,
+    help="Hold until all that the command has started has ended, as flock(1) does, and not only the command.",
+)
 @click.option("--session", default="", metavar="ID", help="The id of the command's session. [a new one is made up]")
 @click.option(
     "-E", "--conflict-exit-code", type=click.IntRange(0, 255), default=1, metavar="N", help="Exit with N where 1 is meant."
@@ -74,6 +83,7 @@ def run(
     slots: int | None,
     lease: int,
     on_lost: str,
+    until_all_end: bool,
     session: str,
     conflict_exit_code: int,
     command: tuple[str, ...],
@@ -89,8 +99,11 @@ def run(
     The command finds LOOOP_SESSION_ID, LOOOP_CLAIM_GENERATION (of the first claim), and LOOOP_GENERATION_NAME for each:
     NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it.
 
-    Not guaranteed: that what the command starts and leaves behind ends with it, or is noticed: it holds nothing. That a
-    command which another user owns (sudo) is ended when looop run is killed: its claim stays held then while it lives.
+    What the command has started ends before its claims are free if a signal ended it, or looop run is killed. If it exits by
+    itself, what it leaves behind goes on without them, and is named on stderr: see --until-all-end.
+
+    Not guaranteed: that what another user owns (sudo) is ended when looop run is killed: the claim stays held on this host then
+    while it lives. That a daemon that hides on purpose is found then (its own group, no descriptor, no environment of ours).
     Anything on other hosts while looop run is stopped, Ctrl-Z too, for longer than its lease. With --lease 0 nobody looks
     whether a claim is lost.
 
@@ -107,7 +120,7 @@ def run(
 
     gc.enable()  # It may stay for long.
     limit = limit_of(wait, timeout)
-    request = Request(command, names, session, lease, limit, slots or 0, ends_when_lost=on_lost == "term")
+    request = Request(command, names, session, lease, limit, slots or 0, on_lost == "term", until_all_end)
     claims = out.claims()
     try:
         outcome = run_it(out.config, claims, request, Words(out))
@@ -122,5 +135,7 @@ def run(
         return TIMED_OUT if late else conflict_exit_code
     if outcome.failure:
         out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure)
+    if outcome.left:
+        Words(out).stays(outcome.left)
     out.told(claims)
     return outcome.code

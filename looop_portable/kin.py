@@ -1,0 +1,78 @@
+"""What the command of `looop run` has started, as `looop run` sees it while it lives: its own descendants.
+
+Does not guarantee: to see any where the system is not Linux, or has no /proc. Nor, in process 1 of a container, or where
+this process had children before it was `looop run`, those without marks (see `descendants`): others' orphans come to it too.
+How: this process is a *child subreaper* (prctl(2)): whatever below it loses its parent becomes its own child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+
+from looop_portable.descendants import Marks, Process, below, everybody, is_marked, send
+
+assert sys.platform != "win32"
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Kin:
+    """Make one before the command's process. `guardian`: a child that is not of the command; `marks`: of the run."""
+
+    def __init__(self) -> None:
+        self.guardian = 0
+        self.marks = Marks()
+        self._mixed = False
+        self._mixed = os.getpid() == 1 or self.some()
+        if sys.platform == "linux":
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether none can be seen here, whoever is left."""
+        return not os.path.exists("/proc/self/stat")
+
+    def some(self) -> bool:
+        """Whether any are left. What has ended counts until it is waited for: so none is overlooked that it left to us."""
+        children = None if self._mixed else _children()
+        return bool(self.rest()) if children is None else not children <= {self.guardian}
+
+    def rest(self) -> list[Process]:
+        """Those that run, once the command's own process has ended, and has been waited for."""
+        here, itself = everybody(), os.getpid()
+        roots = [each for each in here if each.parent == itself and each.pid != self.guardian]
+        if self._mixed:
+            roots = [each for each in roots if is_marked(each, self.marks)]
+        return [*roots, *below({each.pid for each in roots}, here)]
+
+
+class Ending:
+    """Each is asked once, and killed once, however often it is seen."""
+
+    def __init__(self, kin: Kin) -> None:
+        self._kin = kin
+        self._told: set[tuple[int, int, int]] = set()
+
+    def send(self, number: int) -> None:
+        for each in self._kin.rest():
+            if (each.pid, each.start, number) not in self._told:
+                self._told.add((each.pid, each.start, number))
+                send(each, number)
+                if number != signal.SIGKILL:
+                    send(each, signal.SIGCONT)  # Without this, one that is stopped would not hear of it.
+
+
+def _children() -> set[int] | None:
+    """Of this process, those included that it has not waited for yet; None where the kernel does not list them."""
+    with contextlib.suppress(OSError, ValueError):
+        found: set[int] = set()
+        for task in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:
+                found |= {int(pid) for pid in file.read().split()}
+        return found
+    return None
