@@ -1,10 +1,11 @@
 """The process that `looop run` runs a command in: made before anything is claimed, let go on when all is. And its signals.
 
 Guarantees: the command runs only after `begin`; if this process ends before that, it never runs. When this process is
-killed the command is, and on Linux all that it has started (`guardian`). When a signal has ended the command, or it has lost
-its claim, what it has left behind is ended before `wait` returns.
-Does not guarantee: the end of what this user may not signal (set-user-ID): that is waited for. Nor the end of what the command
-leaves behind when it exits by itself: `wait` names it, or waits for it. See `guardian` and `kin` for what is not seen.
+killed the command is, and on Linux all that it has started (`guardian`). When a signal has ended the command, or it has
+lost its claim, what it has left behind is ended before `wait` returns.
+Does not guarantee: the end of what this user may not signal (set-user-ID): that is waited for. Nor the end of what the
+command leaves behind when it exits by itself: `wait` names it, or waits for it. See `guardian` and `kin` for what is not
+seen.
 How: fork, for the command (`execution`) and its guardian. This process blocks its signals and takes them one by one
 (sigwaitinfo(2)), so that none is lost and nothing is looked at again and again. Without a controlling terminal the command
 leads a process group; with one it stays in this process's, as the terminal and the shell know no other.
@@ -175,7 +176,7 @@ class Child:
         self._ends = True
         self.send(signal.SIGTERM)
         if self._pid:
-            os.kill(os.getpid(), signal.SIGCHLD)  # Without this, `wait` would not hear of it while others than it are waited for.
+            os.kill(os.getpid(), signal.SIGCHLD)  # Without this, `wait` would not hear of it after the command's end.
 
     def kill(self) -> None:
         self._ends = self._hurries = True

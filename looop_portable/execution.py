@@ -15,7 +15,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from looop_portable.files_locks import share_lock
@@ -50,7 +50,7 @@ def failure(pipe: int, program: str) -> tuple[int, str]:
     return explained(program, int(number), why)
 
 
-def execute(command: Sequence[str], told: int, failed: int, signals: Iterable[int], before: set[int]) -> None:
+def execute(command: list[str], told: int, failed: int, signals: Iterable[int], before: set[int]) -> None:
     """`signals` are as they are by default, and those of `before` are blocked. Never returns."""
     code = 127
     try:

@@ -7,8 +7,8 @@ How: there are three locks, on three bytes of one file (fcntl(2)).
   that archives its own store.
 - An open file description lock (F_OFD_SETLK). Only a close of its own descriptor drops it. But a child inherits it that was
   made without Python's hooks.
-- A third, shared, which all that a command of `looop run` starts inherits (`share_lock`), as with flock(1): it says that one
-  of them is there.
+- A third, shared, which all that a command of `looop run` starts inherits (`share_lock`), as with flock(1): it says that
+  one of them is there.
 So the first proves life. The second alone says that the process is there, or a child that it left behind. Each heartbeat
 takes again what was dropped (`hold_lock`). Whoever looks takes nothing, and only asks (F_OFD_GETLK).
 """

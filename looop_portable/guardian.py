@@ -63,9 +63,9 @@ class _Guardian:
         self._leaves = False
 
     def hear(self, told: int) -> None:
-        """All lines, until `looop run` is no more."""
+        """All lines, until `looop run` is no more, or has no use for it."""
         said = b""
-        while more := os.read(told, 1 << 16):
+        while not self._leaves and (more := os.read(told, 1 << 16)):
             *lines, said = (said + more).split(b"\n")
             for line in lines:
                 self._hear(line + b"\n")

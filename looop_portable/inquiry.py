@@ -158,12 +158,7 @@ def _process(registration: Registration, here: Here) -> Look:
     evidence = f"pid {registration.pid} {process.value}"
     if process not in (ProcessState.RUNNING, ProcessState.STOPPED):
         local = registration.foreign or local or (yield Sign.DISK)
-        if local and registration.heirs:
-            lock = yield Sign.LOCK
-            if lock in (Lock.HELD, Lock.INHERITED):
-                return Observation(Seen.HEIRS, f"{evidence}, and what it started holds its lock", Basis.LOCK)
-            local = lock is Lock.FREE  # Without it nobody can tell by the process alone.
-        return Observation(Seen.GONE_HERE if local else Seen.GONE, evidence, Basis.PROCESS)
+        return (yield from _gone(registration, evidence, local=bool(local)))
     if not (registration.start or registration.foreign):
         return Observation(Seen.HIDDEN, "", Basis.PROCESS)  # It may be a later process of that id.
     itself = registration.own and registration.locked and registration.pid == here.pid
@@ -171,6 +166,16 @@ def _process(registration: Registration, here: Here) -> Look:
         return Observation(Seen.FORMER_SELF, f"{evidence}, and has executed another program since", Basis.PROCESS)
     certain = registration.foreign or registration.disk
     return Observation(Seen.PROCESS if certain else Seen.PROCESS_MAYBE, evidence, Basis.PROCESS)
+
+
+def _gone(registration: Registration, evidence: str, *, local: bool) -> Look:
+    """Its process is; of `looop run`, what that has started may not be."""
+    if local and registration.heirs:
+        lock = yield Sign.LOCK
+        if lock in (Lock.HELD, Lock.INHERITED):
+            return Observation(Seen.HEIRS, f"{evidence}, but what it started is left, and has its lock", Basis.LOCK)
+        local = lock is Lock.FREE  # What cannot be read proves nothing.
+    return Observation(Seen.GONE_HERE if local else Seen.GONE, evidence, Basis.PROCESS)
 
 
 def _lock(registration: Registration, here: Here) -> Look:

@@ -1,7 +1,7 @@
 """What the command of `looop run` has started, as `looop run` sees it while it lives: its own descendants.
 
 Does not guarantee: to see any where the system is not Linux, or has no /proc. Nor, in process 1 of a container, or where
-this process had children before it was `looop run`, those without marks (see `descendants`): others' orphans come to it too.
+this process had children before it was `looop run`, those without marks (`descendants`): others' orphans come to it too.
 How: this process is a *child subreaper* (prctl(2)): whatever below it loses its parent becomes its own child.
 """
 

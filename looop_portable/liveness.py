@@ -112,7 +112,7 @@ class Registration(NamedTuple):
     `ended`: it has ended, by its own word or somebody else's. `lease_seconds`: for how long it may be silent; 0: it has
     promised no heartbeat. `disk`: what tells its local disk from others', empty if it is none, or not known. `locked`: its
     process holds a lock of its own for as long as it lives. `kept`: a process of its own gives its heartbeats. `own`: the
-    process has registered itself, so the lock is its own too, and not that of whoever runs it. `heirs`: all that its process
+    process has registered itself, so the lock is its own too, and not that of whoever runs it. `heirs`: what its process
     starts inherits a part in that lock, and the session lives as long as any of them (`looop run`).
     """
 

@@ -1,12 +1,12 @@
 """`looop run`: a command that runs while its claims are held, for as long as it runs, and not without them.
 
 Guarantees: the session is the command's: it lives by the command's process, so a claim is not free while that lives on this
-host, even when this process is killed (on Linux and Windows the command is killed then). Who loses a claim is told, and by
-default ended, so that it is dead when the whole lease has passed since the last heartbeat that got through: before another
-host may take over, which is after 4/3.
-What the command has started ends with it where a signal has ended it, it has lost, or this process is killed.
-Does not guarantee: the end of what the command leaves behind when it exits by itself: that is told. Nor anything on other hosts while this process is stopped,
-or the machine sleeps: then nothing ends the command, and when they go on it goes on until this process has looked.
+host. Who loses a claim is told, and by default ended, so that it is dead when the whole lease has passed since the last
+heartbeat that got through: before another host may take over, which is after 4/3. What the command has started ends with it
+where a signal has ended it, it has lost, or this process is killed: then the command is too.
+Does not guarantee: the end of what the command leaves behind when it exits by itself: that is told. Nor anything on other
+hosts while this process is stopped, or the machine sleeps: then nothing ends the command, and when they go on it goes on
+until this process has looked.
 How: see `child_posix` and `child_windows` for the process, `pulse` for the heartbeats, which look at the claims too. The
 threads that end the command, and leave, are there before anything is claimed (`standby`).
 """
@@ -45,7 +45,7 @@ _LOOKS = 20
 
 
 class Ended(NamedTuple):
-    """The command has run, or could not be run: then `failure` says why. `code`: to pass on. `left`: what it left behind."""
+    """The command has run, or could not be run: then `failure` says why. `left`: what it has left behind, for people."""
 
     code: int
     failure: str = ""
@@ -177,7 +177,7 @@ class _Run:
     def _register(self, pid: int) -> Holder:
         sessions, lease_seconds = self._claims.sessions, self._request.lease_seconds
         began = elapsed()
-        found = sessions.register(self._request.session, pid=pid, lease_seconds=lease_seconds, locked=True, heirs=True)
+        found = sessions.register(self._request.session, pid=pid, lease_seconds=lease_seconds, locked=True)
         self._holder, self._lock = found.holder, sessions.lock_path(found)
         if self._pulse:
             while elapsed() - began > interval(lease_seconds):  # It is as old as that already. Said again, it is new.

@@ -58,14 +58,14 @@ class Sessions:
         self._clock = clock
 
     def register(
-        self, session: str = "", *, pid: int = 0, lease_seconds: int = 0, locked: bool = False, kept: bool = False, heirs: bool = False
+        self, session: str = "", *, pid: int = 0, lease_seconds: int = 0, locked: bool = False, kept: bool = False
     ) -> Registration:
         """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
         `lease_seconds` promises a heartbeat: whoever promises it calls `renew` every third of it, or is taken for dead by
-        other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one. `kept`:
-        the heartbeats come from a keeper (see `keeper`), for a process that gives none itself. `heirs`: what `pid` starts will
-        have a part in that lock.
+        other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
+        runs `pid`, and whatever that starts will have a part in the lock. `kept`: the heartbeats come from a keeper (see
+        `keeper`), for a process that gives none itself.
         Raises `SessionAlive`, `NoSuchProcess`, or `InvalidName`.
         """
         pid = pid or os.getpid()
@@ -87,7 +87,7 @@ class Sessions:
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
         new = self._promise(new, locked=locked)
-        new = new._replace(heirs=heirs and new.locked)
+        new = new._replace(heirs=new.locked and not new.own)
         try:
             for _ in range(_TRIES):
                 if self._advance(new.session, head.generation, new):

@@ -99,11 +99,11 @@ def run(
     The command finds LOOOP_SESSION_ID, LOOOP_CLAIM_GENERATION (of the first claim), and LOOOP_GENERATION_NAME for each:
     NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it.
 
-    What the command has started ends before its claims are free if a signal ended it, or looop run is killed. If it exits by
-    itself, what it leaves behind goes on without them, and is named on stderr: see --until-all-end.
+    What the command has started ends before its claims are free if a signal ended it, or looop run is killed. If it exits
+    by itself, what it leaves behind goes on without them, and is named on stderr: see --until-all-end.
 
-    Not guaranteed: that what another user owns (sudo) is ended when looop run is killed: the claim stays held on this host then
-    while it lives. That a daemon that hides on purpose is found then (its own group, no descriptor, no environment of ours).
+    Not guaranteed: that what another user owns (sudo) is ended when looop run is killed: the claim stays held on this host
+    while it lives. That what hides on purpose is found then: a daemon without its parent, our descriptor and environment.
     Anything on other hosts while looop run is stopped, Ctrl-Z too, for longer than its lease. With --lease 0 nobody looks
     whether a claim is lost.
 
