@@ -234,6 +234,7 @@ class Child:
         if number in _ENDS:
             self._asked.counts()
         if number != signal.SIGCHLD and not (by_the_kernel and self._has_it_already(number)):
+            self._has_ended()  # Without this, one that comes just after would go to the dead, and not to what is left.
             self.send(number)
 
     def _tell(self, what: bytes) -> None:
