@@ -27,10 +27,10 @@ from looop_portable.asking import Asked
 from looop_portable.clock import elapsed
 from looop_portable.descendants import Marks, lock_at, named, send
 from looop_portable.environment import marks_of
-from looop_portable.errors import Interrupted
+from looop_portable.errors import Interrupted, UsageError
 from looop_portable.execution import execute, failure, tell
 from looop_portable.guardian import LEAVE, OVER, guard, marks_said
-from looop_portable.kin import Ending, Kin
+from looop_portable.kin import Ending, Kin, are_seen
 from looop_portable.terminals import has_terminal
 
 assert sys.platform != "win32"
@@ -54,6 +54,10 @@ class Child:
         self.left: list[str] = []
         self._command = list(command)
         self._holds = holds
+        if holds and not are_seen():
+            raise UsageError(
+                "--until-all-end: what a command leaves behind cannot be seen here: there is no /proc, as on Linux"
+            )
         self._guard = threading.Lock()
         self._status: int | None = None
         self._pid = 0
@@ -206,7 +210,7 @@ class Child:
         kin = self._kin
         if kin is None:
             return
-        if kin.is_blind and not self._terminal and self._pid:
+        if not are_seen() and not self._terminal and self._pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGKILL)
         ending, until, pause = Ending(kin), elapsed() + _GRACE, _FIRST_PAUSE

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any
 
 from looop_portable.asking import Asked
-from looop_portable.errors import Interrupted
+from looop_portable.errors import Interrupted, UsageError
 
 assert sys.platform == "win32"
 
@@ -70,10 +70,12 @@ _resume.argtypes = (wintypes.HANDLE,)
 class Child:
     """One command, `command` its words. `prepare`, then `begin` and `wait`, or `discard`.
 
-    `holds` means nothing here, and nothing is ever left: what the command has started ends with it.
+    Nothing is ever left: what the command has started ends with it. So it cannot hold (`holds`).
     """
 
-    def __init__(self, command: Sequence[str], *, holds: bool = False) -> None:  # noqa: ARG002 (as on POSIX)
+    def __init__(self, command: Sequence[str], *, holds: bool = False) -> None:
+        if holds:
+            raise UsageError("--until-all-end: on Windows all that a command has started ends with it")
         self.left: list[str] = []
         self._command = list(command)
         self._process: subprocess.Popen[bytes] | None = None

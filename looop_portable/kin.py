@@ -19,6 +19,11 @@ assert sys.platform != "win32"
 _PR_SET_CHILD_SUBREAPER = 36
 
 
+def are_seen() -> bool:
+    """Whether any can be, whoever is left."""
+    return sys.platform == "linux" and os.path.exists("/proc/self/stat")
+
+
 class Kin:
     """Make one before the command's process. `guardian`: a child that is not of the command; `marks`: of the run."""
 
@@ -28,14 +33,10 @@ class Kin:
         self._mixed = False
         self._mixed = os.getpid() == 1 or self.some()
         if sys.platform == "linux":
-            import ctypes
+            with contextlib.suppress(ImportError):  # A Python without it: then orphans are known by their marks alone.
+                import ctypes
 
-            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-    @property
-    def is_blind(self) -> bool:
-        """Whether none can be seen here, whoever is left."""
-        return not os.path.exists("/proc/self/stat")
+                ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def some(self) -> bool:
         """Whether any are left. What has ended counts until it is waited for: so none is overlooked that it left to us."""

@@ -67,7 +67,7 @@ class Words:
 @click.option(
     "--until-all-end",
     is_flag=True,
-    help="Hold until all that the command has started has ended, as flock(1) does, and not only the command.",
+    help="Hold until all that the command has started has ended, as flock(1) does, and not only the command. (Linux)",
 )
 @click.option("--session", default="", metavar="ID", help="The id of the command's session. [a new one is made up]")
 @click.option(

@@ -156,6 +156,38 @@ def test_a_lock_that_is_missing_or_a_child_s_proves_nothing(lock: Lock | None) -
     assert liveness(CONTAINED._replace(lease_seconds=0), local=True, lock=lock) is Liveness.UNKNOWN
 
 
+HEIRS = OURS._replace(locked=True, heirs=True)
+"""As `looop run` registers its command's process."""
+
+
+@pytest.mark.parametrize("process", ENDED)
+@pytest.mark.parametrize("lock", [Lock.HELD, Lock.INHERITED])
+def test_what_a_command_has_started_is_alive_as_long_as_it_has_the_lock(process: ProcessState, lock: Lock) -> None:
+    verdict, _ = judge(HEIRS, local=True, process=process, lock=lock, silence=OLD)
+    assert (verdict.liveness, verdict.basis) == (Liveness.ALIVE, Basis.LOCK)
+    assert judge(HEIRS._replace(heirs=False), local=True, process=process, lock=lock)[0].dead
+
+
+@pytest.mark.parametrize("process", ENDED)
+def test_once_it_has_not_the_command_s_end_is_a_whole_proof(process: ProcessState) -> None:
+    verdict, _ = judge(HEIRS, local=True, process=process, lock=Lock.FREE, silence=YOUNG)
+    assert (verdict.dead, verdict.inferred) == (True, False)
+
+
+@pytest.mark.parametrize("lock", [Lock.MISSING, None])
+def test_where_that_lock_cannot_be_read_the_command_s_end_is_a_hint(lock: Lock | None) -> None:
+    assert liveness(HEIRS, local=True, process=ProcessState.GONE, lock=lock, silence=YOUNG) is Liveness.ALIVE
+    verdict, _ = judge(HEIRS, local=True, process=ProcessState.GONE, lock=lock, silence=UNHEARD)
+    assert (verdict.dead, verdict.inferred) == (True, True)
+    assert liveness(HEIRS._replace(lease_seconds=0), local=True, process=ProcessState.GONE, lock=lock) is Liveness.UNKNOWN
+
+
+def test_a_command_s_lock_that_another_namespace_sees_is_of_its_descendants_too() -> None:
+    elsewhere = HEIRS._replace(namespace="pid:[2]")
+    assert liveness(elsewhere, local=True, lock=Lock.INHERITED, silence=OLD) is Liveness.ALIVE
+    assert liveness(elsewhere._replace(heirs=False), local=True, lock=Lock.INHERITED, silence=OLD) is Liveness.DEAD
+
+
 def test_a_lock_is_looked_at_on_the_session_s_own_disk_alone() -> None:
     """One of NFS may be kept to a mount."""
     assert Sign.LOCK not in judge(CONTAINED, local=False, lock=Lock.FREE, silence=YOUNG)[1]
