@@ -1,0 +1,219 @@
+"""Whether an answer is true: each kind of them, beside the ledger as a clean process reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from looop_portable import Claims
+from looop_portable.lease import Lease
+from looop_portable.liveness import Liveness, Registration, Verdict
+from looop_portable.outcomes import Broken, Checked, Held, Refused, Released, Renewed, Retired, Status, Superseded, Sweep, Won
+from looop_portable.sessions import SessionStatus
+
+from .oracle import Seen, not_held, not_left
+from .points import Failed
+from .stores import Store
+from .verbs import Entered, Left, Ran, Said, Verb
+
+_SURE = (Liveness.ALIVE, Liveness.DEAD)
+_SAYS_OF_EACH = ("claims", "reap")
+"""One line for each claim that cannot be read."""
+_ONCE = ("stop", "forget")
+"""Whose second yes is a no."""
+
+
+class Case(NamedTuple):
+    """What an answer is judged by. `clean` is the answer without a fault; `again`: it was the second."""
+
+    verb: Verb
+    store: Store
+    claims: Claims
+    clean: object
+    rival: Lease | None
+    again: bool = False
+
+
+def kind(answer: object) -> str:
+    return answer.kind if isinstance(answer, Failed) else type(answer).__name__
+
+
+def held_by(answer: object) -> list[Lease]:
+    """The leases that whoever got this answer believes in."""
+    if isinstance(answer, Won | Renewed):
+        return [answer.lease]
+    if isinstance(answer, Entered):
+        return list(answer.leases)
+    return [lease for each in answer for lease in held_by(each)] if isinstance(answer, list) else []
+
+
+def untrue(answer: object, after: Seen, case: Case) -> Iterator[str]:
+    """What of it is not true."""
+    if isinstance(answer, Failed):
+        yield from _failed(answer, after, case)
+        return
+    yield from not_held(iter(held_by(answer)), after, case.rival)
+    if case.rival is None:
+        yield from _unexpected(answer, case)
+        yield from _alone(answer, after, case)
+    if isinstance(answer, Left):
+        yield from not_left(iter(answer.leases), after)
+    if isinstance(answer, Released):
+        head = after.heads[answer.name]
+        if head.lease and head.lease[1:3] == tuple(case.store.me):
+            yield f"untrue: released, and {answer.name} is ours"
+
+
+def _unexpected(answer: object, case: Case) -> Iterator[str]:
+    """A kind of answer that there is no reason for. Not able to tell means alive: so that one is always allowed."""
+    right = {kind(case.clean), *case.verb.right}
+    if not case.again:
+        right = {kind(case.clean)} | ({"Won", "Renewed"} if kind(case.clean) in ("Won", "Renewed") else set())
+    unknown = isinstance(answer, Held) and answer.verdict.liveness is Liveness.UNKNOWN and not case.again
+    unknown |= isinstance(answer, Refused) and answer.verdict.liveness is Liveness.UNKNOWN and not case.again
+    if kind(answer) not in right and not (unknown and case.store.me.session != answer.lease.session):  # type: ignore[attr-defined]
+        yield f"untrue: {kind(answer)}, where {kind(case.clean)} is right: {answer}"
+
+
+def _alone(answer: object, after: Seen, case: Case) -> Iterator[str]:
+    """What is true as long as nobody else comes."""
+    if isinstance(answer, Held | Refused):
+        lease = after.heads[answer.lease.name].lease
+        if lease is None or lease.session != answer.lease.session:
+            yield f"untrue: {kind(answer)} by {answer.lease.session!r}; the ledger says {lease}"
+    elif isinstance(answer, Broken):
+        yield from not_left(iter([answer.previous]), after)
+    elif isinstance(answer, Superseded):
+        head = after.heads[answer.name]
+        if (answer.head, answer.lease) != head[:2]:
+            yield f"untrue: {answer}; the ledger says {head}"
+    elif isinstance(answer, Checked):
+        if answer != case.claims.check(answer.name, answer.generation):
+            yield f"untrue: {answer}"
+    elif isinstance(answer, Status):
+        yield from _status(answer, case.claims.show(answer.name))
+    elif isinstance(answer, SessionStatus):
+        found = case.claims.sessions.status(answer.registration.session)
+        yield from _verdict(answer.registration.session, answer.verdict, found.verdict if found else None)
+    elif isinstance(answer, Said):
+        once = case.again and case.verb.name in _ONCE
+        if not answer.yes and not once and case.verb.name != "forget":
+            yield "untrue: no, where yes is right"
+    elif isinstance(answer, Registration):
+        if case.claims.sessions.registration(answer.holder) is None:
+            yield f"untrue: {answer.session} is not registered"
+    elif isinstance(answer, Retired):
+        yield from _retired(answer, after, case)
+    elif isinstance(answer, Sweep):
+        yield from _sweep(answer, after, case)
+    elif isinstance(answer, Ran):
+        yield from _ran(answer, after, case)
+    elif isinstance(answer, list):
+        for each in answer:
+            yield from _alone(each, after, case)
+        missing = {_name(each) for each in _list(case.clean)} - {_name(each) for each in answer}
+        if missing:
+            yield f"untrue: nothing was said of {sorted(missing)}"
+
+
+def _list(answer: object) -> list[Any]:
+    return answer if isinstance(answer, list) else []
+
+
+def _name(each: Any) -> str:
+    if isinstance(each, SessionStatus):
+        return each.registration.session
+    return str(each.name if isinstance(each, Status) else each.lease.name)
+
+
+def _status(told: Status, truth: Status) -> Iterator[str]:
+    unread = told.verdict is not None and told.verdict.liveness is Liveness.UNKNOWN
+    if not unread and (told.generation, told.lease, told.standing) != (truth.generation, truth.lease, truth.standing):
+        yield f"untrue: {told}, and not {truth}"
+    if told.verdict and truth.lease:
+        yield from _verdict(told.name, told.verdict, truth.verdict)
+
+
+def _verdict(about: str, told: Verdict, truth: Verdict | None) -> Iterator[str]:
+    if truth and told.liveness in _SURE and truth.liveness in _SURE and told.liveness is not truth.liveness:
+        yield f"untrue: {about} is {told}, and not {truth}"
+
+
+def _retired(answer: Retired, after: Seen, case: Case) -> Iterator[str]:
+    failed = {name for name, _ in answer.failed}
+    for name, head in after.heads.items():
+        if head.lease and head.lease[1:3] == tuple(case.store.me) and not failed & {"", name}:
+            yield f"untrue: all is released, and {name} is not"
+    if case.claims.sessions.registration(case.store.me):
+        yield "untrue: retired, and the session goes on"
+
+
+def _sweep(answer: Sweep, after: Seen, case: Case) -> Iterator[str]:
+    if answer.dry_run:
+        return
+    yield from not_left((each.lease for each in answer.reaped), after)
+    if case.again and (answer.failed or answer.skipped):
+        yield f"wedged: a sweep without faults fails: {answer}"
+    for name in case.verb.names if case.again else ():
+        lease = after.heads[name].lease
+        if lease and lease.session not in case.store.live:
+            yield f"wedged: a sweep does not release {name}: {lease}"
+
+
+def _failed(answer: Failed, after: Seen, case: Case) -> Iterator[str]:
+    if not answer.looops:
+        yield f"raw: {answer.kind}: {answer.text}"
+    if "\n" in answer.text:
+        yield f"more than one line: {answer.text}"
+    if case.rival is not None:
+        return
+    if answer.kind == "ClaimLost":
+        yield f"untrue: nobody has taken it: {answer.text}"
+    heads = [after.heads[name].lease for name in case.verb.names]
+    if answer.holder and not any(lease and lease.session == answer.holder for lease in heads):
+        yield f"untrue: {answer.text}; the ledger says {heads}"
+    if case.again and answer.kind not in {kind(case.clean), *case.verb.right}:
+        yield f"wedged: without a fault: {answer.kind}: {answer.text}"
+    if answer.kind == "SessionAlive" and not case.again:
+        yield f"untrue: {answer.text}"
+    if case.verb.name == "claim all" and not case.again:
+        yield from _kept(after, case)
+
+
+def _kept(after: Seen, case: Case) -> Iterator[str]:
+    kept = [name for name in case.verb.names if (lease := after.heads[name].lease) and lease[1:3] == tuple(case.store.me)]
+    if kept:
+        yield f"kept: all or none, and {kept} are ours after an error"
+
+
+def _ran(answer: Ran, after: Seen, case: Case) -> Iterator[str]:
+    """The exit code tells what is so, and an error is one line."""
+    assert isinstance(case.clean, Ran)
+    lines = [line for line in answer.err.splitlines() if not line.startswith("looop: ")]
+    lines += [] if answer.args[0] in _SAYS_OF_EACH else answer.err.splitlines()[1:]
+    if "fault of looop itself" in answer.err or "Traceback" in answer.err or answer.code not in (0, 1, 2, 3, 124):
+        yield f"raw: exit code {answer.code}: {answer.err}"
+    lines = [line for line in lines if not line.startswith("looop: warning: ")]
+    if answer.code == 3 and (lines or not answer.err or case.again):
+        yield f"{'wedged' if case.again else 'more than one line'}: exit code 3: {answer.err}"
+    repeated = case.again and answer.args[0] in ("break", "session") and answer.code == 1
+    if answer.code not in (case.clean.code, 3) and not repeated:
+        yield f"untrue: exit code {answer.code}, where {case.clean.code} is right: {answer.err}"
+    mine = [name for name in case.verb.names if (lease := after.heads[name].lease) and lease.session == "me"]
+    if answer.args[0] == "claim" and answer.code == 0 and len(mine) < len(case.verb.names):
+        yield f"untrue: exit code 0, and only {mine} are ours"
+    if answer.args[0] == "claim" and answer.code == 3 and len(mine) and len(case.verb.names) > 1:
+        yield f"kept: all or none, and {mine} are ours after an error"
+    if answer.args[0] == "unclaim" and answer.code == 0 and mine:
+        yield f"untrue: exit code 0, and {mine} are ours"
+    if answer.args[:2] == ("session", "start") and not case.again:
+        lives = bool(case.claims.sessions.holder("new").incarnation)
+        if lives != (answer.code == 0):
+            yield f"untrue: exit code {answer.code}, and the session is {'there' if lives else 'not there'}"
+    told, right = (_first_words(each.out) for each in (answer, case.clean))
+    if answer.code == 0 and answer.args[0] in ("claims", "session", "show") and right - told and not case.again:
+        yield f"untrue: nothing was said of {sorted(right - told)}"
+
+
+def _first_words(text: str) -> set[str]:
+    return {line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith(" ")}

@@ -1,0 +1,183 @@
+"""A sweep of faults: each filesystem call of each verb fails once, in each way that there is, and the truth is looked for.
+
+    cd tests && python -m sweep.run [--backends posix,advisory] [--without-links] [--every N] [--seed S] [VERB ...]
+
+`--every N`: only every N-th point, beginning with one that `--seed` chooses. Prints the counts, and what was untrue.
+Does not see: what two faults do together, but for a disk that is full, or fails, from some call on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import gc
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+
+from looop_portable.errors import LooopError
+from looop_portable.testing import without_links
+
+from .answers import Case, held_by, kind, untrue
+from .blocks import BLOCKS, COMMANDS
+from .faults import NONE, Fault, faults_at
+from .known import known
+from .mutants import MUTANTS
+from .oracle import Seen, destroyed, let_in, look, wedged
+from .points import Actor, Report
+from .stores import Maker, Store
+from .verbs import LIBRARY, Verb
+
+VERBS = (*LIBRARY, *BLOCKS, *COMMANDS)
+
+
+class Sweep:
+    """All points of one verb on one backend."""
+
+    def __init__(self, maker: Maker, verb: Verb) -> None:
+        self._maker = maker
+        self._verb = verb
+        self._store: Store = maker.make(verb.store)
+        self._before = look(maker.open())
+        self.clean = self._without_a_fault()
+        self.clean = self._without_a_fault()  # Now that this process knows its mounts.
+        wrong = list(self.point(NONE)[1])
+        assert not wrong, f"{verb.name} without a fault: {wrong}"
+
+    def _without_a_fault(self) -> Report:
+        with self._actor(NONE) as actor:
+            report = actor.report()
+        assert report, f"{self._verb.name} without a fault: killed, or it hangs"
+        return report
+
+    def faults(self) -> list[Fault]:
+        return [fault for at, call in enumerate(self.clean.calls, 1) for fault in faults_at(at, call)]
+
+    def point(self, fault: Fault) -> tuple[bool, list[str]]:
+        """Whether it happened, and what was wrong then."""
+        with self._actor(fault) as actor:
+            report = actor.report()
+            wrong = ["hangs"] if actor.hangs else []
+            rival = report.rival if report else None
+            case = Case(self._verb, self._store, self._maker.open(), self.clean.answer, rival)
+            wrong += self._look(report, case)
+            if report:
+                again = actor.again()
+                if again is None:
+                    wrong.append("hangs, or died, when it was repeated")
+                wrong += self._look(again, case._replace(again=True))
+        seen = look(self._maker.open())
+        wrong += self._end(seen)
+        return report.fired if report else not actor.hangs, wrong
+
+    def _actor(self, fault: Fault) -> Actor:
+        self._store.image.put_back()
+        return Actor(self._verb, self._store, self._maker.root, self._maker.backend, fault)
+
+    def _look(self, report: Report | None, case: Case) -> Iterator[str]:
+        after = look(case.claims)
+        yield from destroyed(self._before, after, self._store, self._verb, case.rival)
+        if not report:
+            return
+        yield from untrue(report.answer, after, case)
+        allowed = max(self.clean.descriptors, 0)  # A lock that was there stays as long as its session does.
+        if report.descriptors > allowed:
+            yield f"leaked: {report.descriptors - allowed} descriptors after {kind(report.answer)}"
+        if case.rival is None and "fresh" not in self._verb.store:
+            yield from let_in(case.claims, iter(held_by(report.answer)))
+
+    def _end(self, seen: Seen) -> Iterator[str]:
+        claims = self._maker.open()
+        for session in claims.sessions.ids():
+            try:
+                if session in self._store.live or session == "new":
+                    claims.sessions.stop(session)
+            except LooopError as error:
+                yield f"wedged: {session} cannot be ended: {error}"
+        numbers = {name: max((n for key, n in seen.records if key == name), default=0) for name in self._verb.names}
+        yield from wedged(claims, self._verb.names, numbers)
+
+
+def _gone() -> int:
+    """A process id that was somebody's."""
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    return pid
+
+
+def main() -> int:
+    options = _options()
+    if options.mutant:
+        MUTANTS[options.mutant]()
+    if options.without_links:
+        without_links.deny()
+    seed = options.seed if options.seed is not None else random.randrange(1 << 30)
+    print(f"seed {seed}, every {options.every}", flush=True)
+    parent = options.directory or ("/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+    scratch = tempfile.mkdtemp(prefix="looop-sweep-", dir=parent)
+    try:
+        return _sweep(options, random.Random(seed), scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _sweep(options: argparse.Namespace, chance: random.Random, scratch: str) -> int:
+    counts: collections.Counter[str] = collections.Counter()
+    skip = chance.randrange(options.every)
+    began = time.monotonic()
+    for backend in options.backends.split(","):
+        gone = _gone()
+        for verb in VERBS:
+            if options.verbs and verb.name not in options.verbs:
+                continue
+            sweep = Sweep(Maker(f"{scratch}/store", backend, gone), verb)
+            gc.freeze()
+            counts["calls"] += len(sweep.clean.calls)
+            for fault in sweep.faults():
+                counts["all points"] += 1
+                if (counts["all points"] + skip) % options.every:
+                    continue
+                happened, wrong = sweep.point(fault)
+                counts["points"] += 1
+                counts["faults"] += happened
+                _tell(backend, verb, fault, sweep, wrong, counts)
+            if options.verbose:
+                print(f"  {backend} {verb.name}: {len(sweep.clean.calls)} calls, {counts['points']} points so far", flush=True)
+    for what in ("calls", "all points", "points", "faults", "untrue", "known"):
+        print(what, counts[what])
+    print(f"{time.monotonic() - began:.1f} s")
+    return 1 if counts["untrue"] else 0
+
+
+def _tell(backend: str, verb: Verb, fault: Fault, sweep: Sweep, wrong: list[str], counts: collections.Counter[str]) -> None:
+    if not wrong:
+        return
+    call = sweep.clean.calls[fault.at - 1]
+    expected = all(known(verb.name, each) for each in wrong)
+    counts["known" if expected else "untrue"] += 1
+    if not expected:
+        where = call.path.rpartition("/store/")[2]
+        print(f"  {backend}, {verb.name}, {fault} ({call.name} {where}): {'; '.join(wrong)}", flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="A fault at each filesystem call of each verb.")
+    parser.add_argument("--backends", default="posix,advisory")
+    parser.add_argument("--without-links", action="store_true")
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--directory")
+    parser.add_argument("--mutant", choices=tuple(MUTANTS))
+    parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("verbs", nargs="*", metavar="VERB")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
