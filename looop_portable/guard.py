@@ -10,11 +10,17 @@ msvcrt's byte-range lock by portalocker.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from looop_portable.errors import Unavailable
+
+if TYPE_CHECKING:
+    import filelock
 
 PATIENCE = 30.0
 """Seconds."""
@@ -48,7 +54,24 @@ def guard(path: str, patience: float = PATIENCE) -> Iterator[None]:
         try:
             yield
         finally:
-            native.release()
+            _let_go(native)
+
+
+def _let_go(native: filelock.BaseFileLock) -> None:
+    """What was done inside is done, and a descriptor that is closed lets go, whatever is said to that.
+
+    Without this, one error at unlocking would leave the descriptor open, and so keep all others out for as long as this
+    process lives.
+    """
+    try:
+        native.release()
+    except OSError:
+        context = native._context
+        fd, context.lock_file_fd = context.lock_file_fd, None
+        if fd is not None:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        native.release()  # It has no descriptor any more, and forgets that it had one.
 
 
 def excludes(path: str) -> bool:
