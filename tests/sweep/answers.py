@@ -8,7 +8,19 @@ from typing import Any, NamedTuple
 from looop_portable import Claims
 from looop_portable.lease import Lease
 from looop_portable.liveness import Liveness, Registration, Verdict
-from looop_portable.outcomes import Broken, Checked, Held, Refused, Released, Renewed, Retired, Status, Superseded, Sweep, Won
+from looop_portable.outcomes import (
+    Broken,
+    Checked,
+    Held,
+    Refused,
+    Released,
+    Renewed,
+    Retired,
+    Status,
+    Superseded,
+    Sweep,
+    Won,
+)
 from looop_portable.sessions import SessionStatus
 
 from .oracle import Seen, not_held, not_left
@@ -19,8 +31,8 @@ from .verbs import Entered, Left, Ran, Said, Verb
 _SURE = (Liveness.ALIVE, Liveness.DEAD)
 _SAYS_OF_EACH = ("claims", "reap")
 """One line for each claim that cannot be read."""
-_ONCE = ("stop", "forget")
-"""Whose second yes is a no."""
+_MAY_SAY_NO = ("conclude", "forget")
+"""No: nobody can tell that it is dead; or it is not gone yet."""
 
 
 class Case(NamedTuple):
@@ -70,6 +82,7 @@ def _unexpected(answer: object, case: Case) -> Iterator[str]:
     if not case.again:
         right = {kind(case.clean)} | ({"Won", "Renewed"} if kind(case.clean) in ("Won", "Renewed") else set())
     unknown = isinstance(answer, Held) and answer.verdict.liveness is Liveness.UNKNOWN and not case.again
+    unknown |= kind(answer) == "Waits"
     unknown |= isinstance(answer, Refused) and answer.verdict.liveness is Liveness.UNKNOWN and not case.again
     if kind(answer) not in right and not (unknown and case.store.me.session != answer.lease.session):  # type: ignore[attr-defined]
         yield f"untrue: {kind(answer)}, where {kind(case.clean)} is right: {answer}"
@@ -96,8 +109,7 @@ def _alone(answer: object, after: Seen, case: Case) -> Iterator[str]:
         found = case.claims.sessions.status(answer.registration.session)
         yield from _verdict(answer.registration.session, answer.verdict, found.verdict if found else None)
     elif isinstance(answer, Said):
-        once = case.again and case.verb.name in _ONCE
-        if not answer.yes and not once and case.verb.name != "forget":
+        if not answer.yes and case.verb.name not in _MAY_SAY_NO and not (case.again and case.verb.name == "stop"):
             yield "untrue: no, where yes is right"
     elif isinstance(answer, Registration):
         if case.claims.sessions.registration(answer.holder) is None:
@@ -202,7 +214,7 @@ def _ran(answer: Ran, after: Seen, case: Case) -> Iterator[str]:
     mine = [name for name in case.verb.names if (lease := after.heads[name].lease) and lease.session == "me"]
     if answer.args[0] == "claim" and answer.code == 0 and len(mine) < len(case.verb.names):
         yield f"untrue: exit code 0, and only {mine} are ours"
-    if answer.args[0] == "claim" and answer.code == 3 and len(mine) and len(case.verb.names) > 1:
+    if answer.args[0] == "claim" and answer.code == 3 and mine and len(case.verb.names) > 1:
         yield f"kept: all or none, and {mine} are ours after an error"
     if answer.args[0] == "unclaim" and answer.code == 0 and mine:
         yield f"untrue: exit code 0, and {mine} are ours"

@@ -16,7 +16,7 @@ from looop_portable.holding import Hold
 
 from .verbs import Act, Entered, Left, Ran, Stage, Verb
 
-_SOON = 0.02
+_SOON, _LATER = 0.02, 0.2
 """Seconds."""
 _BLOCK = ("Left",)
 
@@ -100,7 +100,7 @@ BLOCKS = (
     Verb("hold fresh", "fresh", _in_and_out(_hold), _BLOCK),
     Verb("hold and stay", "vacant", _in(_hold), ("Entered", "ClaimHeld")),
     Verb("hold again", "vacant", _in_and_out(_hold), _BLOCK, _second),
-    Verb("hold, waiting", "vacant", _in_and_out(lambda stage: _hold(stage, 5)), _BLOCK),
+    Verb("hold, waiting", "vacant", _in_and_out(lambda stage: _hold(stage, _LATER)), _BLOCK),
     Verb("hold orphaned", "silent", _in_and_out(_hold), _BLOCK),
     Verb("hold held", "held", _in_and_out(_hold), ("ClaimHeld",)),
     Verb("hold held, waiting", "waited_for", _in_and_out(lambda stage: _hold(stage, _SOON)), ("WaitedTooLong",)),
@@ -108,7 +108,7 @@ BLOCKS = (
     Verb("hold_all", "vacant", _in_and_out(_hold_all), _BLOCK, names=_ALL),
     Verb("hold_all, one held", "held", _in_and_out(_hold_all), ("ClaimHeld",), names=_ALL),
     Verb("aio.hold", "vacant", _aio(0), _BLOCK),
-    Verb("aio.hold, waiting", "vacant", _aio(5), _BLOCK),
+    Verb("aio.hold, waiting", "vacant", _aio(_LATER), _BLOCK),
     Verb("leave", "vacant", _leave, ("NoneType",), _second),
 )
 COMMANDS = (

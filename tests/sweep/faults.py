@@ -1,8 +1,8 @@
 """Faults at filesystem calls: the n-th call that a verb makes in a store fails, or is the last one of its process.
 
 Does not see: what is opened by other means than `os` and `fcntl` (inotify), and what is outside of the store.
-How: the functions of `os` and `fcntl` are replaced in a process of its own, a fork, which ends afterwards. Calls are counted
-while `Injector.counting`; those of the harness come before or after, or while it is paused.
+How: the functions of `os` and `fcntl` are replaced in a process of its own, a fork, which ends afterwards. Calls are
+counted while `Injector.counting`; those of the harness come before or after, or while it is paused.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _REPEATED = {
 
 
 class Call(NamedTuple):
-    """One filesystem call, as it was counted. `makes`: it creates a file. `private`: it names a file of one process's own."""
+    """One filesystem call, as it was counted. `makes`: it creates a file. `private`: of a file of one process's own."""
 
     name: str
     path: str
@@ -160,7 +160,11 @@ class Injector:
         if number == fault.at:
             self.fired = True
             return self._fail(self.calls[-1], real, args, options)
-        if fault.at and number > fault.at and (fault.kind == ONWARD or (fault.kind == FULL and _needs_room(self.calls[-1]))):
+        if (
+            fault.at
+            and number > fault.at
+            and (fault.kind == ONWARD or (fault.kind == FULL and _needs_room(self.calls[-1])))
+        ):
             return self._fail(self.calls[-1], real, args, options)
         return self._done(name, real, args, options)
 

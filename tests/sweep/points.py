@@ -19,7 +19,7 @@ from .faults import NONE, Call, Fault, Injector
 from .stores import Store
 from .verbs import Stage, Verb
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a verb is taken for one that hangs."""
 AGAIN, END = "again", "end"
 
@@ -121,7 +121,7 @@ def _answer(verb: Verb, stage: Stage, prepared: object) -> object:
         return Failed(type(error).__name__, str(error), looops=True, holder=error.holder)
     except LooopError as error:
         return Failed(type(error).__name__, str(error), looops=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (what leaves the package is what is looked for)
         return Failed(type(error).__name__, repr(error), looops=False)
 
 

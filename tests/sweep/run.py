@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from looop_portable.errors import LooopError
 from looop_portable.testing import without_links
@@ -27,7 +27,7 @@ from .blocks import BLOCKS, COMMANDS
 from .faults import NONE, Fault, faults_at
 from .known import known
 from .mutants import MUTANTS
-from .oracle import Seen, destroyed, let_in, look, wedged
+from .oracle import destroyed, let_in, look, wedged
 from .points import Actor, Report
 from .stores import Maker, Store
 from .verbs import LIBRARY, Verb
@@ -54,8 +54,9 @@ class Sweep:
         assert report, f"{self._verb.name} without a fault: killed, or it hangs"
         return report
 
-    def faults(self) -> list[Fault]:
-        return [fault for at, call in enumerate(self.clean.calls, 1) for fault in faults_at(at, call)]
+    def faults(self, only: str = "") -> list[Fault]:
+        calls = [(at, call) for at, call in enumerate(self.clean.calls, 1) if only in ("", call.name)]
+        return [fault for at, call in calls for fault in faults_at(at, call)]
 
     def point(self, fault: Fault) -> tuple[bool, list[str]]:
         """Whether it happened, and what was wrong then."""
@@ -64,14 +65,13 @@ class Sweep:
             wrong = ["hangs"] if actor.hangs else []
             rival = report.rival if report else None
             case = Case(self._verb, self._store, self._maker.open(), self.clean.answer, rival)
-            wrong += self._look(report, case)
+            wrong += _judged(lambda: self._look(report, case))
             if report:
                 again = actor.again()
                 if again is None:
                     wrong.append("hangs, or died, when it was repeated")
-                wrong += self._look(again, case._replace(again=True))
-        seen = look(self._maker.open())
-        wrong += self._end(seen)
+                wrong += _judged(lambda: self._look(again, case._replace(again=True)))
+        wrong += _judged(self._end)
         return report.fired if report else not actor.hangs, wrong
 
     def _actor(self, fault: Fault) -> Actor:
@@ -90,16 +90,25 @@ class Sweep:
         if case.rival is None and "fresh" not in self._verb.store:
             yield from let_in(case.claims, iter(held_by(report.answer)))
 
-    def _end(self, seen: Seen) -> Iterator[str]:
+    def _end(self) -> Iterator[str]:
         claims = self._maker.open()
-        for session in claims.sessions.ids():
+        seen = look(claims)
+        for session in (*sorted(self._store.live), "rival", "new"):
             try:
-                if session in self._store.live or session == "new":
+                if claims.sessions.holder(session).incarnation:
                     claims.sessions.stop(session)
             except LooopError as error:
                 yield f"wedged: {session} cannot be ended: {error}"
         numbers = {name: max((n for key, n in seen.records if key == name), default=0) for name in self._verb.names}
         yield from wedged(claims, self._verb.names, numbers)
+
+
+def _judged(judge: Callable[[], Iterator[str]]) -> list[str]:
+    """What is wrong; and whoever cannot look, without a fault of his own, is kept out."""
+    try:
+        return list(judge())
+    except LooopError as error:
+        return [f"wedged: {error}"]
 
 
 def _gone() -> int:
@@ -139,7 +148,7 @@ def _sweep(options: argparse.Namespace, chance: random.Random, scratch: str) -> 
             sweep = Sweep(Maker(f"{scratch}/store", backend, gone), verb)
             gc.freeze()
             counts["calls"] += len(sweep.clean.calls)
-            for fault in sweep.faults():
+            for fault in sweep.faults(options.only):
                 counts["all points"] += 1
                 if (counts["all points"] + skip) % options.every:
                     continue
@@ -148,7 +157,11 @@ def _sweep(options: argparse.Namespace, chance: random.Random, scratch: str) -> 
                 counts["faults"] += happened
                 _tell(backend, verb, fault, sweep, wrong, counts)
             if options.verbose:
-                print(f"  {backend} {verb.name}: {len(sweep.clean.calls)} calls, {counts['points']} points so far", flush=True)
+                spent = time.monotonic() - began
+                print(
+                    f"  {backend} {verb.name}: {len(sweep.clean.calls)} calls, {counts['points']} points, {spent:.1f} s",
+                    flush=True,
+                )
     for what in ("calls", "all points", "points", "faults", "untrue", "known"):
         print(what, counts[what])
     print(f"{time.monotonic() - began:.1f} s")
@@ -173,6 +186,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--directory")
+    parser.add_argument("--only", default="", metavar="CALL", help="only faults at calls of that name")
     parser.add_argument("--mutant", choices=tuple(MUTANTS))
     parser.add_argument("--verbose", action="store_true")
     parser.add_argument("verbs", nargs="*", metavar="VERB")

@@ -73,6 +73,10 @@ class Ran(NamedTuple):
     err: str
 
 
+class Waits(NamedTuple):
+    """It is another's turn yet: that of one who did not come to give its ticket back, say."""
+
+
 class Said(NamedTuple):
     """Any other answer: whether it is a yes."""
 
@@ -124,8 +128,9 @@ def _own_registration(stage: Stage, _: object) -> object:
     return stage.claims.sessions.register("new", lease_seconds=3, locked=True)
 
 
-def _pending_is_held(found: object) -> object:
-    return found.held if isinstance(found, Pending) else found
+def _in_line(stage: Stage, _: object) -> object:
+    found = _hand_over(stage, _)
+    return Waits() if isinstance(found, Pending) else found
 
 
 def _silent_holder(stage: Stage) -> Holder:
@@ -162,7 +167,7 @@ LIBRARY = (
     Verb("claim all, one held", "held", lambda s, _: claim_all(s.claims, "abc", s.me), ("Held",), names=("a", "b", "c")),
     Verb("wait for vacant", "vacant", _wait, WON),
     Verb("wait for held", "held", _wait, ("Held",)),
-    Verb("wait in line", "waited_for", lambda s, x: _pending_is_held(_hand_over(s, x)), (*WON, "Held"), targets=("c",)),
+    Verb("wait in line", "waited_for", _in_line, (*WON, "Waits"), targets=("c",)),
     Verb("unclaim ours", "ours", _unclaim, ("Released",)),
     Verb("unclaim won", "vacant", _unclaim, ("Released",), _claimed),
     Verb("unclaim aged", "aged_ours", _unclaim, ("Released",)),
@@ -196,4 +201,3 @@ LIBRARY = (
     Verb("keep_young", "ours", _keep_young, ("NoneType",)),
     Verb("acting", "ours", lambda s, _: s.claims.acting("me"), ("Holder",)),
 )
-
