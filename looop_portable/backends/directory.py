@@ -161,13 +161,16 @@ class DirectoryBackend:
         return failed
 
     def keep_young(self, holder: Holder, names: Iterable[str]) -> None:
-        """What `holder` relies on, who holds `names`: see `youth`."""
+        """What `holder` relies on, who holds `names`: see `youth`. Raises `Unavailable`."""
         older = _OLD if self.tickets.far() else 0
-        for key in map(self.ledger.spelling.key, names):
-            self.ledger.keep_young(key, older)
-            self.ledger.files.keep_young(self.projection.path(key), older)
-        self.ledger.place.keep_young(older)
-        self.sessions.keep_young(holder, older)
+        try:
+            for key in map(self.ledger.spelling.key, names):
+                self.ledger.keep_young(key, older)
+                self.ledger.files.keep_young(self.projection.path(key), older)
+            self.ledger.place.keep_young(older)
+            self.sessions.keep_young(holder, older)
+        except OSError as error:
+            raise unreadable(error, "") from error
 
     def unavailable(self) -> str | None:
         if self._wrong_platform():

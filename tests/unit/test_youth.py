@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from capabilities import FILE_BACKENDS, NATIVE, open_or_skip
+from capabilities import FILE_BACKENDS, NATIVE, NativeFiles, open_or_skip
 
 from looop_portable import Claims, Held, Won, hold
 from looop_portable.config import Config
@@ -240,3 +241,18 @@ def test_a_store_that_is_gone_keeps_no_heartbeat_from_being_given(store: Path) -
     shutil.rmtree(store)
     Youth(claims, looks=True).renew(holder, [NAME])
     assert not store.exists()
+
+
+@pytest.mark.parametrize("backend", FILE_BACKENDS)
+def test_what_cannot_be_kept_young_costs_no_heartbeat(
+    tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the filesystem came out raw: a hold counted its heartbeat as failed, and a keeper ended."""
+    open_or_skip(backend, tmp_path).claim(NAME, Holder("me", ""))
+    claims = open_or_skip(backend, tmp_path)
+
+    def fails(self: object, path: str) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr(NativeFiles, "read", fails)
+    Youth(claims).renew(Holder("me", ""), [NAME])
