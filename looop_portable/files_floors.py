@@ -42,11 +42,12 @@ class FloorFiles:
     def raise_floor(self, path: str, mark: int, number: int, *, shared: int = 0) -> bool:
         """The number of `mark` is at least `number`. False: it was already. The file is made where it is missing."""
         try:
-            fd = self._open_floors(path, os.O_RDWR)
+            fd, is_new = self._open_floors(path, os.O_RDWR), False
         except FileNotFoundError:
-            fd = self._open_floors(path, os.O_RDWR | os.O_CREAT)
-            share(fd, shared, 0o666)
+            fd, is_new = self._open_floors(path, os.O_RDWR | os.O_CREAT), True
         try:
+            if is_new:
+                share(fd, shared, 0o666)
             offset, found, its_mark = _find(fd, mark)
             if found >= number:
                 return False

@@ -12,7 +12,7 @@ from capabilities import FILE_BACKENDS, NATIVE, NativeFiles, needs_modes, open_o
 from hypothesis import given
 from hypothesis import strategies as st
 
-from looop_portable import Claims, Held, Released, Unavailable, Won
+from looop_portable import Claims, Held, Released, Unavailable, Won, files_floors
 from looop_portable.files import OS
 from looop_portable.floors import ceiling
 from looop_portable.liveness import Holder
@@ -200,3 +200,26 @@ def test_a_thousand_new_names_begin_at_one(tmp_path: Path) -> None:
         won = claims.claim(f"repo-{number}", holder)
         assert isinstance(won, Won)
         assert won.generation == 1
+
+
+def test_a_new_file_of_floors_that_cannot_be_shared_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    real, close = OS._open_floors, os.close
+
+    def shares(fd: int, shared: int, most: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def opens(path: str, how: int) -> int:
+        opened.append(real(path, how))
+        return opened[-1]
+
+    def closes(fd: int) -> None:
+        opened.remove(fd)
+        close(fd)
+
+    monkeypatch.setattr(type(OS), "_open_floors", staticmethod(opens))
+    monkeypatch.setattr(files_floors, "share", shares)
+    monkeypatch.setattr(os, "close", closes)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        OS.raise_floor(str(tmp_path / "floors"), 7, 31)
+    assert opened == []
