@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -23,14 +24,13 @@ from looop_portable.outcomes import (
 )
 from looop_portable.sessions import SessionStatus
 
+from .commands import ran
 from .oracle import Seen, not_held, not_left
 from .points import Failed
 from .stores import Store
 from .verbs import Entered, Left, Ran, Said, Verb
 
 _SURE = (Liveness.ALIVE, Liveness.DEAD)
-_SAYS_OF_EACH = ("claims", "reap")
-"""One line for each claim that cannot be read."""
 _MAY_SAY_NO = ("conclude", "forget")
 """No: nobody can tell that it is dead; or it is not gone yet."""
 
@@ -88,44 +88,102 @@ def _unexpected(answer: object, case: Case) -> Iterator[str]:
         yield f"untrue: {kind(answer)}, where {kind(case.clean)} is right: {answer}"
 
 
+@functools.singledispatch
 def _alone(answer: object, after: Seen, case: Case) -> Iterator[str]:
-    """What is true as long as nobody else comes."""
-    if isinstance(answer, Held | Refused):
-        lease = after.heads[answer.lease.name].lease
-        if lease is None or lease.session != answer.lease.session:
-            yield f"untrue: {kind(answer)} by {answer.lease.session!r}; the ledger says {lease}"
-    elif isinstance(answer, Broken):
-        yield from not_left(iter([answer.previous]), after)
-    elif isinstance(answer, Superseded):
-        head = after.heads[answer.name]
-        if (answer.head, answer.lease) != head[:2]:
-            yield f"untrue: {answer}; the ledger says {head}"
-    elif isinstance(answer, Checked):
-        if answer != case.claims.check(answer.name, answer.generation):
-            yield f"untrue: {answer}"
-    elif isinstance(answer, Status):
-        yield from _status(answer, case.claims.show(answer.name))
-    elif isinstance(answer, SessionStatus):
-        found = case.claims.sessions.status(answer.registration.session)
-        yield from _verdict(answer.registration.session, answer.verdict, found.verdict if found else None)
-    elif isinstance(answer, Said):
-        if not answer.yes and case.verb.name not in _MAY_SAY_NO and not (case.again and case.verb.name == "stop"):
-            yield "untrue: no, where yes is right"
-    elif isinstance(answer, Registration):
-        if case.claims.sessions.registration(answer.holder) is None:
-            yield f"untrue: {answer.session} is not registered"
-    elif isinstance(answer, Retired):
-        yield from _retired(answer, after, case)
-    elif isinstance(answer, Sweep):
-        yield from _sweep(answer, after, case)
-    elif isinstance(answer, Ran):
-        yield from _ran(answer, after, case)
-    elif isinstance(answer, list):
-        for each in answer:
-            yield from _alone(each, after, case)
-        missing = {_name(each) for each in _list(case.clean)} - {_name(each) for each in answer}
-        if missing:
-            yield f"untrue: nothing was said of {sorted(missing)}"
+    """What is true as long as nobody else comes. Nothing can be said of most answers."""
+    return iter(())
+
+
+@_alone.register(Held)
+@_alone.register(Refused)
+def _(answer: Held | Refused, after: Seen, case: Case) -> Iterator[str]:
+    lease = after.heads[answer.lease.name].lease
+    if lease is None or lease.session != answer.lease.session:
+        yield f"untrue: {kind(answer)} by {answer.lease.session!r}; the ledger says {lease}"
+
+
+@_alone.register
+def _(answer: Broken, after: Seen, case: Case) -> Iterator[str]:
+    yield from not_left(iter([answer.previous]), after)
+
+
+@_alone.register
+def _(answer: Superseded, after: Seen, case: Case) -> Iterator[str]:
+    head = after.heads[answer.name]
+    if (answer.head, answer.lease) != head[:2]:
+        yield f"untrue: {answer}; the ledger says {head}"
+
+
+@_alone.register
+def _(answer: Checked, after: Seen, case: Case) -> Iterator[str]:
+    if answer != case.claims.check(answer.name, answer.generation):
+        yield f"untrue: {answer}"
+
+
+@_alone.register
+def _(answer: Status, after: Seen, case: Case) -> Iterator[str]:
+    truth = case.claims.show(answer.name)
+    unread = answer.verdict is not None and answer.verdict.liveness is Liveness.UNKNOWN
+    if not unread and (answer.generation, answer.lease, answer.standing) != (truth.generation, truth.lease, truth.standing):
+        yield f"untrue: {answer}, and not {truth}"
+    if answer.verdict and truth.lease:
+        yield from _verdict(answer.name, answer.verdict, truth.verdict)
+
+
+@_alone.register
+def _(answer: SessionStatus, after: Seen, case: Case) -> Iterator[str]:
+    found = case.claims.sessions.status(answer.registration.session)
+    yield from _verdict(answer.registration.session, answer.verdict, found.verdict if found else None)
+
+
+@_alone.register
+def _(answer: Said, after: Seen, case: Case) -> Iterator[str]:
+    if not answer.yes and case.verb.name not in _MAY_SAY_NO and not (case.again and case.verb.name == "stop"):
+        yield "untrue: no, where yes is right"
+
+
+@_alone.register
+def _(answer: Registration, after: Seen, case: Case) -> Iterator[str]:
+    if case.claims.sessions.registration(answer.holder) is None:
+        yield f"untrue: {answer.session} is not registered"
+
+
+@_alone.register
+def _(answer: Retired, after: Seen, case: Case) -> Iterator[str]:
+    failed = {name for name, _ in answer.failed}
+    for name, head in after.heads.items():
+        if head.lease and head.lease[1:3] == tuple(case.store.me) and not failed & {"", name}:
+            yield f"untrue: all is released, and {name} is not"
+    if case.claims.sessions.registration(case.store.me):
+        yield "untrue: retired, and the session goes on"
+
+
+@_alone.register
+def _(answer: Sweep, after: Seen, case: Case) -> Iterator[str]:
+    if answer.dry_run:
+        return
+    yield from not_left((each.lease for each in answer.reaped), after)
+    if case.again and (answer.failed or answer.skipped):
+        yield f"wedged: a sweep without faults fails: {answer}"
+    for name in case.verb.names if case.again else ():
+        lease = after.heads[name].lease
+        if lease and lease.session not in case.store.live:
+            yield f"wedged: a sweep does not release {name}: {lease}"
+
+
+@_alone.register
+def _(answer: Ran, after: Seen, case: Case) -> Iterator[str]:
+    assert isinstance(case.clean, Ran)
+    return ran(answer, case.clean, after, case.claims, case.verb, again=case.again)
+
+
+@_alone.register
+def _(answer: list, after: Seen, case: Case) -> Iterator[str]:  # type: ignore[type-arg]
+    for each in answer:
+        yield from _alone(each, after, case)
+    missing = {_name(each) for each in _list(case.clean)} - {_name(each) for each in answer}
+    if missing:
+        yield f"untrue: nothing was said of {sorted(missing)}"
 
 
 def _list(answer: object) -> list[Any]:
@@ -138,38 +196,9 @@ def _name(each: Any) -> str:
     return str(each.name if isinstance(each, Status) else each.lease.name)
 
 
-def _status(told: Status, truth: Status) -> Iterator[str]:
-    unread = told.verdict is not None and told.verdict.liveness is Liveness.UNKNOWN
-    if not unread and (told.generation, told.lease, told.standing) != (truth.generation, truth.lease, truth.standing):
-        yield f"untrue: {told}, and not {truth}"
-    if told.verdict and truth.lease:
-        yield from _verdict(told.name, told.verdict, truth.verdict)
-
-
 def _verdict(about: str, told: Verdict, truth: Verdict | None) -> Iterator[str]:
     if truth and told.liveness in _SURE and truth.liveness in _SURE and told.liveness is not truth.liveness:
         yield f"untrue: {about} is {told}, and not {truth}"
-
-
-def _retired(answer: Retired, after: Seen, case: Case) -> Iterator[str]:
-    failed = {name for name, _ in answer.failed}
-    for name, head in after.heads.items():
-        if head.lease and head.lease[1:3] == tuple(case.store.me) and not failed & {"", name}:
-            yield f"untrue: all is released, and {name} is not"
-    if case.claims.sessions.registration(case.store.me):
-        yield "untrue: retired, and the session goes on"
-
-
-def _sweep(answer: Sweep, after: Seen, case: Case) -> Iterator[str]:
-    if answer.dry_run:
-        return
-    yield from not_left((each.lease for each in answer.reaped), after)
-    if case.again and (answer.failed or answer.skipped):
-        yield f"wedged: a sweep without faults fails: {answer}"
-    for name in case.verb.names if case.again else ():
-        lease = after.heads[name].lease
-        if lease and lease.session not in case.store.live:
-            yield f"wedged: a sweep does not release {name}: {lease}"
 
 
 def _failed(answer: Failed, after: Seen, case: Case) -> Iterator[str]:
@@ -196,36 +225,3 @@ def _kept(after: Seen, case: Case) -> Iterator[str]:
     kept = [name for name in case.verb.names if (lease := after.heads[name].lease) and lease[1:3] == tuple(case.store.me)]
     if kept:
         yield f"kept: all or none, and {kept} are ours after an error"
-
-
-def _ran(answer: Ran, after: Seen, case: Case) -> Iterator[str]:
-    """The exit code tells what is so, and an error is one line."""
-    assert isinstance(case.clean, Ran)
-    lines = [line for line in answer.err.splitlines() if not line.startswith("looop: ")]
-    lines += [] if answer.args[0] in _SAYS_OF_EACH else answer.err.splitlines()[1:]
-    if "fault of looop itself" in answer.err or "Traceback" in answer.err or answer.code not in (0, 1, 2, 3, 124):
-        yield f"raw: exit code {answer.code}: {answer.err}"
-    lines = [line for line in lines if not line.startswith("looop: warning: ")]
-    if answer.code == 3 and (lines or not answer.err or case.again):
-        yield f"{'wedged' if case.again else 'more than one line'}: exit code 3: {answer.err}"
-    repeated = case.again and answer.args[0] in ("break", "session") and answer.code == 1
-    if answer.code not in (case.clean.code, 3) and not repeated:
-        yield f"untrue: exit code {answer.code}, where {case.clean.code} is right: {answer.err}"
-    mine = [name for name in case.verb.names if (lease := after.heads[name].lease) and lease.session == "me"]
-    if answer.args[0] == "claim" and answer.code == 0 and len(mine) < len(case.verb.names):
-        yield f"untrue: exit code 0, and only {mine} are ours"
-    if answer.args[0] == "claim" and answer.code == 3 and mine and len(case.verb.names) > 1:
-        yield f"kept: all or none, and {mine} are ours after an error"
-    if answer.args[0] == "unclaim" and answer.code == 0 and mine:
-        yield f"untrue: exit code 0, and {mine} are ours"
-    if answer.args[:2] == ("session", "start") and not case.again:
-        lives = bool(case.claims.sessions.holder("new").incarnation)
-        if lives != (answer.code == 0):
-            yield f"untrue: exit code {answer.code}, and the session is {'there' if lives else 'not there'}"
-    told, right = (_first_words(each.out) for each in (answer, case.clean))
-    if answer.code == 0 and answer.args[0] in ("claims", "session", "show") and right - told and not case.again:
-        yield f"untrue: nothing was said of {sorted(right - told)}"
-
-
-def _first_words(text: str) -> set[str]:
-    return {line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith(" ")}

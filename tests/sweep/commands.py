@@ -1,0 +1,58 @@
+"""Whether what a command said is true: its exit code, and its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from looop_portable import Claims
+
+from .oracle import Seen
+from .verbs import Ran, Verb
+
+_SAYS_OF_EACH = ("claims", "reap")
+"""One line for each claim that cannot be read."""
+_LISTS = ("claims", "session", "show")
+
+
+def ran(answer: Ran, clean: Ran, after: Seen, claims: Claims, verb: Verb, *, again: bool) -> Iterator[str]:
+    yield from _said(answer, again=again)
+    repeated = again and answer.args[0] in ("break", "session") and answer.code == 1
+    if answer.code not in (clean.code, 3) and not repeated:
+        yield f"untrue: exit code {answer.code}, where {clean.code} is right: {answer.err}"
+    mine = [name for name in verb.names if (lease := after.heads[name].lease) and lease.session == "me"]
+    yield from _done(answer, mine, verb)
+    if answer.args[:2] == ("session", "start") and not again:
+        lives = bool(claims.sessions.holder("new").incarnation)
+        if lives != (answer.code == 0):
+            yield f"untrue: exit code {answer.code}, and the session is {'there' if lives else 'not there'}"
+    missing = _first_words(clean.out) - _first_words(answer.out)
+    if answer.code == 0 and answer.args[0] in _LISTS and missing and not again:
+        yield f"untrue: nothing was said of {sorted(missing)}"
+
+
+def _said(answer: Ran, *, again: bool) -> Iterator[str]:
+    """An error is one line, and an exit code is one of ours."""
+    if "fault of looop itself" in answer.err or "Traceback" in answer.err or answer.code not in (0, 1, 2, 3, 124):
+        yield f"raw: exit code {answer.code}: {answer.err}"
+    lines = answer.err.splitlines()
+    more = (
+        [] if answer.args[0] in _SAYS_OF_EACH else [line for line in lines if not line.startswith("looop: warning: ")][1:]
+    )
+    strange = [line for line in lines if not line.startswith("looop: ")]
+    if answer.code == 3 and (more or strange or not lines):
+        yield f"more than one line: exit code 3: {answer.err}"
+    if answer.code == 3 and again:
+        yield f"wedged: exit code 3: {answer.err}"
+
+
+def _done(answer: Ran, mine: list[str], verb: Verb) -> Iterator[str]:
+    if answer.args[0] == "claim" and answer.code == 0 and len(mine) < len(verb.names):
+        yield f"untrue: exit code 0, and only {mine} are ours"
+    if answer.args[0] == "claim" and answer.code == 3 and mine and len(verb.names) > 1:
+        yield f"kept: all or none, and {mine} are ours after an error"
+    if answer.args[0] == "unclaim" and answer.code == 0 and mine:
+        yield f"untrue: exit code 0, and {mine} are ours"
+
+
+def _first_words(text: str) -> set[str]:
+    return {line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith(" ")}
