@@ -25,7 +25,7 @@ from looop_portable.outcomes import (
 from looop_portable.sessions import SessionStatus
 
 from .commands import ran
-from .oracle import Seen, not_held, not_left
+from .oracle import Seen, lives, not_held, not_left
 from .points import Failed
 from .stores import Store
 from .verbs import Entered, Left, Ran, Said, Verb
@@ -138,7 +138,7 @@ def _(answer: SessionStatus, after: Seen, case: Case) -> Iterator[str]:
 
 @_alone.register
 def _(answer: Said, after: Seen, case: Case) -> Iterator[str]:
-    if not answer.yes and case.verb.name not in _MAY_SAY_NO and not (case.again and case.verb.name == "stop"):
+    if not answer.yes and case.verb.name not in _MAY_SAY_NO and not (case.again and case.verb.name.startswith("stop")):
         yield "untrue: no, where yes is right"
 
 
@@ -151,10 +151,11 @@ def _(answer: Registration, after: Seen, case: Case) -> Iterator[str]:
 @_alone.register
 def _(answer: Retired, after: Seen, case: Case) -> Iterator[str]:
     failed = {name for name, _ in answer.failed}
+    session = case.store.me.session if case.verb.ends else "new"
     for name, head in after.heads.items():
-        if head.lease and head.lease[1:3] == tuple(case.store.me) and not failed & {"", name}:
+        if head.lease and head.lease.session == session and not failed & {"", name}:
             yield f"untrue: all is released, and {name} is not"
-    if case.claims.sessions.registration(case.store.me):
+    if lives(case.claims, session):
         yield "untrue: retired, and the session goes on"
 
 

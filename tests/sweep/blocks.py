@@ -124,5 +124,7 @@ COMMANDS = (
     Verb("$ session start", "vacant", _runs(*_START), _RAN),
     Verb("$ session stop", "ours_all", _runs("session", "stop", "me"), _RAN, names=_ALL, ends=True),
     Verb("$ session list", "littered", _runs("session", "list"), _RAN),
+    Verb("$ run", "vacant", _runs("run", "--claim", "c", "--", "true"), _RAN),
+    Verb("$ run held", "held", _runs("run", "--claim", "c", "--", "true"), _RAN),
     Verb("$ events", "vacant", _runs("events"), _RAN),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from looop_portable import Claims
 
-from .oracle import Seen
+from .oracle import Seen, lives
 from .verbs import Ran, Verb
 
 _SAYS_OF_EACH = ("claims", "reap")
@@ -22,9 +22,9 @@ def ran(answer: Ran, clean: Ran, after: Seen, claims: Claims, verb: Verb, *, aga
     mine = [name for name in verb.names if (lease := after.heads[name].lease) and lease.session == "me"]
     yield from _done(answer, mine, verb)
     if answer.args[:2] == ("session", "start") and not again:
-        lives = bool(claims.sessions.holder("new").incarnation)
-        if lives != (answer.code == 0):
-            yield f"untrue: exit code {answer.code}, and the session is {'there' if lives else 'not there'}"
+        is_there = lives(claims, "new")
+        if is_there != (answer.code == 0):
+            yield f"untrue: exit code {answer.code}, and the session is {'there' if is_there else 'not there'}"
     missing = _first_words(clean.out) - _first_words(answer.out)
     if answer.code == 0 and answer.args[0] in _LISTS and missing and not again:
         yield f"untrue: nothing was said of {sorted(missing)}"
@@ -50,6 +50,8 @@ def _done(answer: Ran, mine: list[str], verb: Verb) -> Iterator[str]:
         yield f"untrue: exit code 0, and only {mine} are ours"
     if answer.args[0] == "claim" and answer.code == 3 and mine and len(verb.names) > 1:
         yield f"kept: all or none, and {mine} are ours after an error"
+    if answer.args[0] == "run" and mine:
+        yield f"untrue: exit code {answer.code}, and {mine} are ours after the end"
     if answer.args[0] == "unclaim" and answer.code == 0 and mine:
         yield f"untrue: exit code 0, and {mine} are ours"
 

@@ -27,9 +27,9 @@ KNOWN = (
     Known("$ session start", "untrue: exit code 3, and the session is there", _ALIVE),
     Known("break", "untrue: Superseded", _REPEATED),
     Known("$ break", "untrue: exit code 1", _REPEATED),
-    Known("stop", "raw: OSError", _CLOSE),
-    Known("retire", "raw: OSError", _CLOSE),
-    Known("leave", "raw: OSError", _CLOSE),
+    Known("stop", "raw: ", _CLOSE),
+    Known("retire", "raw: ", _CLOSE),
+    Known("leave", "raw: ", _CLOSE),
 )
 
 

@@ -7,6 +7,7 @@ tell the truth. After a rival came in between only what holds whoever comes is l
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from looop_portable.liveness import Holder
 from .stores import Store
 from .verbs import Verb
 
+_MOMENT = 5.0
+"""Seconds."""
 ALL = ("a", "b", "c", "d", "c#1", "c#2")
 
 
@@ -41,6 +44,11 @@ def look(claims: Claims, names: tuple[str, ...] = ALL) -> Seen:
             if whole(data):
                 records[name, number] = data
     return Seen(heads, records)
+
+
+def lives(claims: Claims, session: str) -> bool:
+    status = claims.sessions.status(session)
+    return status is not None and not status.verdict.dead
 
 
 def _numbers(directory: str) -> list[int]:
@@ -86,10 +94,17 @@ def not_left(leases: Iterator[Lease], after: Seen) -> Iterator[str]:
 
 
 def wedged(claims: Claims, names: tuple[str, ...], numbers: dict[str, int]) -> Iterator[str]:
-    """When all have ended, whoever comes must have it, under a number that there never was."""
+    """When all have ended, whoever comes must have it, under a number that there never was.
+
+    What `looop run` leaves behind when it is killed ends by itself, in a moment.
+    """
     newcomer = Holder("newcomer", "")
+    end = time.monotonic() + _MOMENT
     for name in names:
         outcome = claims.claim(name, newcomer)
+        while type(outcome).__name__ != "Won" and time.monotonic() < end:
+            time.sleep(0.01)
+            outcome = claims.claim(name, newcomer)
         if type(outcome).__name__ != "Won":
             yield f"wedged: nobody can have {name}: {outcome}"
         elif outcome.lease.generation <= numbers.get(name, 0):

@@ -133,6 +133,13 @@ def _in_line(stage: Stage, _: object) -> object:
     return Waits() if isinstance(found, Pending) else found
 
 
+def _own_session(stage: Stage) -> Holder:
+    """Of the child itself, with a lock of its own, and a claim."""
+    own = stage.claims.sessions.register("new", lease_seconds=3, locked=True).holder
+    stage.claims.claim("c", own)
+    return own
+
+
 def _silent_holder(stage: Stage) -> Holder:
     lease = stage.claims.backend.read("c").lease
     assert lease
@@ -194,6 +201,8 @@ LIBRARY = (
     Verb("conclude", "silent", lambda s, h: Said(s.claims.sessions.conclude(h)), ("Said",), _silent_holder),
     Verb("hand_over", "ours", lambda s, _: Said(s.claims.sessions.hand_over(s.me, os.getppid())), ("Said",)),
     Verb("stop", "ours", lambda s, _: Said(s.claims.sessions.stop(*s.me)), ("Said",), ends=True),
+    Verb("stop this", "vacant", lambda s, own: Said(s.claims.sessions.stop(*own)), ("Said",), _own_session),
+    Verb("retire this", "vacant", lambda s, own: s.claims.retire(own), ("Retired",), _own_session),
     Verb("retire", "ours_all", lambda s, _: s.claims.retire(s.me), ("Retired",), names=("a", "b", "c"), ends=True),
     Verb("status", "ours", lambda s, _: s.claims.sessions.status("me"), ("SessionStatus",)),
     Verb("statuses", "littered", lambda s, _: s.claims.sessions.statuses(), ("list",)),
