@@ -44,6 +44,8 @@ class Case(NamedTuple):
     clean: object
     rival: Lease | None
     again: bool = False
+    fails_on: bool = False
+    """The disk fails from some call on: nothing can be taken back then."""
 
 
 def kind(answer: object) -> str:
@@ -175,7 +177,7 @@ def _(answer: Sweep, after: Seen, case: Case) -> Iterator[str]:
 @_alone.register
 def _(answer: Ran, after: Seen, case: Case) -> Iterator[str]:
     assert isinstance(case.clean, Ran)
-    return ran(answer, case.clean, after, case.claims, case.verb, again=case.again)
+    return ran(answer, case.clean, after, case.claims, case.verb, again=case.again, fails_on=case.fails_on)
 
 
 @_alone.register
@@ -218,7 +220,7 @@ def _failed(answer: Failed, after: Seen, case: Case) -> Iterator[str]:
         yield f"wedged: without a fault: {answer.kind}: {answer.text}"
     if answer.kind == "SessionAlive" and not case.again:
         yield f"untrue: {answer.text}"
-    if case.verb.name == "claim all" and not case.again:
+    if case.verb.name == "claim all" and not case.again and not case.fails_on:
         yield from _kept(after, case)
 
 

@@ -14,13 +14,15 @@ _SAYS_OF_EACH = ("claims", "reap")
 _LISTS = ("claims", "session", "show")
 
 
-def ran(answer: Ran, clean: Ran, after: Seen, claims: Claims, verb: Verb, *, again: bool) -> Iterator[str]:
+def ran(answer: Ran, clean: Ran, after: Seen, claims: Claims, verb: Verb, *, again: bool, fails_on: bool) -> Iterator[str]:
     yield from _said(answer, again=again)
     repeated = again and answer.args[0] in ("break", "session") and answer.code == 1
     if answer.code not in (clean.code, 3) and not repeated:
         yield f"untrue: exit code {answer.code}, where {clean.code} is right: {answer.err}"
     mine = [name for name in verb.names if (lease := after.heads[name].lease) and lease.session == "me"]
     yield from _done(answer, mine, verb)
+    if answer.args[0] == "claim" and answer.code == 3 and mine and len(verb.names) > 1 and not (again or fails_on):
+        yield f"kept: all or none, and {mine} are ours after an error"
     if answer.args[:2] == ("session", "start") and not again:
         is_there = lives(claims, "new")
         if is_there != (answer.code == 0):
@@ -48,8 +50,6 @@ def _said(answer: Ran, *, again: bool) -> Iterator[str]:
 def _done(answer: Ran, mine: list[str], verb: Verb) -> Iterator[str]:
     if answer.args[0] == "claim" and answer.code == 0 and len(mine) < len(verb.names):
         yield f"untrue: exit code 0, and only {mine} are ours"
-    if answer.args[0] == "claim" and answer.code == 3 and mine and len(verb.names) > 1:
-        yield f"kept: all or none, and {mine} are ours after an error"
     if answer.args[0] == "run" and mine:
         yield f"untrue: exit code {answer.code}, and {mine} are ours after the end"
     if answer.args[0] == "unclaim" and answer.code == 0 and mine:

@@ -14,7 +14,6 @@ class Known(NamedTuple):
 
 
 _LOCK = "a registration that fails leaves its lock's descriptor open (`Sessions.register`: `unpromise` on any error)"
-_KEEPS = "`claim A B C` that fails keeps some: what is taken back after an error fails too (`several._take_back`)"
 _ALIVE = "`session start` that fails at its second look leaves the id alive"
 _REPEATED = "`break` whose link was repeated says that there is nothing to break"
 _CLOSE = "a close that fails at `Sessions.stop` is a raw OSError (`signs.unpromise`: `let_lock_go`)"
@@ -22,8 +21,6 @@ KNOWN = (
     Known("register", "leaked: 1 descriptors", _LOCK),
     Known("hold", "leaked: 1 descriptors", _LOCK),
     Known("aio.hold", "leaked: 1 descriptors", _LOCK),
-    Known("claim all", "kept: ", _KEEPS),
-    Known("$ claim several", "kept: ", _KEEPS),
     Known("$ session start", "untrue: exit code 3, and the session is there", _ALIVE),
     Known("break", "untrue: Superseded", _REPEATED),
     Known("$ break", "untrue: exit code 1", _REPEATED),

@@ -24,7 +24,7 @@ from looop_portable.testing import without_links
 
 from .answers import Case, held_by, kind, untrue
 from .blocks import BLOCKS, COMMANDS
-from .faults import NONE, Fault, faults_at
+from .faults import NONE, ONWARD, Fault, faults_at
 from .known import known
 from .mutants import MUTANTS
 from .oracle import destroyed, let_in, lives, look, wedged
@@ -41,10 +41,10 @@ class Sweep:
     def __init__(self, maker: Maker, verb: Verb) -> None:
         self._maker = maker
         self._verb = verb
-        self._store: Store = maker.make(verb.store)
+        self._store: Store = maker.store(verb.store)
+        self._store.image.put_back()
         self._before = look(maker.open())
         self.clean = self._without_a_fault()
-        self.clean = self._without_a_fault()  # Now that this process knows its mounts.
         wrong = list(self.point(NONE)[1])
         assert not wrong, f"{verb.name} without a fault: {wrong}"
 
@@ -64,7 +64,9 @@ class Sweep:
             report = actor.report()
             wrong = ["hangs"] if actor.hangs else []
             rival = report.rival if report else None
-            case = Case(self._verb, self._store, self._maker.open(), self.clean.answer, rival)
+            case = Case(
+                self._verb, self._store, self._maker.open(), self.clean.answer, rival, fails_on=fault.kind == ONWARD
+            )
             wrong += _judged(lambda: self._look(report, case))
             if report:
                 again = actor.again()
@@ -141,11 +143,12 @@ def _sweep(options: argparse.Namespace, chance: random.Random, scratch: str) -> 
     skip = chance.randrange(options.every)
     began = time.monotonic()
     for backend in options.backends.split(","):
-        gone = _gone()
+        maker = Maker(f"{scratch}/store", backend, _gone())
+        Sweep(maker, VERBS[0])  # From here on this process knows its mounts: calls are counted as they will come.
         for verb in VERBS:
             if options.verbs and verb.name not in options.verbs:
                 continue
-            sweep = Sweep(Maker(f"{scratch}/store", backend, gone), verb)
+            sweep = Sweep(maker, verb)
             gc.freeze()
             counts["calls"] += len(sweep.clean.calls)
             for fault in sweep.faults(options.only):
@@ -155,7 +158,7 @@ def _sweep(options: argparse.Namespace, chance: random.Random, scratch: str) -> 
                 happened, wrong = sweep.point(fault)
                 counts["points"] += 1
                 counts["faults"] += happened
-                _tell(backend, verb, fault, sweep, wrong, counts)
+                _tell(backend, verb, fault, sweep, wrong, counts, options.verbose)
             if options.verbose:
                 spent = time.monotonic() - began
                 print(
@@ -168,15 +171,20 @@ def _sweep(options: argparse.Namespace, chance: random.Random, scratch: str) -> 
     return 1 if counts["untrue"] else 0
 
 
-def _tell(backend: str, verb: Verb, fault: Fault, sweep: Sweep, wrong: list[str], counts: collections.Counter[str]) -> None:
+def _tell(
+    backend: str, verb: Verb, fault: Fault, sweep: Sweep, wrong: list[str], counts: collections.Counter[str], verbose: bool
+) -> None:
     if not wrong:
         return
     call = sweep.clean.calls[fault.at - 1]
     expected = all(known(verb.name, each) for each in wrong)
     counts["known" if expected else "untrue"] += 1
-    if not expected:
+    if not expected or verbose:
         where = call.path.rpartition("/store/")[2]
-        print(f"  {backend}, {verb.name}, {fault} ({call.name} {where}): {'; '.join(wrong)}", flush=True)
+        print(
+            f"  {backend}, {verb.name}, {fault} ({call.name} {where}): {'known: ' if expected else ''}{'; '.join(wrong)}",
+            flush=True,
+        )
 
 
 def _options() -> argparse.Namespace:

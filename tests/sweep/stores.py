@@ -73,14 +73,20 @@ class Maker:
         self.root = root
         self.backend = backend
         self.gone = gone
+        self._made: dict[str, Store] = {}
 
-    def make(self, kind: str) -> Store:
+    def store(self, kind: str) -> Store:
+        """Made once; whoever wants it at `root` puts it back."""
+        if kind not in self._made:
+            self._made[kind] = self._make(kind)
+        return self._made[kind]
+
+    def _make(self, kind: str) -> Store:
         shutil.rmtree(self.root, ignore_errors=True)
         os.mkdir(self.root)
         claims = self.open()
         if kind == "fresh":
             return Store(Image.of(self.root), Holder("me", ""), frozenset({"me"}))
-        self.claims = claims
         me = claims.sessions.register("me", pid=os.getpid(), lease_seconds=LEASE).holder
         for session in ("other", "rival"):
             claims.sessions.register(session, pid=os.getpid())
