@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from looop_portable.backends.directory import DirectoryBackend
+from looop_portable.backends.directory import DirectoryBackend, unreadable
 from looop_portable.files import OS, Files
 from looop_portable.ledger import KEEP
 from looop_portable.stamp import FLOCK, Policy
@@ -23,7 +23,11 @@ class AutoBackend(DirectoryBackend):
 
     @property
     def name(self) -> str:
-        way = self.ledger.place.way()
+        """Raises `Unavailable` where the directory's stamp cannot be read."""
+        try:
+            way = self.ledger.place.way()
+        except OSError as error:
+            raise unreadable(error, "") from error
         return "posix" if way is None or way.links else "advisory"
 
 

@@ -252,3 +252,12 @@ def test_a_reaper_that_sweeps_what_is_tried_delays_the_stamp_and_fails_nobody(tm
     files = Swept()
     assert backend(tmp_path, AUTO, files).advance("x", 0, LEASE)
     assert (files.sweeps, stamp(tmp_path)) == (0, LINKS)
+
+
+def test_a_stamp_that_cannot_be_read_is_no_raw_error_to_who_asks_which_backend_it_is(tmp_path: Path) -> None:
+    class Fails(NativeFiles):
+        def read(self, path: str) -> bytes | None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    with pytest.raises(Unavailable, match=os.strerror(errno.EIO)):
+        _ = AutoBackend(str(tmp_path), Fails()).name
