@@ -119,8 +119,8 @@ def result(found: dict[str, tuple[float, ...]]) -> Result:
     )
     about = (
         f"{MANY} threads, or tasks of one event loop, of one process want one claim, each again as soon as it has let go. "
-        "A hand-over is when another has it than before; a turn is when anybody has it. On tmpfs. The more the better. Ours "
-        "serves who came first; FileLock whoever tries at the right moment, most often the one that has just let go."
+        "A hand-over is when another has it than before; a turn is when anybody has it. On tmpfs. The more the better. "
+        "Ours serves who came first; FileLock whoever tries at the right moment, most often the one that has just let go."
     )
     table = Table(
         "Hand-over within a process", about, ("", "hand-overs a second", "turns a second", "hand-overs, ratio"), rows

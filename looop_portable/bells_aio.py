@@ -145,8 +145,8 @@ class _Hears(Protocol):
 
 
 def _hearing(bell: LoopBell) -> _Hears:
-    if sys.platform != "linux":
-        return DeafBell()
-    from looop_portable.bells_linux import Hearing
+    if sys.platform == "linux":
+        from looop_portable.bells_linux import Hearing
 
-    return Hearing(bell)
+        return Hearing(bell)
+    return DeafBell()

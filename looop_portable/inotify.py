@@ -80,10 +80,9 @@ class Inotify:
 
 
 def _readable_bytes(fd: int) -> int:
-    if sys.platform == "win32":
-        return 0
     there = ctypes.c_int(0)
-    _checked(_libc.ioctl(fd, ctypes.c_ulong(termios.FIONREAD), ctypes.byref(there)))
+    if sys.platform != "win32":
+        _checked(_libc.ioctl(fd, ctypes.c_ulong(termios.FIONREAD), ctypes.byref(there)))
     return there.value
 
 

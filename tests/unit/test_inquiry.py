@@ -177,7 +177,7 @@ def test_once_it_has_not_the_command_s_end_is_a_whole_proof(process: ProcessStat
 @pytest.mark.parametrize("lock", [Lock.MISSING, None])
 def test_where_that_lock_cannot_be_read_the_command_s_end_is_a_hint(lock: Lock | None) -> None:
     assert liveness(HEIRS, local=True, process=ProcessState.GONE, lock=lock, silence=YOUNG) is Liveness.ALIVE
-    verdict, _ = judge(HEIRS, local=True, process=ProcessState.GONE, lock=lock, silence=UNHEARD)
+    verdict, _ = judge(HEIRS, local=True, process=ProcessState.GONE, lock=lock, silence=Silence(LEASE, LEASE))
     assert (verdict.dead, verdict.inferred) == (True, True)
     assert liveness(HEIRS._replace(lease_seconds=0), local=True, process=ProcessState.GONE, lock=lock) is Liveness.UNKNOWN
 
