@@ -17,7 +17,7 @@ import os
 import stat
 import sys
 
-from looop_portable.files_open import Shared, share_directory, umask_shuts
+from looop_portable.files_open import Shared, opened, share_directory, umask_shuts
 from looop_portable.nonces import nonce
 
 PRIVATE_DIRECTORY = ".dir-"
@@ -103,7 +103,7 @@ class DirectoryFiles:
 def _open_directory(path: str) -> int:
     """One that we have just made, and no other that somebody has put in its place."""
     try:
-        return os.open(path, _DIRECTORY)
+        return opened(path, _DIRECTORY)
     except PermissionError:  # The umask.
         os.chmod(path, stat.S_IMODE(os.lstat(path).st_mode) | 0o700)
-        return os.open(path, _DIRECTORY)
+        return opened(path, _DIRECTORY)

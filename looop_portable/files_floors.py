@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from looop_portable.files_direct import direct
-from looop_portable.files_open import share
+from looop_portable.files_open import opened, share
 
 _SIZE = 8  # Bytes of a mark, and of a number.
 _ENTRY = 2 * _SIZE
@@ -60,7 +60,7 @@ class FloorFiles:
             os.close(fd)
 
     def _open_floors(self, path: str, how: int) -> int:
-        return os.open(path, how | _NOFOLLOW | _BINARY | direct(path), 0o666)
+        return opened(path, how | _NOFOLLOW | _BINARY | direct(path), 0o666)
 
 
 def _find(fd: int, mark: int) -> tuple[int, int, int]:

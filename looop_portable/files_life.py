@@ -16,7 +16,7 @@ import os
 import time
 
 from looop_portable.files_direct import direct
-from looop_portable.files_open import share
+from looop_portable.files_open import opened, share
 from looop_portable.mounts import mount_of
 
 PROBE = ".age-"
@@ -100,13 +100,13 @@ class LifeFiles:
         return None if changed is None else (now - changed) / 1e9
 
     def _open_new_beat(self, path: str) -> int:
-        return os.open(path, _CREATE | direct(path), 0o644)
+        return opened(path, _CREATE | direct(path), 0o644)
 
     def _open_in_place(self, path: str) -> int:
-        return os.open(path, _IN_PLACE | direct(path))
+        return opened(path, _IN_PLACE | direct(path))
 
     def _open(self, path: str) -> int:
-        return os.open(path, _READ | direct(path))
+        return opened(path, _READ | direct(path))
 
 
 def _has_one_clock(path: str) -> bool:

@@ -23,7 +23,7 @@ import sys
 from typing import NamedTuple
 
 from looop_portable.files_direct import direct
-from looop_portable.files_open import share
+from looop_portable.files_open import opened, share
 from looop_portable.liveness import Lock
 
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -59,7 +59,7 @@ class LockFiles:
         """Hold the locks of a new file until this process ends, however it ends. False where there are none such."""
         if sys.platform != "linux":
             return False
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS | direct(path), 0o644)
+        fd = opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS | direct(path), 0o644)
         try:
             share(fd, shared, 0o644)
             _take(fd)
@@ -79,7 +79,7 @@ class LockFiles:
         if kept.is_open():
             _take(kept.fd)
             return
-        fd = os.open(path, os.O_RDWR | _FLAGS | direct(path))  # Somebody has closed it: a daemon's closefrom, say.
+        fd = opened(path, os.O_RDWR | _FLAGS | direct(path))  # Somebody has closed it: a daemon's closefrom, say.
         try:
             _take(fd)
             found = os.fstat(fd)
@@ -102,7 +102,7 @@ class LockFiles:
         if kept is not None and kept.pid == os.getpid():
             return Lock.HELD  # Also where it has been dropped: this process lives.
         try:
-            fd = os.open(path, os.O_RDONLY | _FLAGS | direct(path))
+            fd = opened(path, os.O_RDONLY | _FLAGS | direct(path))
         except FileNotFoundError:
             return Lock.MISSING
         try:

@@ -27,6 +27,16 @@ class Shared(int):
         return True
 
 
+def opened(path: str | bytes, flags: int, mode: int = 0o777) -> int:
+    """As `os.open`, but the descriptor is assigned, in the same step of Python, to whoever closes it.
+
+    Without this, what a signal's handler raises, which comes when the call returns, would leave it open for ever. Nothing
+    of the kind comes within an unpacking, nor between a return and the assignment of what it returns.
+    """
+    [fd] = map(os.open, (path,), (flags,), (mode,))
+    return fd
+
+
 def share(fd: int, shared: int, most: int) -> None:
     """A new file is its owner's to use, whatever the umask, and theirs who share it: of all permissions `most`."""
     widen(fd, (shared | 0o700) & most)

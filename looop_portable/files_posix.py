@@ -27,7 +27,7 @@ from looop_portable.files_directories import DirectoryFiles
 from looop_portable.files_floors import FloorFiles
 from looop_portable.files_life import LifeFiles
 from looop_portable.files_locks import LockFiles
-from looop_portable.files_open import read, share, write
+from looop_portable.files_open import opened, read, share, write
 from looop_portable.guard import excludes, guard
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -165,13 +165,13 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles):
         """
         if not os.path.lexists(path):
             private = os.path.join(os.path.dirname(path), f"{PRIVATE_GUARD}{self.token()}")
-            fd = os.open(private, _CREATE, 0o666)
+            fd = opened(private, _CREATE, 0o666)
             try:
                 share(fd, shared, 0o666)
                 self.link(private, path)
             except OSError:
                 with contextlib.suppress(FileExistsError):
-                    new = os.open(path, _CREATE, 0o666)
+                    new = opened(path, _CREATE, 0o666)
                     share(new, shared, 0o666)
                     os.close(new)
             finally:
@@ -229,11 +229,11 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles):
 
     def open_to_follow(self, path: str) -> int:
         """A descriptor to read from, for somebody who keeps it open: it keeps nobody from renaming or removing the file."""
-        return os.open(path, os.O_RDONLY | direct(path))
+        return opened(path, os.O_RDONLY | direct(path))
 
     def _open_new(self, path: str) -> int:
         mode = _RECORD_MODE if read_only(path) else _RECORD_MODE_OF_ONE_NAME
-        return os.open(path, _CREATE | direct(path), mode)
+        return opened(path, _CREATE | direct(path), mode)
 
     def _open_to_append(self, path: str) -> int:
-        return os.open(path, _APPEND | direct(path), 0o666)
+        return opened(path, _APPEND | direct(path), 0o666)

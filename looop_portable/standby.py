@@ -3,34 +3,89 @@
 Guarantees: what a standby is handed is done, also where no thread can be started any more by then: the limit of processes
 (RLIMIT_NPROC, a control group's `pids.max`) counts threads too, and is met when it is least wanted.
 Does not guarantee: that there is a processor for it.
-How: it waits at a queue (`queue.SimpleQueue`), which takes no more than a few bytes to hand something over.
+How: it waits at a queue (`queue.SimpleQueue`), which takes no more than a few bytes to hand something over. Its end is put
+there too, by the interpreter itself, when nobody has the standby any more: one that was interrupted before it could note
+which it has been given leaves no thread behind that waits for ever.
 """
 
 from __future__ import annotations
 
+import _thread
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
+from types import BuiltinFunctionType
+from typing import Generic, TypeVar
+from weakref import ref
 
 from looop_portable.errors import Unavailable
 
 Call = Callable[[], object]
+T = TypeVar("T")
+
+
+class Answer(Generic[T]):
+    """What came of `work`, which one thread does and another waits for."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self.made: list[T] = []
+        self._error: BaseException | None = None
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
+
+    def make(self) -> None:
+        try:
+            self.made.append(self._work())
+        except BaseException as error:  # noqa: BLE001 (whoever waits raises it)
+            self._error = error
+        self._done.release()
+
+    def wait(self) -> T:
+        self._done.acquire()
+        error, self._error = self._error, None
+        if error is None:
+            return self.made[0]
+        try:
+            raise error
+        finally:
+            del error  # Without this, the error and this frame would keep each other.
+
+
+def is_interruptible() -> bool:
+    """Whether this thread runs the handlers of signals, and another could make its steps."""
+    if _thread.get_ident() != threading.main_thread().ident:
+        return False
+    return isinstance(_thread.start_new_thread, BuiltinFunctionType)  # Else all threads are one: gevent's, eventlet's.
 
 
 def started(work: Call, name: str) -> threading.Thread:
     """A thread that does `work`, and keeps no process from ending. Raises `Unavailable`."""
-    thread = threading.Thread(target=work, name=name, daemon=True)
     try:
-        thread.start()
+        if not is_interruptible():
+            return _start(work, name)
+        # Where a handler raises within `Thread.start`, it raises something else, and the thread runs all the same.
+        answer = Answer(partial(_start, work, name))
+        _thread.start_new_thread(answer.make, ())
+        return answer.wait()
     except (RuntimeError, MemoryError) as error:
         raise no_thread(error) from error
+
+
+def _start(work: Call, name: str) -> threading.Thread:
+    thread = threading.Thread(target=work, name=name, daemon=True)  # A sub-interpreter may refuse even that.
+    thread.start()
     return thread
 
 
 def no_thread(error: Exception) -> Unavailable:
     """What to tell of a thread that could not be started."""
     why = str(error) or "out of memory"
+    if "shutdown" in why or "interpreter" in why or sys.is_finalizing():
+        remedy = "claim it earlier, or elsewhere"
+        return Unavailable(f"a thread that is needed to hold a claim could not be started: {why} ({remedy})")
     return Unavailable(
         f"a thread that is needed to hold a claim could not be started: {why} (raise the limit of processes, as ulimit -u, "
         "TasksMax= or pids.max have it, or that of memory)"
@@ -41,8 +96,10 @@ class Standby:
     """A thread that does what it is handed, one call after the other. Making one raises `Unavailable`."""
 
     def __init__(self, name: str) -> None:
-        self._calls: SimpleQueue[Call | None] = SimpleQueue()
-        started(partial(_work, self._calls), name)
+        self._calls: SimpleQueue[Call | ref[Standby] | None] = SimpleQueue()
+        self.put: Callable[[Call], object] = self._calls.put
+        """As `do`, in one step of Python."""
+        started(partial(_work, self._calls, ref(self, self._calls.put)), name)
 
     def do(self, call: Call) -> None:
         """Returns at once. A call that raises is the last."""
@@ -72,10 +129,14 @@ class Standbys:
         """`used`: it was handed something, which may take for ever."""
         if used or len(self._idle) >= self._most:
             standby.dismiss()
+        elif standby in self._idle:  # Whoever gave it back was interrupted before he could know it.
+            return
         else:
             self._idle.append(standby)
 
 
-def _work(calls: SimpleQueue[Call | None]) -> None:
-    while call := calls.get():
+def _work(calls: SimpleQueue[Call | ref[Standby] | None], owner: ref[Standby]) -> None:
+    """Until nobody can hand it anything: then its `owner`, which has gone, is in the queue."""
+    while (call := calls.get()) is not None and call is not owner:
         call()
+        del call  # Without this, what it was handed last would live until the next.
