@@ -21,9 +21,10 @@ from looop_portable.bells_aio import LoopBell, whole
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
 from looop_portable.config import PathLike
-from looop_portable.holding import Hold, Options, options_of
+from looop_portable.holding import Hold
 from looop_portable.lease import Lease
 from looop_portable.liveness import LEASE_SECONDS, Holder
+from looop_portable.options import Options, options_of
 from looop_portable.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.several import claim_any, slots_of, waiter
 from looop_portable.waiting import Pending, Waiting

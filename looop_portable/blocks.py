@@ -15,6 +15,9 @@ class Taker(Protocol):
     bell: Bell | None
     """What rings for it, while it waits."""
 
+    def settle_if_over(self) -> None:
+        """It lets go what it has, if its block has ended without that."""
+
 
 class Block(Protocol):
     """A block that runs in a session's name."""
@@ -24,3 +27,6 @@ class Block(Protocol):
 
     def lose(self, reason: str) -> None:
         """It is lost."""
+
+    def forget(self) -> None:
+        """It has been left, by somebody else."""

@@ -5,24 +5,31 @@ wait for itself is told so; what was won by somebody who does not enter after al
 Does not guarantee: that two threads do not wait for each other.
 How: a name is taken in the process (`Member.take`), then claimed for its session, and let go again unless it was won. All
 steps of one entrance are made one after the other, in any threads.
+Interrupted: the name that is taken is the note of what may have been won; it is made before anything is published, and goes
+after all of it has been let go. Whether anything was won, the ledger tells, by the session's name. So `settle` needs no
+more than the note, wherever its block was interrupted. It is done where nothing interrupts it (`apart`).
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 
-from looop_portable.bells import Bell
+from looop_portable.apart import apart
+from looop_portable.bells import Bell, ThreadBell
 from looop_portable.blocks import Taker
 from looop_portable.config import Config
-from looop_portable.errors import ClaimHeld, LooopError
+from looop_portable.errors import ClaimHeld, LooopError, Unavailable
 from looop_portable.lease import Lease
 from looop_portable.liveness import Liveness, Verdict
 from looop_portable.membership import Member, Process, Session, this_process
 from looop_portable.outcomes import Held, Renewed, Won
 from looop_portable.protocol import is_ours
 from looop_portable.several import line_for, slots_of
-from looop_portable.waiting import Waiting
+from looop_portable.stopping import Stoppable, Stopped
+from looop_portable.visits import Visit
+from looop_portable.waiting import Waiting, run
 
 _HERE = "this process holds it already"
 _NOT_REENTRANT = "hold() is not reentrant"
@@ -47,36 +54,102 @@ class Entrance:
         """For which the last attempt was made."""
         self._is_at_home = False
         """Whether it was refused for other blocks of this process alone, which ring `bell` when they let go."""
+        self._users: dict[Process, Visit] = {}
+        self._settling = threading.Lock()  # These two are never held by a thread that a signal's handler interrupts.
+        self._waiting = threading.RLock()
 
-    def prepare(self, owner: object) -> Member:
+    def prepare(self, owner: object, visit: Visit | None = None) -> Member:
         """To be entered by `owner`, a thread or a task. Raises `ClaimHeld` if that would wait for itself."""
-        process = this_process()
-        with process.guard:
-            return self._prepare(process, owner)
+        return self._prepare(this_process(), owner, visit)
 
     def prepare_at_once(self, owner: object) -> Member | None:
-        """The same. None: that would have to wait, for a registration or for another thread."""
+        """The same. None: that would have to wait, for a registration."""
         process = this_process()
-        if not process.knows(self._config, self._lease_seconds) or not process.guard.acquire(blocking=False):
-            return None
-        try:
-            return self._prepare(process, owner)
-        finally:
-            process.guard.release()
+        return self._prepare(process, owner, None) if process.knows(self._config, self._lease_seconds) else None
 
-    def _prepare(self, process: Process, owner: object) -> Member:
+    def _prepare(self, process: Process, owner: object, visit: Visit | None) -> Member:
         member = process.member(self._config, self._lease_seconds)
+        for taker in filter(None, map(member.taker, self._wanted)):
+            taker.settle_if_over()
         takers = [member.taker(name) for name in self._wanted]
         if all(taker and taker.owner == owner for taker in takers):
             raise ClaimHeld(self._name, member.current.holder.session, f"{_HERE}; {_NOT_REENTRANT}")
-        if self.process is process:
+        self.settle_if_over()
+        visit = visit or Visit()
+        visit.entrances.append(self)
+        if self._users.setdefault(process, visit) is not visit:  # One step: of two that come at once, one has it.
             raise ClaimHeld(self._name, member.current.holder.session, _SHARED)
-        self.process, self.member, self.owner, self.bell = process, member, owner, None
+        self.member, self.owner, self.bell, self.process = member, owner, None, process
         return member
 
     def spare(self) -> None:
         """It is used no more, and can be entered again."""
         self.process = None
+        visit = self._users.pop(this_process(), None)
+        if visit:
+            visit.done(self)
+
+    @property
+    def visit(self) -> Visit | None:
+        """The run of the block that has entered, or is about to."""
+        return self._users.get(this_process())
+
+    def settle_if_over(self) -> None:
+        """Its block has ended without having been left: then it is left now. Raises `Unavailable`."""
+        visit = self.visit
+        if visit and visit.look():
+            apart(lambda: self.settle(visit))
+
+    def settle(self, visit: Visit) -> None:
+        """What has been won is let go, of the block's run `visit` and of no later one. Repeated, it does nothing."""
+        with self._settling:
+            if self.visit is not visit:
+                return
+            bell = self.bell
+            if isinstance(bell, Stoppable):
+                bell.stop()
+            with self._waiting:  # Whoever waited for it has come back.
+                if self.member:
+                    self.undo()
+            self.spare()
+
+    def abandon(self, visit: Visit) -> None:
+        """The same, at once, of one that has been interrupted."""
+        try:
+            apart(lambda: self.settle(visit))
+        except Unavailable:  # No thread can be made.
+            self.settle(visit)
+
+    def wait(self, timeout: float | None, new_bell: Callable[[], ThreadBell]) -> Won | Renewed | Held:
+        """Claim what is wanted, and wait for it for so long (None: without end). Held: it was over."""
+        member = self.member
+        assert member
+        tickets = member.claims.backend.tickets
+        if not (tickets and tickets.line(self._line)):
+            outcome = self.attempt()
+            if not isinstance(outcome, Held):
+                return outcome
+        bell, visit = Stoppable(), self.visit
+        return apart(lambda: self._wait(visit, member, bell, timeout, new_bell), bell)
+
+    def _wait(
+        self,
+        visit: Visit | None,
+        member: Member,
+        bell: Stoppable,
+        timeout: float | None,
+        new_bell: Callable[[], ThreadBell],
+    ) -> Won | Renewed | Held:
+        with self._waiting:
+            try:
+                if bell.is_stopped or self.visit is not visit:
+                    raise Stopped
+                bell.ring_by(new_bell())
+                with contextlib.closing(bell), member.ringing(bell):
+                    return run(self.waiting(bell), bell, timeout)
+            finally:
+                if bell.is_stopped:  # Nobody is there to have what has been won.
+                    self.undo()
 
     def waiting(self, bell: Bell) -> Waiting:
         """One that waits for what is wanted."""
@@ -93,8 +166,20 @@ class Entrance:
 
         Raises `ClaimHeld` if the owner itself has it all, in whatever spelling: nobody would ever let go.
         """
+        assert self.member
         member = self.member
-        assert member
+        if not member.is_guarded:
+            return self._attempt(member)
+        visit = self.visit
+        return apart(lambda: self._attempt_for(visit, member))
+
+    def _attempt_for(self, visit: Visit | None, member: Member) -> Won | Renewed | Held:
+        with self._waiting:
+            if self.visit is not visit:
+                raise Stopped
+            return self._attempt(member)
+
+    def _attempt(self, member: Member) -> Won | Renewed | Held:
         held: Held | None = None
         is_own = self._is_at_home = True
         for name in self._wanted:
@@ -118,11 +203,9 @@ class Entrance:
         assert member
         for name in self._wanted:
             if member.taker(name) is self:
-                try:
-                    with contextlib.suppress(LooopError):  # Then it stays with this process, whose next block has it.
-                        self._give_back(member, name)
-                finally:
-                    member.let_go(name)
+                with contextlib.suppress(LooopError):  # Then it stays with this process, whose next block has it.
+                    self._give_back(member, name)
+                member.let_go(name)  # Not where that was interrupted: then nobody would know that there is something left.
 
     def _claim(self, member: Member, name: str) -> tuple[Won | Renewed | Held, Taker | None]:
         """What came of it; if it is held by a block of this process, that. What was not won is let go."""
@@ -148,7 +231,9 @@ class Entrance:
     def _give_back(self, member: Member, name: str) -> None:
         if self.session is None:
             return
-        self.session.blocks.pop(name, None)
+        block = self.session.blocks.pop(name, None)
+        if block:
+            block.forget()
         lease = member.claims.backend.read(name).lease
         # In this order. Without it, one that another block wins in between, in another spelling, would be released.
         if lease and is_ours(lease, self.session.holder) and not member.respelled(name):

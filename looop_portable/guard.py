@@ -49,10 +49,9 @@ def guard(path: str, patience: float = PATIENCE) -> Iterator[None]:
         native = filelock.FileLock(path, timeout=patience, poll_interval=_POLL, fallback_to_soft=False)
         try:
             native.acquire()
+            yield
         except filelock.Timeout as error:
             raise _held(path, patience) from error
-        try:
-            yield
         finally:
             _let_go(native)
 
@@ -61,17 +60,17 @@ def _let_go(native: filelock.BaseFileLock) -> None:
     """What was done inside is done, and a descriptor that is closed lets go, whatever is said to that.
 
     Without this, one error at unlocking would leave the descriptor open, and so keep all others out for as long as this
-    process lives.
+    process lives. Forced: also what was acquired when a signal's handler raised.
     """
     try:
-        native.release()
+        native.release(force=True)
     except OSError:
         context = native._context
         fd, context.lock_file_fd = context.lock_file_fd, None
         if fd is not None:
             with contextlib.suppress(OSError):
                 os.close(fd)
-        native.release()  # It has no descriptor any more, and forgets that it had one.
+        native.release(force=True)  # It has no descriptor any more, and forgets that it had one.
 
 
 def excludes(path: str) -> bool:

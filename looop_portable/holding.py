@@ -8,40 +8,30 @@ hands the generation to what it writes to.
 How: the first `hold` registers this process as a session, once per store, which gives heartbeats from threads of its own
 (`pulse`). A child made by fork is another process: it registers its own, and leaving a block that its parent entered does
 nothing there.
+Interrupted by what a signal's handler raises, at whatever step: entering, waiting or leaving ends with that, and the
+claim is let go. Who is in the way of it again and again only delays it: `visits` says who settles it then.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from looop_portable.bells import new_bell
-from looop_portable.config import Config, PathLike, resolve
+from looop_portable.config import PathLike
 from looop_portable.entering import Entrance
-from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, UsageError, WaitedTooLong
+from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, WaitedTooLong
 from looop_portable.lease import Lease
-from looop_portable.liveness import LEASE_SECONDS, SHORTEST_LEASE
+from looop_portable.liveness import LEASE_SECONDS
 from looop_portable.membership import Member, Process, Session, this_process
 from looop_portable.names import canonical
-from looop_portable.outcomes import Held, Refused, Released, Renewed, Won
+from looop_portable.options import Options, options_of
+from looop_portable.outcomes import Held, Refused, Renewed, Won
 from looop_portable.standby import Standby
-from looop_portable.waiting import run
-
-
-class Options(NamedTuple):
-    """What `hold` was told: see there."""
-
-    config: Config
-    lease_seconds: int = LEASE_SECONDS
-    on_lost: Callable[[Hold], object] | None = None
-    timeout: float | None = 0
-    slots: int = 0
-    tells_at_once: bool = False
-    """`on_lost` keeps nobody waiting, and needs no thread of its own."""
+from looop_portable.visits import Exit, Visit, visit_of
 
 
 class Hold:
@@ -57,7 +47,8 @@ class Hold:
         self.options = options
         self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds)
         self._lease: Lease | None = None
-        self._telling = threading.Lock()
+        self.visits: dict[int, Visit] = {}
+        self._telling = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
         self._teller: tuple[Process, Standby] | None = None
         """The thread that `on_lost` is called in. It is there before anything is claimed."""
         self._has_told = False
@@ -102,9 +93,14 @@ class Hold:
         lease = self._lease
         if lease is None:
             return
-        found = self._member.claims.check(lease.name, lease.generation)
+        member = self._member
+        found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
         if not found.is_still(lease) and self._lease is lease:  # Else the block has been left meanwhile.
             self._lose(_superseded(found.head))
+
+    def forget(self) -> None:
+        """It has been left, by somebody else."""
+        self._lease = self._teller = None
 
     def lose(self, reason: str) -> None:
         """The session has lost all that it held."""
@@ -165,24 +161,26 @@ class Hold:
 
     def enter_within(self, timeout: float | None) -> Self:
         """Enter, and wait for so long: for less than `options.timeout`, where something else has taken of that."""
-        entrance = self.entrance
+        entrance, visit = self.entrance, visit_of(self)
         teller = self._take_teller()
         try:
-            member = entrance.prepare(threading.get_ident())
-        except BaseException:
+            entrance.prepare(threading.get_ident(), visit)
+        except LooopError:
             _give_back(teller, used=False)
             raise
-        self._teller, self._has_told = teller, False
+        except BaseException:
+            entrance.abandon(visit)
+            raise
         try:
-            if timeout is not None and timeout <= 0:
-                return self.enter(entrance.attempt())
-            bell = new_bell()
-            with contextlib.closing(bell), member.ringing(bell):
-                return self.enter(run(entrance.waiting(bell), bell, timeout))
-        except BaseException:  # Interrupted, it may have been won all the same.
-            self._lease = None
-            entrance.undo()
+            self._teller, self._has_told = teller, False
+            return self.enter(
+                entrance.attempt() if timeout is not None and timeout <= 0 else entrance.wait(timeout, new_bell)
+            )
+        except ClaimHeld:
             self._spare()
+            raise
+        except BaseException:  # Interrupted, it may have been won all the same.
+            entrance.abandon(visit)
             raise
 
     def enter(self, outcome: Won | Renewed | Held) -> Self:
@@ -196,37 +194,62 @@ class Hold:
         self.lost.clear()
         self._has_told = False
         self._why_lost = ""
-        self._lease = outcome.lease
         session.blocks[outcome.lease.name] = self
+        self._lease = outcome.lease
         if session.pulse.over:
             self.lose(session.pulse.over)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def _leave(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        visit = self.entrance.visit
+        try:
+            why = self._left()
+        except BaseException as raised:
+            if visit and _is_interruption(raised):
+                self.entrance.abandon(visit)
+            raise
+        if why and error is None:
+            raise ClaimLost(why)
+
+    if TYPE_CHECKING:
+
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        ) -> None: ...
+
+    else:
+        __exit__ = Exit(_leave)
+
+    def _left(self) -> str:
+        """The claim is let go. Why it was lost; empty, if it was not."""
         lease, is_here = self.lease, self._is_here()
         member, session = self._member, self._session
         if not is_here:
             self._lease = None
             self._spare()
-            return  # A forked child leaves its parent's block: the claim is the parent's.
+            return ""  # A forked child leaves its parent's block: the claim is the parent's.
         with self._telling:  # Without this, whoever leaves as soon as it is lost would keep `on_lost` from being called.
             self._lease = None
         session.blocks.pop(lease.name, None)
         try:
-            if session.pulse.check():
-                # Not released here: the filesystem may not answer, and nobody is to wait for it.
-                if not session.blocks:
-                    session.leave_when_possible()
-                why = f"is lost: {session.pulse.over}"
-            else:
-                outcome = _release(member, lease)
-                why = _superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
-        finally:
+            why = self._release(member, session, lease)
+        except LooopError:  # It stays with this process, whose next block has it.
             member.let_go(lease.name)
             self._spare()
+            raise
+        member.let_go(lease.name)
+        self._spare()
         why = self._why_lost or why
-        if why and error is None:
-            raise ClaimLost(f"claim {lease.name}: generation {lease.generation} {why}")
+        return why and f"claim {lease.name}: generation {lease.generation} {why}"
+
+    def _release(self, member: Member, session: Session, lease: Lease) -> str:
+        if session.pulse.check():
+            # Not released here: the filesystem may not answer, and nobody is to wait for it.
+            if not session.blocks:
+                session.leave_when_possible()
+            return f"is lost: {session.pulse.over}"
+        outcome = member.whole(lambda: member.claims.release_lease(lease))
+        return _superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
 
 
 def hold(
@@ -253,36 +276,17 @@ def hold(
     return Hold(name, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots))
 
 
-def options_of(
-    data_dir: PathLike | None,
-    backend: str | None,
-    lease_seconds: int,
-    on_lost: Callable[[Hold], object] | None,
-    timeout: float | None,
-    slots: int,
-) -> Options:
-    """The same, as they apply here. Raises `UsageError`."""
-    if lease_seconds < SHORTEST_LEASE:
-        raise UsageError(
-            f"a lease of {lease_seconds} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} s or more"
-        )
-    return Options(resolve(data_dir, backend), lease_seconds, on_lost, timeout, slots)
-
-
 def _give_back(teller: tuple[Process, Standby] | None, *, used: bool) -> None:
     if teller and teller[0] is this_process():  # Else it is that of a parent, and no thread of ours.
         teller[0].standbys.give_back(teller[1], used=used)
 
 
-def _release(member: Member, lease: Lease) -> Released | Refused:
-    try:
-        return member.claims.release_lease(lease)
-    except Exception:
-        raise
-    except BaseException:  # Interrupted. Without this, others would be kept out for as long as this process lives.
-        with contextlib.suppress(LooopError):
-            member.claims.release_lease(lease)
-        raise
+def _is_interruption(error: BaseException) -> bool:
+    """Whether a signal's handler may have raised it: whatever we do not raise, also where it was taken for the system's."""
+    if not isinstance(error, LooopError):
+        return True
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno is None  # `TimeoutError("...")`: the system's have a number.
 
 
 def _superseded(head: int) -> str:

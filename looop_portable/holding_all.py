@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from looop_portable.clock import elapsed
 from looop_portable.config import PathLike
-from looop_portable.holding import Hold, Options, options_of
+from looop_portable.holding import Hold
 from looop_portable.liveness import LEASE_SECONDS
 from looop_portable.names import canonical
+from looop_portable.options import Options, options_of
 from looop_portable.several import in_order
+from looop_portable.visits import Exit, Visit, visit_of
 
 
 class HoldAll:
@@ -28,26 +32,37 @@ class HoldAll:
         self._order = in_order(names)
         self._options = options
         self._held = contextlib.ExitStack()
+        self.visits: dict[int, Visit] = {}
 
     def __repr__(self) -> str:
         return f"<HoldAll {', '.join(map(repr, self._names))}>"
 
     def __enter__(self) -> tuple[Hold, ...]:
-        timeout = self._options.timeout
+        visit, timeout = visit_of(self), self._options.timeout
         end = None if timeout is None else elapsed() + max(timeout, 0)
         blocks: dict[str, Hold] = {}
         with contextlib.ExitStack() as held:
             for name in self._order:
                 blocks[name] = block = Hold(name, self._options)
                 held.push(functools.partial(_leave, block))  # Before it is entered: an interruption may come just after.
+                block.visits[threading.get_ident()] = visit
                 block.enter_within(None if end is None else max(end - elapsed(), 0.0))
             self._held = held.pop_all()
         return tuple(blocks[canonical(name)] for name in self._names)
 
-    def __exit__(
+    def _leave_all(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         return self._held.__exit__(kind, error, trace)
+
+    if TYPE_CHECKING:
+
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        ) -> bool | None: ...
+
+    else:
+        __exit__ = Exit(_leave_all)
 
 
 def _leave(block: Hold, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

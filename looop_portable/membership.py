@@ -3,7 +3,9 @@
 Guarantees: one session at a time per store and length of the lease, whatever threads ask; a new one after that is lost, or
 ended; none that a forked child would share with its parent; none left behind when the process ends in good order. The
 threads that are needed to find out that it is lost, to tell, and to leave are there before it is registered. One that
-nobody uses for some leases leaves, with its threads and descriptors; the next block registers anew.
+nobody uses for some leases leaves, with its threads and descriptors; the next block registers anew. No session is half
+made, or made and not known, by a signal's handler that raises; one that takes a claim itself waits for no lock of what it
+has interrupted: what has a lock is done apart (`apart`), and what is done for each block has none.
 """
 
 from __future__ import annotations
@@ -14,20 +16,25 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 from weakref import WeakSet
 
+from looop_portable import visits
+from looop_portable.apart import apart
 from looop_portable.bells import Bell
 from looop_portable.blocks import Block, Taker
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
 from looop_portable.config import Config
-from looop_portable.errors import LooopError, NoSession
+from looop_portable.errors import LooopError, NoSession, Unavailable
 from looop_portable.idleness import Idleness
 from looop_portable.lease import Lease
 from looop_portable.liveness import Holder, interval
 from looop_portable.pulse import Pulse
 from looop_portable.standby import Standby, Standbys
 from looop_portable.youth import Youth
+
+T = TypeVar("T")
 
 
 class Session:
@@ -148,10 +155,19 @@ class Member:
         self.claims = Claims.open(config.data_dir, config.backend)
         self._lease_seconds = lease_seconds
         self._guard = threading.Lock()
-        self._taking = threading.Lock()
+        self._taking = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
         self.current = Session(self.claims, lease_seconds, self._lets_go)
         self._taken: dict[str, Taker] = {}
         self._missed: dict[str, WeakSet[Bell]] = {}
+
+    def whole(self, step: Callable[[], T]) -> T:
+        """What `step` gives. Nothing comes in between where it holds a guard, which an error would keep while it lives."""
+        return apart(step) if self.is_guarded else step()
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a step takes a guard."""
+        return bool(getattr(self.claims.backend, "is_guarded", False))
 
     @property
     def holding(self) -> list[str]:
@@ -160,13 +176,14 @@ class Member:
 
     def take(self, name: str, taker: Taker) -> bool:
         """Keep the other blocks of this process from `name`. False: one has it; `taker.bell` rings when it lets go."""
-        with self._taking:
-            if name not in self._taken:
-                self._taken[name] = taker
-                return True
-            if taker.bell is not None:
+        other = self._taken.setdefault(name, taker)  # One step. With two, a signal's handler could come in between.
+        if other is taker:
+            return True
+        other.settle_if_over()
+        if taker.bell is not None:
+            with self._taking:
                 self._missed.setdefault(name, WeakSet()).add(taker.bell)
-            return False
+        return self._taken.setdefault(name, taker) is taker  # It may have been let go since.
 
     def taker(self, name: str) -> Taker | None:
         """Which has it."""
@@ -175,16 +192,16 @@ class Member:
     def respelled(self, name: str) -> Taker | None:
         """Which has it in another spelling: the same claim, where a directory does not tell case apart."""
         folded = name.casefold()
-        with self._taking:
-            others = [other for other in self._taken if other != name and other.casefold() == folded]
-            return self._taken[others[0]] if others else None
+        others = [other for other in list(self._taken) if other != name and other.casefold() == folded]
+        return self._taken.get(others[0]) if others else None
 
     def let_go(self, name: str) -> None:
         """The others may have it. Those who have asked in between are woken: nothing else would tell them."""
-        with self._taking:
-            self._taken.pop(name, None)
-            for bell in list(self._missed.pop(name, ())):
-                bell.ring()  # Within the guard. Without that, it could be one that has been closed meanwhile.
+        self._taken.pop(name, None)
+        if name in self._missed:
+            with self._taking:
+                for bell in list(self._missed.pop(name, ())):
+                    bell.ring()  # Within the guard. Without that, it could be one that has been closed meanwhile.
 
     @contextlib.contextmanager
     def ringing(self, bell: Bell) -> Iterator[None]:
@@ -198,26 +215,33 @@ class Member:
 
     def session(self) -> Session:
         """The one to claim for. What an earlier one holds stays with that one."""
+        current = self.current
+        current.idleness.used = True
+        return apart(self._next_session) if current.is_over or current.has_ended() else current
+
+    def _next_session(self) -> Session:
         with self._guard:
             self.current.idleness.used = True
-            if self.current.is_over or self.current.has_ended():
-                if not (
-                    self.current.is_over or self.current.blocks
-                ):  # Else the last of them does it, as its pulse tells them.
-                    self.current.leave_when_possible()
+            current = self.current
+            if current.is_over or current.has_ended():
+                if not (current.is_over or current.blocks):  # Else the last of them does it, as its pulse tells them.
+                    current.leave_when_possible()
                 self.current = Session(self.claims, self._lease_seconds, self._lets_go)
             return self.current
 
     def _lets_go(self, session: Session) -> bool:
         """Whether `session`, which is idle, may leave; nobody claims for it from then on.
 
-        Whoever claims takes the name first, then asks for the session, and lets go of the name when the claim is let go.
+        Whoever claims takes the name first, then looks whether the session is over, and lets go of the name when the claim is
+        let go. Here it is over first, and then it is looked whether a name is taken. So of the two one sees the other; and
+        who sees that it is over waits for the guard, until it is certain.
         """
         if not self._guard.acquire(blocking=False):
             return False  # Somebody asks for it just now.
         try:
-            with self._taking:
-                session.is_over = not (self._taken or session.idleness.used)
+            session.is_over = True
+            if self._taken or session.idleness.used:
+                session.is_over = False
             return session.is_over
         finally:
             self._guard.release()
@@ -229,6 +253,7 @@ class Process:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.guard = threading.Lock()
+        self.is_ending = False
         self.standbys = Standbys("looop lost")
         """For those who are to be told that a block is lost."""
         self.members: dict[tuple[Config, int], Member] = {}
@@ -238,11 +263,19 @@ class Process:
         return (config, lease_seconds) in self.members
 
     def member(self, config: Config, lease_seconds: int) -> Member:
-        """Call with the guard held."""
+        """The one for this store and this length of the lease. Raises `Unavailable`."""
         key = config, lease_seconds
-        if key not in self.members:
-            self.members[key] = Member(config, lease_seconds)
-        return self.members[key]
+        return self.members.get(key) or apart(lambda: self._new_member(*key))
+
+    def _new_member(self, config: Config, lease_seconds: int) -> Member:
+        key = config, lease_seconds
+        with self.guard:
+            if self.is_ending:  # Nobody would end its session.
+                raise Unavailable("this process is ending: claim it earlier")
+            if key not in self.members:
+                visits.prepare()
+                self.members[key] = Member(config, lease_seconds)
+            return self.members[key]
 
     def taker(self, lease: Lease) -> Taker | None:
         """Which block holds this lease: one of another length of the lease, say, as another session of this process."""
@@ -271,8 +304,10 @@ def _after_fork() -> None:
 
 
 def _leave_all() -> None:
-    with _process.guard:
-        members = [_process.members.pop(key) for key, member in list(_process.members.items()) if not member.holding]
+    process = this_process()
+    with process.guard:
+        process.is_ending = True
+        members = [process.members.pop(key) for key, member in list(process.members.items()) if not member.holding]
     for member in members:  # Where a thread still holds, the session ends with the process.
         if member.current.is_over:
             continue  # It was idle, and leaves, or has left.

@@ -80,6 +80,10 @@ class Place:
             return _UNGUARDED
         return self._enter(kind)
 
+    def is_guarded(self) -> bool:
+        """Whether it has a guard, or may yet be given one."""
+        return self.way() is None or bool(self._kind())
+
     def _kind(self) -> str:
         return (self.way() or _UNKNOWN).guard or (WINDOWS if self.policy.windows else "")
 

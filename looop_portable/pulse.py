@@ -47,7 +47,7 @@ class Pulse:
         self._tell_lost = lost
         self._clock = clock
         self._changed = threading.Condition()
-        self._telling = threading.Lock()
+        self._telling = threading.RLock()
         self._renewed_at = began
         self._watched_at = began
         self._over = ""

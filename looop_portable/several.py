@@ -6,7 +6,8 @@ Does not guarantee: that nothing is held meanwhile: while the second is waited f
 for each other who hold something already when they begin to wait. Nor that what was won first is still ours when the
 last is, where that was waited for: somebody may have broken it, which its generation tells. A session that asks for a slot
 in two processes at once may get two.
-How: the slots of NAME are the claims NAME#1, NAME#2 and so on, each with generations of its own.
+How: the slots of NAME are the claims NAME#1, NAME#2 and so on, each with generations of its own. What a signal's handler
+raises finds the main thread waiting: all steps are made in another (`apart`), which then takes back what was won.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from looop_portable.apart import apart
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
 from looop_portable.errors import LooopError, UsageError
@@ -25,6 +27,7 @@ from looop_portable.protocol import is_ours
 
 if TYPE_CHECKING:
     from looop_portable.bells import Bell
+    from looop_portable.stopping import Stoppable
     from looop_portable.waiting import Waiting
 
 MOST = 10_000
@@ -112,11 +115,16 @@ def wait_for(
     `Claims.claim` does.
     """
     attempts = Attempts(claims, slots_of(name, slots), me)
-    try:
-        return _wait(claims, name, me, slots, attempts, timeout, told)
-    except BaseException:
-        _take_back([attempts])
-        raise
+    bell = _stoppable(timeout)
+
+    def wait() -> Won | Renewed | Held:
+        try:
+            return _wait(claims, name, me, slots, attempts, timeout, told, bell)
+        except BaseException:
+            _take_back([attempts])
+            raise
+
+    return apart(wait, bell, lambda _: _take_back([attempts]))
 
 
 def waiter(claims: Claims, name: str, me: Holder, slots: int, bell: Bell, attempts: Attempts | None = None) -> Waiting:
@@ -143,25 +151,48 @@ def claim_all(
     What was ours before stays so. Raises as `Claims.claim` does; then, too, nothing more is ours than was.
     `settled` is called when all are ours. What a signal's handler raises before that is undone; afterwards it is not.
     """
-    end = None if timeout is None else elapsed() + timeout
     begun: list[Attempts] = []
-    had: list[Won | Renewed] = []
-    try:
-        for name in in_order(names):
-            left = None if end is None else max(end - elapsed(), 0.0)
-            begun.append(Attempts(claims, slots_of(name, slots), me))
-            outcome = _wait(claims, name, me, slots, begun[-1], left, told)
-            if isinstance(outcome, Held):
-                refused = _take_back(begun)
-                if refused:
-                    raise refused
-                return outcome
-            had.append(outcome)
-        if settled:
+    bell = _stoppable(timeout)
+
+    def claim() -> list[Won | Renewed] | Held:
+        try:
+            return _claim_in_order(claims, in_order(names), me, timeout, slots, told, begun, bell)
+        except BaseException:
+            _take_back(begun)
+            raise
+
+    outcome = apart(claim, bell, lambda _: _take_back(begun))
+    if settled and not isinstance(outcome, Held):
+        try:
             settled()
-    except BaseException:
-        _take_back(begun)
-        raise
+        except BaseException:
+            apart(lambda: _take_back(begun))
+            raise
+    return outcome
+
+
+def _claim_in_order(
+    claims: Claims,
+    names: Iterable[str],
+    me: Holder,
+    timeout: float | None,
+    slots: int,
+    told: Told | None,
+    begun: list[Attempts],
+    bell: Stoppable | None,
+) -> list[Won | Renewed] | Held:
+    end = None if timeout is None else elapsed() + timeout
+    had: list[Won | Renewed] = []
+    for name in names:
+        left = None if end is None else max(end - elapsed(), 0.0)
+        begun.append(Attempts(claims, slots_of(name, slots), me))
+        outcome = _wait(claims, name, me, slots, begun[-1], left, told, bell)
+        if isinstance(outcome, Held):
+            refused = _take_back(begun)
+            if refused:
+                raise refused
+            return outcome
+        had.append(outcome)
     return had
 
 
@@ -173,15 +204,25 @@ def _wait(
     attempts: Attempts,
     timeout: float | None,
     told: Told | None,
+    bell: Stoppable | None,
 ) -> Won | Renewed | Held:
-    if timeout is not None and timeout <= 0:
+    if bell is None or (timeout is not None and timeout <= 0):
         return attempts()
     from looop_portable.bells import new_bell  # Who does not wait does not import what waits.
     from looop_portable.waiting import run
 
-    bell = new_bell()
+    bell.ring_by(new_bell())
     with contextlib.closing(bell):
         return run(waiter(claims, name, me, slots, bell, attempts), bell, timeout, told)
+
+
+def _stoppable(timeout: float | None) -> Stoppable | None:
+    """For whoever waits: None, if nobody does."""
+    if timeout is not None and timeout <= 0:
+        return None
+    from looop_portable.stopping import Stoppable
+
+    return Stoppable()
 
 
 def _take_back(begun: Iterable[Attempts]) -> LooopError | None:

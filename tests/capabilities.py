@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import importlib.util
 import os
 import shutil
 import signal
@@ -204,6 +205,11 @@ def mounted_or_skipped(kind: str, where: Path, size: int, *, options: str = "") 
         subprocess.run(["umount", "-l", str(point)], check=True)
 
 
+needs_timers = _needs(hasattr(signal, "setitimer"), "signal.setitimer is missing: no timer sends signals")
+needs_interpreters = _needs(
+    importlib.util.find_spec("_xxsubinterpreters") or importlib.util.find_spec("_interpreters"),
+    "this Python makes no interpreters beside the first",
+)
 needs_fork = _needs(hasattr(os, "fork"), "os.fork is missing")
 needs_pids = _needs(PIDS, "no control group can be made that limits the number of processes")
 needs_other_users = _needs(hasattr(os, "setresuid") and os.geteuid() == 0, "cannot become another user")

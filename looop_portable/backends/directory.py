@@ -69,6 +69,11 @@ class DirectoryBackend:
         """The directory whose stamp is ours."""
         return self.ledger.root
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether what is done here holds a guard, which keeps everybody out until it is let go."""
+        return self.ledger.place.is_guarded()
+
     def for_this_platform(self) -> Self:
         """This backend; raises `CannotExclude` where it is another platform's."""
         if self._wrong_platform():

@@ -44,10 +44,10 @@ class NoSigns:
 
 
 class MemorySessions:
-    """The `SessionStore` of `MemoryBackend`."""
+    """The `SessionStore` of `MemoryBackend`. Its guard may be taken again by a signal's handler in the same thread."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._heads: dict[str, SessionHead] = {}
         self.signs = NoSigns()
 
@@ -55,14 +55,16 @@ class MemorySessions:
         return self._heads.get(session, SessionHead(0, None))
 
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
+        heads, new = self._heads, SessionHead(expected + 1, registration)
         with self._guard:
-            if self.read(session).generation != expected:
+            heads.setdefault(session, SessionHead(0, None))
+            if heads[session].generation != expected:
                 return False
-            self._heads[session] = SessionHead(expected + 1, registration)
+            heads[session] = new  # No call since the comparison: a signal's handler, which may advance it, cannot come in.
             return True
 
     def absent(self, session: str) -> bool:
-        return session not in self._heads
+        return not self.read(session).generation
 
     def forget(self, session: str) -> None:
         with self._guard:
@@ -72,14 +74,14 @@ class MemorySessions:
         """A crash leaves nothing in memory."""
 
     def ids(self) -> list[str]:
-        return sorted(self._heads)
+        return sorted(session for session, head in self._heads.copy().items() if head.generation)
 
 
 class MemoryTickets:
     """The `Tickets` of `MemoryBackend`. Nobody tells of changes: whoever waits looks again and again."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._last = 0
         self._lines: dict[str, dict[str, Registration]] = {}
 
@@ -128,18 +130,19 @@ class MemoryBackend:
     def __init__(self) -> None:
         self.sessions = MemorySessions()
         self.tickets = MemoryTickets()
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
         self._heads: dict[str, Head] = {}
 
     def read(self, claim: str) -> Head:
         return self._heads.get(claim, Head(0, None))
 
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
+        heads, new = self._heads, Head(expected + 1, lease._replace(generation=expected + 1) if lease else None)
         with self._guard:
-            if self.read(claim).generation != expected:
+            heads.setdefault(claim, Head(0, None))
+            if heads[claim].generation != expected:
                 return False
-            published = lease._replace(generation=expected + 1) if lease else None
-            self._heads[claim] = Head(expected + 1, published)
+            heads[claim] = new  # As above.
             return True
 
     def claims(self) -> Iterator[str]:

@@ -35,6 +35,8 @@ LAYERS = [
         "pauses",
         "doctor.findings",
     },
+    {"apart"},
+    {"visits"},
     {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
     | {"inquiry", "asking", "launching"}
     | {"descendants", "terminals"},
@@ -59,7 +61,7 @@ LAYERS = [
     {"bells_linux", "bells_windows"},
     {"bells"},
     {"bells_aio", "turns"},
-    {"waiting"},
+    {"waiting", "stopping"},
     {"several"},
     {"keepers", "child_windows", "environment", "youth", "execution", "guardian", "kin"},
     {"child_posix"},
@@ -68,6 +70,7 @@ LAYERS = [
     {"running"},
     {"membership"},
     {"entering"},
+    {"options"},
     {"holding"},
     {"holding_all", "aio"},
     {""},
@@ -239,7 +242,7 @@ def test_the_check_of_changes_sees_those_of_files() -> None:
         "os.mkdir",
         "os.rmdir",
         "os.chmod",
-    } <= {*changes("files_posix"), *changes("files_directories")}
+    } <= {*changes("files_posix"), *changes("files_directories"), *changes("files_open")}
 
 
 @pytest.mark.parametrize("module", PRODUCT)
