@@ -51,11 +51,13 @@ class Announcements:
             if bells is not None:
                 bells.discard(me)
                 if not bells:
-                    _ring(_expected.pop(word, None))  # Who has come in between looks, and expects anew.
+                    _ring(_expected.pop(word, set()))  # Who has come in between looks, and expects anew.
 
     def announce(self, what: str) -> None:
         """It has happened."""
-        _ring(_expected.pop((self._store, what), None))
+        bells = _expected.pop((self._store, what), None)
+        if bells:
+            _ring(bells)
 
     def postpone(self, what: str, later: str) -> None:
         """It has happened, but there is nothing to be had before `later` is announced, which nobody else does meanwhile."""
@@ -65,8 +67,8 @@ class Announcements:
                 self.expect(bell, [later])
 
 
-def _ring(bells: set[ref[Rings]] | None) -> None:
-    for each in list(bells or ()):
+def _ring(bells: set[ref[Rings]]) -> None:
+    for each in list(bells):
         bell = each()
         if bell is not None:
             bell.ring()
