@@ -61,10 +61,13 @@ def is_interruptible() -> bool:
     return isinstance(_thread.start_new_thread, BuiltinFunctionType)  # Else all threads are one: gevent's, eventlet's.
 
 
-def started(work: Call, name: str) -> threading.Thread:
-    """A thread that does `work`, and keeps no process from ending. Raises `Unavailable`."""
+def started(work: Call, name: str, *, whole: bool = False) -> threading.Thread:
+    """A thread that does `work`, and keeps no process from ending. Raises `Unavailable`.
+
+    `whole`: a signal's handler may raise meanwhile. It takes one thread more for a moment.
+    """
     try:
-        if not is_interruptible():
+        if not (whole and is_interruptible()):
             return _start(work, name)
         # Where a handler raises within `Thread.start`, it raises something else, and the thread runs all the same.
         answer = Answer(partial(_start, work, name))
@@ -95,11 +98,11 @@ def no_thread(error: Exception) -> Unavailable:
 class Standby:
     """A thread that does what it is handed, one call after the other. Making one raises `Unavailable`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, whole: bool = False) -> None:
         self._calls: SimpleQueue[Call | ref[Standby] | None] = SimpleQueue()
         self.put: Callable[[Call], object] = self._calls.put
         """As `do`, in one step of Python."""
-        started(partial(_work, self._calls, ref(self, self._calls.put)), name)
+        started(partial(_work, self._calls, ref(self, self._calls.put)), name, whole=whole)
 
     def do(self, call: Call) -> None:
         """Returns at once. A call that raises is the last."""
@@ -123,7 +126,7 @@ class Standbys:
         try:
             return self._idle.pop()
         except IndexError:
-            return Standby(self._name)
+            return Standby(self._name, whole=True)
 
     def give_back(self, standby: Standby, *, used: bool) -> None:
         """`used`: it was handed something, which may take for ever."""
