@@ -20,7 +20,7 @@ from looop_portable.events import Events
 from looop_portable.files import timestamp
 from looop_portable.lease import Head, Lease
 from looop_portable.liveness import Holder, Liveness, Verdict
-from looop_portable.names import canonical
+from looop_portable.names import canonical, refuse_longer
 from looop_portable.outcomes import (
     Broken,
     Checked,
@@ -189,7 +189,9 @@ class Claims:
 
     def show(self, name: str) -> Status:
         """One claim, and whether its holder is alive."""
-        name = canonical(name)
+        return self._shown(canonical(name))
+
+    def _shown(self, name: str) -> Status:
         head = self.backend.read(name)
         lease, standing, verdict = self._judge(head, NOBODY)
         return Status(name, head.generation, lease, verdict if lease else None, standing)
@@ -201,6 +203,7 @@ class Claims:
     def break_claim(self, name: str, generation: int, reason: str) -> Broken | Superseded:
         """Release `name` whoever holds it, if `generation` is the one that does. For operators: the holder is not told."""
         name = canonical(name)
+        refuse_longer(reason, "reason")
         head = self.backend.read(name)
         if head.lease and head.generation == generation and self.backend.advance(name, generation, None):
             if self.events:
@@ -216,7 +219,6 @@ class Claims:
 
     def _reap_claim(self, name: str, verdicts: dict[Holder, Verdict], dry_run: bool) -> Reaped | None:
         """Release `name` if its session is gone; None if it is kept. `verdicts` are those of this sweep so far."""
-        name = canonical(name)
         head = self.backend.read(name)
         lease, standing, verdict = self._judge(head, NOBODY, verdicts)
         if lease is None or not advances(TABLE[standing].reap):
@@ -230,7 +232,7 @@ class Claims:
 
     def _status(self, name: str) -> Status | None:
         try:
-            status = self.show(name)
+            status = self._shown(name)
         except LooopError as error:
             unknown = Verdict(Liveness.UNKNOWN, str(error))
             return Status(name, 0, Lease(name, ""), unknown, Standing.HELD)

@@ -23,7 +23,7 @@ from looop_portable.errors import Unavailable, told
 from looop_portable.files import OS, OsFiles, timestamp
 from looop_portable.launching import KEPT_BY, launch
 from looop_portable.lease import decode, encode, number, text
-from looop_portable.liveness import Holder, Registration
+from looop_portable.liveness import MOST_PID, Holder, Registration
 from looop_portable.locales import for_children
 from looop_portable.names import cut, printable, spelled
 from looop_portable.processes import SYSTEM, Processes, host
@@ -67,7 +67,7 @@ class Keepers:
 
     def pid(self, holder: Holder) -> int:
         """The process id that its keeper has, or had; 0 if it did not come to say so."""
-        return number(self._record(self.base(holder)), "pid")
+        return number(self._record(self.base(holder)), "pid", MOST_PID)
 
     def wait_for_pid(self, holder: Holder) -> int:
         """The same, of one that is there and may be about to say so. Raises OSError."""
@@ -77,7 +77,7 @@ class Keepers:
     def was_killed(self, holder: Holder) -> bool:
         """Whether the keeper of `holder` was here, on this host, and ended in no good order. Raises OSError."""
         record = self._record(self.base(holder))
-        return number(record, "pid") > 0 and text(record, "host") == host() and not self.is_there(holder)
+        return number(record, "pid", MOST_PID) > 0 and text(record, "host") == host() and not self.is_there(holder)
 
     def base(self, holder: Holder) -> str:
         """The path of its files, without what each ends with."""
@@ -157,10 +157,11 @@ class Keepers:
                 self.remove(holder)
                 return False
             record = self._record(self.base(holder))
-            if not text(record, "start"):
+            pid = number(record, "pid", MOST_PID)
+            if not (pid and text(record, "start")):  # To a system, 0 is all processes of our own group.
                 raise OSError(errno.ESRCH, "its process cannot be told from others of its id")
             if text(record, "host") == host():
-                keeper = Watch(number(record, "pid"), text(record, "start"), self._processes)
+                keeper = Watch(pid, text(record, "start"), self._processes)
                 try:
                     keeper.end()
                 finally:

@@ -1,12 +1,24 @@
 """The lease, the head of a claim, and how both look as bytes.
 
-Guarantees: any bytes decode to something, never to an exception: what is no lease decodes to one with no holder.
+Guarantees: any bytes decode to something, never to an exception: what is no lease decodes to one with no holder. Nothing is
+encoded that would be too large to be read. What becomes a path, a process id or a time is checked when it is decoded.
 Compatibility: a record is one JSON object with at least `session` and `name`, which is all that looop writes and reads.
 """
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple, Self, cast
+
+from looop_portable.errors import InvalidName
+
+LARGEST = 1 << 20
+"""Bytes of a record. Whoever reads takes a larger file for no record (`files_open.read`), so it must not be written."""
+
+LONGEST_TEXT = 1000
+"""Characters of a text in a record that says where something is, or what a kernel calls itself."""
+
+_LONGEST_WORD = 100
+_WORD = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._~-")
 
 
 class Lease(NamedTuple):
@@ -26,6 +38,21 @@ class Lease(NamedTuple):
     host: str = ""
     foreign: bool = False
     settled: bool = True
+
+
+class Judged(int):
+    """The number of a generation that somebody acts upon, and the lease that he has judged it to be.
+
+    A number alone is no proof: in a store that was removed, restored from a backup, or put in another's place, it may be
+    somebody else's. None: it holds nobody, or is looop's.
+    """
+
+    lease: Lease | None
+
+    def __new__(cls, generation: int, lease: Lease | None) -> Self:
+        found = super().__new__(cls, generation)
+        found.lease = None if lease is None or lease.foreign else lease
+        return found
 
 
 class Head(NamedTuple):
@@ -58,7 +85,19 @@ _decode = json.JSONDecoder().raw_decode
 
 
 def encode(record: Mapping[str, object]) -> bytes:
-    """One JSON object and a newline, which is the only one in it."""
+    """One JSON object and a newline, which is the only one in it. Raises `InvalidName` if nobody could read it.
+
+    Without that, a record would be published that everybody takes for none: a claim with two live holders.
+    """
+    data = _encoded(record)
+    if len(data) > LARGEST:
+        raise InvalidName(
+            f"a record of {len(data)} bytes could not be read: it may have {LARGEST}, so a name or an id in it is too long"
+        )
+    return data
+
+
+def _encoded(record: Mapping[str, object]) -> bytes:
     fields = []
     for key, value in record.items():  # What strings and integers need takes half the encoder's time.
         if type(value) is str:
@@ -103,10 +142,53 @@ def text(record: Mapping[str, object], key: str) -> str:
     return value
 
 
-def number(record: Mapping[str, object], key: str) -> int:
-    """The non-negative integer at `key`; 0 if there is none."""
+def number(record: Mapping[str, object], key: str, most: int = 2**63 - 1) -> int:
+    """The integer at `key`, from 1 to `most`; 0 if there is none."""
     value = record.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if type(value) is int and 0 < value <= most else 0
+
+
+class Damaged(ValueError):
+    """A field of a record is what nobody of ours has written there."""
+
+
+def checked_text(record: Mapping[str, object], key: str) -> str:
+    """The string at `key`; empty if there is none. Raises `Damaged` for anything else, and for what no system says."""
+    found = text(record, key)
+    if found != record.get(key, "") or len(found) > LONGEST_TEXT or _has_controls(found):
+        raise Damaged(key)
+    return found
+
+
+def checked_word(record: Mapping[str, object], key: str) -> str:
+    """A nonce, which becomes a part of a path. Raises `Damaged` for what could lead elsewhere."""
+    found = checked_text(record, key)
+    if not is_word(found):
+        raise Damaged(key)
+    return found
+
+
+def checked_number(record: Mapping[str, object], key: str, most: int) -> int:
+    """The integer at `key`, from 0 to `most`; 0 if there is none. Raises `Damaged` for anything else."""
+    found = record.get(key, 0)
+    if type(found) is not int or not 0 <= found <= most:
+        raise Damaged(key)
+    return found
+
+
+def is_word(value: str) -> bool:
+    """Whether it is what nonces are made of; or nothing."""
+    return len(value) <= _LONGEST_WORD and value[:1] != "." and _WORD.issuperset(value)
+
+
+def _has_controls(value: str) -> bool:
+    return not value.isprintable() and any(letter < " " or letter == "\x7f" for letter in value)
+
+
+def _incarnation_in(record: Mapping[str, object]) -> str:
+    """Empty for one that cannot be: then the session is judged by its id alone, whichever incarnation of it lives."""
+    found = text(record, "incarnation")  # Of a session of looop's it has what words have not.
+    return "" if len(found) > _LONGEST_WORD or _has_controls(found) or "/" in found or "\\" in found else found
 
 
 def lease_in(data: bytes, name: str, generation: int) -> Lease | None:
@@ -120,9 +202,9 @@ def lease_in(data: bytes, name: str, generation: int) -> Lease | None:
     return Lease(
         name=name,
         session=text(record, "session"),
-        incarnation=text(record, "incarnation"),
+        incarnation=_incarnation_in(record),
         generation=generation,
-        claimed_at=text(record, "claimed_at"),
-        host=text(record, "host"),
+        claimed_at=text(record, "claimed_at")[:LONGEST_TEXT],
+        host=text(record, "host")[:LONGEST_TEXT],
         foreign="adopted" in record,
     )

@@ -17,6 +17,12 @@ PASSING = " tmpfs"
 LEASE_SECONDS = 30
 """How long a session that promises heartbeats may be silent, unless it is told otherwise."""
 
+LONGEST_LEASE = 10**8
+"""Seconds: three years. What a record says beyond that nobody has promised."""
+
+MOST_PID = 2**31 - 1
+"""No system has greater process ids, and most take none."""
+
 SHORTEST_LEASE = 3
 """Seconds. In less, a filesystem that is merely slow would look like a host that is gone."""
 

@@ -20,6 +20,15 @@ from looop_portable.errors import InvalidName
 LONGEST = 139
 """The longest spelling, in bytes of UTF-8. File names end at 143 on eCryptfs, at 175 on encfs, at 255 elsewhere."""
 
+LONGEST_NAME = 1000
+"""The longest claim name, session id or note, in characters. A record has to be read as a whole wherever it is needed."""
+
+ONCE_LONGEST = 1 << 20
+"""Up to 0.1 there was no such limit: what stands in a record may be longer."""
+
+_SHOWN = 60
+"""So many characters of what is no name are shown: a message is one line."""
+
 _BEGINNING, _HASH = 104, 32  # With `.json` behind them they are 143.
 _LONGEST_ONCE, _BEGINNING_ONCE = 200, 120
 _ESCAPED = frozenset('<>:"|?*\x7f') | {chr(code) for code in range(32)}
@@ -30,23 +39,40 @@ _DEVICES = frozenset(
 )
 
 
-def canonical(name: str, what: str = "claim name") -> str:
+def canonical(name: str, what: str = "claim name", longest: int = LONGEST_NAME) -> str:
     """The one form of `name` that is stored, compared and printed. Raises `InvalidName`."""
     if not isinstance(name, str):
-        raise InvalidName(f"invalid {what} {name!r}: it is not a string")
+        raise InvalidName(f"invalid {what} {excerpt(name)}: it is not a string")
     if not name:
         raise InvalidName(f"invalid {what}: it is empty")
+    refuse_longer(name, what, longest)
     if name.startswith("."):
-        raise InvalidName(f"invalid {what} {name!r}: it begins with a dot")
+        raise InvalidName(f"invalid {what} {excerpt(name)}: it begins with a dot")
     if "/" in name or "\\" in name:
-        raise InvalidName(f"invalid {what} {name!r}: it contains a slash or a backslash")
+        raise InvalidName(f"invalid {what} {excerpt(name)}: it contains a slash or a backslash")
     if name.isascii():
         return name
     try:
         name.encode()
     except UnicodeEncodeError:
-        return _composed(_decoded(name, what))
-    return _composed(name)
+        name = _decoded(name, what)
+    name = _composed(name)
+    refuse_longer(name, what, longest)  # Some letters are several in that form.
+    return name
+
+
+def refuse_longer(text: str, what: str, longest: int = LONGEST_NAME) -> None:
+    """Raises `InvalidName` for what would make a record that is too large to be read."""
+    if len(text) > longest:
+        raise InvalidName(f"invalid {what} {excerpt(text)}: it has {len(text)} characters, and may have {longest}")
+
+
+def excerpt(value: object) -> str:
+    """`value` as it is written in Python; of a long one the beginning."""
+    if isinstance(value, str | bytes) and len(value) > _SHOWN:
+        return f"{value[:_SHOWN]!r}..."
+    found = repr(value)
+    return found if len(found) <= 2 * _SHOWN else f"{found[: 2 * _SHOWN]}..."
 
 
 def _decoded(name: str, what: str) -> str:
@@ -54,7 +80,7 @@ def _decoded(name: str, what: str) -> str:
     try:
         return name.encode("utf-8", "surrogateescape").decode()
     except UnicodeError:
-        raise InvalidName(f"invalid {what} {name!r}: it is not valid Unicode") from None
+        raise InvalidName(f"invalid {what} {excerpt(name)}: it is not valid Unicode") from None
 
 
 def spelled(name: str) -> str:

@@ -16,6 +16,9 @@ from typing import Protocol
 
 from looop_portable.liveness import Here, ProcessState
 
+_LONGEST_NAME = 255
+"""Characters of a host's name or identity."""
+
 
 class Processes(Protocol):
     """What liveness asks of the operating system."""
@@ -87,8 +90,9 @@ SYSTEM: Processes = LinuxProcesses() if sys.platform == "linux" else PortablePro
 
 @functools.cache
 def host() -> str:
-    """This machine's name, for people."""
-    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    """This machine's name, for people: as much of it as a name of DNS may have."""
+    name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    return name[:_LONGEST_NAME]
 
 
 def _stat(pid: int) -> tuple[ProcessState, str] | None:
@@ -136,8 +140,18 @@ def _linux_here() -> Here:
     known = _known.get(("proc", pid))
     if known is not None:
         return known
-    given = os.environ.get("LOOOP_HOST_ID", "")
+    given = _given()
     return _remembered("proc", Here(given or _boot_id(), _namespace(pid), given=bool(given), pid=pid))
+
+
+def _given() -> str:
+    """$LOOOP_HOST_ID. Of one that no record should have, a hash: cut, two hosts could have the same."""
+    given = os.environ.get("LOOOP_HOST_ID", "")
+    if len(given) <= _LONGEST_NAME and given.isprintable():
+        return given
+    import hashlib
+
+    return hashlib.sha256(given.encode(errors="surrogatepass")).hexdigest()
 
 
 def _boot_id() -> str:
@@ -172,7 +186,7 @@ def _portable_here() -> Here:
     known = _known.get(("psutil", pid))
     if known is not None:
         return known
-    given = os.environ.get("LOOOP_HOST_ID", "")
+    given = _given()
     return _remembered("psutil", Here(given or _boot_session(), f"pids of {sys.platform}", given=bool(given), pid=pid))
 
 

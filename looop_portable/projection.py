@@ -12,7 +12,7 @@ from looop_portable.errors import InvalidName
 from looop_portable.files import PRIVATE_GUARD, PROBE
 from looop_portable.lease import Lease, decode, lease_in, number, text
 from looop_portable.ledger import Ledger
-from looop_portable.names import LONGEST, canonical, cut, looks_cut, spellings, unspelled
+from looop_portable.names import LONGEST, LONGEST_NAME, canonical, cut, looks_cut, spellings, unspelled
 from looop_portable.recent import NOTHING as UNKNOWN
 
 SETTLES = 10.0
@@ -178,4 +178,4 @@ def _canonical(stem: str) -> str | None:
 def is_looops(data: bytes | None) -> bool:
     """Whether this is a lease that looop itself has written."""
     record = decode(data or b"")
-    return bool(text(record, "session")) and not number(record, "generation")
+    return 0 < len(text(record, "session")) <= LONGEST_NAME and not number(record, "generation")

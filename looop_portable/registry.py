@@ -17,15 +17,25 @@ from collections.abc import Callable
 from looop_portable.backends.base import SessionHead
 from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.files import Files, timestamp
-from looop_portable.lease import decode, number, text
+from looop_portable.lease import (
+    LONGEST_TEXT,
+    Damaged,
+    checked_number,
+    checked_text,
+    checked_word,
+    decode,
+    encode,
+    text,
+)
 from looop_portable.ledger import NOTHING, Ledger
-from looop_portable.liveness import FOREIGN, Holder, Registration
-from looop_portable.names import canonical, spellings, unspelled
+from looop_portable.liveness import FOREIGN, LONGEST_LEASE, MOST_PID, Holder, Registration
+from looop_portable.names import ONCE_LONGEST, canonical, excerpt, spellings, unspelled
 from looop_portable.signs import KEPT, SIGNS, SignFiles
 from looop_portable.spelling import NOT_STORED
 from looop_portable.stamp import Policy
 
 _ENDED = ("exited", "killed")
+_LONGEST_TIME = 64
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TRIES = 64
 _PROJECTIONS = ("status.json", "meta.json")
@@ -78,8 +88,11 @@ class Registry:
 
         Without this, a holder that was late once would be lost, though its heartbeats need no room.
         """
+        record = registration._asdict()
+        if _is_damaged(registration.session, record):
+            raise InvalidName(f"session {excerpt(registration.session)}: its registration could not be read by anybody")
         try:
-            return self.ledger.advance(key, expected, registration._asdict())
+            return self.ledger.advance(key, expected, record)
         except OSError as error:
             generation, data = self.ledger.head(key) if error.errno in _FULL else (0, b"")
             again = generation == expected and registration == registration_in(registration.session, data)
@@ -155,14 +168,14 @@ class Registry:
         except (OSError, Unavailable):
             return None
         try:
-            return name if key in spellings(canonical(name)) else None
+            return name if key in spellings(canonical(name, longest=ONCE_LONGEST)) else None
         except InvalidName:
             return None
 
     def _key(self, session: str) -> str:
         """How an id is spelled on disk; empty for one that is not possible with us."""
         try:
-            return self.ledger.spelling.key(canonical(session, "session id"))
+            return self.ledger.spelling.key(canonical(session, "session id", ONCE_LONGEST))
         except InvalidName:
             return ""
 
@@ -227,6 +240,11 @@ class Registry:
             raise
 
 
+def _is_damaged(session: str, record: dict[str, object]) -> bool:
+    """Whether others would take it for damaged. Without this, such a one could be published, and would never end."""
+    return not registration_in(session, encode(record)).incarnation
+
+
 def _is_file_name(name: str) -> bool:
     """Whether looop could have a directory of that name."""
     try:
@@ -240,27 +258,39 @@ def _is_file_name(name: str) -> bool:
 def _of_looops(data: bytes) -> tuple[str, int, str]:
     """What `meta.json` says: the incarnation, if it is a projection of ours; else looop's process, and when it started."""
     meta = decode(data)
-    return text(meta, "incarnation"), number(meta, "babysit_pid"), text(meta, "started_at")
+    try:
+        pid, started_at = checked_number(meta, "babysit_pid", MOST_PID), checked_text(meta, "started_at")
+    except Damaged:
+        pid, started_at = 0, ""
+    if len(started_at) > _LONGEST_TIME:
+        started_at = ""
+    return text(meta, "incarnation"), pid, started_at
 
 
 @functools.lru_cache(maxsize=256)
 def registration_in(session: str, data: bytes) -> Registration:
-    """What a record says; any bytes give one, with no process where they are none."""
+    """What a record says. Any bytes give a registration: where a field is none that we write, one without incarnation.
+
+    Such a one is damaged, and counts as alive until it is known otherwise. What is only shown to people is cut instead.
+    """
     record = decode(data)
-    return Registration(
-        session=session,
-        incarnation=text(record, "incarnation"),
-        pid=number(record, "pid"),
-        start=text(record, "start"),
-        boot=text(record, "boot"),
-        namespace=text(record, "namespace"),
-        host=text(record, "host"),
-        started_at=text(record, "started_at"),
-        ended=record.get("ended") is True,
-        lease_seconds=number(record, "lease_seconds"),
-        disk=text(record, "disk"),
-        locked=record.get("locked") is True,
-        kept=record.get("kept") is True,
-        own=record.get("own") is True,
-        heirs=record.get("heirs") is True,
-    )
+    try:
+        return Registration(
+            session=session,
+            incarnation=checked_word(record, "incarnation"),
+            pid=checked_number(record, "pid", MOST_PID),
+            start=checked_text(record, "start"),
+            boot=checked_text(record, "boot"),
+            namespace=checked_text(record, "namespace"),
+            host=text(record, "host")[:LONGEST_TEXT],
+            started_at=text(record, "started_at")[:LONGEST_TEXT],
+            ended=record.get("ended") is True,
+            lease_seconds=checked_number(record, "lease_seconds", LONGEST_LEASE),
+            disk=checked_text(record, "disk"),
+            locked=record.get("locked") is True,
+            kept=record.get("kept") is True,
+            own=record.get("own") is True,
+            heirs=record.get("heirs") is True,
+        )
+    except Damaged:
+        return Registration(session, "", 0)

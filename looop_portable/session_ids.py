@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from looop_portable.errors import InvalidName
-from looop_portable.names import canonical
+from looop_portable.names import canonical, excerpt
 from looop_portable.nonces import nonce
 from looop_portable.processes import host
 
@@ -25,7 +25,9 @@ def chosen(session: str) -> str:
     """The id that somebody has chosen, as it is stored. Raises `InvalidName`."""
     session = canonical(session, "session id")
     if not session.isprintable():
-        raise InvalidName(f"invalid session id {session!r}: it has characters that cannot be printed")
+        raise InvalidName(f"invalid session id {excerpt(session)}: it has characters that cannot be printed")
     if is_made_up(session):
-        raise InvalidName(f"invalid session id '{session}': ids that begin with {_MADE_UP} are made up, and used once")
+        raise InvalidName(
+            f"invalid session id {excerpt(session)}: ids that begin with {_MADE_UP} are made up, and used once"
+        )
     return session

@@ -25,13 +25,19 @@ from looop_portable.errors import (
 )
 from looop_portable.evidence import Evidence
 from looop_portable.files import timestamp
-from looop_portable.liveness import Holder, Liveness, ProcessState, Registration, Verdict
-from looop_portable.names import canonical
+from looop_portable.liveness import LONGEST_LEASE, Holder, Liveness, ProcessState, Registration, Verdict
+from looop_portable.names import canonical, excerpt
 from looop_portable.nonces import nonce
 from looop_portable.processes import SYSTEM, Processes, host
 from looop_portable.session_ids import chosen, is_made_up, made_up
 
 _TRIES = 64
+
+
+def refuse_lease(lease_seconds: int) -> None:
+    """Raises `UsageError` for a lease that no record can say."""
+    if type(lease_seconds) is not int or not 0 <= lease_seconds <= LONGEST_LEASE:
+        raise UsageError(f"a lease is a whole number of seconds, up to {LONGEST_LEASE}, not {excerpt(lease_seconds)}")
 
 
 class SessionStatus(NamedTuple):
@@ -66,8 +72,9 @@ class Sessions:
         other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
         runs `pid`, and whatever that starts will have a part in the lock. `kept`: the heartbeats come from a keeper (see
         `keeper`), for a process that gives none itself.
-        Raises `SessionAlive`, `NoSuchProcess`, or `InvalidName`.
+        Raises `SessionAlive`, `NoSuchProcess`, `InvalidName`, or `UsageError`.
         """
+        refuse_lease(lease_seconds)
         pid = pid or os.getpid()
         start = self._start_of(pid)
         here = self._processes.here()

@@ -34,6 +34,8 @@ BACKEND = "backend"
 """Says in a stamp which backend has the claims of this directory, if they are not in files: see `backends.remembered`."""
 
 _PRIVATE = ".stamp-"
+_LONGEST = 100
+"""Characters of a guard's or a backend's name: more is not told of it."""
 
 
 class Way(NamedTuple):
@@ -220,7 +222,7 @@ def stamped(root: str, data: bytes) -> Way:
     And `WrongBackend` if the claims of this directory are not in files at all.
     """
     record = decode(data)
-    version, guard, backend = number(record, "protocol"), text(record, "guard"), text(record, BACKEND)
+    version, guard, backend = number(record, "protocol"), text(record, "guard")[:_LONGEST], text(record, BACKEND)[:_LONGEST]
     if version == PROTOCOL and backend:
         raise WrongBackend(
             f"{root}: the claims of this directory are in the backend '{backend}' and not in files: use --backend "

@@ -22,7 +22,7 @@ from looop_portable.files import OS, Files
 from looop_portable.lease import Head, Lease, decode, lease_in, record_of, text
 from looop_portable.ledger import KEEP, Ledger
 from looop_portable.liveness import Holder
-from looop_portable.names import canonical, spellings, unspelled
+from looop_portable.names import ONCE_LONGEST, canonical, spellings, unspelled
 from looop_portable.projection import Projection
 from looop_portable.registry import Registry
 from looop_portable.stamp import FLOCK, Policy
@@ -230,14 +230,14 @@ class DirectoryBackend:
             if name is None:
                 return None
             return name if self._read(key, name).lease else None
-        except (OSError, Unavailable):
+        except (OSError, LooopError):
             return name  # Whoever asks for it by name is told what is wrong with it.
 
     def _name_recorded(self, key: str, data: bytes) -> str | None:
         """A name that is too long to be told from its spelling; what a record says is taken only if it is spelled so."""
         name = text(decode(data), "name")
         try:
-            return name if canonical(name) == name and key in spellings(name) else None
+            return name if canonical(name, longest=ONCE_LONGEST) == name and key in spellings(name) else None
         except InvalidName:
             return None
 

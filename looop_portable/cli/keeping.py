@@ -15,7 +15,16 @@ from looop_portable.config import LEASE, SESSION_ID
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, told
 from looop_portable.keepers import Keepers
 from looop_portable.launching import KEPT_BY
-from looop_portable.liveness import FOREIGN, LEASE_SECONDS, SHORTEST_LEASE, Basis, Holder, Registration, patience
+from looop_portable.liveness import (
+    FOREIGN,
+    LEASE_SECONDS,
+    LONGEST_LEASE,
+    SHORTEST_LEASE,
+    Basis,
+    Holder,
+    Registration,
+    patience,
+)
 from looop_portable.locales import as_given
 from looop_portable.names import canonical
 
@@ -28,7 +37,7 @@ def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:
 
 LEASE_LENGTH = click.option(
     "--lease",
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=0, max=LONGEST_LEASE),
     default=LEASE_SECONDS,
     envvar=LEASE,
     callback=_long_enough,
