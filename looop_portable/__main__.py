@@ -1,18 +1,52 @@
-"""`python -m looop_portable`, and what the script `looop` starts."""
+"""`python -m looop_portable`, and what the script `looop` starts.
+
+Guarantees: whatever keeps the command from running, a dependency that is not installed, say, or no memory, it ends with 3,
+and not with Python's own 1, which would say that another holds the claim.
+Does not guarantee: the same where Python itself cannot be started, or this package not be found.
+"""
 
 import gc
+import sys
 
 gc.disable()  # For one short run: collecting garbage would be a tenth of the time that importing takes.
 
-from looop_portable.cli import main as run  # noqa: E402
+_NO_ANSWER, _INTERRUPTED = 3, 130
 
 
 def main() -> None:
     """The command `looop`. Verbs that stay (`reap --watch`, `events --follow`) turn the collector on again."""
     try:
+        from looop_portable.cli import main as run
+
         run()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except Exception as error:  # noqa: BLE001 (Python's own exit code would say "held by another")
+        _tell(error)
+        sys.exit(_NO_ANSWER)
     finally:
         gc.freeze()  # Nor at the end, for memory that is given back anyway.
+
+
+def _tell(error: Exception) -> None:
+    """One line, or one object with --json, as the command itself would. What nobody can be told is in the exit code."""
+    way_out = ": install it with what it depends on (pip install looop-portable)" if isinstance(error, ImportError) else ""
+    message = " ".join(f"could not be started: {type(error).__name__}: {error}".split())
+    before = sys.argv[1:3]  # As far as it matters here, where the verb is not known.
+    try:
+        if "--json" in before and sys.stdout is not None:
+            import json
+
+            sys.stdout.write(json.dumps({"outcome": "error", "code": "internal", "message": message + way_out}) + "\n")
+            sys.stdout.flush()
+        elif sys.stderr is not None:
+            sys.stderr.write(f"looop: {message}{way_out} (-v shows where)\n".encode("ascii", "backslashreplace").decode())
+        if sys.stderr is not None and {"-v", "--verbose"}.intersection(before):
+            import traceback
+
+            traceback.print_exception(error)
+    except Exception:  # noqa: BLE001 (a closed stream, no memory: it was the last word)
+        return
 
 
 if __name__ == "__main__":

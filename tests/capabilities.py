@@ -232,3 +232,4 @@ needs_locale = {
 }
 """Made by `localedef -i de_DE -f ISO-8859-1 de_DE.ISO-8859-1`."""
 needs_inotify = _needs(_has_inotify(), "inotify is missing")
+needs_hatchling = _needs(importlib.util.find_spec("hatchling") is not None, "no hatchling to build the distribution with")

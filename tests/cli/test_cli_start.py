@@ -1,0 +1,69 @@
+"""What keeps the command from running at all is no answer: exit 3, and not Python's own 1, which says "held by another"."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from capabilities import needs_sh
+
+import looop_portable
+
+PACKAGE = str(Path(looop_portable.__file__).parents[1])
+FAULTS = {
+    "not installed": 'raise ModuleNotFoundError("No module named \'click\'", name="click")',
+    "no memory": "raise MemoryError",
+    "no descriptor": 'raise OSError(24, "Too many open files", "click")',
+    "damaged": "def (",
+    "of another version": "",
+    "with a message of several lines": 'raise RuntimeError("one\\ntwo\\u2028\\ud800")',
+}
+
+
+@pytest.fixture(params=FAULTS.values(), ids=FAULTS)
+def faulty(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
+    """The environment in which a dependency cannot be imported."""
+    (tmp_path / "click.py").write_text(request.param)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), PACKAGE]), "LOOOP_DATA_DIR": str(tmp_path / "data")}
+
+
+def started(environment: dict[str, str], *args: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "looop_portable", *args]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_the_command_says_in_one_line_why_it_could_not_be_started(faulty: dict[str, str]) -> None:
+    found = started(faulty, "claim", "n", "--session", "s")
+    assert (found.returncode, found.stdout) == (3, "")
+    assert found.stderr.startswith("looop: could not be started: ")
+    assert found.stderr.count("\n") == 1
+
+
+def test_with_v_it_shows_where(faulty: dict[str, str]) -> None:
+    found = started(faulty, "-v", "claims")
+    assert found.returncode == 3
+    assert "Traceback" in found.stderr
+
+
+def test_with_json_it_is_an_object(faulty: dict[str, str]) -> None:
+    found = started(faulty, "--json", "claims")
+    assert (found.returncode, found.stderr) == (3, "")
+    said = json.loads(found.stdout)
+    assert (said["outcome"], said["code"]) == ("error", "internal")
+
+
+@needs_sh
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_so_it_is_where_nobody_listens(faulty: dict[str, str], closed: str) -> None:
+    command = f'"{sys.executable}" -m looop_portable --json claims {closed}'
+    assert subprocess.run(["sh", "-c", command], env=faulty, capture_output=True, check=False).returncode == 3
+
+
+def test_a_way_out_is_told_where_something_is_not_installed(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text(FAULTS["not installed"])
+    found = started({**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), PACKAGE])}, "claims")
+    assert "pip install looop-portable" in found.stderr
