@@ -18,7 +18,7 @@ from looop_portable.config import PathLike, resolve, session_id
 from looop_portable.errors import LooopError, NoSession, NotEnded, Unavailable
 from looop_portable.events import Events
 from looop_portable.files import timestamp
-from looop_portable.lease import Head, Lease
+from looop_portable.lease import Head, Judged, Lease
 from looop_portable.liveness import Holder, Liveness, Verdict
 from looop_portable.names import canonical, refuse_longer
 from looop_portable.outcomes import (
@@ -96,7 +96,7 @@ class Claims:
             if not self._final(lease, verdict):
                 continue
             new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
-            if self.backend.advance(name, head.generation, new):
+            if self.backend.advance(name, Judged(head.generation, lease), new):
                 self._won[name, me] = new
                 self._tell_won(new, lease, verdict)
                 return Won(new, lease, verdict if lease else None)
@@ -120,7 +120,7 @@ class Claims:
                 return Released(name, head.generation)
             if not advances(TABLE[standing].unclaim):
                 return Refused(lease, verdict)
-            if self._final(lease, verdict) and self.backend.advance(name, head.generation, None):
+            if self._final(lease, verdict) and self.backend.advance(name, Judged(head.generation, lease), None):
                 self._tell("released", lease, head.generation + 1)
                 self.told.announce(name)
                 return Released(name, head.generation + 1, lease)
@@ -132,7 +132,7 @@ class Claims:
         Refused: it has been superseded, by an operator's `break` or because its session was declared dead.
         """
         self._won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
-        if self.backend.advance(lease.name, lease.generation, None):
+        if self.backend.advance(lease.name, Judged(lease.generation, lease), None):
             self._tell("released", lease, lease.generation + 1)
             self.told.announce(lease.name)
             return Released(lease.name, lease.generation + 1, lease)
@@ -205,7 +205,11 @@ class Claims:
         name = canonical(name)
         refuse_longer(reason, "reason")
         head = self.backend.read(name)
-        if head.lease and head.generation == generation and self.backend.advance(name, generation, None):
+        if (
+            head.lease
+            and head.generation == generation
+            and self.backend.advance(name, Judged(generation, head.lease), None)
+        ):
             if self.events:
                 self.events.emit("broken", name, session=head.lease.session, generation=generation + 1, reason=reason)
             self.told.announce(name)
@@ -224,7 +228,7 @@ class Claims:
         if lease is None or not advances(TABLE[standing].reap):
             return None
         if not dry_run:
-            if not (self._final(lease, verdict) and self.backend.advance(name, head.generation, None)):
+            if not (self._final(lease, verdict) and self.backend.advance(name, Judged(head.generation, lease), None)):
                 return None  # Somebody has moved it since: it is theirs now. Or its session came back.
             self._tell("claim_reaped", lease, head.generation + 1, evidence=verdict.evidence)
             self.told.announce(name)

@@ -7,7 +7,7 @@ Compatibility: a record is one JSON object with at least `session` and `name`, w
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple, Self, cast
+from typing import NamedTuple, Protocol, Self, cast
 
 from looop_portable.errors import InvalidName
 
@@ -40,19 +40,35 @@ class Lease(NamedTuple):
     settled: bool = True
 
 
+class Said(Protocol):
+    """A lease, or a registration."""
+
+    @property
+    def session(self) -> str: ...
+    @property
+    def incarnation(self) -> str: ...
+    @property
+    def foreign(self) -> bool: ...
+
+
 class Judged(int):
-    """The number of a generation that somebody acts upon, and the lease that he has judged it to be.
+    """The number of a generation that somebody acts upon, and whose he has judged it to be: session and incarnation.
 
     A number alone is no proof: in a store that was removed, restored from a backup, or put in another's place, it may be
-    somebody else's. None: it holds nobody, or is looop's.
+    somebody else's. No holder: it is nobody's, or looop's.
     """
 
-    lease: Lease | None
+    holder: tuple[str, str] | None
 
-    def __new__(cls, generation: int, lease: Lease | None) -> Self:
+    def __new__(cls, generation: int, said: Said | None) -> Self:
         found = super().__new__(cls, generation)
-        found.lease = None if lease is None or lease.foreign else lease
+        found.holder = None if said is None or said.foreign else (said.session, said.incarnation)
         return found
+
+
+def holder_of(generation: int) -> tuple[str, str] | None:
+    """Whose it was judged to be, if anybody said so."""
+    return generation.holder if isinstance(generation, Judged) else None
 
 
 class Head(NamedTuple):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.lease import Lease
-from looop_portable.liveness import Verdict
+from looop_portable.liveness import Holder, Verdict
 from looop_portable.protocol import Standing
 
 
@@ -73,7 +73,11 @@ class Retired(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """Whether a generation is current and held. `head` is the claim's latest; `lease` the current one, if any."""
+    """Whether a generation is current and held. `head` is the claim's latest; `lease` the current one, if any.
+
+    Does not guarantee: that it is the one that was meant. In a store that was restored from a backup, or put in another's
+    place, the same number may be somebody else's: `is_still` and `is_held_by` compare the holder too.
+    """
 
     name: str
     generation: int
@@ -83,6 +87,12 @@ class Checked(NamedTuple):
     @property
     def current(self) -> bool:
         return self.lease is not None and self.head == self.generation
+
+    def is_held_by(self, holder: Holder) -> bool:
+        """Whether it is current, and that of `holder`. A lease that looop wrote names no incarnation."""
+        lease = self.lease
+        known = lease is not None and lease.session == holder.session and lease.incarnation in ("", holder.incarnation)
+        return self.current and known
 
     def is_still(self, lease: Lease) -> bool:
         """Whether that is `lease`. In a store that was removed and made anew, its number may be another's."""

@@ -68,28 +68,30 @@ class Projection:
             settled = age is not None and abs(age) > SETTLES
         return Lease(name, text(record, "session"), generation=generation, foreign=True, settled=settled)
 
-    def hide(self, key: str, expected: int) -> bool:
-        """Before `expected` is released: remove what is there, but for a lease of looop's.
+    def shows_what_was_published(self, key: str, generation: int) -> bool:
+        """Whether it is the very record that this process has published as `generation`; so nobody else holds it now."""
+        published, data = self.ledger.recent.get(key, UNKNOWN).published
+        try:
+            return published == generation and self.ledger.files.read(self.path(key)) == data
+        except OSError:
+            return False
 
-        What cannot be removed must not keep anybody from releasing. False: `expected` is not what this process published as
-        that; so all of it was made anew, and what is there is somebody else's.
+    def hide(self, key: str, *, is_ours: bool) -> None:
+        """Before a lease is released: remove what is there, but for a lease of looop's. `is_ours`: it is known to be none.
+
+        What cannot be removed must not keep anybody from releasing.
         """
         path = self.path(key)
         try:
-            shown = self.ledger.files.read(path)
-            if shown != self.ledger.recent.get(key, UNKNOWN).published[1]:
-                if not self.ledger.is_as_published(key, expected):
-                    return False
-                if is_looops(shown):
-                    return True
+            if not is_ours and is_looops(self.ledger.files.read(path)):
+                return
             self.ledger.files.remove(path)
             if len(key) > _SHORT:
                 for left in self._others(key, ""):  # A version before 0.2 has shown it there.
                     if not is_looops(self.ledger.files.read(left)):
                         self.ledger.files.remove(left)
         except OSError:
-            return True
-        return True
+            return
 
     def remove_looops(self, key: str, name: str) -> None:
         """Remove a lease of looop's, if there is one. Raises OSError: as long as it is there, it holds."""

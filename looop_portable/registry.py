@@ -10,32 +10,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import json
 from collections.abc import Callable
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.files import Files, timestamp
-from looop_portable.lease import (
-    LONGEST_TEXT,
-    Damaged,
-    checked_number,
-    checked_text,
-    checked_word,
-    decode,
-    encode,
-    text,
-)
+from looop_portable.lease import decode, holder_of, text
 from looop_portable.ledger import NOTHING, Ledger
-from looop_portable.liveness import FOREIGN, LONGEST_LEASE, MOST_PID, Holder, Registration
+from looop_portable.liveness import FOREIGN, Holder, Registration
 from looop_portable.names import ONCE_LONGEST, canonical, excerpt, spellings, unspelled
+from looop_portable.registrations import is_damaged, of_looops, registration_in
 from looop_portable.signs import KEPT, SIGNS, SignFiles
 from looop_portable.spelling import NOT_STORED
 from looop_portable.stamp import Policy
 
 _ENDED = ("exited", "killed")
-_LONGEST_TIME = 64
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TRIES = 64
 _PROJECTIONS = ("status.json", "meta.json")
@@ -88,8 +78,10 @@ class Registry:
 
         Without this, a holder that was late once would be lost, though its heartbeats need no room.
         """
+        if not self._is_still(registration.session, key, expected):
+            return False
         record = registration._asdict()
-        if _is_damaged(registration.session, record):
+        if is_damaged(registration.session, record):
             raise InvalidName(f"session {excerpt(registration.session)}: its registration could not be read by anybody")
         try:
             return self.ledger.advance(key, expected, record)
@@ -99,6 +91,17 @@ class Registry:
             if not (again and self.ledger.place.make().aliases):
                 raise
             return self.ledger.let_go(key, expected)
+
+    def _is_still(self, session: str, key: str, expected: int) -> bool:
+        """Whether registration `expected` is the one that was judged.
+
+        Without this, a session would be ended, or registered over, that has the same number in the store that was put here.
+        """
+        holder = holder_of(expected)
+        if holder is None:
+            return True
+        data = self.files.read(f"{self.ledger.root}/{key}/{expected}")
+        return data is not None and registration_in(session, data).incarnation == holder[1]
 
     def show(self, session: str, incarnation: str) -> None:
         """Have looop see this registration, before a lease names it. Raises OSError.
@@ -220,7 +223,7 @@ class Registry:
             data = self._meta(name)
             if data is None:
                 continue
-            ours, pid, started_at = _of_looops(data)
+            ours, pid, started_at = of_looops(data)
             if ours:
                 continue
             if not (pid and started_at):
@@ -240,11 +243,6 @@ class Registry:
             raise
 
 
-def _is_damaged(session: str, record: dict[str, object]) -> bool:
-    """Whether others would take it for damaged. Without this, such a one could be published, and would never end."""
-    return not registration_in(session, encode(record)).incarnation
-
-
 def _is_file_name(name: str) -> bool:
     """Whether looop could have a directory of that name."""
     try:
@@ -252,45 +250,3 @@ def _is_file_name(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return 0 < size < 256 and "/" not in name and "\0" not in name and name not in (".", "..")
-
-
-@functools.lru_cache(maxsize=256)
-def _of_looops(data: bytes) -> tuple[str, int, str]:
-    """What `meta.json` says: the incarnation, if it is a projection of ours; else looop's process, and when it started."""
-    meta = decode(data)
-    try:
-        pid, started_at = checked_number(meta, "babysit_pid", MOST_PID), checked_text(meta, "started_at")
-    except Damaged:
-        pid, started_at = 0, ""
-    if len(started_at) > _LONGEST_TIME:
-        started_at = ""
-    return text(meta, "incarnation"), pid, started_at
-
-
-@functools.lru_cache(maxsize=256)
-def registration_in(session: str, data: bytes) -> Registration:
-    """What a record says. Any bytes give a registration: where a field is none that we write, one without incarnation.
-
-    Such a one is damaged, and counts as alive until it is known otherwise. What is only shown to people is cut instead.
-    """
-    record = decode(data)
-    try:
-        return Registration(
-            session=session,
-            incarnation=checked_word(record, "incarnation"),
-            pid=checked_number(record, "pid", MOST_PID),
-            start=checked_text(record, "start"),
-            boot=checked_text(record, "boot"),
-            namespace=checked_text(record, "namespace"),
-            host=text(record, "host")[:LONGEST_TEXT],
-            started_at=text(record, "started_at")[:LONGEST_TEXT],
-            ended=record.get("ended") is True,
-            lease_seconds=checked_number(record, "lease_seconds", LONGEST_LEASE),
-            disk=checked_text(record, "disk"),
-            locked=record.get("locked") is True,
-            kept=record.get("kept") is True,
-            own=record.get("own") is True,
-            heirs=record.get("heirs") is True,
-        )
-    except Damaged:
-        return Registration(session, "", 0)

@@ -25,6 +25,7 @@ from looop_portable.errors import (
 )
 from looop_portable.evidence import Evidence
 from looop_portable.files import timestamp
+from looop_portable.lease import Judged
 from looop_portable.liveness import LONGEST_LEASE, Holder, Liveness, ProcessState, Registration, Verdict
 from looop_portable.names import canonical, excerpt
 from looop_portable.nonces import nonce
@@ -97,7 +98,7 @@ class Sessions:
         new = new._replace(heirs=new.locked and not new.own)
         try:
             for _ in range(_TRIES):
-                if self._advance(new.session, head.generation, new):
+                if self._advance(new.session, Judged(head.generation, head.own), new):
                     return new
                 head = self._read(new.session)
                 self._refuse_if_alive(new.session, head)
@@ -123,7 +124,7 @@ class Sessions:
                 raise NoSession(f"no such session: '{session}'")
             current = head.own or Registration(session, self._nonce(), 0, started_at=self._clock())
             over = current.ended or bool(incarnation and current.incarnation != incarnation)
-            if over or self._advance(session, head.generation, current._replace(ended=True)):
+            if over or self._advance(session, Judged(head.generation, head.own), current._replace(ended=True)):
                 # Its lock, if it is this process's: without this, one would stay open for each session that came and went.
                 self._store.signs.unpromise(current._replace(incarnation=incarnation or current.incarnation))
                 return not over
@@ -153,7 +154,7 @@ class Sessions:
                 return False
             head = self._read(holder.session)
             goes_on = head.own and head.own.holder == holder and not head.own.ended
-            if head.own and goes_on and self._advance(holder.session, head.generation, head.own):
+            if head.own and goes_on and self._advance(holder.session, Judged(head.generation, head.own), head.own):
                 return True
         raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
 
@@ -167,7 +168,7 @@ class Sessions:
             head = self._read(holder.session)
             if not (head.own and head.own.holder == holder and not head.own.ended):
                 return False
-            if self._advance(holder.session, head.generation, head.own._replace(pid=pid, start=start)):
+            if self._advance(holder.session, Judged(head.generation, head.own), head.own._replace(pid=pid, start=start)):
                 return True
         raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
 
@@ -187,7 +188,7 @@ class Sessions:
         found = self.evidence.examine(own)
         if not found.inferred:
             return found.dead
-        return self._advance(holder.session, head.generation, own._replace(ended=True))
+        return self._advance(holder.session, Judged(head.generation, head.own), own._replace(ended=True))
 
     def holder(self, session: str) -> Holder:
         """`session` in its current incarnation, to act for. Not registered: no incarnation."""

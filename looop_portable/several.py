@@ -102,7 +102,7 @@ class Attempts:
 
     def _undo(self, name: str, generation: int) -> None:
         lease = self._claims.backend.read(name).lease
-        if lease and is_ours(lease, self._me) and lease.generation > generation:
+        if lease and is_ours(lease, self._me) and lease.generation != generation:  # In another store it may be lower.
             self._claims.release_lease(lease)
 
 

@@ -22,7 +22,7 @@ from looop_portable.liveness import Registration
 from looop_portable.mounts import Mount
 from looop_portable.names import unspelled
 from looop_portable.projection import Projection
-from looop_portable.registry import registration_in
+from looop_portable.registrations import registration_in
 
 _DIGITS = 12
 _TRIES = 64

@@ -19,7 +19,7 @@ from typing import NamedTuple, Self
 from looop_portable.adoption import Adoption
 from looop_portable.errors import CannotExclude, InvalidName, LooopError, Unavailable, told
 from looop_portable.files import OS, Files
-from looop_portable.lease import Head, Lease, decode, lease_in, record_of, text
+from looop_portable.lease import Head, Lease, decode, holder_of, lease_in, record_of, text
 from looop_portable.ledger import KEEP, Ledger
 from looop_portable.liveness import Holder
 from looop_portable.names import ONCE_LONGEST, canonical, spellings, unspelled
@@ -58,7 +58,7 @@ class DirectoryBackend:
         self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions)
         self.tickets = TicketFiles(self.ledger, self.projection)
         self._adoption = Adoption(self.ledger, self.projection)
-        self._whole: dict[str, int] = {}  # The generations whose records are known to be leases, for `Ledger.let_go`.
+        self._whole: dict[str, Lease] = {}  # The leases that are known to have a record, for `Ledger.let_go`.
 
     @property
     def name(self) -> str:
@@ -124,12 +124,14 @@ class DirectoryBackend:
                 return False
             if lease is None:
                 return self._release(key, claim, expected)
+            if not self._is_still(key, claim, expected):
+                return False
             if shared:
                 self.sessions.show(lease.session, lease.incarnation)
             first = seen.nothing and self.projection.is_looops_home()
             won = self.ledger.advance(key, expected, record_of(lease), self.projection.path(key), first=first)
             if won:
-                self._whole[key] = expected + 1
+                self._whole[key] = lease
             return won
 
     def claims(self) -> Iterator[str]:
@@ -194,7 +196,7 @@ class DirectoryBackend:
         generation, data = self._settled(key) if shared else self.ledger.head(key)
         lease = lease_in(data, name, generation) if generation else None
         if lease and lease.session:
-            self._whole[key] = generation
+            self._whole[key] = lease
             if shared:
                 return Head(generation, lease)
         foreign = self.projection.foreign(key, name, generation)
@@ -243,9 +245,13 @@ class DirectoryBackend:
 
     def _release(self, key: str, claim: str, expected: int) -> bool:
         """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
-        whole = self._whole.pop(key, None) == expected
-        if not self.projection.hide(key, expected):
+        known, holder = self._whole.pop(key, None), holder_of(expected)
+        whole = known is not None and known.generation == expected
+        shows = self.projection.shows_what_was_published(key, expected)
+        sure = shows and (holder is None or (whole and known is not None and known[1:3] == holder))
+        if not (sure or (self._is_still(key, claim, expected) and self.ledger.is_as_published(key, expected))):
             return False
+        self.projection.hide(key, is_ours=shows)
         if self._is_shared_with_looop():
             # Without this, a lease of looop's would be adopted anew by whoever looks next: released, and held all the same.
             self.projection.remove_looops(key, claim)
@@ -258,6 +264,18 @@ class DirectoryBackend:
         if won and not whole:
             self.projection.remove_looops(key, claim)  # It was looop's lease that has been released.
         return won
+
+    def _is_still(self, key: str, claim: str, expected: int) -> bool:
+        """Whether generation `expected` is whose it was judged to be.
+
+        Without this, what was put in the store's place since would lose its holder to a number that is the same.
+        """
+        holder = holder_of(expected)
+        if holder is None:
+            return True
+        data = self.ledger.files.read(f"{self.ledger.root}/{key}/{expected}")
+        lease = lease_in(data, claim, int(expected)) if data is not None else None
+        return lease is not None and lease[1:3] == holder
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
         way = self.ledger.place.way()

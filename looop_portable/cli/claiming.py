@@ -122,21 +122,28 @@ def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: in
 @click.command()
 @NAME
 @GENERATION
+@SESSION
 @click.pass_obj
-def check(out: Setting, name: str, generation: int) -> int:
+def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     """Whether generation N of NAME is current and held: exit 0 if it is, 1 if it has been superseded or let go.
 
     It does not ask whether the holder lives. For whoever is about to act on a claim's word: a worker that paused, or
-    the resource that it writes to.
+    the resource that it writes to. Where a session is named, it has to be that one's: a number alone may be another's in a
+    store that was restored from a backup, or made anew.
     """
-    found = out.claims().check(name, generation)
+    claims = out.claims()
+    me = claims.acting(session) if session_id(session) else None
+    found = claims.check(name, generation)
     fields = {"name": found.name, "generation": generation, "head": found.head, **lease_fields(found.lease)}
-    if found.current:
+    if found.current and (me is None or found.is_held_by(me)):
         assert found.lease
         holder = found.lease.session
         out.answer("check", "current", f"{found.name}: generation {generation} is current, held by '{holder}'", fields)
         return 0
-    if found.lease:
+    if found.lease and found.current:
+        whose = f"'{found.lease.session}'" if me and found.lease.session != me.session else "another session of that id"
+        now = f"generation {generation} is not that of session '{me and me.session}': it is held by {whose}"
+    elif found.lease:
         now = f"generation {generation} is not current: generation {found.head} is held by '{found.lease.session}'"
     else:
         now = f"generation {generation} does not hold it: it is free, at generation {found.head}"

@@ -24,7 +24,7 @@ FAULTS = {
 }
 
 
-@pytest.fixture(params=FAULTS.values(), ids=FAULTS)
+@pytest.fixture(params=list(FAULTS.values()), ids=list(FAULTS))
 def faulty(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, str]:
     """The environment in which a dependency cannot be imported."""
     (tmp_path / "click.py").write_text(request.param)

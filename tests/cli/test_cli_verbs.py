@@ -292,3 +292,18 @@ def test_watching_reaps_until_it_is_interrupted(run: Run, dead: Living, interrup
             watcher.kill()
     assert watcher.returncode == 130
     assert err.strip() == b""
+
+
+def test_a_generation_is_checked_for_the_session_that_is_named(run: Run, alive: Living) -> None:
+    """A number alone may be somebody else's, in a store that was restored from a backup."""
+    alive("w1")
+    alive("w2")
+    run("claim", "repo-x", "--session", "w1")
+    assert run("check", "repo-x", "--generation", "1", "--session", "w1").returncode == 0
+    found = said(run("check", "repo-x", "--generation", "1", "--session", "w2"))
+    assert found == (1, "", "check repo-x: generation 1 is not that of session 'w2': it is held by 'w1'\n")
+    run("session", "stop", "w1")
+    alive("w1")
+    run("claim", "repo-x", "--session", "w1")
+    assert run("check", "repo-x", "--generation", "1", "--session", "w1").returncode == 1
+    assert run("check", "repo-x", "--generation", "3", "--session", "w1").returncode == 0

@@ -38,7 +38,7 @@ LAYERS = [
     {"apart"},
     {"visits"},
     {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
-    | {"inquiry", "asking", "launching"}
+    | {"inquiry", "asking", "launching", "registrations"}
     | {"descendants", "terminals"},
     {"files_posix"},
     {"files_windows", "files_utf8"},
@@ -92,7 +92,7 @@ LAYERS = [
 on Windows, which has the same values. "" is the package."""
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer} | {"errors": -1, "locales": -1}
 EXCEPTED = {("mounts", "mounts_windows")}
-PURE = ["protocol", "liveness", "inquiry", "lease", "outcomes", "names", "errors"]
+PURE = ["protocol", "liveness", "inquiry", "lease", "registrations", "outcomes", "names", "errors"]
 PURE += ["doctor.findings", "doctor.advice", "doctor.notes", "doctor.tally"]
 CHANGES = {
     *("open", "mkdir", "makedirs", "mkfifo", "mknod", "link", "symlink", "unlink", "remove", "rmdir", "removedirs"),
