@@ -26,6 +26,7 @@ from looop_portable import (
     Released,
     SessionAlive,
     Superseded,
+    Sweep,
     Unavailable,
     Won,
     hold,
