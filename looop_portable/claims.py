@@ -205,16 +205,15 @@ class Claims:
         name = canonical(name)
         refuse_longer(reason, "reason")
         head = self.backend.read(name)
-        if (
-            head.lease
-            and head.generation == generation
-            and self.backend.advance(name, Judged(generation, head.lease), None)
-        ):
+        lease = head.lease if head.generation == generation else None
+        if lease and self.backend.advance(name, Judged(generation, lease), None):
             if self.events:
-                self.events.emit("broken", name, session=head.lease.session, generation=generation + 1, reason=reason)
+                self.events.emit("broken", name, session=lease.session, generation=generation + 1, reason=reason)
             self.told.announce(name)
-            return Broken(head.lease, generation + 1)
+            return Broken(lease, generation + 1)
         head = self.backend.read(name)
+        if lease and head.lease is None and head.generation == generation + 1:
+            return Broken(lease, head.generation)  # The reply was lost, or its holder let go of it just now.
         return Superseded(name, head.generation, head.lease)
 
     def reap(self, dry_run: bool = False) -> Sweep:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from looop_portable.config import Config, PathLike, resolve
 from looop_portable.errors import UsageError
 from looop_portable.liveness import LEASE_SECONDS, SHORTEST_LEASE
-from looop_portable.sessions import refuse_lease
+from looop_portable.session_ids import refuse_lease
 
 
 class Options(NamedTuple):

@@ -1,8 +1,9 @@
-"""The ids of sessions: those that are made up, and those that somebody may register."""
+"""What somebody may ask for who registers a session: its id, which may be made up, and its lease."""
 
 from __future__ import annotations
 
-from looop_portable.errors import InvalidName
+from looop_portable.errors import InvalidName, UsageError
+from looop_portable.liveness import LONGEST_LEASE
 from looop_portable.names import canonical, excerpt
 from looop_portable.nonces import nonce
 from looop_portable.processes import host
@@ -31,3 +32,9 @@ def chosen(session: str) -> str:
             f"invalid session id {excerpt(session)}: ids that begin with {_MADE_UP} are made up, and used once"
         )
     return session
+
+
+def refuse_lease(lease_seconds: int) -> None:
+    """Raises `UsageError` for a lease that no record can say."""
+    if type(lease_seconds) is not int or not 0 <= lease_seconds <= LONGEST_LEASE:
+        raise UsageError(f"a lease is a whole number of seconds, up to {LONGEST_LEASE}, not {excerpt(lease_seconds)}")

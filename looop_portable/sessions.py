@@ -15,30 +15,17 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
-from looop_portable.errors import (
-    NoSession,
-    NoSuchProcess,
-    SessionAlive,
-    Unavailable,
-    UsageError,
-    told,
-)
+from looop_portable.errors import NoSession, NoSuchProcess, SessionAlive, Unavailable, UsageError, told
 from looop_portable.evidence import Evidence
 from looop_portable.files import timestamp
 from looop_portable.lease import Judged
-from looop_portable.liveness import LONGEST_LEASE, Holder, Liveness, ProcessState, Registration, Verdict
-from looop_portable.names import canonical, excerpt
+from looop_portable.liveness import Holder, Liveness, ProcessState, Registration, Verdict
+from looop_portable.names import canonical
 from looop_portable.nonces import nonce
 from looop_portable.processes import SYSTEM, Processes, host
-from looop_portable.session_ids import chosen, is_made_up, made_up
+from looop_portable.session_ids import chosen, is_made_up, made_up, refuse_lease
 
 _TRIES = 64
-
-
-def refuse_lease(lease_seconds: int) -> None:
-    """Raises `UsageError` for a lease that no record can say."""
-    if type(lease_seconds) is not int or not 0 <= lease_seconds <= LONGEST_LEASE:
-        raise UsageError(f"a lease is a whole number of seconds, up to {LONGEST_LEASE}, not {excerpt(lease_seconds)}")
 
 
 class SessionStatus(NamedTuple):
@@ -77,8 +64,7 @@ class Sessions:
         """
         refuse_lease(lease_seconds)
         pid = pid or os.getpid()
-        start = self._start_of(pid)
-        here = self._processes.here()
+        start, here = self._start_of(pid), self._processes.here()
         new = Registration(
             session=chosen(session) if session else made_up(pid),
             incarnation=self._nonce(),
@@ -94,18 +80,33 @@ class Sessions:
         )
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
-        new = self._promise(new, locked=locked)
-        new = new._replace(heirs=new.locked and not new.own)
         try:
+            new = self._promise(new, locked=locked)
+            new = new._replace(heirs=new.locked and not new.own)
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
                     return new
                 head = self._read(new.session)
                 self._refuse_if_alive(new.session, head)
-        except SessionAlive:
-            self._store.signs.unpromise(new)
+            raise Unavailable(f"session {new.session}: others register and end it all the time; try again")
+        except BaseException as error:
+            if isinstance(error, Unavailable) and self._stands(new.holder):
+                return new  # What failed came after the deed.
+            self._take_back(new, published=not isinstance(error, SessionAlive))
             raise
-        raise Unavailable(f"session {new.session}: others register and end it all the time; try again")
+
+    def _stands(self, holder: Holder) -> bool:
+        """Whether it is registered, as far as that can be told."""
+        with contextlib.suppress(Unavailable):
+            return self.registration(holder) is not None
+        return False
+
+    def _take_back(self, registration: Registration, *, published: bool) -> None:
+        """Nothing is left of one that nobody is told of. Without this, its id would live while its process does."""
+        if published:
+            with contextlib.suppress(Unavailable, NoSession, UsageError):
+                self.stop(*registration.holder)
+        self._store.signs.unpromise(registration)
 
     def stop(self, session: str, incarnation: str = "") -> bool:
         """Say that a session has ended; its claims can be taken over at once. False: it has ended already.

@@ -13,13 +13,14 @@ raises finds the main thread waiting: all steps are made in another (`apart`), w
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from looop_portable.apart import apart
 from looop_portable.claims import Claims
 from looop_portable.clock import elapsed
-from looop_portable.errors import LooopError, UsageError
+from looop_portable.errors import LooopError, Unavailable, UsageError
 from looop_portable.liveness import Holder
 from looop_portable.names import canonical, spelled
 from looop_portable.outcomes import Held, Renewed, Told, Won
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from looop_portable.bells import Bell
     from looop_portable.stopping import Stoppable
     from looop_portable.waiting import Waiting
+
+_TRIES = 3
 
 MOST = 10_000
 """Slots. Whoever asks for one may have to look at all of them."""
@@ -89,8 +92,7 @@ class Attempts:
             self._won = outcome if isinstance(outcome, Won) else None
         except BaseException:  # It may have been won all the same.
             for name, generation in before.items():
-                with contextlib.suppress(LooopError):
-                    self._undo(name, generation)
+                _again_and_again(functools.partial(self._undo, name, generation))
             raise
         return outcome
 
@@ -157,8 +159,10 @@ def claim_all(
     def claim() -> list[Won | Renewed] | Held:
         try:
             return _claim_in_order(claims, in_order(names), me, timeout, slots, told, begun, bell)
-        except BaseException:
-            _take_back(begun)
+        except BaseException as error:
+            refused = _take_back(begun)
+            if refused and isinstance(error, LooopError):
+                raise Unavailable(f"{error}; what was won before could not all be let go: {refused}") from error
             raise
 
     outcome = apart(claim, bell, lambda _: _take_back(begun))
@@ -226,13 +230,21 @@ def _stoppable(timeout: float | None) -> Stoppable | None:
 
 
 def _take_back(begun: Iterable[Attempts]) -> LooopError | None:
-    """Whatever of it can be; the last one first, as `hold_all` does. What kept another from it."""
+    """Whatever of it can be; the last one first, as `hold_all` does. What kept another from it, more than once."""
+    found = [_again_and_again(attempts.take_back) for attempts in reversed(list(begun))]
+    return next((error for error in reversed(found) if error), None)
+
+
+def _again_and_again(deed: Callable[[], object]) -> LooopError | None:
+    """What is done to take something back is done once more where it failed: nobody else would do it. Why it failed."""
     refused: LooopError | None = None
-    for attempts in reversed(list(begun)):
+    for _ in range(_TRIES):
         try:
-            attempts.take_back()
+            deed()
         except LooopError as error:
             refused = error
+        else:
+            return None
     return refused
 
 

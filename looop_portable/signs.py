@@ -63,7 +63,8 @@ class SignFiles:
 
     def unpromise(self, registration: Registration) -> None:
         directory = f"{self._directory}/{self._key(registration.session)}"
-        self._files.let_lock_go(f"{directory}/{_LOCK}{registration.incarnation}")
+        with contextlib.suppress(OSError):  # A close that fails has closed it.
+            self._files.let_lock_go(f"{directory}/{_LOCK}{registration.incarnation}")
         for sign in SIGNS:
             with contextlib.suppress(OSError):  # Whatever stays is swept.
                 self._files.remove(f"{directory}/{sign}{registration.incarnation}")
