@@ -96,7 +96,7 @@ class Claims:
             if not self._final(lease, verdict):
                 continue
             new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
-            if self.backend.advance(name, Judged(head.generation, lease), new):
+            if self.backend.advance(name, Judged(head.generation, lease) if lease else head.generation, new):
                 self._won[name, me] = new
                 self._tell_won(new, lease, verdict)
                 return Won(new, lease, verdict if lease else None)

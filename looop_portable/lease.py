@@ -58,17 +58,18 @@ class Judged(int):
     somebody else's. No holder: it is nobody's, or looop's.
     """
 
-    holder: tuple[str, str] | None
+    said: Said | None
 
     def __new__(cls, generation: int, said: Said | None) -> Self:
-        found = super().__new__(cls, generation)
-        found.holder = None if said is None or said.foreign else (said.session, said.incarnation)
+        found = int.__new__(cls, generation)
+        found.said = said
         return found
 
 
 def holder_of(generation: int) -> tuple[str, str] | None:
     """Whose it was judged to be, if anybody said so."""
-    return generation.holder if isinstance(generation, Judged) else None
+    said = generation.said if isinstance(generation, Judged) else None
+    return None if said is None or said.foreign else (said.session, said.incarnation)
 
 
 class Head(NamedTuple):
@@ -105,15 +106,6 @@ def encode(record: Mapping[str, object]) -> bytes:
 
     Without that, a record would be published that everybody takes for none: a claim with two live holders.
     """
-    data = _encoded(record)
-    if len(data) > LARGEST:
-        raise InvalidName(
-            f"a record of {len(data)} bytes could not be read: it may have {LARGEST}, so a name or an id in it is too long"
-        )
-    return data
-
-
-def _encoded(record: Mapping[str, object]) -> bytes:
     fields = []
     for key, value in record.items():  # What strings and integers need takes half the encoder's time.
         if type(value) is str:
@@ -121,8 +113,15 @@ def _encoded(record: Mapping[str, object]) -> bytes:
         elif type(value) is int:
             fields.append(f"{_quoted(key)}: {value}")
         else:
-            return _encode(record).encode() + b"\n"
-    return f"{{{', '.join(fields)}}}\n".encode()
+            data = _encode(record).encode() + b"\n"
+            break
+    else:
+        data = f"{{{', '.join(fields)}}}\n".encode()
+    if len(data) > LARGEST:
+        raise InvalidName(
+            f"a record of {len(data)} bytes could not be read: it may have {LARGEST}, so a name or an id in it is too long"
+        )
+    return data
 
 
 def whole(data: bytes) -> bool:

@@ -45,7 +45,8 @@ def canonical(name: str, what: str = "claim name", longest: int = LONGEST_NAME) 
         raise InvalidName(f"invalid {what} {excerpt(name)}: it is not a string")
     if not name:
         raise InvalidName(f"invalid {what}: it is empty")
-    refuse_longer(name, what, longest)
+    if len(name) > longest:
+        refuse_longer(name, what, longest)
     if name.startswith("."):
         raise InvalidName(f"invalid {what} {excerpt(name)}: it begins with a dot")
     if "/" in name or "\\" in name:

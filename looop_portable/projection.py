@@ -68,20 +68,21 @@ class Projection:
             settled = age is not None and abs(age) > SETTLES
         return Lease(name, text(record, "session"), generation=generation, foreign=True, settled=settled)
 
-    def shows_what_was_published(self, key: str, generation: int) -> bool:
-        """Whether it is the very record that this process has published as `generation`; so nobody else holds it now."""
+    def shows_what_was_published(self, path: str, key: str, generation: int) -> bool:
+        """Whether at `path`, that of `key`, is the record that this process has published as `generation`: it holds."""
         published, data = self.ledger.recent.get(key, UNKNOWN).published
         try:
-            return published == generation and self.ledger.files.read(self.path(key)) == data
+            return published == generation and self.ledger.files.read(path) == data
         except OSError:
             return False
 
-    def hide(self, key: str, *, is_ours: bool) -> None:
-        """Before a lease is released: remove what is there, but for a lease of looop's. `is_ours`: it is known to be none.
+    def hide(self, path: str, key: str, *, is_ours: bool) -> None:
+        """Before a lease is released: remove what is at `path`, that of `key`, but for a lease of looop's.
+
+        `is_ours`: it is known to be none.
 
         What cannot be removed must not keep anybody from releasing.
         """
-        path = self.path(key)
         try:
             if not is_ours and is_looops(self.ledger.files.read(path)):
                 return

@@ -124,7 +124,7 @@ class DirectoryBackend:
                 return False
             if lease is None:
                 return self._release(key, claim, expected)
-            if not self._is_still(key, claim, expected):
+            if holder_of(expected) and not self._is_still(key, claim, expected):
                 return False
             if shared:
                 self.sessions.show(lease.session, lease.incarnation)
@@ -247,11 +247,12 @@ class DirectoryBackend:
         """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
         known, holder = self._whole.pop(key, None), holder_of(expected)
         whole = known is not None and known.generation == expected
-        shows = self.projection.shows_what_was_published(key, expected)
+        path = self.projection.path(key)
+        shows = self.projection.shows_what_was_published(path, key, expected)
         sure = shows and (holder is None or (whole and known is not None and known[1:3] == holder))
         if not (sure or (self._is_still(key, claim, expected) and self.ledger.is_as_published(key, expected))):
             return False
-        self.projection.hide(key, is_ours=shows)
+        self.projection.hide(path, key, is_ours=shows)
         if self._is_shared_with_looop():
             # Without this, a lease of looop's would be adopted anew by whoever looks next: released, and held all the same.
             self.projection.remove_looops(key, claim)
