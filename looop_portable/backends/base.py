@@ -153,6 +153,8 @@ class Backend(Protocol):
         """Publish generation `expected` + 1: held by `lease`, or released (None). False: lost to another.
 
         True is told to one at most, but for a release that is so late that its number is out of use: it ends nothing.
+        `expected` may be a `lease.Judged`, which says whose it was judged to be: where a store can be restored, or swapped,
+        somebody else's of the same number is lost too.
         """
 
     def claims(self) -> Iterator[str]:
