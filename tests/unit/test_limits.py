@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from capabilities import FILE_BACKENDS, NATIVE, NATIVE_POLICY, open_or_skip
 
-from looop_portable import Claims, Held, InvalidName, Won, files_open, hold, processes
+from looop_portable import Claims, Held, InvalidName, Lease, Won, files_open, hold, processes
 from looop_portable.errors import UsageError
 from looop_portable.lease import LARGEST, encode
 from looop_portable.ledger import Ledger
@@ -187,3 +187,20 @@ def test_a_note_that_is_too_long_is_refused_and_breaks_nothing(claims: Claims) -
     claims.claim("n", a)
     refused(lambda: claims.break_claim("n", 1, "r" * 1_100_000))
     assert claims.show("n").lease
+
+
+def test_what_an_older_version_has_made_with_longer_names_holds_while_it_lives_and_is_reaped(tmp_path: Path) -> None:
+    """It knew no such limit. Nobody can ask for these names any more, but they are nobody else's either."""
+    claims, other = Claims.open(str(tmp_path), NATIVE), Claims.open(str(tmp_path), NATIVE)
+    name, session = "n" * 3_000, "s" * 3_000
+    mine = claims.sessions.register("mine")._replace(session=session)
+    assert claims.backend.sessions.advance(session, 0, mine)
+    for each in ("m", name):
+        assert claims.backend.advance(each, 0, Lease(each, session, mine.incarnation, 1))
+    assert isinstance(other.claim("m", "b"), Held)
+    assert sorted(status.name for status in other.list()) == ["m", name]
+    assert other.reap().reaped == ()
+    assert claims.backend.sessions.advance(session, 1, mine._replace(ended=True))
+    swept = other.reap()
+    assert (sorted(found.lease.name for found in swept.reaped), swept.failed) == (["m", name], ())
+    assert other.list() == []
