@@ -40,7 +40,7 @@ class Registry:
         self.files = files
         self._clock = clock
         self.ledger = Ledger(f"{directory}/.ledger", files, durable=True, policy=policy)
-        self.signs = SignFiles(directory, files, self.ledger.place, self.ledger.spelling.key)
+        self.signs = SignFiles(directory, files, self.ledger.place, self._key)
 
     def read(self, session: str) -> SessionHead:
         key = self._key(session)

@@ -290,3 +290,19 @@ def test_a_keeper_s_record_is_no_licence_to_end_other_processes(tmp_path: Path, 
     finally:
         os.close(taken)
     assert ended == []
+
+
+def test_a_lease_s_session_that_nobody_can_have_leads_nowhere(tmp_path: Path) -> None:
+    """Nothing is looked for, or written, where such an id would lead."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "heartbeat-i").write_bytes(b".")
+    data_dir = tmp_path / "data"
+    claims = Claims.open(str(data_dir), NATIVE)
+    me = claims.sessions.register("me").holder
+    put(data_dir / "claims/.ledger/n/1", json.dumps(good_lease("n", "../../victim")).encode() + b"\n")
+    before = victim.stat().st_mtime_ns
+    assert not claims.backend.sessions.signs.has_beat("../../victim", "i")
+    assert isinstance(claims.claim("n", me), Won)
+    assert os.listdir(victim) == ["heartbeat-i"]
+    assert victim.stat().st_mtime_ns == before
