@@ -72,7 +72,10 @@ def excerpt(value: object) -> str:
     """`value` as it is written in Python; of a long one the beginning."""
     if isinstance(value, str | bytes) and len(value) > _SHOWN:
         return f"{value[:_SHOWN]!r}..."
-    found = repr(value)
+    try:
+        found = repr(value)
+    except ValueError:  # A number that has more digits than Python writes.
+        found = f"a huge {type(value).__name__}"
     return found if len(found) <= 2 * _SHOWN else f"{found[: 2 * _SHOWN]}..."
 
 

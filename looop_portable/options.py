@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from looop_portable.config import Config, PathLike, resolve
 from looop_portable.errors import UsageError
 from looop_portable.liveness import LEASE_SECONDS, SHORTEST_LEASE
+from looop_portable.names import excerpt
 from looop_portable.session_ids import refuse_lease
 
 
@@ -32,9 +33,9 @@ def options_of(
     slots: int,
 ) -> Options:
     """The same, as they apply here. Raises `UsageError`."""
-    refuse_lease(lease_seconds)
-    if lease_seconds < SHORTEST_LEASE:
+    if type(lease_seconds) is int and lease_seconds < SHORTEST_LEASE:
         raise UsageError(
-            f"a lease of {lease_seconds} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} s or more"
+            f"a lease of {excerpt(lease_seconds)} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} or more"
         )
+    refuse_lease(lease_seconds)
     return Options(resolve(data_dir, backend), lease_seconds, on_lost, timeout, slots)

@@ -140,7 +140,11 @@ def test_a_registration_that_would_be_damaged_is_not_published(tmp_path: Path, m
     assert sessions.register("s").session == "s"
 
 
-@pytest.mark.parametrize("lease", [-1, LONGEST_LEASE + 1, 10**400, 4.5, True, "30"])
+@pytest.mark.parametrize(
+    "lease",
+    [-1, LONGEST_LEASE + 1, 10**400, 10**5000, -(10**5000), 4.5, True, "30"],
+    ids=lambda lease: type(lease).__name__,
+)
 def test_a_lease_that_no_record_can_say_is_refused(claims: Claims, lease: int) -> None:
     with pytest.raises(UsageError) as refusal:
         claims.sessions.register("s", lease_seconds=lease)
