@@ -28,6 +28,7 @@ from looop_portable.files_floors import FloorFiles
 from looop_portable.files_life import LifeFiles
 from looop_portable.files_locks import LockFiles
 from looop_portable.files_open import opened, read, share, write
+from looop_portable.files_rooms import RoomFiles
 from looop_portable.guard import excludes, guard
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -50,7 +51,7 @@ _ALIAS_WAITS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1
 _NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
 
 
-class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles):
+class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles, RoomFiles):
     """`Files` on POSIX."""
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from looop_portable.files_posix import OsFiles
+from looop_portable.files_rooms import NamedRoom, Room
 
 assert sys.platform == "win32"
 
@@ -72,6 +73,10 @@ class WindowsFiles(OsFiles):
     def refuse_link(self, path: str) -> None:
         if _patiently(lambda: os.lstat(_exact(path))).st_reparse_tag & _LEADS_ELSEWHERE:
             raise OSError(errno.ELOOP, "a symbolic link or junction stands where a directory of ours should be", path)
+
+    @contextlib.contextmanager
+    def room(self, path: str, deep: int) -> Iterator[Room]:
+        yield NamedRoom(self, path, deep)
 
     def read(self, path: str) -> bytes | None:
         try:

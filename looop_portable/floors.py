@@ -18,8 +18,10 @@ from __future__ import annotations
 import contextlib
 
 from looop_portable.files import PRIVATE_DIRECTORY, Files
+from looop_portable.files_rooms import clear
 from looop_portable.lease import encode
 from looop_portable.numbers import highest
+from looop_portable.ours import DIRECTORY, GENERATION, RECORD, those
 from looop_portable.place import FLOORS, Place
 
 _PRIME = 2**64 - 59
@@ -100,10 +102,9 @@ class Floors:
             return 0
         found = 0
         with contextlib.suppress(OSError):  # There is nothing; or its maker has renamed it: another time.
-            for name in self._files.list(self._root):
-                private = f"{self._root}/{name}"
-                if name.startswith(PRIVATE_DIRECTORY):
-                    found += sum(self._files.remove(f"{private}/{each}") for each in self._files.list(private))
+            for name in those(self._files.list(self._root), DIRECTORY):
+                with contextlib.suppress(OSError), self._files.room(f"{self._root}/{name}", 2) as room:
+                    found += clear(room, those(room.names(), GENERATION))
         return found
 
     def _rename(self, private: str, directory: str) -> bool:
@@ -124,8 +125,8 @@ class Floors:
                     return False
                 if again == _TRIES - 1:
                     raise
-                for name in names:
-                    self._files.remove(f"{directory}/{name}")
+                with self._files.room(directory, 2) as room:
+                    clear(room, those(names, RECORD))
             else:
                 return True
         raise AssertionError("unreachable")

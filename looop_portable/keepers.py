@@ -26,6 +26,7 @@ from looop_portable.lease import decode, encode, number, text
 from looop_portable.liveness import MOST_PID, Holder, Registration
 from looop_portable.locales import for_children
 from looop_portable.names import cut, printable, spelled
+from looop_portable.ours import KEEPER, PROBE, WORD, those
 from looop_portable.processes import SYSTEM, Processes, host
 
 LOG_SIZE = 64 * 1024
@@ -118,12 +119,13 @@ class Keepers:
     def sweep(self) -> None:
         """Remove what keepers of this host left behind that were killed. Raises OSError."""
         names = self._files.list(self.directory)
-        bases = {name.removesuffix(suffix) for suffix in _SUFFIXES for name in names if name.endswith(suffix)}
+        kept = those(names, KEEPER)
+        bases = {name.removesuffix(suffix) for suffix in _SUFFIXES for name in kept if name.endswith(suffix)}
         for base in sorted(f"{self.directory}/{name}" for name in bases):
             if self._is_old(base) and text(self._record(base), "host") in ("", host()):
                 self._sweep_one(base)
-        for name in names:
-            if name.startswith(".") and (self._files.age(f"{self.directory}/{name}") or 0) > _OLD:
+        for name in those(names, WORD, PROBE):
+            if (self._files.age(f"{self.directory}/{name}") or 0) > _OLD:
                 self._files.remove(f"{self.directory}/{name}")
 
     def start(self, config: Config, holder: Holder, *, known: bool = False) -> int:

@@ -18,11 +18,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 
+from looop_portable import pruning
 from looop_portable.errors import Unavailable
 from looop_portable.files import OS, Files
 from looop_portable.floors import Floors
 from looop_portable.lease import encode, whole
-from looop_portable.numbers import highest, in_order
+from looop_portable.numbers import highest
 from looop_portable.place import Place
 from looop_portable.publishing import Publisher
 from looop_portable.recent import NOTHING as UNKNOWN
@@ -165,6 +166,7 @@ class Ledger:
         return self._advance(key, expected, record, shown_as, first)
 
     def _advance(self, key: str, expected: int, record: Mapping[str, object], shown_as: str, first: bool) -> bool:
+        self.place.refuse_links(key)
         target = self._after(key, expected)
         token = self.files.token()
         data = encode({**record, "generation": target, "token": token})
@@ -206,7 +208,7 @@ class Ledger:
         more, may be told that it has released: what it leaves is below the head, where nobody reads it.
         Raises PermissionError where the record is another user's (see fs.protected_hardlinks in proc(5)).
         """
-        self.place.shared()
+        self.place.refuse_links(key)
         target = self._after(key, expected)
         self._floors.rise(key, target)
         recent = self.recent.get(key, UNKNOWN)
@@ -230,14 +232,7 @@ class Ledger:
 
         How many there were. A process that lives and loses its private file by this makes another.
         """
-        directory = f"{self.root}/{key}"
-        try:
-            names = self.files.list(directory)
-        except FileNotFoundError:
-            return 0
-        oldest = highest(names) - self.keep
-        useless = [name for name in in_order(names) if name.startswith(".") or int(name) <= oldest]
-        return sum(self.files.remove(f"{directory}/{name}") for name in useless)
+        return pruning.sweep(self.files, self.root, key, self.keep)
 
     def sweep_root(self) -> int:
         """Remove what crashed processes left beside the names. How many there were."""
@@ -245,13 +240,7 @@ class Ledger:
 
     def forget(self, key: str) -> None:
         """Remove all of `key`, the head last. Only for a name that nobody will use again: its numbers restart."""
-        directory = f"{self.root}/{key}"
-        try:
-            for name in in_order(self.files.list(directory)):
-                self.files.remove(f"{directory}/{name}")
-            self.files.rmdir(directory)
-        except FileNotFoundError:
-            return
+        pruning.forget(self.files, self.root, key)
 
     def _stands(self, key: str, target: int, *, held: bool) -> bool:
         """The second look, at a generation that we have just published, and then the pruning.
@@ -286,6 +275,9 @@ class Ledger:
         if last <= 0:
             return False
         try:
+            if self.place.shared():
+                pruning.prune_together(self.files, self.root, key, last)
+                return False
             if last > 1 and not missing:
                 self.files.remove(f"{self.root}/{key}/{last - 1}")
             self.files.remove(f"{self.root}/{key}/{last}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from looop_portable.ours import GENERATION, RECORD, those
+
 
 def highest(names: Iterable[str]) -> int:
     """The highest generation among the names in a directory, 0 if there is none. What we do not spell so is none."""
@@ -20,5 +22,4 @@ def highest(names: Iterable[str]) -> int:
 def in_order(names: Iterable[str]) -> list[str]:
     """Private files first, then generations, the oldest first; what is neither is left alone."""
     names = list(names)
-    private = [name for name in names if name.startswith(".")]
-    return private + sorted((name for name in names if name.isdecimal()), key=int)
+    return those(names, RECORD) + sorted(those(names, GENERATION), key=int)

@@ -53,6 +53,16 @@ class Place:
             shared = self._shared = self._files.shared_bits(self.root)
         return shared
 
+    def refuse_links(self, key: str) -> None:
+        """Where others can write, no link was planted since we looked: neither for the root nor for `key` in it.
+
+        Does not guarantee that none is in the next moment. What is removed is removed elsewhere: see `pruning`.
+        """
+        if self.shared():
+            for path in (self.root, f"{self.root}/{key}"):
+                with contextlib.suppress(FileNotFoundError):
+                    self._files.refuse_link(path)
+
     def make_room(self, directory: str, shared: int) -> None:
         """`directory` is there, in the root or beside it, which are made again if they have been removed."""
         try:

@@ -9,10 +9,11 @@ that has no generation was written by looop itself, and is a lease of looop's.
 from __future__ import annotations
 
 from looop_portable.errors import InvalidName
-from looop_portable.files import PRIVATE_GUARD, PROBE
+from looop_portable.files_rooms import clear
 from looop_portable.lease import Lease, decode, lease_in, number, text
 from looop_portable.ledger import Ledger
 from looop_portable.names import LONGEST, LONGEST_NAME, canonical, cut, looks_cut, spellings, unspelled
+from looop_portable.ours import GUARD, PROBE, those
 from looop_portable.recent import NOTHING as UNKNOWN
 
 SETTLES = 10.0
@@ -77,19 +78,20 @@ class Projection:
             return False
 
     def hide(self, path: str, key: str, *, is_ours: bool) -> None:
-        """Before a lease is released: remove what is at `path`, that of `key`, but for a lease of looop's.
+        """Before a lease is released: remove what is at `path`, that of `key`, but for what is none of ours.
 
-        `is_ours`: it is known to be none.
-
-        What cannot be removed must not keep anybody from releasing.
+        `is_ours`: it is known to be ours. What cannot be removed must not keep anybody from releasing.
         """
         try:
-            if not is_ours and is_looops(self.ledger.files.read(path)):
-                return
+            if not is_ours:
+                shown = self.ledger.files.read(path)
+                if is_looops(shown) or _is_strange(shown):
+                    return
             self.ledger.files.remove(path)
             if len(key) > _SHORT:
                 for left in self._others(key, ""):  # A version before 0.2 has shown it there.
-                    if not is_looops(self.ledger.files.read(left)):
+                    found = self.ledger.files.read(left)
+                    if not is_looops(found) and not _is_strange(found):
                         self.ledger.files.remove(left)
         except OSError:
             return
@@ -113,11 +115,19 @@ class Projection:
             found = [unspelled(stem, once=True) for stem in stems]
         return {self.ledger.spelling.key(name): name for name in found if name}
 
+    def shows_looops(self, key: str, name: str) -> bool:
+        """Whether what is there is a lease of looop's, to the letter."""
+        data = self.ledger.files.read(self.path(key))
+        return is_looops(data) and text(decode(data or b""), "name") == name
+
+    def is_strange(self, key: str) -> bool:
+        """Whether what is there is somebody else's file."""
+        return _is_strange(self.ledger.files.read(self.path(key)))
+
     def sweep(self) -> int:
         """Remove the probes and private guards that crashed processes left. How many there were."""
-        names = self.ledger.files.list(f"{self.directory}/.")
-        probes = [name for name in names if name.startswith((PROBE, PRIVATE_GUARD))]
-        return sum(self.ledger.files.remove(f"{self.directory}/{name}") for name in probes)
+        with self.ledger.files.room(self.directory, 0) as room:
+            return clear(room, those(room.names(), PROBE, GUARD))
 
     def mend(self, key: str) -> bool:
         """Bring the projection in step with the ledger. Whether there was anything to do.
@@ -132,7 +142,7 @@ class Projection:
             shown = self.ledger.files.read(self.path(key))
             if shown == (data if held else None):
                 return changed
-            if is_looops(shown) or (shown == b"" and not held):
+            if is_looops(shown) or (not held and (shown == b"" or _is_strange(shown))):
                 return changed
             if not held:
                 self.ledger.files.remove(self.path(key))
@@ -176,6 +186,15 @@ def _canonical(stem: str) -> str | None:
         return canonical(stem)
     except InvalidName:
         return None
+
+
+def _is_strange(data: bytes | None) -> bool:
+    """Whether this is neither a lease, of ours or of looop's, nor half of one, nor what a power cut leaves of one."""
+    rest = (data or b"").strip(b"\0 \r\n")
+    record = decode(rest)
+    if record:
+        return not (text(record, "session") and (text(record, "name") or number(record, "generation")))
+    return bool(rest) and not (rest.startswith(b"{") and not rest.endswith(b"}"))
 
 
 def is_looops(data: bytes | None) -> bool:

@@ -1,7 +1,8 @@
 """The reaper: releases the claims of sessions that are gone, so that nobody ever cleans up after a crash by hand.
 
 Guarantees: only a claim whose session is proven dead is released, and only the generation that was judged. Sessions that
-cannot be enumerated stop the sweep: an unreadable fleet is not a dead one.
+cannot be enumerated stop the sweep: an unreadable fleet is not a dead one. Nothing is removed from a directory in which
+nothing says that it is a store: neither a stamp nor a session.
 Does not guarantee: that it runs. Nothing depends on it: whoever claims a dead session's claim takes it over anyway.
 """
 
@@ -25,6 +26,8 @@ def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: 
     after it has read the lease. Without that, a session that registers during the sweep would be taken for none.
     """
     try:
+        if strange := getattr(backend, "strange", str)():  # Only where others could have put files.
+            return Sweep(skipped=strange, dry_run=dry_run)
         statuses = sessions.statuses()
         names = list(backend.claims())
     except LooopError as error:
@@ -48,25 +51,37 @@ def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: 
 
 
 def _tidy(backend: Backend, sessions: Sessions, statuses: list[SessionStatus]) -> list[tuple[str, str]]:
+    """What fails in one place is in no other's way."""
+    for status in statuses:
+        sessions.forget(status)
+    failed: list[tuple[str, str]] = []
+    tickets = backend.tickets
+    _told("", sessions.tidy, failed)
+    if tickets:
+        _told("", lambda: _clear_the_lines(tickets, sessions, failed), failed)
+        _told("", tickets.tidy, failed)
+    _told("", lambda: failed.extend(backend.tidy()), failed)
+    return failed
+
+
+def _told(about: str, step: Callable[[], object], failed: list[tuple[str, str]]) -> None:
     try:
-        for status in statuses:
-            sessions.forget(status)
-        sessions.tidy()
-        if backend.tickets:
-            _clear_the_line(backend.tickets, sessions)
-        return backend.tidy()
+        step()
     except LooopError as error:
-        return [("", str(error))]
+        failed.append((about, str(error)))
 
 
-def _clear_the_line(tickets: Tickets, sessions: Sessions) -> None:
+def _clear_the_lines(tickets: Tickets, sessions: Sessions, failed: list[tuple[str, str]]) -> None:
     """Those who wait would find out that one before them has ended; but perhaps nobody waits there any more."""
     for claim in tickets.claims():
-        for ticket in tickets.line(claim):
-            waiter = tickets.waiter(claim, ticket)
-            if waiter is not None and sessions.evidence.examine(waiter).dead:
-                tickets.give_back(claim, ticket)
-    tickets.tidy()
+        _told(claim, lambda claim=claim: _clear_the_line(claim, tickets, sessions), failed)  # type: ignore[misc]
+
+
+def _clear_the_line(claim: str, tickets: Tickets, sessions: Sessions) -> None:
+    for ticket in tickets.line(claim):
+        waiter = tickets.waiter(claim, ticket)
+        if waiter is not None and sessions.evidence.examine(waiter).dead:
+            tickets.give_back(claim, ticket)
 
 
 def watch(once: Callable[[], Sweep], seconds: float, wait: Callable[[float], object]) -> Iterator[Sweep]:

@@ -16,12 +16,14 @@ from collections.abc import Callable
 from looop_portable.backends.base import SessionHead
 from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.files import Files, timestamp
+from looop_portable.files_rooms import clear
 from looop_portable.lease import decode, holder_of, text
 from looop_portable.ledger import NOTHING, Ledger
 from looop_portable.liveness import FOREIGN, Holder, Registration
 from looop_portable.names import ONCE_LONGEST, canonical, excerpt, spellings, unspelled
+from looop_portable.ours import PRIVATE_SIGN, PROJECTION, SIGN, those
 from looop_portable.registrations import is_damaged, of_looops, registration_in
-from looop_portable.signs import KEPT, SIGNS, SignFiles
+from looop_portable.signs import KEPT, SignFiles
 from looop_portable.spelling import NOT_STORED
 from looop_portable.stamp import Policy
 
@@ -127,12 +129,11 @@ class Registry:
 
     def forget(self, session: str) -> None:
         key = self.ledger.spelling.key(session)
-        directory = f"{self.directory}/{key}"
         try:
-            for name in self.files.list(directory):
-                if name in _PROJECTIONS or name.startswith((".", *SIGNS)):
-                    self.files.remove(f"{directory}/{name}")
-            self.files.rmdir(directory)
+            with self.files.room(f"{self.directory}/{key}", 1) as room:
+                clear(room, those(room.names(), PROJECTION, SIGN, PRIVATE_SIGN))
+            with self.files.room(self.directory, 0) as room:
+                room.rmdir(key)
         except FileNotFoundError:
             self.ledger.forget(key)
         except OSError:
@@ -150,13 +151,18 @@ class Registry:
             with contextlib.suppress(OSError):
                 current = text(decode(self.ledger.head(key)[1]), "incarnation")
                 if self.signs.sweep(key, current) and not current:
-                    self.files.rmdir(f"{self.directory}/{key}")  # Its registrar died before it was published.
+                    with self.files.room(self.directory, 0) as room:
+                        room.rmdir(key)  # Its registrar died before it was published.
 
     def _directories(self) -> list[str]:
         try:
             return [name for name in self.files.list(f"{self.directory}/.") if not name.startswith(".")]
         except FileNotFoundError:
             return []
+
+    def is_used(self) -> bool:
+        """Whether somebody ever registered a session here, of ours or of looop's. Raises OSError."""
+        return self.ledger.place.way() is not None or any(self._foreign(name, name)[0] for name in self._directories())
 
     def ids(self) -> list[str]:
         """Every session id. Raises OSError if they cannot be enumerated; no directory means no sessions."""
@@ -202,10 +208,9 @@ class Registry:
 
     def _write(self, directory: str, name: str, data: bytes, shared: int) -> None:
         for again in range(_TRIES):
-            private = f"{directory}/.{name}-{self.files.token()}"
-            self.files.create(private, data, shared=shared)
             try:
-                self.files.replace(private, f"{directory}/{name}")
+                with self.files.room(directory, 1) as room:
+                    room.replace(name, data, f".{name}-{self.files.token()}", shared=shared)
             except FileNotFoundError:  # A reaper has swept it: its maker makes another.
                 if again == _TRIES - 1:
                     raise

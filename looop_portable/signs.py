@@ -13,12 +13,14 @@ import errno
 from collections.abc import Callable
 
 from looop_portable.files import Files
+from looop_portable.files_rooms import clear
 from looop_portable.liveness import Lock, Registration, Silence, interval
 from looop_portable.names import spelled
+from looop_portable.ours import PRIVATE_SIGN, SIGN, those
 from looop_portable.place import Place
 
 _HEARTBEAT, _LOCK, _SIGHTING = "heartbeat-", "lock-", "sighting-"
-SIGNS = (_HEARTBEAT, _LOCK, _SIGHTING)
+BEATEN = (_HEARTBEAT, _LOCK)
 """How the names begin of what belongs to one incarnation, whose name follows. Created once, and never replaced."""
 KEPT = (_LOCK,)
 """Those that are never written to, and stay as long as it does."""
@@ -65,9 +67,8 @@ class SignFiles:
         directory = f"{self._directory}/{self._key(registration.session)}"
         with contextlib.suppress(OSError):  # A close that fails has closed it.
             self._files.let_lock_go(f"{directory}/{_LOCK}{registration.incarnation}")
-        for sign in SIGNS:
-            with contextlib.suppress(OSError):  # Whatever stays is swept.
-                self._files.remove(f"{directory}/{sign}{registration.incarnation}")
+        with contextlib.suppress(OSError), self._files.room(directory, 1) as room:  # Whatever stays is swept.
+            clear(room, those([f"{sign}{registration.incarnation}" for sign in BEATEN], SIGN))
 
     def beat(self, session: str, incarnation: str) -> None:
         directory = f"{self._directory}/{self._key(session)}"
@@ -107,9 +108,9 @@ class SignFiles:
         self._files.make_beat(private, shared=shared)
         self._files.replace(private, sighting)
         earlier = f"{sighting.rpartition('-')[0]}-".rpartition("/")[2]
-        for name in self._files.list(directory):
-            if name.startswith(earlier) and name != sighting.rpartition("/")[2]:
-                self._files.remove(f"{directory}/{name}")
+        with self._files.room(directory, 1) as room:
+            names = those(room.names(), SIGN)
+            clear(room, (name for name in names if name.startswith(earlier) and name != sighting.rpartition("/")[2]))
 
     def lock(self, registration: Registration) -> Lock:
         return self._files.lock_of(self.lock_path(registration))
@@ -127,15 +128,13 @@ class SignFiles:
 
         Signs are made before their registration is published: without a look at their age, a registrar would lose his.
         """
-        found = False
-        for name in self._files.list(f"{self._directory}/{key}"):
-            path = f"{self._directory}/{key}/{name}"
-            over = name.startswith(SIGNS) and (not current or current not in name)
-            if over and (self._files.age(path) or 0) > _ABANDONED:
-                found = self._files.remove(path)
-            elif name.startswith("."):
-                self._files.remove(path)
-        return found
+        directory = f"{self._directory}/{key}"
+        with self._files.room(directory, 1) as room:
+            names = room.names()
+            over = [name for name in those(names, SIGN) if not current or current not in name]
+            left = clear(room, (name for name in over if (self._files.age(f"{directory}/{name}") or 0) > _ABANDONED))
+            clear(room, those(names, PRIVATE_SIGN))
+        return left > 0
 
     def _shared(self) -> int:
         return self._files.shared_bits(self._directory)

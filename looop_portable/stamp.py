@@ -13,9 +13,11 @@ import contextlib
 from typing import NamedTuple
 
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, WrongBackend, because
-from looop_portable.files import PRIVATE_DIRECTORY, Files
+from looop_portable.files import Files
+from looop_portable.files_rooms import clear
 from looop_portable.hard_links import no_links
 from looop_portable.lease import decode, encode, number, text
+from looop_portable.ours import DIRECTORY, STAMP, those
 
 PROTOCOL = 1
 
@@ -107,14 +109,14 @@ class Stamp:
     def sweep(self) -> int:
         """Remove the private stamps and directories of crashed processes."""
         try:
-            names = self._files.list(self.root)
+            with self._files.room(self.root, 1) as room:
+                names = room.names()
+                for name in those(names, DIRECTORY):
+                    with contextlib.suppress(OSError):  # Its maker may have renamed it by now.
+                        room.rmdir(name)
+                return clear(room, those(names, STAMP))
         except FileNotFoundError:
             return 0
-        for name in names:
-            if name.startswith(PRIVATE_DIRECTORY):
-                with contextlib.suppress(OSError):  # Its maker may have renamed it by now.
-                    self._files.rmdir(f"{self.root}/{name}")
-        return sum(self._files.remove(f"{self.root}/{name}") for name in names if name.startswith(_PRIVATE))
 
     def _publish(self) -> None:
         _make_directory(self._files, self.root)

@@ -16,11 +16,13 @@ from typing import TypeVar
 
 from looop_portable.errors import Unavailable, told
 from looop_portable.files import Files
+from looop_portable.files_rooms import clear
 from looop_portable.lease import encode
 from looop_portable.ledger import Ledger
 from looop_portable.liveness import Registration
 from looop_portable.mounts import Mount
 from looop_portable.names import unspelled
+from looop_portable.ours import PRIVATE_TICKET, those
 from looop_portable.projection import Projection
 from looop_portable.registrations import registration_in
 
@@ -111,14 +113,13 @@ class TicketFiles:
             return []
 
     def _sweep(self, key: str) -> None:
-        directory = f"{self.directory}/{key}"
         try:
-            names = self._files.list(directory)
-            for name in names:
-                if name.startswith("."):
-                    self._files.remove(f"{directory}/{name}")
+            with self._files.room(f"{self.directory}/{key}", 2) as room:
+                names = room.names()
+                clear(room, those(names, PRIVATE_TICKET))
             if not names:
-                self._files.rmdir(directory)
+                with self._files.room(self.directory, 1) as room:
+                    room.rmdir(key)
         except OSError:
             return  # Somebody has lined up meanwhile, or it is none of ours: it is in nobody's way.
 

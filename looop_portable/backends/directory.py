@@ -145,16 +145,34 @@ class DirectoryBackend:
             if name:
                 yield name
 
-    def tidy(self) -> list[tuple[str, str]]:
+    def strange(self) -> str:
+        """Why nothing here may be removed: there is something, and neither a stamp nor a session. Empty: it is a store.
+
+        Without this, who names a directory of another program would lose what has the name of a claim there.
+        """
         try:
-            keys = sorted({*self.ledger.names(), *self.projection.foreign_names()})
-            self.ledger.sweep_root()
-            self.projection.sweep()
-        except FileNotFoundError:
-            return []  # Nobody has ever claimed anything here.
+            if self.ledger.place.way() or self.sessions.is_used():
+                return ""
+            shown = self.projection.foreign_names()
+            if not shown or any(self.projection.shows_looops(key, name) for key, name in shown.items()):
+                return ""
         except OSError as error:
             raise unreadable(error, "") from error
-        failed = []
+        return f"{self.projection.directory}: no store: there is no stamp and no session here, so its files are not ours"
+
+    def tidy(self) -> list[tuple[str, str]]:
+        failed: list[tuple[str, str]] = []
+        try:
+            keys = sorted({*self.ledger.names(), *self.projection.foreign_names()})
+        except OSError as error:
+            raise unreadable(error, "") from error
+        for sweep in (self.ledger.sweep_root, self.projection.sweep):
+            try:
+                sweep()
+            except FileNotFoundError:
+                return []  # Nobody has ever claimed anything here.
+            except OSError as error:
+                failed.append(("", str(unreadable(error, ""))))
         for key in keys:
             try:
                 with self.ledger.place.guard():
@@ -231,7 +249,9 @@ class DirectoryBackend:
             name = name or self._name_recorded(key, self.ledger.head(key)[1])
             if name is None:
                 return None
-            return name if self._read(key, name).lease else None
+            lease = self._read(key, name).lease
+            none = lease is None or (lease.foreign and not lease.session and self.projection.is_strange(key))
+            return None if none else name
         except (OSError, LooopError):
             return name  # Whoever asks for it by name is told what is wrong with it.
 

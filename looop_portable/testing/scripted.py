@@ -11,6 +11,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from looop_portable.files_rooms import NamedRoom, Room
 from looop_portable.liveness import Here, Liveness, Lock, ProcessState, Registration, Verdict
 from looop_portable.mounts import Mount
 from looop_portable.testing.world import QUEUE, Answer, Failure, Op
@@ -58,8 +59,9 @@ class Recorded:
         raise Paused(self._paused)
 
     def token(self) -> str:
+        """In hexadecimal, as all are: what is swept is known by that."""
         self._tokens += 1
-        return f"{self.actor}{self._tokens}"
+        return f"{self.actor}{self._tokens}".encode().hex().rjust(24, "0")[-24:]
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
         self.ask("creat", path)
@@ -100,6 +102,10 @@ class Recorded:
 
     def refuse_link(self, path: str) -> None:
         """There are no symbolic links here."""
+
+    @contextmanager
+    def room(self, path: str, deep: int) -> Iterator[Room]:
+        yield NamedRoom(self, path, deep)
 
     def rmdir(self, path: str) -> None:
         """Only a line is ever empty here: what has had generations keeps some."""

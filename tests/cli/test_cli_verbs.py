@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -222,8 +223,9 @@ def test_reap_releases_the_dead_keeps_the_living_and_says_on_what_evidence(
 
 
 def test_reap_releases_a_lease_without_a_readable_holder(run: Run, data_dir: Path) -> None:
+    run("session", "start", "w1", "--pid", str(os.getpid()))
     (data_dir / "claims").mkdir(parents=True)
-    (data_dir / "claims" / "repo-x.json").write_text("no JSON")
+    (data_dir / "claims" / "repo-x.json").write_text('{"session": "w1", "na')
     expected = "reaped repo-x: no session, generation 0: no holder can be read from its lease\n"
     assert said(run("reap")) == (0, expected, "")
     assert not (data_dir / "claims" / "repo-x.json").exists()

@@ -13,7 +13,7 @@ PACKAGE = "looop_portable"
 ROOT = Path(looop_portable.__file__).parent
 
 LAYERS = [
-    {"locales"},
+    {"locales", "ours"},
     {
         "names",
         "numbers",
@@ -40,12 +40,13 @@ LAYERS = [
     {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
     | {"inquiry", "asking", "launching", "registrations"}
     | {"descendants", "terminals"},
+    {"files_rooms"},
     {"files_posix"},
     {"files_windows", "files_utf8"},
     {"files"},
     {"protocol", "processes", "stamp", "events", "state"},
     {"place", "watching", "inotify", "session_ids"},
-    {"publishing", "spelling", "floors"},
+    {"publishing", "spelling", "floors", "pruning"},
     {"ledger"},
     {"outcomes", "backends.base", "projection"},
     {"signs", "evidence"},
@@ -113,7 +114,7 @@ def modules() -> dict[str, Path]:
 
 
 FILES = {"files", "files_alone", "files_direct", "files_directories", "files_floors", "files_life", "files_locks"}
-FILES |= {"files_open", "files_posix", "files_utf8", "files_windows"}
+FILES |= {"files_open", "files_posix", "files_rooms", "files_utf8", "files_windows"}
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""

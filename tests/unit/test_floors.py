@@ -95,7 +95,7 @@ def test_an_empty_directory_is_as_good_as_none(claims: Claims, tmp_path: Path) -
     wipe(tmp_path)
     directory = tmp_path / "claims" / ".ledger" / NAME
     directory.mkdir()
-    (directory / ".3-crashed-0").touch()
+    (directory / ".3-0123456789abcdef01234567-0").touch()
     assert cycle(claims, me(claims)) > last + 1
 
 
@@ -131,7 +131,7 @@ def test_who_begins_at_one_where_another_has_been_since_is_told_that_he_lost(cla
 
 def test_what_crashed_when_it_was_about_to_begin_is_swept(claims: Claims, tmp_path: Path) -> None:
     last = cycle(claims, me(claims))
-    private = tmp_path / "claims" / ".ledger" / ".dir-crashed"
+    private = tmp_path / "claims" / ".ledger" / ".dir-0123456789abcdef01234567"
     private.mkdir()
     (private / "3").touch()
     assert claims.reap().failed == ()

@@ -345,10 +345,10 @@ def test_what_a_killed_one_left_is_swept_when_it_is_old_and_nothing_else(keepers
     living = Holder("living", "1")
     taken = keepers.begin(living)
     assert taken is not None
-    for name in ("old-2", "young-3", "elsewhere-4"):
+    for name in (f"{name}-{number}123456789abcdef" for name, number in (("old", 2), ("young", 3), ("elsewhere", 4))):
         for suffix in (".json", ".lock", ".log", ".log.1"):
-            (directory / f"{name}{suffix}").write_text('{"host": "another"}\n' if name == "elsewhere-4" else "")
-    (directory / ".half-written").touch()
+            (directory / f"{name}{suffix}").write_text('{"host": "another"}\n' if name.startswith("elsewhere") else "")
+    (directory / ".0123456789abcdef01234567-written").touch()
     for path in directory.iterdir():
         if not path.name.startswith("young"):
             os.utime(path, (path.stat().st_mtime - 2 * DAY,) * 2)

@@ -540,7 +540,7 @@ def test_a_sweep_removes_what_crashes_left_and_nothing_else(ledger: Ledger) -> N
     for expected in range(KEEP + 2):
         assert publish(ledger, expected)
     expected_names = names(ledger)
-    for left in (".5-dead-0", ".19-dead-1", "1", "2"):
+    for left in (".5-0123456789abcdef01234567-0", ".19-0123456789abcdef", "1", "2"):
         Path(ledger.root, KEY, left).write_bytes(b"left")
     assert ledger.sweep(KEY) == 4
     assert names(ledger) == expected_names
@@ -556,7 +556,7 @@ def test_a_sweep_never_removes_the_head_even_of_a_released_claim(ledger: Ledger)
 
 def test_what_is_forgotten_leaves_nothing_and_can_be_forgotten_again(ledger: Ledger) -> None:
     assert publish(ledger, 0)
-    Path(ledger.root, KEY, ".1-dead-0").write_bytes(b"left")
+    Path(ledger.root, KEY, ".1-0123456789abcdef01234567-0").write_bytes(b"left")
     ledger.forget(KEY)
     assert ledger.names() == []
     ledger.forget(KEY)

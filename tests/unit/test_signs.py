@@ -319,10 +319,10 @@ def test_a_session_that_is_stopped_leaves_no_signs(share: Share) -> None:
 
 
 def test_what_a_registrar_left_who_died_before_it_was_published_is_swept(share: Share) -> None:
-    promised = Registration("n", "0123", 1, lease_seconds=LEASE)
+    promised = Registration("n", "0123456789abcdef01234567", 1, lease_seconds=LEASE)
     share.holders.backend.sessions.signs.promise(promised, locked=False)
     share.ours.reap()
-    assert os.listdir(share.directory / "n") == ["heartbeat-0123"]
+    assert os.listdir(share.directory / "n") == ["heartbeat-0123456789abcdef01234567"]
     share.pass_time(2 * 3600)
     share.ours.reap()
     assert not (share.directory / "n").exists()

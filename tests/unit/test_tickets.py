@@ -182,7 +182,7 @@ def test_what_is_no_ticket_is_nobodys_place(tickets: TicketFiles, queue: Path) -
 def test_a_sweep_removes_what_is_half_made_and_empty_lines_and_no_ticket(tickets: TicketFiles, queue: Path) -> None:
     ticket = tickets.take("repo-x", ME)
     tickets.give_back("repo-y", tickets.take("repo-y", ME))
-    (queue / "repo-x" / ".000000000002-x").touch()
+    (queue / "repo-x" / ".000000000002-0123456789abcdef01234567").touch()
     tickets.tidy()
     assert {str(path.relative_to(queue).as_posix()) for path in queue.rglob("*")} == {"repo-x", f"repo-x/{ticket}"}
     assert tickets.claims() == ["repo-x"]
