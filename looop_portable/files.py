@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 from looop_portable.files_directories import PRIVATE_DIRECTORY
 from looop_portable.files_life import PROBE
-from looop_portable.files_posix import PRIVATE_GUARD, OsFiles
+from looop_portable.files_posix import OsFiles
 from looop_portable.files_rooms import Room
 from looop_portable.locales import UTF8
 
-__all__ = ["OS", "PRIVATE_DIRECTORY", "PRIVATE_GUARD", "PROBE", "Files", "OsFiles", "timestamp"]
+__all__ = ["OS", "PRIVATE_DIRECTORY", "PROBE", "Files", "OsFiles", "timestamp"]
 
 
 class Files(Protocol):

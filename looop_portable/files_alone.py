@@ -13,7 +13,7 @@ import sys
 import time
 
 _WAITS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128)  # Seconds.
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class AloneFiles:
@@ -63,7 +63,7 @@ class AloneFiles:
         os.close(null)
 
     def _open_alone(self, path: str, *, make: bool) -> int:
-        return os.open(path, os.O_RDWR | _NOFOLLOW | (os.O_CREAT if make else 0), 0o600)
+        return os.open(path, os.O_RDWR | _FLAGS | (os.O_CREAT if make else 0), 0o600)
 
     def _is_open_as(self, path: str, fd: int) -> bool:
         """Whether it still has that name. Without this, two would hold two files, one of which has been removed."""

@@ -2,7 +2,8 @@
 
 Guarantees: whoever owns the directory above can use what is made in it, whatever umask or user made it. Everybody gets what
 the umask and the directory's default ACL give. In a directory that its group (or everybody) can write, which is what a
-shared store is, new files and directories are opened to the same, whatever the umask: `shared_bits`. What root makes in
+shared store is, new files and directories are opened to the same, whatever the umask: `shared_bits`. Nobody else can write
+what is made, whatever the umask: without that, one of 000 would make a store everybody's. What root makes in
 somebody's directory becomes his: without that, one `sudo looop` would shut him out.
 Does not guarantee: the latter where root may not give anything away (a server that trusts no root); nor anything about what
 another version, or somebody else, has made there before.
@@ -17,7 +18,7 @@ import os
 import stat
 import sys
 
-from looop_portable.files_open import Shared, opened, share_directory, umask_shuts
+from looop_portable.files_open import Shared, most, opened, share_directory, umask_shuts
 from looop_portable.nonces import nonce
 
 PRIVATE_DIRECTORY = ".dir-"
@@ -41,7 +42,7 @@ class DirectoryFiles:
             self._make_directory(path, shared, 0o777)
             return
         try:
-            os.mkdir(path)
+            os.mkdir(path, most(0o777, shared))
         except FileExistsError:
             return
 
@@ -69,7 +70,7 @@ class DirectoryFiles:
         if os.path.isdir(path):
             return
         private = os.path.join(os.path.dirname(path), f"{PRIVATE_DIRECTORY}{self.token()}")
-        os.mkdir(private, mode)
+        os.mkdir(private, most(mode, shared))
         try:
             fd = _open_directory(private)
             try:

@@ -11,15 +11,14 @@ from __future__ import annotations
 import os
 
 from looop_portable.files_direct import direct
-from looop_portable.files_open import opened, share
+from looop_portable.files_open import most, opened, refuse_others, share
 
 _SIZE = 8  # Bytes of a mark, and of a number.
 _ENTRY = 2 * _SIZE
 _ENTRIES = 8
 _BUCKET = _ENTRIES * _ENTRY
 _BUCKETS = 4093
-_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_BINARY = getattr(os, "O_BINARY", 0)
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class FloorFiles:
@@ -44,10 +43,11 @@ class FloorFiles:
         try:
             fd, is_new = self._open_floors(path, os.O_RDWR), False
         except FileNotFoundError:
-            fd, is_new = self._open_floors(path, os.O_RDWR | os.O_CREAT), True
+            fd, is_new = self._open_floors(path, os.O_RDWR | os.O_CREAT, most(0o666, shared)), True
         try:
             if is_new:
                 share(fd, shared, 0o666)
+            refuse_others(fd, path)
             offset, found, its_mark = _find(fd, mark)
             if found >= number:
                 return False
@@ -59,8 +59,8 @@ class FloorFiles:
         finally:
             os.close(fd)
 
-    def _open_floors(self, path: str, how: int) -> int:
-        return opened(path, how | _NOFOLLOW | _BINARY | direct(path), 0o666)
+    def _open_floors(self, path: str, how: int, mode: int = 0) -> int:
+        return opened(path, how | _FLAGS | direct(path), mode)
 
 
 def _find(fd: int, mark: int) -> tuple[int, int, int]:

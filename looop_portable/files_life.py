@@ -46,6 +46,8 @@ class LifeFiles:
         """Have the filesystem stamp `path`, which is there, with its time."""
         fd = self._open_in_place(path)
         try:
+            if os.fstat(fd).st_size > 1:  # A name for somebody's file, planted in its place.
+                raise OSError(errno.EINVAL, "it is no heartbeat; remove it", path)
             os.write(fd, b".")
         except OSError as error:
             if error.errno not in _FULL or not _has_one_clock(path):

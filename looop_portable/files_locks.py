@@ -9,6 +9,8 @@ How: there are three locks, on three bytes of one file (fcntl(2)).
   made without Python's hooks.
 - A third, shared, which all that a command of `looop run` starts inherits (`share_lock`), as with flock(1): it says that
   one of them is there.
+The file is for its owner, and for those who share the store, alone: without that, who may only read could lock it against
+its owner, when he takes again what was dropped.
 So the first proves life. The second alone says that the process is there, or a child that it left behind. Each heartbeat
 takes again what was dropped (`hold_lock`). Whoever looks takes nothing, and only asks (F_OFD_GETLK).
 """
@@ -59,7 +61,7 @@ class LockFiles:
         """Hold the locks of a new file until this process ends, however it ends. False where there are none such."""
         if sys.platform != "linux":
             return False
-        fd = opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS | direct(path), 0o644)
+        fd = opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS | direct(path), 0o600)
         try:
             share(fd, shared, 0o644)
             _take(fd)
@@ -141,12 +143,15 @@ def _seen(fd: int) -> Lock:
 
 
 def _is_taken(fd: int, byte: int) -> bool:
-    """Whether another descriptor, of this process or of another, has it locked."""
+    """Whether another descriptor, of this process or of another, has it locked so that nobody could read.
+
+    Who may only read can lock it for reading. Without this, he would keep the dead alive.
+    """
     if sys.platform != "linux":
         return False
     import fcntl
 
-    asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
+    asked = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
     found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
     return bool(struct.unpack_from("h", found)[0] != fcntl.F_UNLCK)
 

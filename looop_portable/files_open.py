@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -37,9 +38,14 @@ def opened(path: str | bytes, flags: int, mode: int = 0o777) -> int:
     return fd
 
 
-def share(fd: int, shared: int, most: int) -> None:
-    """A new file is its owner's to use, whatever the umask, and theirs who share it: of all permissions `most`."""
-    widen(fd, (shared | 0o700) & most)
+def most(mode: int, shared: int) -> int:
+    """`mode`, but that nobody else can write than those who share it."""
+    return mode & ~(0o022 & ~shared)
+
+
+def share(fd: int, shared: int, within: int) -> None:
+    """A new file is its owner's to use, whatever the umask, and theirs who share it: of all permissions those `within`."""
+    widen(fd, (shared | 0o700) & within)
     if isinstance(shared, Shared) and os.fstat(fd).st_nlink == 1:  # Nobody has put another file in its place.
         give(fd, shared)
 
@@ -78,6 +84,19 @@ def widen(fd: int, bits: int) -> None:
     mode = stat.S_IMODE(os.fstat(fd).st_mode)
     if sys.platform != "win32" and mode | bits != mode:
         os.fchmod(fd, mode | bits)
+
+
+def refuse_others(fd: int, path: str) -> os.stat_result:
+    """What `fd` is, which is to be written in place. Raises OSError if it is no regular file, or has another name too.
+
+    Without this, a name for somebody's file that was planted where ours should be would have us write into that.
+    """
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file; remove it", path)
+    if found.st_nlink > 1:
+        raise OSError(errno.EMLINK, "it has another name too, so it may be somebody else's file; remove it", path)
+    return found
 
 
 def write(fd: int, data: bytes) -> None:

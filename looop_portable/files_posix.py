@@ -9,7 +9,6 @@ Modes: see `files_directories`.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -25,15 +24,16 @@ from looop_portable.files_alone import AloneFiles
 from looop_portable.files_direct import direct, read_only
 from looop_portable.files_directories import DirectoryFiles
 from looop_portable.files_floors import FloorFiles
+from looop_portable.files_guards import share_guard
 from looop_portable.files_life import LifeFiles
 from looop_portable.files_locks import LockFiles
-from looop_portable.files_open import opened, read, share, write
+from looop_portable.files_open import most, opened, read, refuse_others, share, write
 from looop_portable.files_rooms import RoomFiles
 from looop_portable.guard import excludes, guard
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
-_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
+_APPEND = os.O_CREAT | os.O_APPEND | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0)
 _LINK = {"follow_symlinks": False} if os.link in os.supports_follow_symlinks else {}
 
 _RECORD_MODE = 0o444
@@ -43,16 +43,16 @@ would rewrite history."""
 _RECORD_MODE_OF_ONE_NAME = 0o644
 """Where no projection can be one: see `files_direct`."""
 
-PRIVATE_GUARD = ".guard-"
-"""How the names of guards begin that do not have their final one yet."""
-
 _STALE_TRIES = 8
 _ALIAS_WAITS = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024)  # Seconds.
-_NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO)
+_NOT_A_RECORD = (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EAGAIN, errno.ENODEV, errno.EOPNOTSUPP)
 
 
 class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles, RoomFiles):
     """`Files` on POSIX."""
+
+    _ends: dict[str, int] = {}  # noqa: RUF012 (of the process: where the logs ended when it last wrote to them)
+    _guards: set[str] = set()  # noqa: RUF012 (of the process: those whose modes it has looked at)
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
         """A new file with all of `data`, or no file. `durable`: on the disk before this returns."""
@@ -140,49 +140,42 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles, Room
         Of several that find it too large one renames it; should another come in between two calls of ours, the events
         of a moment are lost.
         """
-        fd = self._open_to_append(path)
+        fd = self._open_to_append(path, most(0o666, shared))
         try:
+            before = refuse_others(fd, path).st_size
+            if self._is_cut_off(fd, path, before):
+                line = b"\n" + line
             if os.write(fd, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-            size = os.lseek(fd, 0, os.SEEK_CUR)  # After an append that is its end.
-            if (shared or self._shuts) and size == len(line):
+            size = self._ends[path] = before + len(line)
+            if (shared or self._shuts) and not before:
                 share(fd, shared, 0o666)
             if size > cap and os.path.samestat(os.stat(path), os.fstat(fd)):
                 self.replace(path, f"{path}.1")
         finally:
             os.close(fd)
 
+    def _is_cut_off(self, fd: int, path: str, size: int) -> bool:
+        """Whether the last line has no end, because its writer has crashed. Not looked at where we wrote it ourselves.
+
+        Without this, what comes next would be a part of it.
+        """
+        return 0 < size != self._ends.get(path) and self._last_byte(fd, path, size) not in (b"\n", b"")
+
+    def _last_byte(self, fd: int, path: str, size: int) -> bytes:  # noqa: ARG002 (Windows opens it anew)
+        if sys.platform == "win32":
+            return b""
+        try:
+            return os.pread(fd, 1, size - 1)
+        except OSError:
+            return b""  # Not for us to read.
+
     def guard(self, path: str, *, shared: int = 0) -> AbstractContextManager[None]:
         """A critical section of all processes that name the same `path`: see `guard`. The file is made, and stays."""
-        if shared or self._shuts:
-            self._share_guard(path, shared)
-        return guard(path)
-
-    def _share_guard(self, path: str, shared: int) -> None:
-        """A guard's file is there, and may be held by all who share it. One that is there is never replaced.
-
-        It gets its mode before its name; without hard links afterwards. Without the last step, a crash in between would
-        shut the others out: its owner mends that when he comes again.
-        """
-        if not os.path.lexists(path):
-            private = os.path.join(os.path.dirname(path), f"{PRIVATE_GUARD}{self.token()}")
-            fd = opened(private, _CREATE, 0o666)
-            try:
-                share(fd, shared, 0o666)
-                self.link(private, path)
-            except OSError:
-                with contextlib.suppress(FileExistsError):
-                    new = opened(path, _CREATE, 0o666)
-                    share(new, shared, 0o666)
-                    os.close(new)
-            finally:
-                os.close(fd)
-                self.remove(private)
-        if sys.platform == "win32":
-            return
-        found, bits = os.lstat(path), (shared | 0o700) & 0o666
-        if stat.S_ISREG(found.st_mode) and found.st_mode & bits != bits and found.st_uid == os.geteuid():
-            os.chmod(path, stat.S_IMODE(found.st_mode) | bits)
+        if shared or self._shuts or path not in self._guards:
+            share_guard(path, shared, self.link)
+            self._guards.add(path)
+        return guard(path, mode=(shared | 0o600) & 0o666)
 
     def guard_excludes(self, path: str, *, shared: int = 0) -> bool:
         """Whether a guard held at `path` keeps a second holder out, on this host."""
@@ -230,11 +223,14 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles, Room
 
     def open_to_follow(self, path: str) -> int:
         """A descriptor to read from, for somebody who keeps it open: it keeps nobody from renaming or removing the file."""
-        return opened(path, os.O_RDONLY | direct(path))
+        return opened(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | direct(path))
 
     def _open_new(self, path: str) -> int:
         mode = _RECORD_MODE if read_only(path) else _RECORD_MODE_OF_ONE_NAME
         return opened(path, _CREATE | direct(path), mode)
 
-    def _open_to_append(self, path: str) -> int:
-        return opened(path, _APPEND | direct(path), 0o666)
+    def _open_to_append(self, path: str, mode: int) -> int:
+        try:
+            return opened(path, _APPEND | os.O_RDWR | direct(path), mode)
+        except PermissionError:
+            return opened(path, _APPEND | os.O_WRONLY | direct(path), mode)

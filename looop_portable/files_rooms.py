@@ -37,6 +37,7 @@ class Room(Protocol):
     def names(self) -> list[str]: ...
     def remove(self, name: str) -> bool: ...
     def rmdir(self, name: str) -> None: ...
+    def empty(self) -> None: ...
     def replace(self, name: str, data: bytes, private: str, *, shared: int = 0) -> None: ...
 
 
@@ -64,6 +65,27 @@ class OpenRoom:
         """A directory that is empty."""
         with self._told(name):
             os.rmdir(settled(name), dir_fd=self._fd)
+
+    def empty(self) -> None:
+        """Remove all that is there, whoever else does so too. What is mounted there is not entered."""
+        for name in self.names():
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    self.remove(name)
+                except OSError:
+                    self._remove_directory(name)
+
+    def _remove_directory(self, name: str) -> None:
+        how = os.O_RDONLY | _DIRECTORY | _NOFOLLOW
+        with self._told(name):
+            fd = os.open(settled(name), how, dir_fd=self._fd)
+        try:
+            if os.fstat(fd).st_dev != os.fstat(self._fd).st_dev:
+                raise OSError(errno.EXDEV, "something is mounted there", f"{self._path}/{name}")
+            OpenRoom(fd, f"{self._path}/{name}").empty()
+        finally:
+            os.close(fd)
+        self.rmdir(name)
 
     def replace(self, name: str, data: bytes, private: str, *, shared: int = 0) -> None:
         """A new file of that name, with all of `data`, in the place of the one before. Until then it is `private`."""
@@ -161,6 +183,15 @@ class NamedRoom:
 
     def rmdir(self, name: str) -> None:
         self._files.rmdir(f"{self._path}/{name}")
+
+    def empty(self) -> None:
+        for name in self.names():
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    self.remove(name)
+                except OSError:
+                    NamedRoom(self._files, f"{self._path}/{name}", 1).empty()
+                    self.rmdir(name)
 
     def replace(self, name: str, data: bytes, private: str, *, shared: int = 0) -> None:
         self._files.create(f"{self._path}/{private}", data, shared=shared)

@@ -162,7 +162,18 @@ class WindowsFiles(OsFiles):
         except PermissionError:
             return False  # It is being removed.
 
-    def _open_to_append(self, path: str) -> int:
+    def _last_byte(self, fd: int, path: str, size: int) -> bytes:  # noqa: ARG002 (that one may only append)
+        try:
+            reading = self._open(path)
+        except OSError:
+            return b""
+        try:
+            os.lseek(reading, size - 1, os.SEEK_SET)
+            return os.read(reading, 1)
+        finally:
+            os.close(reading)
+
+    def _open_to_append(self, path: str, mode: int) -> int:  # noqa: ARG002
         handle = _patiently(lambda: _handle(path, _APPEND_DATA | _SYNCHRONIZE, _OPEN_ALWAYS))
         return _descriptor(handle, os.O_WRONLY | os.O_APPEND)
 

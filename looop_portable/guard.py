@@ -29,8 +29,11 @@ _POLL = 0.002
 
 
 @contextmanager
-def guard(path: str, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold the guard at `path`, a file that stays. Raises OSError, or `Unavailable` if another does not let go of it."""
+def guard(path: str, patience: float = PATIENCE, mode: int = 0o600) -> Iterator[None]:
+    """Hold the guard at `path`, a file that stays (`mode`: if it is made now).
+
+    Raises OSError, or `Unavailable` if another does not let go of it.
+    """
     if sys.platform == "win32":
         import portalocker
 
@@ -46,7 +49,7 @@ def guard(path: str, patience: float = PATIENCE) -> Iterator[None]:
     else:
         import filelock
 
-        native = filelock.FileLock(path, timeout=patience, poll_interval=_POLL, fallback_to_soft=False)
+        native = filelock.FileLock(path, timeout=patience, mode=mode, poll_interval=_POLL, fallback_to_soft=False)
         try:
             native.acquire()
             yield

@@ -9,24 +9,24 @@ from __future__ import annotations
 
 import re
 
-_NONCE = r"[0-9a-f]{16}(?:[0-9a-f]{8})?"
+NONCE = r"[0-9a-f]{16}(?:[0-9a-f]{8})?"
 """See `nonces`; up to 0.1 they were shorter."""
 _NUMBER = r"[1-9][0-9]{0,15}"
 
 GENERATION = re.compile(_NUMBER)
-RECORD = re.compile(rf"\.{_NUMBER}-{_NONCE}(?:-[0-9]+)?")
+RECORD = re.compile(rf"\.{_NUMBER}-{NONCE}(?:-[0-9]+)?")
 """A generation that has no number yet, or a projection that has no name yet."""
-STAMP = re.compile(rf"\.stamp-{_NONCE}(?:-[12])?")
-DIRECTORY = re.compile(rf"\.dir-{_NONCE}")
-GUARD = re.compile(rf"\.guard-{_NONCE}")
+STAMP = re.compile(rf"\.stamp-{NONCE}(?:-[12])?")
+DIRECTORY = re.compile(rf"\.dir-{NONCE}")
+GUARD = re.compile(rf"\.guard-{NONCE}")
 PROBE = re.compile(r"\.age-[0-9a-f]{16}")
-TICKET = re.compile(rf"[0-9]{{12}}-{_NONCE}")
-PRIVATE_TICKET = re.compile(rf"\.[0-9]{{12}}-{_NONCE}")
-SIGN = re.compile(rf"(?:heartbeat|lock)-(?P<incarnation>{_NONCE})|sighting-(?P<seen>{_NONCE})-[0-9]+")
-PRIVATE_SIGN = re.compile(rf"\.(?:sighting|meta\.json|status\.json)-{_NONCE}|\.age-[0-9a-f]{{16}}")
+TICKET = re.compile(rf"[0-9]{{12}}-{NONCE}")
+PRIVATE_TICKET = re.compile(rf"\.[0-9]{{12}}-{NONCE}")
+SIGN = re.compile(rf"(?:heartbeat|lock)-(?P<incarnation>{NONCE})|sighting-(?P<seen>{NONCE})-[0-9]+")
+PRIVATE_SIGN = re.compile(rf"\.(?:sighting|meta\.json|status\.json)-{NONCE}|\.age-[0-9a-f]{{16}}")
 PROJECTION = re.compile(r"meta\.json|status\.json")
-KEEPER = re.compile(rf"[^.].*-{_NONCE}\.(?:json|log|log\.1|lock)", re.DOTALL)
-WORD = re.compile(rf"\.{_NONCE}(?:-written)?")
+KEEPER = re.compile(rf"[^.].*-{NONCE}\.(?:json|log|log\.1|lock)", re.DOTALL)
+WORD = re.compile(rf"\.{NONCE}(?:-written)?")
 """What a keeper, or whoever looks for a place for one, is about to name."""
 
 

@@ -82,6 +82,13 @@ def _can_link_symbolically(where: Path) -> bool:
     return os.path.islink(where / "link")
 
 
+def _can_link(where: Path) -> bool:
+    (where / "one").touch()
+    with suppress(OSError):
+        os.link(where / "one", where / "two")
+    return (where / "two").exists()
+
+
 def _has_modes(where: Path) -> bool:
     (where / "file").touch()
     (where / "file").chmod(0o640)
@@ -141,6 +148,7 @@ def _is_always_full(path: str) -> bool:
 with tempfile.TemporaryDirectory() as _made:
     _where = Path(_made)
     SYMLINKS = _can_link_symbolically(_where)
+    LINKS = _can_link(_where)
     MODES = _has_modes(_where)
     UNDECODABLE_NAMES = _takes_bytes_that_are_no_text(_where)
     CASE = _tells_case_apart(_where)
@@ -216,6 +224,7 @@ needs_other_users = _needs(hasattr(os, "setresuid") and os.geteuid() == 0, "cann
 needs_zombies = _needs(hasattr(os, "waitid"), "os.waitid is missing: there are no zombies to be waited for and left")
 needs_stopping = _needs(hasattr(signal, "SIGSTOP"), "SIGSTOP is missing: no process can be stopped and let go on")
 needs_modes = _needs(MODES, "files have no modes")
+needs_links = _needs(LINKS, "there are no hard links")
 needs_symlinks = _needs(SYMLINKS, "symbolic links cannot be made")
 needs_fifos = _needs(FIFOS, "os.mkfifo is missing")
 needs_undecodable_names = _needs(UNDECODABLE_NAMES, "no file can have a name that is no Unicode")

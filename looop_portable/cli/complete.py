@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from looop_portable.claims import Claims
 from looop_portable.errors import LooopError
 from looop_portable.locales import for_children
+
+_PLAIN = re.compile(r"[\w%+,./@:][\w%+,./@:=-]*")
+"""A word that means itself in every shell, and is no option. Without this, a claim `$(command)` would be run by whoever
+completes it: bash does not quote what it is offered."""
 
 
 def claim_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001 (click's signature)
@@ -26,8 +32,8 @@ def session_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
 
 
 def _is_offered(name: str, incomplete: str) -> bool:
-    """What a terminal of this locale cannot show, it cannot type either."""
-    return name.startswith(incomplete) and name.isprintable() and for_children(name) == name
+    """What a terminal of this locale cannot show, it cannot type either. Shells put it on the command line as it is."""
+    return name.startswith(incomplete) and bool(_PLAIN.fullmatch(name)) and for_children(name) == name
 
 
 def _claims(ctx: click.Context) -> Claims:

@@ -12,17 +12,26 @@ from typing import BinaryIO
 import click
 
 from looop_portable.cli.root import Setting
+from looop_portable.events import CAP
 from looop_portable.files import OS
 from looop_portable.lease import decode
 
 _POLL = 0.2
+_TAIL = 2 * CAP
+"""Bytes of a log that are looked at: it is renamed when it has half of them, so more of it is not ours."""
+_CHUNK = 1 << 16
+_LONGEST = 1 << 20
+"""Bytes of a line: a longer one is no event, and is not kept in memory."""
 
 
 @click.command()
 @click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
 @click.pass_obj
 def events(out: Setting, follow: bool) -> int:
-    """Print what happened to claims, oldest first: the event log and the one before it."""
+    """Print what happened to claims, oldest first: the event log and the one before it.
+
+    Lines that are no events are left out; of a log that is longer than 16 MiB, which none of ours is, so is its beginning.
+    """
     path = out.config.events
     if follow:
         gc.enable()
@@ -36,14 +45,15 @@ def events(out: Setting, follow: bool) -> int:
 
 def _tell(out: Setting, line: bytes) -> None:
     event = decode(line)
+    if not event:
+        return  # Half of one: its writer has crashed.
     if out.as_json:
-        if event:
-            out.line(json.dumps(event))
+        out.line(json.dumps(event))
         return
     known = ("ts", "event", "claim")
     told = [str(event.get(key, "-")) for key in known]
     told += [f"{key}={value}" for key, value in event.items() if key not in known]
-    out.line("  ".join(told) if event else line.decode(errors="backslashreplace").rstrip("\n"))
+    out.line("  ".join(told))
 
 
 def _lines(path: str, follow: bool) -> Iterator[bytes]:
@@ -62,16 +72,30 @@ def _lines(path: str, follow: bool) -> Iterator[bytes]:
 
 
 def _whole_lines(file: BinaryIO, path: str, follow: bool) -> Iterator[bytes]:
-    rest = b""
+    """Those of its end; the first of them may have been cut off. The memory that is used does not grow with the file."""
+    rest, dropped = b"", _skip_to_the_tail(file)
     while True:
         replaced = follow and _replaced(path, file.fileno())
-        found = file.read()
+        found = file.read(_CHUNK)
         *lines, rest = (rest + found).split(b"\n")
+        if lines and dropped:
+            lines, dropped = lines[1:], False
         yield from (line for line in lines if line)
+        if len(rest) > _LONGEST:
+            rest, dropped = b"", True
         if not found and (replaced or not follow):
             return
         if not found:
             time.sleep(_POLL)
+
+
+def _skip_to_the_tail(file: BinaryIO) -> bool:
+    """Whether there was anything to skip."""
+    size = os.fstat(file.fileno()).st_size
+    if size <= _TAIL:
+        return False
+    file.seek(size - _TAIL)
+    return True
 
 
 def _replaced(path: str, fd: int) -> bool:

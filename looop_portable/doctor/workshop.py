@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import signal
 import stat
 import threading
@@ -19,6 +20,7 @@ from typing import Self
 
 from looop_portable.doctor.probes import changed, create, tick
 from looop_portable.files import OS
+from looop_portable.ours import NONCE
 
 PREFIX = ".looop-doctor-"
 HOSTS = f"{PREFIX}hosts"
@@ -26,6 +28,7 @@ HOSTS = f"{PREFIX}hosts"
 
 PULSE = "pulse"
 """The file in it by which others tell that it is in use."""
+_OURS = re.compile(rf"{re.escape(PREFIX)}(?:{NONCE}|hosts)")
 _LEFT_OVER = 3600.0  # Seconds.
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
 
@@ -63,14 +66,16 @@ def opened(directory: str) -> Iterator[Workshop]:
 
 
 def remove(path: str) -> None:
-    """All of `path`, whoever else removes it too. Links are not followed. Raises OSError if something stays."""
+    """All of `path`, whoever else removes it too. Raises OSError if something stays.
+
+    Links are not followed, also those that somebody plants meanwhile, and no other filesystem is entered.
+    """
     try:
-        is_directory = stat.S_ISDIR(os.lstat(path).st_mode)
-        if not is_directory:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
             OS.remove(path)
             return
-        for name in OS.list(path):
-            remove(f"{path}/{name}")
+        with OS.room(path, 1) as room:
+            room.empty()
         OS.rmdir(path)
     except FileNotFoundError:
         return
@@ -94,7 +99,7 @@ def _sweep(directory: str, shop: Workshop) -> None:
     """Remove what killed doctors have left. What is in use, or not ours to remove, stays."""
     for name in OS.list(directory):
         path = f"{directory}/{name}"
-        if name.startswith(PREFIX) and path != shop.path:
+        if _OURS.fullmatch(name) and path != shop.path:
             with contextlib.suppress(OSError):  # Another sweeps it too, or it is another user's.
                 if age(path, shop.now) > _LEFT_OVER:
                     remove(path)

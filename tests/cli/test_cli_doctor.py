@@ -289,14 +289,15 @@ def test_a_killed_doctor_s_racers_end_and_the_next_removes_what_it_left(place: P
 
 
 def test_debris_without_a_pulse_is_as_old_as_its_directory(place: Path) -> None:
-    for name in (".looop-doctor-old", ".looop-doctor-new", "mine"):
+    old, new = (f".looop-doctor-{word}0123456789abcde" for word in "0f")
+    for name in (old, new, "mine"):
         (place / name).mkdir()
     hours_ago = time.time() - 3700
-    for name in (".looop-doctor-old", "mine"):
+    for name in (old, "mine"):
         os.utime(place / name, (hours_ago, hours_ago))
     with opened(str(place)):
-        assert ".looop-doctor-old" not in left(place)
-    assert left(place) == [".looop-doctor-new", "mine"]
+        assert old not in left(place)
+    assert left(place) == [new, "mine"]
 
 
 def test_an_error_leaves_nothing(place: Path) -> None:

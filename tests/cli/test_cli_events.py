@@ -162,3 +162,58 @@ def test_following_ends_when_nobody_reads_any_more(data_dir: Path, follower: sub
     with log.open("a") as file:
         file.write(line("two") + line("three"))
     assert follower.wait(timeout=10) == 0
+
+
+GIB = 1 << 30
+
+
+def bounded() -> None:
+    """No more memory than a run needs that reads little."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (GIB // 2, GIB // 2))
+
+
+@pytest.fixture
+def sparse(data_dir: Path) -> Path:
+    """A log of 1 GiB, of which nearly nothing is on the disk; skips where that cannot be made."""
+    pytest.importorskip("resource", reason="no limit of memory (needs resource)")
+    data_dir.mkdir()
+    log = data_dir / "events.jsonl"
+    log.touch()
+    os.truncate(log, GIB)
+    if log.stat().st_blocks > GIB // 1024:
+        pytest.skip("no sparse files here")
+    return log
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_a_log_of_a_gibibyte_is_read_from_its_end(looop: Run, sparse: Path, end: str) -> None:
+    """Also where all of it is one line."""
+    with sparse.open("a") as file:
+        file.write(end + line("one") + line("two"))
+    done = looop("--json", "events", timeout=60, preexec_fn=bounded)
+    assert [json.loads(each)["claim"] for each in done.stdout.splitlines()] == ["one", "two"] if end else ["two"]
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_log_of_a_gibibyte_can_be_followed(sparse: Path, follower: subprocess.Popen[bytes]) -> None:
+    with sparse.open("a") as file:
+        file.write("\n" + line("one"))
+    assert next_claim(follower.stdout) == "one"
+    with sparse.open("a") as file:
+        file.write(line("two"))
+    assert next_claim(follower.stdout) == "two"
+
+
+def test_a_line_that_is_longer_than_any_event_is_left_out(run: Run, data_dir: Path) -> None:
+    data_dir.mkdir()
+    (data_dir / "events.jsonl").write_text(line("one") + "x" * (3 << 20) + "\n" + line("two"))
+    assert [json.loads(each)["claim"] for each in run("--json", "events").stdout.splitlines()] == ["one", "two"]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_what_is_no_event_is_left_out(run: Run, data_dir: Path, form: list[str]) -> None:
+    data_dir.mkdir()
+    (data_dir / "events.jsonl").write_bytes(line("one").encode() + b'{"ts": "20\n\xff\x00\n[]\n\n' + line("two").encode())
+    assert len(run(*form, "events").stdout.splitlines()) == 2

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from capabilities import BASH, needs_bash
+from capabilities import BASH, NATIVE, needs_bash, needs_names_of_any_character
 
 import looop_portable
+from looop_portable import Claims
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -166,3 +167,18 @@ def test_a_store_that_cannot_be_read_offers_nothing(looop: Run, data_dir: Path) 
         count = str(len(words.split()) - 1)
         done = looop(env={**os.environ, "_LOOOP_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": count})
         assert (done.stdout.strip(), done.stderr) == ("", "")
+
+
+@needs_names_of_any_character
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_name_is_offered_if_it_is_a_plain_word(looop: Run, data_dir: Path, shell: str) -> None:
+    """Bash puts it on the command line as it is."""
+    hostile = ["a$(touch pwned)", "a`id`", "a;b", "a b", "a'b", 'a"b', "a&b", "a|b", "a>b", "a*", "a{b,c}", "a#b", "a!b"]
+    hostile += ["a\x1b[2J", "a\nb", "a?", "a[b]", "a(b)", "a^b", "a~", "-a", "~a", "=a", "$a"]
+    claims = Claims.open(str(data_dir), NATIVE)
+    for name in [*hostile, "a-b", "a.b_1", "a@b", "a+b=c", "a%"]:
+        claims.claim(name, "gone")
+    words = {"COMP_WORDS": "looop unclaim a", "COMP_CWORD": "a" if shell == "fish" else "2"}
+    done = looop(env={**os.environ, **words, "_LOOOP_COMPLETE": f"{shell}_complete"})
+    offered = set(re.findall(r"[^\n,]+", done.stdout)) - {"plain", "_"}
+    assert offered == {"a-b", "a.b_1", "a@b", "a+b=c", "a%"}

@@ -169,7 +169,9 @@ def test_root_follows_no_link_that_a_user_has_planted_and_gives_nothing_away_tha
     os.link(precious / "file", home / "events.jsonl")
     shared = OS.shared_bits(str(home))
     OS.mkdir(str(planted), shared=shared)
-    OS.append(str(home / "events.jsonl"), b"{}\n", 1 << 20, shared=shared)
+    with pytest.raises(OSError, match="another name"):
+        OS.append(str(home / "events.jsonl"), b"{}\n", 1 << 20, shared=shared)
+    assert (precious / "file").read_bytes() == b""
     assert not_owned_by(0, precious) == []
     assert stat.S_IMODE((precious / "file").stat().st_mode) & 0o077 == 0
     assert precious.stat().st_uid == 0

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from capabilities import NATIVE, needs_fifos, needs_modes, needs_symlinks
+from capabilities import NATIVE, needs_fifos, needs_links, needs_modes, needs_symlinks
 
 from looop_portable import Claims
 from looop_portable.events import CAP, Events
@@ -172,3 +172,44 @@ def test_each_transition_has_its_event_and_its_fields(tmp_path: Path) -> None:
         {"event": "claimed", "claim": "m", "session": "gone", "generation": 3},
         {"event": "claim_reaped", "claim": "m", "session": "gone", "generation": 4, "evidence": no_session},
     ]
+
+
+@pytest.mark.parametrize("half", ['{"ts": "2026-01-01T00:00:00Z", "eve', "{", "x" * 10_000])
+def test_half_a_line_does_not_swallow_the_next_event(tmp_path: Path, half: str) -> None:
+    """Left by who crashed before we came, and while we are here."""
+    log = tmp_path / "events.jsonl"
+    log.write_text(half)
+    events = Events(str(log))
+    events.emit("claimed", "one")
+    with log.open("a") as file:
+        file.write(half)
+    events.emit("claimed", "two")
+    events.emit("claimed", "three")
+    written = log.read_text().splitlines()
+    assert [json.loads(line)["claim"] for line in written if line != half] == ["one", "two", "three"]
+    assert written.count(half) == 2
+
+
+def test_after_an_append_that_was_cut_short_the_next_event_is_a_line_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "events.jsonl"
+    events = Events(str(log))
+    events.emit("claimed", "one")
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda fd, data: write(fd, data[:9]))
+        events.emit("claimed", "two")
+        assert events.trouble
+    events.emit("claimed", "three")
+    assert [json.loads(line)["claim"] for line in log.read_text().splitlines() if line.endswith("}")] == ["one", "three"]
+
+
+@needs_links
+def test_a_second_name_of_somebodys_file_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    os.link(tmp_path / "precious", tmp_path / "events.jsonl")
+    events = Events(str(tmp_path / "events.jsonl"))
+    events.emit("claimed", "n")
+    assert "another name" in events.trouble
+    assert (tmp_path / "precious").read_text() == "precious"
