@@ -1,0 +1,177 @@
+"""Whatever kind of file stands in whatever place: nobody hangs, no other name is refused, and that one gets a clear line."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from capabilities import FIFOS, NATIVE, SYMLINKS
+
+from looop_portable import Claims, LooopError, Released, Won
+
+pytestmark = pytest.mark.timeout(60)
+"""The watchdog."""
+
+NONCE = "0123456789abcdef01234567"
+OF_A_NAME = [
+    *("claims/n.json", "claims/.ledger/n", "claims/.ledger/n/99", f"claims/.ledger/n/.5-{NONCE}-0"),
+    *("claims/.queue/n", f"claims/.queue/n/000000000001-{NONCE}", f"claims/.queue/n/.000000000001-{NONCE}"),
+    *("sessions/s", "sessions/s/meta.json", "sessions/s/status.json", f"sessions/s/heartbeat-{NONCE}"),
+    *(f"sessions/s/lock-{NONCE}", f"sessions/s/.meta.json-{NONCE}", "sessions/.ledger/s", "sessions/.ledger/s/99"),
+]
+IN_NOBODYS_WAY = [
+    *("claims/.ledger/.floors", "claims/.ledger/.guard", f"claims/.ledger/.stamp-{NONCE}", f"claims/.ledger/.dir-{NONCE}"),
+    *(f"claims/.age-{NONCE[:16]}", f"claims/.guard-{NONCE}", "claims/.queue", "events.jsonl", "events.jsonl.1"),
+]
+OF_THE_STORE = [
+    "claims",
+    "claims/.ledger",
+    "claims/.ledger/.protocol.json",
+    "claims/.dirlock",
+    "sessions",
+    "sessions/.ledger",
+]
+KINDS = ["directory", "full directory", "socket", "device", "immutable", "another's"]
+KINDS += ["fifo", "fifo that somebody writes to"] if FIFOS else []
+KINDS += ["dangling", "loop", "link to a device"] if SYMLINKS else []
+
+
+@contextmanager
+def planted(path: Path, kind: str) -> Iterator[None]:
+    """Skips, and says why, where that kind cannot be made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    undo: list[Callable[[], object]] = []
+    try:
+        _plant(path, kind, undo)
+        yield
+    finally:
+        for step in undo:
+            step()
+
+
+def _plant(path: Path, kind: str, undo: list[Callable[[], object]]) -> None:
+    if kind in ("dangling", "loop", "link to a device"):
+        path.symlink_to({"dangling": "nowhere", "loop": path.name}.get(kind, "/dev/zero"))
+    elif "directory" in kind:
+        path.mkdir()
+        if kind.startswith("full"):
+            (path / "x").mkdir()
+            (path / "x" / "1").write_text("x")
+    elif "fifo" in kind:
+        os.mkfifo(path)
+        if kind != "fifo":
+            fd = os.open(path, os.O_RDWR)
+            undo.append(lambda: os.close(fd))
+    elif kind == "socket":
+        _plant_socket(path, undo)
+    elif kind == "device":
+        _plant_device(path)
+    else:
+        path.write_text("x")
+        path.chmod(0o000)
+        if kind == "immutable":
+            _make_immutable(path, undo)
+
+
+def _plant_socket(path: Path, undo: list[Callable[[], object]]) -> None:
+    if not hasattr(socket, "AF_UNIX"):
+        pytest.skip("no sockets that are files")
+    listening = socket.socket(socket.AF_UNIX)
+    undo.append(listening.close)
+    above = os.open(path.parent, os.O_RDONLY)
+    undo.append(lambda: os.close(above))
+    listening.bind(f"/proc/self/fd/{above}/{path.name}")
+    listening.listen()
+
+
+def _plant_device(path: Path) -> None:
+    try:
+        os.mknod(path, 0o020666, os.makedev(1, 5))
+    except (OSError, AttributeError):
+        pytest.skip("no device can be made (needs CAP_MKNOD)")
+
+
+def _make_immutable(path: Path, undo: list[Callable[[], object]]) -> None:
+    command = [shutil.which("chattr") or "false", "+i", str(path)]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("no file can be made immutable (needs chattr, and CAP_LINUX_IMMUTABLE)")
+    undo.append(lambda: subprocess.run(["chattr", "-i", path], check=True))
+
+
+def answered(call: Callable[[], object]) -> None:
+    """An answer, or one line."""
+    try:
+        call()
+    except LooopError as error:
+        line = str(error)
+    else:
+        return
+    assert line
+    assert "\n" not in line
+
+
+def ask(claims: Claims) -> None:
+    sessions = claims.sessions
+    calls: list[Callable[[], object]] = [
+        *(claims.list, lambda: claims.show("n"), sessions.statuses, lambda: sessions.verdict("s", NONCE)),
+        lambda: claims.claim("n", "s"),
+        lambda: claims.release("n", "s"),
+        lambda: sessions.register("s"),
+        lambda: sessions.stop("s"),
+        claims.reap,
+    ]
+    for call in calls:
+        answered(call)
+
+
+@pytest.fixture(params=[NATIVE, "advisory"])
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def store(data_dir: Path, backend: str) -> None:
+    claims = Claims.open(str(data_dir), backend)
+    if why := claims.backend.unavailable():
+        pytest.skip(why)
+    claims.sessions.register("s")
+    claims.claim("n", "s")
+    claims.release("n", "s")
+    claims.claim("kept", "s")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", [*OF_A_NAME, *IN_NOBODYS_WAY])
+def test_an_object_in_a_names_place_is_in_the_way_of_no_other(tmp_path: Path, backend: str, place: str, kind: str) -> None:
+    store(tmp_path, backend)
+    with planted(tmp_path / place, kind):
+        claims = Claims.open(str(tmp_path), backend)
+        for name in ("other", "another"):
+            me = claims.sessions.register(f"of-{name}").holder
+            assert isinstance(claims.claim(name, me), Won)
+            tickets = claims.backend.tickets
+            assert tickets
+            assert tickets.line(name) == []
+            if place != "claims/.queue":
+                tickets.give_back(name, tickets.take(name, claims.sessions.evidence.this_process()))
+            assert isinstance(claims.release(name, me), Released)
+            ask(claims)
+        swept = claims.reap()
+        assert swept.skipped == ""
+        assert {name for name, _ in swept.failed} <= {"", "n"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", OF_THE_STORE)
+def test_an_object_in_the_stores_own_place_hangs_nobody(tmp_path: Path, backend: str, place: str, kind: str) -> None:
+    store(tmp_path, backend)
+    with planted(tmp_path / place, kind):
+        ask(Claims.open(str(tmp_path), backend))
