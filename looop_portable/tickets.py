@@ -10,7 +10,6 @@ highest number that is there; where two come at once to the same number, a rando
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 from collections.abc import Callable
 from typing import TypeVar
@@ -27,8 +26,6 @@ from looop_portable.ours import PRIVATE_TICKET, those
 from looop_portable.projection import Projection
 from looop_portable.registrations import registration_in
 
-_NO_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-"""There is no line; what stands in its place is in nobody's way who does not line up."""
 _DIGITS = 12
 _TRIES = 64
 
@@ -105,9 +102,7 @@ class TicketFiles:
     def _line(self, key: str) -> list[str]:
         try:
             names = self._files.list(f"{self.directory}/{key}")
-        except OSError as error:
-            if error.errno not in _NO_DIRECTORY:
-                raise
+        except FileNotFoundError:
             return []
         return sorted(name for name in names if name[:_DIGITS].isdecimal() and name[_DIGITS : _DIGITS + 1] == "-")
 

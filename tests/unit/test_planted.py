@@ -1,4 +1,4 @@
-"""Whatever kind of file stands in whatever place: nobody hangs, no other name is refused, and that one gets a clear line."""
+"""Whatever kind of file stands in whatever place: nobody hangs, no other name is refused, that one gets a line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OF_A_NAME = [
 ]
 IN_NOBODYS_WAY = [
     *("claims/.ledger/.floors", "claims/.ledger/.guard", f"claims/.ledger/.stamp-{NONCE}", f"claims/.ledger/.dir-{NONCE}"),
-    *(f"claims/.age-{NONCE[:16]}", f"claims/.guard-{NONCE}", "claims/.queue", "events.jsonl", "events.jsonl.1"),
+    *(f"claims/.age-{NONCE[:16]}", f"claims/.guard-{NONCE}", "events.jsonl", "events.jsonl.1"),
 ]
 OF_THE_STORE = [
     "claims",
@@ -160,8 +160,7 @@ def test_an_object_in_a_names_place_is_in_the_way_of_no_other(tmp_path: Path, ba
             tickets = claims.backend.tickets
             assert tickets
             assert tickets.line(name) == []
-            if place != "claims/.queue":
-                tickets.give_back(name, tickets.take(name, claims.sessions.evidence.this_process()))
+            tickets.give_back(name, tickets.take(name, claims.sessions.evidence.this_process()))
             assert isinstance(claims.release(name, me), Released)
             ask(claims)
         swept = claims.reap()
