@@ -8,7 +8,6 @@ How: a table of some thousand buckets. Each has eight entries, of a mark and its
 
 from __future__ import annotations
 
-import errno
 import os
 
 from looop_portable.files_direct import direct
@@ -19,7 +18,6 @@ _ENTRY = 2 * _SIZE
 _ENTRIES = 8
 _BUCKET = _ENTRIES * _ENTRY
 _BUCKETS = 4093
-_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ESPIPE, errno.ENODEV, errno.EOPNOTSUPP)
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -27,18 +25,14 @@ class FloorFiles:
     """What `files_posix` inherits. Methods raise OSError."""
 
     def floor(self, path: str, mark: int) -> int:
-        """The number of `mark`, from 1 to 2**64 - 1; 0 where none was ever raised, or what is there is no regular file."""
+        """The number of `mark`, from 1 to 2**64 - 1; 0 where none was ever raised."""
         try:
             fd = self._open_floors(path, os.O_RDONLY)
-        except OSError as error:
-            if error.errno not in _NO_FILE:
-                raise
+        except FileNotFoundError:
             return 0
         try:
             return _find(fd, mark)[1]
         except OSError as error:
-            if error.errno in _NO_FILE:
-                return 0
             error.filename = path  # What is done to a descriptor does not tell of which file it is.
             raise
         finally:

@@ -26,7 +26,7 @@ OF_A_NAME = [
     *(f"sessions/s/lock-{NONCE}", f"sessions/s/.meta.json-{NONCE}", "sessions/.ledger/s", "sessions/.ledger/s/99"),
 ]
 IN_NOBODYS_WAY = [
-    *("claims/.ledger/.floors", "claims/.ledger/.guard", f"claims/.ledger/.stamp-{NONCE}", f"claims/.ledger/.dir-{NONCE}"),
+    *("claims/.ledger/.guard", f"claims/.ledger/.stamp-{NONCE}", f"claims/.ledger/.dir-{NONCE}"),
     *(f"claims/.age-{NONCE[:16]}", f"claims/.guard-{NONCE}", "events.jsonl", "events.jsonl.1"),
 ]
 OF_THE_STORE = [
