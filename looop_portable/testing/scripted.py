@@ -25,6 +25,11 @@ class Paused(BaseException):
         self.op = op
 
 
+def word(actor: str, number: int) -> str:
+    """The token that `actor` makes as its `number`th."""
+    return f"{actor}{number}".encode().hex().rjust(24, "0")[-24:]
+
+
 class Recorded:
     """`Files`, liveness and an oracle, for one process: answers what is recorded, then pauses.
 
@@ -61,7 +66,7 @@ class Recorded:
     def token(self) -> str:
         """In hexadecimal, as all are: what is swept is known by that."""
         self._tokens += 1
-        return f"{self.actor}{self._tokens}".encode().hex().rjust(24, "0")[-24:]
+        return word(self.actor, self._tokens)
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
         self.ask("creat", path)

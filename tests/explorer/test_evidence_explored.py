@@ -23,7 +23,7 @@ from looop_portable.outcomes import Released, Renewed, Won
 from looop_portable.sessions import Sessions
 from looop_portable.signs import SignFiles
 from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
-from looop_portable.testing.scripted import Recorded, ScriptedProcesses
+from looop_portable.testing.scripted import Recorded, ScriptedProcesses, word
 from looop_portable.testing.world import GENERATION, ROBBED, STUCK, TWO_HOLDERS, Violation, World
 
 NAME, LEASE, NOW = "x", 30, 1_000
@@ -76,7 +76,7 @@ def claims_of(files: Recorded, environment: Environment, which: int, time: int =
     )
 
 
-HOLDER = Holder("h", "H1")
+HOLDER = Holder("h", word("H", 1))
 
 
 def held(environment: str, ago: int) -> World:
@@ -130,7 +130,7 @@ def claimer(environment: str, name: str, session: str, pid: int) -> Actor:
         if isinstance(outcome, Won | Renewed):
             holds(files, claims, me, outcome.generation)
 
-    return Actor(name, body, (f"pid {pid}", f"{session}/{name}1"))
+    return Actor(name, body, (f"pid {pid}", f"{session}/{word(name, 1)}"))
 
 
 def reaper(environment: str) -> Actor:
@@ -155,7 +155,7 @@ def nobody_is_stuck(environment: str) -> Callable[[World], None]:
     return check
 
 
-ALIVE = frozenset({key(HOLDER), "pid 3", "w/A1", "pid 2", "v/B1", "pid 5"})
+ALIVE = frozenset({key(HOLDER), "pid 3", f"w/{word('A', 1)}", "pid 2", f"v/{word('B', 1)}", "pid 5"})
 SCENARIOS: dict[str, tuple[int, Callable[[str], tuple[Actor, ...]]]] = {
     "a holder that beats in time, a claimer and a reaper": (
         IN_TIME,

@@ -20,7 +20,7 @@ from looop_portable.outcomes import Released, Renewed, Won
 from looop_portable.sessions import Sessions
 from looop_portable.signs import SignFiles
 from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
-from looop_portable.testing.scripted import Recorded, ScriptedProcesses
+from looop_portable.testing.scripted import Recorded, ScriptedProcesses, word
 from looop_portable.testing.world import GENERATION, ROBBED, STUCK, TWO_HOLDERS, Violation, World
 
 NAME, LEASE, LATER = "x", 30, 1_000
@@ -45,7 +45,7 @@ def silent_holder(files: Recorded) -> None:
 
 
 SILENT = run(Actor("H", silent_holder), EMPTY._replace(alive=frozenset({"pid 1"})))
-HOLDER = Holder("h", "H1")
+HOLDER = Holder("h", word("H", 1))
 
 
 def key(holder: Holder) -> str:
@@ -83,7 +83,7 @@ def claimer(name: str, session: str, pid: int) -> Actor:
         if isinstance(outcome, Won | Renewed):
             holds(files, claims, me, outcome.generation)
 
-    return Actor(name, body, (f"pid {pid}", f"{session}/{name}1"))
+    return Actor(name, body, (f"pid {pid}", f"{session}/{word(name, 1)}"))
 
 
 def reaper(name: str = "R") -> Actor:
@@ -104,7 +104,7 @@ def nobody_is_stuck(world: World) -> None:
         raise Violation(STUCK, f"a new session was answered {seen[0]}")
 
 
-ALIVE = frozenset({key(HOLDER), *(f"{session}/{name}1" for session, name in (("w", "A"), ("v", "B"), ("h", "A")))})
+ALIVE = frozenset({key(HOLDER), *(f"{session}/{word(name, 1)}" for session, name in (("w", "A"), ("v", "B"), ("h", "A")))})
 SCENARIOS: dict[str, Callable[[], tuple[Actor, ...]]] = {
     "two claimers": lambda: (comes_back(), claimer("A", "w", 2), claimer("B", "v", 3)),
     "a claimer and a reaper": lambda: (comes_back(), claimer("A", "w", 2), reaper()),
