@@ -15,6 +15,8 @@ Compatibility: looop >= 0.57 flocks `claims/.dirlock` while it compares, writes 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from looop_portable.lease import decode, lease_in, record_of, text
 from looop_portable.ledger import Ledger
 from looop_portable.names import LONGEST_NAME
@@ -23,6 +25,16 @@ from looop_portable.projection import Projection, is_looops
 _TRIES = 8
 _ADOPTED = "adopted"
 _LONG = 64 * 1024
+
+
+class Seen(NamedTuple):
+    """`moved`: the head is not the one that was judged. `nothing`: no lease is shown, so ours must not replace any.
+
+    Without that, one that looop before 0.57 creates meanwhile, which holds no guard, would be replaced: two winners.
+    """
+
+    moved: bool = False
+    nothing: bool = False
 
 
 class Adoption:
@@ -57,6 +69,16 @@ class Adoption:
 
     def _shown(self, key: str) -> bytes | None:
         return self._ledger.files.read(self._projection.path(key))
+
+    def seen(self, key: str, name: str, expected: int) -> Seen:
+        """How it is now that looop since 0.57 cannot move. What looop is still writing, or did since, is another's."""
+        generation, data = self.settle(key)
+        if generation != expected:
+            return Seen(moved=True)
+        if lease_in(data, name, generation):
+            return Seen()
+        foreign = self._projection.foreign(key, name, generation)
+        return Seen(moved=foreign is not None and (not foreign.settled or bool(foreign.session)), nothing=foreign is None)
 
 
 def _adopted(shown: bytes) -> dict[str, object]:

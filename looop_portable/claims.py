@@ -14,8 +14,8 @@ from collections.abc import Callable
 
 from looop_portable.announcing import Announcements
 from looop_portable.backends.base import Backend
-from looop_portable.config import PathLike, resolve, session_id
-from looop_portable.errors import LooopError, NoSession, NotEnded, Unavailable
+from looop_portable.config import PathLike, resolve
+from looop_portable.errors import LooopError, NotEnded, Unavailable
 from looop_portable.events import Events
 from looop_portable.files import timestamp
 from looop_portable.lease import Head, Judged, Lease
@@ -38,6 +38,7 @@ from looop_portable.outcomes import (
 from looop_portable.processes import host
 from looop_portable.protocol import NOBODY, TABLE, Standing, advances, is_ours, judge
 from looop_portable.reaper import sweep
+from looop_portable.session_ids import named
 from looop_portable.sessions import Sessions
 
 _TRIES = 256
@@ -48,10 +49,7 @@ _BEING_WRITTEN = Verdict(Liveness.UNKNOWN, "its lease is still being written")
 
 
 class Claims:
-    """The claims in one store, as this process sees them. Safe to use from several threads.
-
-    `events` may be None: then nothing is logged.
-    """
+    """The claims in one store, as this process sees them. Safe to use from several threads. No `events`: no log."""
 
     def __init__(
         self,
@@ -100,7 +98,7 @@ class Claims:
                 self._won[name, me] = new
                 self._tell_won(new, lease, verdict)
                 return Won(new, lease, verdict if lease else None)
-        raise self._contended(name)
+        raise _contended(name)
 
     def release(self, name: str, session: str | Holder | None = None) -> Released | Refused:
         """Release `name`, if it is held by `session` or by nobody alive. A free claim is released already.
@@ -124,7 +122,7 @@ class Claims:
                 self._tell("released", lease, head.generation + 1)
                 self.told.announce(name)
                 return Released(name, head.generation + 1, lease)
-        raise self._contended(name)
+        raise _contended(name)
 
     def release_lease(self, lease: Lease) -> Released | Refused:
         """Release exactly `lease`, which this caller won. Its generation says all, so nothing is read first.
@@ -207,8 +205,7 @@ class Claims:
         head = self.backend.read(name)
         lease = head.lease if head.generation == generation else None
         if lease and self.backend.advance(name, Judged(generation, lease), None):
-            if self.events:
-                self.events.emit("broken", name, session=lease.session, generation=generation + 1, reason=reason)
+            self._tell("broken", lease, generation + 1, reason=reason)
             self.told.announce(name)
             return Broken(lease, generation + 1)
         head = self.backend.read(name)
@@ -278,17 +275,14 @@ class Claims:
         return found
 
     def _final(self, lease: Lease | None, verdict: Verdict) -> bool:
-        """Whether a death may be acted upon. One that is inferred from silence is made a fact first."""
+        """Whether a death may be acted upon. One that is inferred is made a fact first."""
         return not (lease and verdict.inferred) or self.sessions.conclude(Holder(lease.session, lease.incarnation))
 
     def acting(self, session: str | Holder | None) -> Holder:
         """Who acts: `session`, else $LOOOP_SESSION_ID, in its current incarnation. Raises `NoSession`."""
         if isinstance(session, Holder):
             return session
-        session = session_id(session)
-        if not session:
-            raise NoSession("no session: pass --session ID, or set LOOOP_SESSION_ID (see `looop session start --help`)")
-        return self.sessions.holder(session)
+        return self.sessions.holder(named(session))
 
     def _tell_won(self, lease: Lease, previous: Lease | None, verdict: Verdict) -> None:
         if previous is None:
@@ -300,5 +294,6 @@ class Claims:
         if self.events:
             self.events.emit(event, lease.name, session=lease.session, generation=generation, **fields)
 
-    def _contended(self, name: str) -> Unavailable:
-        return Unavailable(f"claim {name}: moved by others {_TRIES} times while we tried; try again")
+
+def _contended(name: str) -> Unavailable:
+    return Unavailable(f"claim {name}: moved by others {_TRIES} times while we tried; try again")

@@ -23,8 +23,9 @@ from looop_portable.config import Config
 from looop_portable.errors import ClaimHeld, LooopError, Unavailable
 from looop_portable.lease import Lease
 from looop_portable.liveness import Liveness, Verdict
-from looop_portable.membership import Member, Process, Session, this_process
+from looop_portable.membership import Member, Process, this_process
 from looop_portable.outcomes import Held, Renewed, Won
+from looop_portable.own_session import Session
 from looop_portable.protocol import is_ours
 from looop_portable.several import line_for, slots_of
 from looop_portable.stopping import Stoppable, Stopped

@@ -159,3 +159,9 @@ def told(error: OSError) -> str:
     path = error.filename2 or error.filename
     remedy = _REMEDIES.get(error.errno or 0)
     return because(error) + (f": {path}" if path else "") + (f" ({remedy})" if remedy else "")
+
+
+def unreadable(error: OSError, claim: str) -> Unavailable:
+    """The error that says which path could not be used, and why."""
+    about = f"claim {claim}: " if claim else ""
+    return Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or ""))

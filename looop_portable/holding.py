@@ -26,10 +26,11 @@ from looop_portable.entering import Entrance
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, WaitedTooLong
 from looop_portable.lease import Lease
 from looop_portable.liveness import LEASE_SECONDS
-from looop_portable.membership import Member, Process, Session, this_process
+from looop_portable.membership import Member, Process, this_process
 from looop_portable.names import canonical
 from looop_portable.options import Options, options_of
 from looop_portable.outcomes import Held, Refused, Renewed, Won
+from looop_portable.own_session import Session
 from looop_portable.standby import Standby
 from looop_portable.visits import Exit, Visit, visit_of
 

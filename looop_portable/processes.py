@@ -14,6 +14,7 @@ import os
 import sys
 from typing import Protocol
 
+from looop_portable.errors import NoSuchProcess
 from looop_portable.liveness import Here, ProcessState
 
 _LONGEST_NAME = 255
@@ -83,6 +84,17 @@ class PortableProcesses:
         if status == psutil.STATUS_ZOMBIE:
             return ProcessState.ZOMBIE
         return ProcessState.STOPPED if status == psutil.STATUS_STOPPED else ProcessState.RUNNING
+
+
+def start_of(processes: Processes, pid: int) -> str:
+    """What tells a process from later ones of its id. Empty where that cannot be read. Raises `NoSuchProcess`."""
+    with contextlib.suppress(OSError):
+        start = processes.start_of(pid)
+        if start:
+            return start
+    if processes.state(pid, "") is not ProcessState.UNREADABLE:
+        raise NoSuchProcess(f"no such process: {pid}")
+    return ""
 
 
 SYSTEM: Processes = LinuxProcesses() if sys.platform == "linux" else PortableProcesses()

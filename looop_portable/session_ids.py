@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from looop_portable.errors import InvalidName, UsageError
+from looop_portable.config import session_id
+from looop_portable.errors import InvalidName, NoSession, UsageError
 from looop_portable.liveness import LONGEST_LEASE
 from looop_portable.names import canonical, excerpt
 from looop_portable.nonces import nonce
@@ -14,7 +15,7 @@ _MADE_UP = "auto-"
 def made_up(pid: int) -> str:
     """An id that nobody else has, nor had: it says on which host, and for which process, it was made."""
     name = "".join(c if c.isascii() and c.isalnum() else "-" for c in host())[:30].strip("-") or "host"
-    return f"{_MADE_UP}{name}-{pid}-{nonce()[:8]}"
+    return f"{_MADE_UP}{name}-{pid}-{nonce()[-8:]}"
 
 
 def is_made_up(session: str) -> bool:
@@ -38,3 +39,11 @@ def refuse_lease(lease_seconds: int) -> None:
     """Raises `UsageError` for a lease that no record can say."""
     if type(lease_seconds) is not int or not 0 <= lease_seconds <= LONGEST_LEASE:
         raise UsageError(f"a lease is a whole number of seconds, up to {LONGEST_LEASE}, not {excerpt(lease_seconds)}")
+
+
+def named(session: str | None) -> str:
+    """The id that somebody acts for: `session`, else $LOOOP_SESSION_ID. Raises `NoSession`."""
+    found = session_id(session)
+    if not found:
+        raise NoSession("no session: pass --session ID, or set LOOOP_SESSION_ID (see `looop session start --help`)")
+    return found

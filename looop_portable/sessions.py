@@ -15,14 +15,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
-from looop_portable.errors import NoSession, NoSuchProcess, SessionAlive, Unavailable, UsageError, told
+from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, told
 from looop_portable.evidence import Evidence
 from looop_portable.files import timestamp
 from looop_portable.lease import Judged
-from looop_portable.liveness import Holder, Liveness, ProcessState, Registration, Verdict
+from looop_portable.liveness import Holder, Liveness, Registration, Verdict
 from looop_portable.names import canonical
 from looop_portable.nonces import nonce
-from looop_portable.processes import SYSTEM, Processes, host
+from looop_portable.processes import SYSTEM, Processes, host, start_of
 from looop_portable.session_ids import chosen, is_made_up, made_up, refuse_lease
 
 _TRIES = 64
@@ -64,7 +64,7 @@ class Sessions:
         """
         refuse_lease(lease_seconds)
         pid = pid or os.getpid()
-        start, here = self._start_of(pid), self._processes.here()
+        start, here = start_of(self._processes, pid), self._processes.here()
         new = Registration(
             session=chosen(session) if session else made_up(pid),
             incarnation=self._nonce(),
@@ -164,7 +164,7 @@ class Sessions:
 
         It stays the same incarnation, so it holds what it held. Raises `NoSuchProcess`.
         """
-        start = self._start_of(pid)
+        start = start_of(self._processes, pid)
         for _ in range(_TRIES):
             head = self._read(holder.session)
             if not (head.own and head.own.holder == holder and not head.own.ended):
@@ -282,16 +282,6 @@ class Sessions:
         found = self.evidence.verdict_on_any(head._replace(torn=head.torn and not head.own))
         if not found.dead:
             raise SessionAlive(session, found.told)
-
-    def _start_of(self, pid: int) -> str:
-        """What tells it from later processes of its id. Empty where that cannot be read: it lives by its heartbeats."""
-        with contextlib.suppress(OSError):
-            start = self._processes.start_of(pid)
-            if start:
-                return start
-        if self._processes.state(pid, "") is not ProcessState.UNREADABLE:
-            raise NoSuchProcess(f"no such process: {pid}")
-        return ""
 
     def _read(self, session: str) -> SessionHead:
         try:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from looop_portable.backends.directory import DirectoryBackend, unreadable
+from looop_portable.backends.directory import DirectoryBackend
+from looop_portable.errors import unreadable
 from looop_portable.files import OS, Files
 from looop_portable.ledger import KEEP
 from looop_portable.stamp import FLOCK, Policy

@@ -14,10 +14,10 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Self
+from typing import Self
 
-from looop_portable.adoption import Adoption
-from looop_portable.errors import CannotExclude, InvalidName, LooopError, Unavailable, told
+from looop_portable.adoption import Adoption, Seen
+from looop_portable.errors import CannotExclude, InvalidName, LooopError, Unavailable, unreadable
 from looop_portable.files import OS, Files
 from looop_portable.lease import Head, Lease, decode, holder_of, lease_in, record_of, text
 from looop_portable.ledger import KEEP, Ledger
@@ -32,17 +32,7 @@ _OLD = 900.0
 """Seconds, over a network: a heartbeat there is dear enough."""
 
 
-class _Seen(NamedTuple):
-    """`moved`: the head is not the one that was judged. `nothing`: no lease is shown, so ours must not replace any.
-
-    Without that, one that looop before 0.57 creates meanwhile, which holds no guard, would be replaced: two winners.
-    """
-
-    moved: bool = False
-    nothing: bool = False
-
-
-_UNSEEN = _Seen()
+_UNSEEN = Seen()
 
 
 class DirectoryBackend:
@@ -71,8 +61,11 @@ class DirectoryBackend:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether what is done here holds a guard, which keeps everybody out until it is let go."""
-        return self.ledger.place.is_guarded()
+        """Whether what is done here holds a guard, which keeps everybody out until it is let go, or may hold one."""
+        try:
+            return self.ledger.place.is_guarded()
+        except OSError:
+            return True  # Whoever claims is told.
 
     def for_this_platform(self) -> Self:
         """This backend; raises `CannotExclude` where it is another platform's."""
@@ -119,7 +112,7 @@ class DirectoryBackend:
         self.ledger.place.shared()
         with self.ledger.place.guard():
             shared = self._is_shared_with_looop()
-            seen = self._seen(key, claim, expected) if shared else _UNSEEN
+            seen = self._adoption.seen(key, claim, expected) if shared else _UNSEEN
             if seen.moved:
                 return False
             if lease is None:
@@ -233,16 +226,6 @@ class DirectoryBackend:
         except PermissionError:
             return self.ledger.head(key)  # Somebody who may only read. What looop did counts as soon as others come.
 
-    def _seen(self, key: str, name: str, expected: int) -> _Seen:
-        """How it is now that looop since 0.57 cannot move. What looop is still writing, or did since, is another's."""
-        generation, data = self._adoption.settle(key)
-        if generation != expected:
-            return _Seen(moved=True)
-        if lease_in(data, name, generation):
-            return _Seen()
-        foreign = self.projection.foreign(key, name, generation)
-        return _Seen(moved=foreign is not None and (not foreign.settled or bool(foreign.session)), nothing=foreign is None)
-
     def _name_if_held(self, key: str, known: str) -> str | None:
         name = known or unspelled(key, once=True)
         try:
@@ -315,9 +298,3 @@ class DirectoryBackend:
             self._mend(key)
         except (OSError, LooopError):
             return  # It is not the truth, and the reaper tries again.
-
-
-def unreadable(error: OSError, claim: str) -> Unavailable:
-    """The error that says which path could not be used, and why."""
-    about = f"claim {claim}: " if claim else ""
-    return Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or ""))

@@ -64,7 +64,7 @@ class MemorySessions:
             return True
 
     def absent(self, session: str) -> bool:
-        return not self.read(session).generation
+        return session not in self._heads or not self._heads[session].generation
 
     def forget(self, session: str) -> None:
         with self._guard:

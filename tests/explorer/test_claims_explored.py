@@ -11,7 +11,7 @@ import pytest
 
 from looop_portable import claims as claims_module
 from looop_portable import protocol
-from looop_portable.backends import directory
+from looop_portable.adoption import Adoption, Seen
 from looop_portable.backends.advisory import ADVISORY
 from looop_portable.backends.directory import DirectoryBackend
 from looop_portable.backends.posix import POSIX
@@ -349,7 +349,7 @@ def test_an_empty_generation_is_a_corpses_only_for_who_holds_the_guard(monkeypat
 
 def test_what_looop_did_since_we_looked_is_looked_at_under_its_guard(monkeypatch: pytest.MonkeyPatch) -> None:
     held_by_a_corpse("advisory")
-    monkeypatch.setattr(DirectoryBackend, "_seen", lambda *_: directory._Seen())
+    monkeypatch.setattr(Adoption, "seen", lambda *_: Seen())
     with pytest.raises(Found) as found:
         SHARED["looop, two claimers and a corpse"].explore("advisory", crashes=0, preemptions=FINDS)
     assert found.value.kind in EXCLUSION, str(found.value)

@@ -23,7 +23,8 @@ from looop_portable import ClaimHeld, ClaimLost, Claims, Held, Released, Renewed
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.bells_aio import LoopBell, whole
 from looop_portable.config import resolve
-from looop_portable.membership import Member, Session, this_process
+from looop_portable.membership import Member, this_process
+from looop_portable.own_session import Session
 
 T = TypeVar("T")
 PATIENCE = 60  # Seconds, after which something is taken for hanging.

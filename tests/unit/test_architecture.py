@@ -69,6 +69,7 @@ LAYERS = [
     {"keeper"},
     {"pulse", "idleness", "blocks"},
     {"running"},
+    {"own_session"},
     {"membership"},
     {"entering"},
     {"options"},

@@ -209,8 +209,8 @@ def test_a_new_file_of_floors_that_cannot_be_shared_is_closed(tmp_path: Path, mo
     def shares(fd: int, shared: int, most: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def opens(path: str, how: int) -> int:
-        opened.append(real(path, how))
+    def opens(path: str, how: int, mode: int = 0) -> int:
+        opened.append(real(path, how, mode))
         return opened[-1]
 
     def closes(fd: int) -> None:

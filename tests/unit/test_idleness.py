@@ -19,7 +19,8 @@ from looop_portable.backends.memory import MemoryBackend
 from looop_portable.config import resolve
 from looop_portable.idleness import Idleness
 from looop_portable.liveness import SHORTEST_LEASE
-from looop_portable.membership import Member, Session, this_process
+from looop_portable.membership import Member, this_process
+from looop_portable.own_session import Session
 
 PACKAGE = str(Path(idleness.__file__).parent)
 TRACED = ("holding.py", "entering.py", "membership.py", "aio.py")
@@ -161,7 +162,7 @@ class BeatsAt:
             return None
         if event == "line" and not getattr(self._mine, "beats", False):
             self._left -= 1
-            if self._left == 0 and not self._member._taking.locked():  # Else the heartbeat waits there, and comes later.
+            if self._left == 0:
                 self._mine.beats = True
                 heartbeat(self._member.current)
                 self._mine.beats = False
