@@ -17,6 +17,8 @@ import sys
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from looop_portable.locales import settled
+
 assert sys.platform != "win32"
 
 _LONGEST = 40
@@ -42,7 +44,7 @@ class Marks(NamedTuple):
 def lock_at(path: str) -> tuple[int, int] | None:
     """As in `Marks`. None: there is none."""
     try:
-        found = os.stat(path)
+        found = os.stat(settled(path))
     except OSError:
         return None
     return found.st_dev, found.st_ino

@@ -27,6 +27,7 @@ from typing import NamedTuple
 from looop_portable.files_direct import direct
 from looop_portable.files_open import opened, share
 from looop_portable.liveness import Lock
+from looop_portable.locales import settled
 
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _OWN, _INHERITED, _SHARED = 0, 1, 2
@@ -119,7 +120,7 @@ def share_lock(path: str) -> int:
         raise OSError(errno.ENOTSUP, "no such locks")
     import fcntl
 
-    fd = os.open(path, os.O_RDONLY | _FLAGS)
+    fd = os.open(settled(path), os.O_RDONLY | _FLAGS)
     try:
         high = fcntl.fcntl(fd, fcntl.F_DUPFD, _HIGH)
     finally:

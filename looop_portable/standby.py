@@ -11,6 +11,7 @@ which it has been given leaves no thread behind that waits for ever.
 from __future__ import annotations
 
 import _thread
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from weakref import ref
 from looop_portable.errors import Unavailable
 
 Call = Callable[[], object]
+_LOOK = 0.1 if sys.platform == "win32" else 1.0
+"""Seconds from one look to the next whether this thread is to be interrupted. On POSIX a signal ends the wait at once."""
 T = TypeVar("T")
 
 
@@ -44,7 +47,8 @@ class Answer(Generic[T]):
         self._done.release()
 
     def wait(self) -> T:
-        self._done.acquire()
+        while not self._done.acquire(timeout=_LOOK):
+            continue
         error, self._error = self._error, None
         if error is None:
             return self.made[0]
@@ -78,8 +82,16 @@ def started(work: Call, name: str, *, whole: bool = False) -> threading.Thread:
 
 
 def _start(work: Call, name: str) -> threading.Thread:
+    """It takes no signal of the process: without this, one could be lost to it that `looop run` waits for."""
     thread = threading.Thread(target=work, name=name, daemon=True)  # A sub-interpreter may refuse even that.
-    thread.start()
+    if sys.platform == "win32":
+        thread.start()
+        return thread
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        thread.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return thread
 
 

@@ -42,7 +42,7 @@ if what == "releasing":
 elif what == "leaving":
     stops(claims.Claims, "retire", what)
 elif what == "keeping":
-    stops(keepers, "_launch", what)
+    stops(keepers, "launch", what)
 elif what == "telling":
     stops(claiming, "_tell", what)
 from looop_portable.__main__ import main

@@ -352,7 +352,7 @@ claim = Claims.claim
 def slowly(self, name, session=None):
     found = claim(self, name, session)
     print("claimed", flush=True)
-    threading.Event().wait()
+    threading.Event().wait(2)  # As on a slow filesystem.
 Claims.claim = slowly
 from looop_portable.__main__ import main
 main()

@@ -84,7 +84,9 @@ def test_a_session_id_that_is_too_long_is_refused_by_every_verb(
         lambda: claims.release("n", session),
     ):
         refused(verb)
-    monkeypatch.setattr("looop_portable.claims.session_id", lambda given: session)  # More than an environment can hold.
+    monkeypatch.setattr(
+        "looop_portable.session_ids.session_id", lambda given: session
+    )  # More than an environment can hold.
     refused(lambda: claims.claim("n"))
     assert claims.sessions.statuses() == []
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from capabilities import NATIVE, needs_fork, needs_proc
 
-from looop_portable import Claims, Hold, Won, hold, membership
+from looop_portable import Claims, Hold, Won, hold, own_session
 from looop_portable.clock import elapsed
 from looop_portable.errors import ClaimLost, UsageError
 from looop_portable.files import OS
@@ -149,7 +149,7 @@ def test_a_block_that_could_only_be_entered_slowly_is_not_lost_by_that(store: st
             super().start()
 
     monkeypatch.setattr(Registry, "advance", takes_long)
-    monkeypatch.setattr(membership, "Pulse", Recorded)
+    monkeypatch.setattr(own_session, "Pulse", Recorded)
     with block(store) as lease:
         assert began[0] < LEASE / 3
         assert not lease.lost.wait(LEASE)
