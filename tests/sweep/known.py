@@ -13,21 +13,7 @@ class Known(NamedTuple):
     why: str
 
 
-_LOCK = "a registration that fails leaves its lock's descriptor open (`Sessions.register`: `unpromise` on any error)"
-_ALIVE = "`session start` that fails at its second look leaves the id alive"
-_REPEATED = "`break` whose link was repeated says that there is nothing to break"
-_CLOSE = "a close that fails at `Sessions.stop` is a raw OSError (`signs.unpromise`: `let_lock_go`)"
-KNOWN = (
-    Known("register", "leaked: 1 descriptors", _LOCK),
-    Known("hold", "leaked: 1 descriptors", _LOCK),
-    Known("aio.hold", "leaked: 1 descriptors", _LOCK),
-    Known("$ session start", "untrue: exit code 3, and the session is there", _ALIVE),
-    Known("break", "untrue: Superseded", _REPEATED),
-    Known("$ break", "untrue: exit code 1", _REPEATED),
-    Known("stop", "raw: ", _CLOSE),
-    Known("retire", "raw: ", _CLOSE),
-    Known("leave", "raw: ", _CLOSE),
-)
+KNOWN: tuple[Known, ...] = ()
 
 
 def known(verb: str, wrong: str) -> str:
