@@ -25,12 +25,12 @@ from typing import Any
 
 from looop_portable.asking import Asked
 from looop_portable.clock import elapsed
-from looop_portable.descendants import Marks, lock_at, named, send
+from looop_portable.descendants import Marks, are_seen, lock_at, named, send
 from looop_portable.environment import marks_of
 from looop_portable.errors import Interrupted, UsageError
 from looop_portable.execution import execute, failure, tell
 from looop_portable.guardian import LEAVE, OVER, guard, marks_said
-from looop_portable.kin import Ending, Kin, are_seen
+from looop_portable.kin import Ending, Kin
 from looop_portable.terminals import has_terminal
 
 assert sys.platform != "win32"

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from looop_portable.locales import settled
+from looop_portable.processes import SYSTEM
 
 assert sys.platform != "win32"
 
@@ -50,8 +51,17 @@ def lock_at(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def are_seen() -> bool:
+    """Whether /proc tells of our own pid namespace. One of another would have us signal others' processes."""
+    return sys.platform == "linux" and bool(SYSTEM.here().namespace)
+
+
 def look(pid: int) -> Process | None:
     """None if it has ended, or cannot be seen."""
+    return _look(pid) if are_seen() else None
+
+
+def _look(pid: int) -> Process | None:
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             line = file.read(4096)
@@ -66,10 +76,10 @@ def look(pid: int) -> Process | None:
 def everybody() -> list[Process]:
     """All that run and can be seen."""
     try:
-        names = os.listdir("/proc")
+        names = os.listdir("/proc") if are_seen() else []
     except OSError:
         return []
-    return [found for name in names if name.isdigit() and (found := look(int(name)))]
+    return [found for name in names if name.isdigit() and (found := _look(int(name)))]
 
 
 def below(roots: Collection[int], among: Iterable[Process]) -> list[Process]:

@@ -97,8 +97,8 @@ class LockFiles:
         if kept is not None and kept.is_open():
             os.close(kept.fd)
 
-    def lock_of(self, path: str) -> Lock:
-        """What there is to be seen of it. OSError where it cannot be looked at."""
+    def lock_of(self, path: str, *, heirs: bool = False) -> Lock:
+        """What is to be seen of it. `heirs`: others may take part in it (`share_lock`). OSError where it cannot be seen."""
         if sys.platform != "linux":
             return Lock.MISSING
         kept = self._locks.get(path)
@@ -109,7 +109,7 @@ class LockFiles:
         except FileNotFoundError:
             return Lock.MISSING
         try:
-            return _seen(fd)
+            return _seen(fd, heirs=heirs)
         finally:
             os.close(fd)
 
@@ -137,14 +137,14 @@ def _take(fd: int) -> None:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _INHERITED, 1, 0))
 
 
-def _seen(fd: int) -> Lock:
+def _seen(fd: int, *, heirs: bool) -> Lock:
     if _is_taken(fd, _OWN):
         return Lock.HELD
-    return Lock.INHERITED if _is_taken(fd, _INHERITED) or _is_taken(fd, _SHARED) else Lock.FREE
+    return Lock.INHERITED if _is_taken(fd, _INHERITED) or (heirs and _is_taken(fd, _SHARED, shared=True)) else Lock.FREE
 
 
-def _is_taken(fd: int, byte: int) -> bool:
-    """Whether another descriptor, of this process or of another, has it locked so that nobody could read.
+def _is_taken(fd: int, byte: int, *, shared: bool = False) -> bool:
+    """Whether another descriptor, of this process or of another, has it locked so that nobody could read; or `shared`, too.
 
     Who may only read can lock it for reading. Without this, he would keep the dead alive.
     """
@@ -152,7 +152,7 @@ def _is_taken(fd: int, byte: int) -> bool:
         return False
     import fcntl
 
-    asked = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
+    asked = struct.pack(_FLOCK, fcntl.F_WRLCK if shared else fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
     found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)
     return bool(struct.unpack_from("h", found)[0] != fcntl.F_UNLCK)
 

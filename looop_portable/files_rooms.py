@@ -84,7 +84,7 @@ class OpenRoom:
                 raise OSError(errno.EXDEV, "something is mounted there", f"{self._path}/{name}")
             OpenRoom(fd, f"{self._path}/{name}").empty()
         finally:
-            os.close(fd)
+            _close(fd)
         self.rmdir(name)
 
     def replace(self, name: str, data: bytes, private: str, *, shared: int = 0) -> None:
@@ -129,7 +129,7 @@ class RoomFiles:
                 fd = _enter(fd, name, how, "/".join(parts[: at + 1]))
             yield OpenRoom(fd, path)
         finally:
-            os.close(fd)
+            _close(fd)
 
 
 def _enter(above: int, name: str, how: int, path: str) -> int:
@@ -141,8 +141,14 @@ def _enter(above: int, name: str, how: int, path: str) -> int:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.EMLINK) and _is_link(above, name):
             raise OSError(errno.ELOOP, _IS_A_LINK, path) from error
         raise
-    os.close(above)
+    _close(above)
     return fd
+
+
+def _close(fd: int) -> None:
+    """Nothing was written by it, so whatever is said to its close is no news, and keeps no other from being closed."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 def _is_link(above: int, name: str) -> bool:

@@ -12,16 +12,11 @@ import os
 import signal
 import sys
 
-from looop_portable.descendants import Marks, Process, below, everybody, is_marked, send
+from looop_portable.descendants import Marks, Process, are_seen, below, everybody, is_marked, send
 
 assert sys.platform != "win32"
 
 _PR_SET_CHILD_SUBREAPER = 36
-
-
-def are_seen() -> bool:
-    """Whether any can be, whoever is left."""
-    return sys.platform == "linux" and os.path.exists("/proc/self/stat")
 
 
 class Kin:
@@ -40,7 +35,7 @@ class Kin:
 
     def some(self) -> bool:
         """Whether any are left. What has ended counts until it is waited for: so none is overlooked that it left to us."""
-        children = None if self._mixed else _children()
+        children = _children() if are_seen() and not self._mixed else None
         return bool(self.rest()) if children is None else not children <= {self.guardian}
 
     def rest(self) -> list[Process]:

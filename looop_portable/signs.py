@@ -113,7 +113,7 @@ class SignFiles:
             clear(room, (name for name in names if name.startswith(earlier) and name != sighting.rpartition("/")[2]))
 
     def lock(self, registration: Registration) -> Lock:
-        return self._files.lock_of(self.lock_path(registration))
+        return self._files.lock_of(self.lock_path(registration), heirs=registration.heirs)
 
     def lock_path(self, registration: Registration) -> str:
         """Where its lock is, for whoever is to take part in it."""

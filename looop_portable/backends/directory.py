@@ -11,6 +11,7 @@ Compatibility: a directory whose guard is flock can be shared with looop >= 0.57
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -139,10 +140,7 @@ class DirectoryBackend:
                 yield name
 
     def strange(self) -> str:
-        """Why nothing here may be removed: there is something, and neither a stamp nor a session. Empty: it is a store.
-
-        Without this, who names a directory of another program would lose what has the name of a claim there.
-        """
+        """Why nothing may be removed: what is here, without stamp or session, is of another program. Empty: a store."""
         try:
             if self.ledger.place.way() or self.sessions.is_used():
                 return ""
@@ -253,8 +251,12 @@ class DirectoryBackend:
         path = self.projection.path(key)
         shows = self.projection.shows_what_was_published(path, key, expected)
         sure = shows and (holder is None or (whole and known is not None and known[1:3] == holder))
-        if not (sure or (self._is_still(key, claim, expected) and self.ledger.is_as_published(key, expected))):
-            return False
+        try:
+            if not (sure or (self._is_still(key, claim, expected) and self.ledger.is_as_published(key, expected))):
+                return False
+        except OSError as error:
+            if not whole or error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise  # Else nothing can be opened, and what this process knows of it has to do.
         self.projection.hide(path, key, is_ours=shows)
         if self._is_shared_with_looop():
             # Without this, a lease of looop's would be adopted anew by whoever looks next: released, and held all the same.
@@ -294,7 +296,5 @@ class DirectoryBackend:
         self.projection.mend(key)
 
     def _mend_if_possible(self, key: str) -> None:
-        try:
+        with contextlib.suppress(OSError, LooopError):  # It is not the truth, and the reaper tries again.
             self._mend(key)
-        except (OSError, LooopError):
-            return  # It is not the truth, and the reaper tries again.

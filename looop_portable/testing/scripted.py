@@ -161,7 +161,7 @@ class Recorded:
     def hold_lock(self, path: str) -> None:
         """None is held."""
 
-    def lock_of(self, path: str) -> Lock:
+    def lock_of(self, path: str, *, heirs: bool = False) -> Lock:
         return self.lock or Lock.MISSING
 
     def is_same(self, path: str, other: str) -> bool | None:

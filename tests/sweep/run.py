@@ -86,7 +86,8 @@ class Sweep:
         if not report:
             return
         yield from untrue(report.answer, after, case)
-        allowed = max(self.clean.descriptors, 0)  # A lock that was there stays as long as its session does.
+        # A lock that was there stays as long as its session does, which cannot be ended on a disk that fails from then on.
+        allowed = max(self.clean.descriptors, 0) + case.fails_on
         if report.descriptors > allowed and not self._verb.name.startswith("$"):  # A command's process ends with it.
             yield f"leaked: {report.descriptors - allowed} descriptors after {kind(report.answer)}"
         if case.rival is None and "fresh" not in self._verb.store:

@@ -43,7 +43,7 @@ def swept(*options: str) -> tuple[int, dict[str, int], str]:
     command = [sys.executable, "-m", "sweep.run", *options]
     done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=280, check=False)
     print(done.stdout)
-    lines = [line.rsplit(maxsplit=1) for line in done.stdout.splitlines() if line[0] != " "]
+    lines = [line.rsplit(maxsplit=1) for line in done.stdout.splitlines() if line and line[0] != " "]
     counts = {what: int(number) for what, number in lines if number.isdecimal() and not what.startswith("seed")}
     return done.returncode, counts, done.stdout + done.stderr
 
