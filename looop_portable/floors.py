@@ -27,7 +27,7 @@ from looop_portable.place import FLOORS, Place
 _PRIME = 2**64 - 59
 """The greatest with which a mark has eight bytes: two names have the same one by a chance of 1 in 10**19."""
 
-_STEP = 1024
+STEP = 1024
 _TRIES = 8
 
 
@@ -134,8 +134,8 @@ class Floors:
 
 def ceiling(generation: int) -> int:
     """To where the floor has to be raised before `generation` is published; 0: that was done with an earlier one."""
-    if generation >= _STEP:
-        return 0 if generation % _STEP else generation + _STEP - 1
+    if generation >= STEP:
+        return 0 if generation % STEP else generation + STEP - 1
     return 0 if generation & (generation - 1) else 2 * generation - 1
 
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from looop_portable import pruning
 from looop_portable.errors import Unavailable
 from looop_portable.files import OS, Files
-from looop_portable.floors import Floors
+from looop_portable.floors import STEP, Floors
 from looop_portable.lease import encode, whole
 from looop_portable.numbers import highest
 from looop_portable.place import Place
@@ -166,7 +166,8 @@ class Ledger:
         return self._advance(key, expected, record, shown_as, first)
 
     def _advance(self, key: str, expected: int, record: Mapping[str, object], shown_as: str, first: bool) -> bool:
-        self.place.refuse_links(key)
+        if self.place.shared():
+            self.place.refuse_links(key)
         target = self._after(key, expected)
         token = self.files.token()
         data = encode({**record, "generation": target, "token": token})
@@ -174,7 +175,7 @@ class Ledger:
             way = self.place.make()
             if self._floors.begins and not self._floors.begin(key, expected):
                 return False
-            if target > 1:
+            if target > 1 and not (target & (target - 1) and target % STEP):  # Of most there is nothing to be written.
                 self._floors.rise(key, target)
             private = self._publisher.publish(key, target, token, data, way)
             admitted = private is not None and (target > 1 or self._floors.admit(key, target))
@@ -208,9 +209,11 @@ class Ledger:
         more, may be told that it has released: what it leaves is below the head, where nobody reads it.
         Raises PermissionError where the record is another user's (see fs.protected_hardlinks in proc(5)).
         """
-        self.place.refuse_links(key)
+        if self.place.shared():
+            self.place.refuse_links(key)
         target = self._after(key, expected)
-        self._floors.rise(key, target)
+        if not (target & (target - 1) and target % STEP):
+            self._floors.rise(key, target)
         recent = self.recent.get(key, UNKNOWN)
         if self.place.make().aliases:
             released = self._publisher.link_own(f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{target}")

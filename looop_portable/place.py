@@ -31,6 +31,7 @@ class Place:
         """Forget what was seen: all of it has been removed, or is another directory now."""
         self._stamp = Stamp(self.root, self._files, self.policy)
         self._way: Way | None = None
+        self._kind: str | None = None
         self._shared: int | None = None
         self._trusted = False
 
@@ -85,17 +86,23 @@ class Place:
         Windows processes always hold theirs: without it they would be in each other's way, where a file that is open
         cannot be removed.
         """
-        kind = self._kind()
+        kind = self._kind
+        if kind is None:
+            kind = self._found_kind()
         if not kind or getattr(self._inside, "held", False):
             return _UNGUARDED
         return self._enter(kind)
 
     def is_guarded(self) -> bool:
         """Whether it has a guard, or may yet be given one."""
-        return self.way() is None or bool(self._kind())
+        return self.way() is None or bool(self._found_kind())
 
-    def _kind(self) -> str:
-        return (self.way() or _UNKNOWN).guard or (WINDOWS if self.policy.windows else "")
+    def _found_kind(self) -> str:
+        way = self.way()
+        kind = (way or _UNKNOWN).guard or (WINDOWS if self.policy.windows else "")
+        if way is not None:
+            self._kind = kind
+        return kind
 
     @contextlib.contextmanager
     def _enter(self, kind: str) -> Iterator[None]:
@@ -105,7 +112,7 @@ class Place:
             except FileNotFoundError:  # All of it has been removed since we looked.
                 self.start_anew()
                 self.make()
-                if kind := self._kind():  # What was made in its place may have another, or none.
+                if kind := self._found_kind():  # What was made in its place may have another, or none.
                     held.enter_context(self._guard(kind))
             self._inside.held = True
             try:
@@ -125,7 +132,7 @@ class Place:
         for path in (
             f"{self.root}/{NAME}",
             f"{self.root}/{FLOORS}",
-            *(self._stamp.guard_path(kind) for kind in [self._kind()] if kind),
+            *(self._stamp.guard_path(kind) for kind in [self._found_kind()] if kind),
         ):
             self._files.keep_young(path, older)
 

@@ -109,8 +109,8 @@ class DirectoryBackend:
             raise unreadable(error, claim) from error
 
     def _advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
-        key = self.ledger.spelling.settle(claim)
-        self.ledger.place.shared()
+        key = self.ledger.spelling.settle(claim) if spellings(claim)[1] else spellings(claim)[0]
+        self.ledger.place.shared()  # From here on it is known which guard there is.
         with self.ledger.place.guard():
             shared = self._is_shared_with_looop()
             seen = self._adoption.seen(key, claim, expected) if shared else _UNSEEN
