@@ -84,14 +84,15 @@ def started(work: Call, name: str, *, whole: bool = False) -> threading.Thread:
 def _start(work: Call, name: str) -> threading.Thread:
     """It takes no signal of the process: without this, one could be lost to it that `looop run` waits for."""
     thread = threading.Thread(target=work, name=name, daemon=True)  # A sub-interpreter may refuse even that.
-    if sys.platform == "win32":
+    mask = getattr(signal, "pthread_sigmask", None)
+    if mask is None:
         thread.start()
         return thread
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    before = mask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         thread.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        mask(signal.SIG_SETMASK, before)
     return thread
 
 
