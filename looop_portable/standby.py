@@ -84,15 +84,14 @@ def started(work: Call, name: str, *, whole: bool = False) -> threading.Thread:
 def _start(work: Call, name: str) -> threading.Thread:
     """It takes no signal of the process: without this, one could be lost to it that `looop run` waits for."""
     thread = threading.Thread(target=work, name=name, daemon=True)  # A sub-interpreter may refuse even that.
-    mask = getattr(signal, "pthread_sigmask", None)
-    if mask is None:
+    if sys.platform == "win32" or not hasattr(signal, "pthread_sigmask"):
         thread.start()
         return thread
-    before = mask(signal.SIG_BLOCK, signal.valid_signals())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         thread.start()
     finally:
-        mask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return thread
 
 

@@ -24,6 +24,7 @@ pytestmark = [needs_fork, needs_proc, needs_sh]
 LOOOP = (sys.executable, "-m", "looop_portable")
 PYTHON = (sys.executable, "-I", "-S", "-c")
 SOON = 30.0
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows collects this file, too.
 FAMILY = """
 import os, signal, sys, time
 path, then, *kinds = sys.argv[1:]
@@ -171,7 +172,7 @@ def test_killed_all_of_the_command_ends_before_the_claim_is_free(
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(
     ("kinds", "number"),
-    [*((kinds, signal.SIGKILL) for kinds in KINDS), (KINDS[-1], signal.SIGTERM), (KINDS[-1], signal.SIGSEGV)],
+    [*((kinds, KILL) for kinds in KINDS), (KINDS[-1], signal.SIGTERM), (KINDS[-1], signal.SIGSEGV)],
 )
 def test_what_a_command_has_started_that_a_signal_ends_ends_before_the_claim_is_free(
     family: Family, kinds: tuple[str, ...], number: signal.Signals
