@@ -221,4 +221,5 @@ def test_who_is_impatient_need_not_wait_for_a_release(start: Start, claims: Clai
     assert running.stderr
     said = running.stderr.read()
     assert said == "looop: warning: what was held: not released, but free to be taken over: interrupted\n"
-    assert running.returncode == 128 + signal.SIGTERM
+    # One that comes when all is said and Python is about to exit ends it by itself.
+    assert running.returncode in (128 + signal.SIGTERM, -signal.SIGTERM)
