@@ -24,6 +24,7 @@ from typing import TypeVar
 
 from looop_portable.files_posix import OsFiles
 from looop_portable.files_rooms import NamedRoom, Room
+from looop_portable.guard import guard
 
 assert sys.platform == "win32"
 
@@ -79,12 +80,9 @@ class WindowsFiles(OsFiles):
         yield NamedRoom(self, path, deep)
 
     def read(self, path: str) -> bytes | None:
-        try:
+        with _nothing_by_a_bad_name():
             return _patiently(lambda: OsFiles.read(self, _exact(path)))
-        except OSError as error:
-            if error.winerror == _BAD_NAME:
-                return None
-            raise
+        return None
 
     def mkdir(self, path: str, *, shared: int = 0) -> None:  # noqa: ARG002
         _patiently(lambda: OsFiles.mkdir(self, _exact(path)))
@@ -100,7 +98,9 @@ class WindowsFiles(OsFiles):
         _patiently(lambda: OsFiles.beat(self, _exact(path)))
 
     def changed(self, path: str) -> int | None:
-        return _patiently(lambda: OsFiles.changed(self, _exact(path)))
+        with _nothing_by_a_bad_name():
+            return _patiently(lambda: OsFiles.changed(self, _exact(path)))
+        return None
 
     def now(self, directory: str) -> int:
         return OsFiles.now(self, _exact(directory).replace("\\", "/"))
@@ -115,8 +115,9 @@ class WindowsFiles(OsFiles):
 
     @contextlib.contextmanager
     def guard(self, path: str, *, shared: int = 0) -> Iterator[None]:  # noqa: ARG002
+        """Made in its place, for it has no mode: to remove another name of it would keep others from opening it."""
         with contextlib.ExitStack() as held:
-            _patiently(lambda: held.enter_context(OsFiles.guard(self, _exact(path))))
+            _patiently(lambda: held.enter_context(guard(_exact(path), mode=0o600)))
             yield
 
     def opens_by_both(self, path: str, other: str) -> bool:
@@ -196,6 +197,16 @@ def _told(name: object) -> object:
         return name
     plain = "\\" + name[7:] if name.startswith("\\\\?\\UNC\\") else name.removeprefix("\\\\?\\")
     return plain.replace("\\", "/")
+
+
+@contextlib.contextmanager
+def _nothing_by_a_bad_name() -> Iterator[None]:
+    """No file can have such a name: none is there."""
+    try:
+        yield
+    except OSError as error:
+        if error.winerror != _BAD_NAME:
+            raise
 
 
 @contextlib.contextmanager

@@ -87,6 +87,7 @@ def _whole_lines(file: BinaryIO, path: str, follow: bool) -> Iterator[bytes]:
             return
         if not found:
             time.sleep(_POLL)
+            file.seek(0, os.SEEK_CUR)  # C libraries may remember that the end was met: Wine's does.
 
 
 def _skip_to_the_tail(file: BinaryIO) -> bool:

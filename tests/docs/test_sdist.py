@@ -24,7 +24,8 @@ INCLUDED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
 def named_in(document: Path) -> set[str]:
     """What is at the top of the tree and linked to, or named in a command."""
     text = document.read_text(encoding="utf-8")
-    links = [os.path.relpath(document.parent / link, ROOT) for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text)]
+    found = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    links = [Path(os.path.relpath(document.parent / link, ROOT)).as_posix() for link in found]
     words = re.findall(r"(?<![\w./-])[\w.][\w./-]*", " ".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)))
     return {word.split("/")[0] for word in [*links, *words] if (ROOT / word).exists() and word.strip("./")}
 

@@ -126,7 +126,7 @@ def claims_of(store: str, backend: str) -> Claims:
     """As another process has them, where there can be another."""
     if backend != "memory":
         return Claims.open(store, backend)
-    return next(member.claims for key, member in this_process().members.items() if str(key[0].data_dir) == store)
+    return next(member.claims for key, member in this_process().members.items() if Path(key[0].data_dir) == Path(store))
 
 
 def interrupted(call: Callable[[], object], point: int, error: type[BaseException]) -> tuple[str, BaseException | None]:

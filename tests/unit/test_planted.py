@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from capabilities import FIFOS, NATIVE, SYMLINKS
+from capabilities import FIFOS, NATIVE, SYMLINKS, open_or_skip
 
 from looop_portable import Claims, LooopError, Released, Won
 
@@ -101,10 +101,10 @@ def _plant_device(path: Path) -> None:
 
 
 def _make_immutable(path: Path, undo: list[Callable[[], object]]) -> None:
-    command = [shutil.which("chattr") or "false", "+i", str(path)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
+    chattr = shutil.which("chattr")
+    if chattr is None or subprocess.run([chattr, "+i", path], check=False, capture_output=True).returncode:
         pytest.skip("no file can be made immutable (needs chattr, and CAP_LINUX_IMMUTABLE)")
-    undo.append(lambda: subprocess.run(["chattr", "-i", path], check=True))
+    undo.append(lambda: subprocess.run([chattr, "-i", path], check=True))
 
 
 def answered(call: Callable[[], object]) -> None:
@@ -139,9 +139,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 def store(data_dir: Path, backend: str) -> None:
-    claims = Claims.open(str(data_dir), backend)
-    if why := claims.backend.unavailable():
-        pytest.skip(why)
+    claims = open_or_skip(backend, data_dir)
     claims.sessions.register("s")
     claims.claim("n", "s")
     claims.release("n", "s")
@@ -152,6 +150,8 @@ def store(data_dir: Path, backend: str) -> None:
 @pytest.mark.parametrize("place", [*OF_A_NAME, *IN_NOBODYS_WAY])
 def test_an_object_in_a_names_place_is_in_the_way_of_no_other(tmp_path: Path, backend: str, place: str, kind: str) -> None:
     store(tmp_path, backend)
+    if place.endswith("/.guard") and (tmp_path / place).exists():
+        pytest.skip("the store's own guard is there")
     with planted(tmp_path / place, kind):
         claims = Claims.open(str(tmp_path), backend)
         for name in ("other", "another"):
