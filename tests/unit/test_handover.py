@@ -244,9 +244,10 @@ def test_who_gives_up_wakes_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyP
     me, next_one = claims.sessions.register("w1").holder, claims.sessions.register("w2").holder
     claims.claim("n", other)
     line, found = Line(tmp_path, "n"), list[object]()
-    gives_up = threading.Event()
+    waits, gives_up = threading.Event(), threading.Event()
 
     def until_it_gives_up(self: NeverLooksAgain, seconds: float) -> None:
+        waits.set()
         assert gives_up.wait(PATIENCE)
         raise KeyboardInterrupt
 
@@ -259,6 +260,7 @@ def test_who_gives_up_wakes_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyP
         first = threading.Thread(target=give_up)
         first.start()
         before = line.grows([])
+        assert waits.wait(PATIENCE)
     second = threading.Thread(target=lambda: found.append(wait_for(claims, "n", next_one)))
     second.start()
     line.grows([before])
