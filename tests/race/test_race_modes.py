@@ -6,23 +6,20 @@ import os
 import shutil
 import stat
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from capabilities import needs_other_users
+from users import as_user
 
 from looop_portable import Claims, Released, Won, hold
 from looop_portable.files import OS
 
 USER, ANOTHER, GROUP = 63_131, 63_132, 63_130
 SHUT = [0o177, 0o777, 0o377]
-LACKING = 77  # The exit status that says: the system does not let us test this.
 
-pytestmark = pytest.mark.skipif(
-    not (hasattr(os, "fork") and hasattr(os, "setresuid") and os.geteuid() == 0),
-    reason="cannot become another user (needs CAP_SETUID, and os.fork)",
-)
+pytestmark = needs_other_users
 
 
 @pytest.fixture(params=["posix", "advisory"])
@@ -45,36 +42,6 @@ def home() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(above)
-
-
-def as_user(user: int, umask: int, work: Callable[[], None]) -> None:
-    """`work`, in a process of `user`, which ends with it."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.chdir("/")
-            os.umask(umask)
-            if user:
-                status = LACKING
-                os.setgroups([])
-                os.setresgid(GROUP, GROUP, GROUP)
-                os.setresuid(user, user, user)
-            status = 1
-            work()
-            status = 0
-        except BaseException:  # noqa: BLE001 (whatever it is, the test tells)
-            os.write(writer, traceback.format_exc().encode()[-4000:])
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader) as file:
-        told = file.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status == LACKING:
-        pytest.skip("cannot become another user (needs CAP_SETUID)")
-    assert status == 0, told
 
 
 def store_in(home: Path) -> Path:
@@ -114,33 +81,33 @@ def not_owned_by(user: int, directory: Path) -> list[str]:
 
 @pytest.mark.parametrize("umask", SHUT, ids=oct)
 def test_a_umask_that_shuts_even_its_owner_out_shuts_nothing(home: Path, backend: str, umask: int) -> None:
-    as_user(USER, umask, using(home, backend, "a"))
+    as_user(USER, GROUP, using(home, backend, "a"), umask=umask)
     for path in home.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-    as_user(USER, 0o022, using(home, backend, "b"))
-    as_user(USER, umask, using(home, backend, "c"))
-    as_user(USER, 0o022, using(home, backend, "b"))
+    as_user(USER, GROUP, using(home, backend, "b"))
+    as_user(USER, GROUP, using(home, backend, "c"), umask=umask)
+    as_user(USER, GROUP, using(home, backend, "b"))
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, *SHUT], ids=oct)
 def test_a_name_that_root_claims_first_in_a_users_store_is_the_users(home: Path, backend: str, umask: int) -> None:
-    as_user(0, umask, using(home, backend, "root"))
+    as_user(0, GROUP, using(home, backend, "root"), umask=umask)
     assert not_owned_by(USER, home) == []
-    as_user(USER, 0o022, using(home, backend, "user"))
-    as_user(0, umask, using(home, backend, "root"))
-    as_user(USER, 0o022, using(home, backend, "user"))
+    as_user(USER, GROUP, using(home, backend, "user"))
+    as_user(0, GROUP, using(home, backend, "root"), umask=umask)
+    as_user(USER, GROUP, using(home, backend, "user"))
 
 
 def test_a_name_that_root_claims_in_a_store_that_the_user_has_made_is_the_users(home: Path, backend: str) -> None:
-    as_user(USER, 0o022, using(home, backend, "user"))
-    as_user(0, 0o077, using(home, backend, "root"))
-    as_user(USER, 0o022, using(home, backend, "user"))
+    as_user(USER, GROUP, using(home, backend, "user"))
+    as_user(0, GROUP, using(home, backend, "root"), umask=0o077)
+    as_user(USER, GROUP, using(home, backend, "user"))
     assert not_owned_by(USER, home) == []
 
 
 def test_what_root_makes_in_roots_own_directory_stays_roots(home: Path, backend: str) -> None:
     os.chown(home, 0, 0)
-    as_user(0, 0o022, using(home, backend, "root"))
+    as_user(0, GROUP, using(home, backend, "root"))
     assert not_owned_by(0, home) == []
 
 
@@ -151,9 +118,9 @@ def test_what_root_makes_in_a_shared_store_is_its_owners_and_its_groups(home: Pa
     store.chmod(0o2770)
     for path in (home, *store.parents[:2]):
         path.chmod(0o777)
-    as_user(0, 0o077, using(home, backend, "root"))
-    as_user(ANOTHER, 0o077, using(home, backend, "another"))
-    as_user(USER, 0o077, using(home, backend, "user"))
+    as_user(0, GROUP, using(home, backend, "root"), umask=0o077)
+    as_user(ANOTHER, GROUP, using(home, backend, "another"), umask=0o077)
+    as_user(USER, GROUP, using(home, backend, "user"), umask=0o077)
     made = [path for path in store.rglob("*") if path.stat().st_gid != GROUP or path.stat().st_mode & 0o007]
     assert made == []
 
@@ -186,4 +153,4 @@ def test_the_umask_is_looked_at_anew_for_each_store(home: Path, backend: str) ->
         with hold("repo-y", data_dir=f"{home}/another/store", backend=backend) as mine:
             mine.check()
 
-    as_user(USER, 0o022, work)
+    as_user(USER, GROUP, work)

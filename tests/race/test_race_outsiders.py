@@ -11,11 +11,11 @@ import struct
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import users
 from capabilities import needs_other_users
 
 from looop_portable import Claims, Held, LooopError, Released, Won, hold
@@ -25,7 +25,6 @@ from looop_portable.liveness import Holder, Lock
 pytestmark = needs_other_users
 
 OWNER, MEMBER, OUTSIDER, GROUP, NOBODYS = 63_141, 63_142, 63_143, 63_140, 63_149
-PATIENCE = 20
 
 
 @pytest.fixture(params=["posix", "advisory"])
@@ -51,31 +50,7 @@ def data_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 def as_user(user: int, work: Callable[[], object], *, umask: int = 0o022) -> None:
-    """`work`, in a process of `user`, which ends with it, or is ended: nobody may hang."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.chdir("/")
-            os.umask(umask)
-            signal.alarm(PATIENCE)
-            group = NOBODYS if user == OUTSIDER else GROUP
-            if user:
-                os.setgroups([])
-                os.setresgid(group, group, group)
-                os.setresuid(user, user, user)
-            work()
-            status = 0
-        except BaseException:  # noqa: BLE001 (whatever it is, the test tells)
-            os.write(writer, traceback.format_exc().encode()[-4000:])
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader) as file:
-        told = file.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status == 0, told or f"ended by {status}"
+    users.as_user(user, NOBODYS if user == OUTSIDER else GROUP, work, umask=umask)
 
 
 def cycles(data_dir: Path, backend: str, session: str = "w") -> Callable[[], None]:

@@ -7,25 +7,21 @@ import os
 import shutil
 import stat
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import users
+from capabilities import needs_other_users
 
 from looop_portable import Claims, Held, Released, Won
 from looop_portable.liveness import Holder
 
 ANNE, BERT, GROUP = 63_121, 63_122, 63_120
 UMASKS = {ANNE: 0o077, BERT: 0o022}
-LACKING = 77  # The exit status that says: the system does not let us test this.
 
 
-def can_be_others() -> bool:
-    return hasattr(os, "fork") and hasattr(os, "setresuid") and os.geteuid() == 0
-
-
-pytestmark = pytest.mark.skipif(not can_be_others(), reason="cannot become another user (needs CAP_SETUID, and os.fork)")
+pytestmark = needs_other_users
 
 
 @pytest.fixture
@@ -44,38 +40,7 @@ def shared(tmp_path: Path) -> Iterator[Path]:
 
 
 def as_user(user: int, work: Callable[[], None], directory: Path) -> None:
-    """`work`, in a process of `user`, which ends with it."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            status = _become(user, directory)
-            if status == 0:
-                work()
-        except BaseException:  # noqa: BLE001 (whatever it is, the test tells)
-            status = 1
-            os.write(writer, traceback.format_exc().encode()[-4000:])
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader) as file:
-        told = file.read()
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status == LACKING:
-        pytest.skip(f"cannot become another user who can write in {directory} (CAP_SETUID, and a way there)")
-    assert status == 0, told
-
-
-def _become(user: int, directory: Path) -> int:
-    try:
-        os.setgroups([])
-        os.setresgid(GROUP, GROUP, GROUP)
-        os.setresuid(user, user, user)
-    except OSError:
-        return LACKING
-    os.umask(UMASKS[user])
-    return 0 if os.access(directory, os.R_OK | os.W_OK | os.X_OK) else LACKING
+    users.as_user(user, GROUP, work, umask=UMASKS[user], uses=directory)
 
 
 def me(claims: Claims, session: str) -> Holder:
