@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from capabilities import needs_stopping
+from children import Child, Start, says, starting
 from waiters import Line
 
 from looop_portable import Claims
 
 pytestmark = needs_stopping  # Where that is missing, nobody is asked to end by a signal.
 
-Start = Callable[..., "subprocess.Popen[str]"]
 ENDS = ["SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"]
 SLEEP = "import time; print('runs', flush=True); time.sleep(600)"
 SLOWLY = """
@@ -53,25 +52,13 @@ main()
 @pytest.fixture
 def start() -> Iterator[Start]:
     """The command as a process, in which `slow` says when it begins and then waits for a line."""
-    started = []
+    with starting() as start:
 
-    def begin(slow: str, *args: str, repeat: float = 600, **options: object) -> subprocess.Popen[str]:
-        pipe, environment = subprocess.PIPE, {**os.environ, "REPEAT": str(repeat)}
-        command = [sys.executable, "-c", SLOWLY, slow, *args]
-        process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
-            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment, **options
-        )
-        started.append(process)
-        return process
+        def begin(slow: str, *args: str, repeat: float = 600, **options: object) -> Child:
+            environment = {**os.environ, "REPEAT": str(repeat)}
+            return start(sys.executable, "-c", SLOWLY, slow, *args, env=environment, **options)
 
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            assert stream
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
+        yield begin
 
 
 @pytest.fixture
@@ -80,11 +67,6 @@ def claims(data_dir: Path) -> Claims:
     found.sessions.register("w1")
     found.sessions.register("w2")
     return found
-
-
-def says(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.readline().strip()
 
 
 def goes_on(process: subprocess.Popen[str]) -> None:

@@ -5,18 +5,18 @@ Or it never begins: then it says why in one line, and leaves nothing behind.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from capabilities import NATIVE, PIDS, needs_fork, needs_other_users, needs_pids, needs_proc
+from children import Start, says, starting
 
 from looop_portable import Claims, Won
 
@@ -25,7 +25,6 @@ pytestmark = [needs_fork, needs_proc]
 LOOOP = (sys.executable, "-m", "looop_portable")
 SLEEP = "import time; print('runs', flush=True); time.sleep(600)"
 SOON = 60.0
-Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -43,31 +42,9 @@ def claims(store: Path) -> Claims:
 
 @pytest.fixture
 def start(store: Path) -> Iterator[Start]:
-    started = []
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LOOOP_")}
-
-    def begin(*command: str, **options: object) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
-            command,
-            stdin=pipe,
-            stdout=pipe,
-            stderr=pipe,
-            text=True,
-            env={**environment, "LOOOP_DATA_DIR": str(store)},
-            **options,
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            assert stream
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
+    with starting(env={**environment, "LOOOP_DATA_DIR": str(store)}) as begin:
+        yield begin
 
 
 class Group:
@@ -93,11 +70,6 @@ def group() -> Iterator[Group]:
     while (path / "cgroup.procs").read_text():
         threading.Event().wait(0.01)
     path.rmdir()
-
-
-def says(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.readline().strip()
 
 
 def ends(process: subprocess.Popen[str]) -> tuple[int, str, str]:

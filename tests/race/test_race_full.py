@@ -9,11 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from capabilities import NATIVE, mounted_or_skipped, needs_fork, needs_proc
+from children import Start, starting
 from crew import until
 
 from looop_portable import Claims, hold
@@ -26,7 +27,6 @@ KINDS = {"tmpfs": 2, "ext4": 8, "btrfs": 120}
 """And the size of each in MiB."""
 SOON = 60.0
 LEASE = 3
-Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(params=KINDS)
@@ -37,24 +37,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    started = []
-
-    def begin(store: Path, *args: str) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("LOOOP_")}
-        command = [sys.executable, "-m", "looop_portable", "--data-dir", str(store), *args]
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment)
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            assert stream
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LOOOP_")}
+    with starting(env=environment) as begin:
+        yield lambda store, *args: begin(sys.executable, "-m", "looop_portable", "--data-dir", str(store), *args)
 
 
 def fill(directory: Path) -> None:

@@ -13,11 +13,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from capabilities import needs_proc, needs_stopping
+from children import Start, says, starting
 from crew import LONG_ENOUGH
 
 from looop_portable import Claims, Won
@@ -66,32 +67,10 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "data"
 
 
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
 @pytest.fixture
-def start(store: Path) -> Iterator[Start]:
-    started = []
-
-    def begin(*command: str, **options: object) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        chosen = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True, **options}
-        process: subprocess.Popen[str] = subprocess.Popen(command, **chosen)  # type: ignore[call-overload]
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream:
-                stream.close()  # Without a look at what comes: a command that was left behind holds them open.
-
-
-def says(process: subprocess.Popen[str]) -> str:
-    assert process.stdout
-    return process.stdout.readline().strip()
+def start(store: Path) -> Iterator[Start]:  # It is in the environment.
+    with starting(stdin=subprocess.DEVNULL) as begin:
+        yield begin
 
 
 @needs_proc
