@@ -110,13 +110,13 @@ def send(process: Process, number: int) -> bool:
     except OSError:  # An old kernel, or no descriptor.
         fd = -1
     try:
-        if fd < 0:
-            return _send_by_id(process, number)
         found = look(process.pid)
         if found is None or found.start != process.start:
             return False
-        if sys.platform == "linux":
+        if sys.platform == "linux" and fd >= 0:
             signal.pidfd_send_signal(fd, number)
+        else:
+            os.kill(process.pid, number)
     except (ProcessLookupError, PermissionError):
         return False
     finally:
@@ -137,14 +137,6 @@ def named(process: Process) -> str:
     text = "".join(c if c.isprintable() else "?" for c in text)
     text = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
     return f"pid {process.pid} ({text})" if text else f"pid {process.pid}"
-
-
-def _send_by_id(process: Process, number: int) -> bool:
-    found = look(process.pid)
-    if found is None or found.start != process.start:
-        return False
-    os.kill(process.pid, number)
-    return True
 
 
 def _has_words(pid: int, words: frozenset[bytes]) -> bool:

@@ -21,7 +21,7 @@ from looop_portable.lease import decode, holder_of, text
 from looop_portable.ledger import NOTHING, Ledger
 from looop_portable.liveness import FOREIGN, Holder, Registration
 from looop_portable.names import ONCE_LONGEST, canonical, excerpt, spellings, unspelled
-from looop_portable.ours import PRIVATE_SIGN, PROJECTION, SIGN, those
+from looop_portable.ours import PRIVATE_SIGN, PROBE, PROJECTION, SIGN, those
 from looop_portable.registrations import is_damaged, of_looops, registration_in
 from looop_portable.signs import KEPT, SignFiles
 from looop_portable.spelling import NOT_STORED
@@ -131,7 +131,7 @@ class Registry:
         key = self.ledger.spelling.key(session)
         try:
             with self.files.room(f"{self.directory}/{key}", 1) as room:
-                clear(room, those(room.names(), PROJECTION, SIGN, PRIVATE_SIGN))
+                clear(room, those(room.names(), PROJECTION, SIGN, PRIVATE_SIGN, PROBE))
             with self.files.room(self.directory, 0) as room:
                 room.rmdir(key)
         except FileNotFoundError:

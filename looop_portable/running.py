@@ -206,7 +206,7 @@ class _Run:
                 found = None if name in self._lost else self._claims.check(lease.name, lease.generation)
                 if found and not found.is_still(lease):
                     self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
-            self._youth.renew(holder, list(self._leases))
+            self._youth.renew(holder, [lease.name for lease in list(self._leases.values())])
         return goes_on
 
     def _lose_all(self, reason: str) -> None:
@@ -215,7 +215,6 @@ class _Run:
     def _lose(self, names: list[str], reason: str) -> None:
         """They are lost, and the command with them, if it is to be."""
         with self._changed:
-            self._lost |= set(names)
             self._why_lost = self._why_lost or reason
             if self._ended or not self._began:
                 return
@@ -225,6 +224,7 @@ class _Run:
                 deadline = self._last_moment()
                 self._standby.do(self._end)
                 self._deadline = deadline  # Only then. What raises in between is done again.
+            self._lost |= set(names)
             self._saying += 1
         try:
             with contextlib.suppress(OSError):  # A full disk, say. Nobody hears it, and that is no reason to lose more.
@@ -288,9 +288,7 @@ class _Run:
         sessions = self._claims.sessions
         try:
             retired = self._claims.retire(holder)
-            status = sessions.status(holder.session)
-            if status:
-                sessions.forget(status)
+            sessions.forget_if_over(holder.session)
         except NotEnded as error:
             return list(error.failed)  # What is not held keeps nobody waiting, and its process is seen to have ended.
         except LooopError as error:

@@ -258,6 +258,12 @@ class Sessions:
             return False  # Another user's, perhaps. It is dead all the same.
         return True
 
+    def forget_if_over(self, session: str) -> None:
+        """As `forget`, of the session of that id, if there is one."""
+        status = self.status(session)
+        if status:
+            self.forget(status)
+
     def lock_path(self, registration: Registration) -> str:
         """Where the lock is that its heirs take part in; empty: it has none."""
         return self._store.signs.lock_path(registration) if registration.heirs else ""

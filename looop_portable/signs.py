@@ -16,7 +16,7 @@ from looop_portable.files import Files
 from looop_portable.files_rooms import clear
 from looop_portable.liveness import Lock, Registration, Silence, interval
 from looop_portable.names import spelled
-from looop_portable.ours import PRIVATE_SIGN, SIGN, those
+from looop_portable.ours import PRIVATE_SIGN, PROBE, SIGN, those
 from looop_portable.place import Place
 
 _HEARTBEAT, _LOCK, _SIGHTING = "heartbeat-", "lock-", "sighting-"
@@ -133,7 +133,7 @@ class SignFiles:
             names = room.names()
             over = [name for name in those(names, SIGN) if not current or current not in name]
             left = clear(room, (name for name in over if (self._files.age(f"{directory}/{name}") or 0) > _ABANDONED))
-            clear(room, those(names, PRIVATE_SIGN))
+            clear(room, those(names, PRIVATE_SIGN, PROBE))
         return left > 0
 
     def _shared(self) -> int:

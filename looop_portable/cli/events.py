@@ -17,6 +17,7 @@ from looop_portable.files import OS
 from looop_portable.lease import decode
 
 _POLL = 0.2
+"""Seconds from one look at the log to the next: it may be on a network, where no news is heard."""
 _TAIL = 2 * CAP
 """Bytes of a log that are looked at: it is renamed when it has half of them, so more of it is not ours."""
 _CHUNK = 1 << 16

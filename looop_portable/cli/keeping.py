@@ -122,9 +122,7 @@ def give_up(out: Setting, claims: Claims, holder: Holder) -> None:
     """Nobody is to rely on a session that nobody keeps: it has ended, and is forgotten if its id was made up."""
     try:
         claims.retire(holder)
-        status = claims.sessions.status(holder.session)
-        if status:
-            claims.sessions.forget(status)
+        claims.sessions.forget_if_over(holder.session)
     except LooopError as error:
         out.warn(f"looop: warning: session '{holder.session}' is left behind, without heartbeats: {error}")
 

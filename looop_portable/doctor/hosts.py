@@ -38,6 +38,7 @@ Say = Callable[[str], None]
 _HERE = "here-"
 _SILENT = 60.0  # Seconds.
 _POLL = 0.25
+"""Seconds from one look at the others to the next: they are on other hosts."""
 _LAST = 60.0  # Seconds that another's last turn may take, beyond its time: see `racing`.
 _LEAVING = 10.0
 _TRIES = 16

@@ -43,9 +43,11 @@ FAULTY = """
 import os, sys, threading
 from looop_portable.claims import Claims
 from looop_portable.files import OS
+from looop_portable.standby import Standby
 
 fault, broken, sys.argv[1:] = sys.argv[1], sys.argv[2], sys.argv[3:]
-beat, retire = OS.beat, Claims.retire
+beat, retire, do = OS.beat, Claims.retire, Standby.do
+failed = []
 
 def give(path):
     if fault == "beat" and "heartbeat" in path and os.path.exists(broken):
@@ -57,7 +59,13 @@ def end(self, holder):
         threading.Event().wait()
     return retire(self, holder)
 
-OS.beat, Claims.retire = give, end
+def begin(self, work):
+    if fault == "no memory once" and work.__name__ == "_end" and not failed:
+        failed.append(work)
+        raise MemoryError
+    do(self, work)
+
+OS.beat, Claims.retire, Standby.do = give, end, begin
 from looop_portable.__main__ import main
 main()
 """
@@ -387,6 +395,23 @@ def test_a_claim_that_is_broken_ends_the_command(start: Callable[..., Running], 
     assert (code, out) == (128 + 15, "")
     assert err == "looop: claim repo-x: lost: generation 1 was superseded (it is at 2); the command is ended\n"
     assert nothing_left(claims)
+
+
+@pytest.mark.parametrize("loss", ["broken", "stopped"])
+def test_it_is_ended_though_there_was_no_memory_to_do_it_the_first_time(
+    start: Callable[..., Running], claims: Claims, loss: str
+) -> None:
+    before = (sys.executable, "-c", FAULTY, "no memory once", "")
+    run = ("run", "--claim", "repo-x", "--session", "w1", "--lease", "3", "--", *PYTHON, SLEEP)
+    running = start(*run, before=before)
+    assert running.says() == "runs"
+    if loss == "broken":
+        claims.break_claim("repo-x", 1, "test")
+    else:
+        claims.sessions.stop("w1")
+    code, _, err = running.ends()
+    why = "generation 1 was superseded (it is at 2)" if loss == "broken" else "its session has ended"
+    assert (code, err) == (128 + 15, f"looop: claim repo-x: lost: {why}; the command is ended\n")
 
 
 def test_a_session_that_is_stopped_ends_it_too(run: Run, start: Callable[..., Running], claims: Claims) -> None:
