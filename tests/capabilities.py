@@ -186,7 +186,8 @@ def _processes_can_be_limited(group: str) -> bool:
     return False
 
 
-PIDS = next((group for group in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup") if _processes_can_be_limited(group)), "")
+_CGROUPS = ("/sys/fs/cgroup/pids", "/sys/fs/cgroup", "/sys/fs/cgroup/unified")
+PIDS = next((group for group in _CGROUPS if _processes_can_be_limited(group)), "")
 """Where control groups can be made that limit the number of processes; empty: nowhere."""
 
 
@@ -220,7 +221,7 @@ needs_interpreters = _needs(
 )
 needs_fork = _needs(hasattr(os, "fork"), "os.fork is missing")
 needs_pids = _needs(PIDS, "no control group can be made that limits the number of processes")
-needs_other_users = _needs(hasattr(os, "setresuid") and os.geteuid() == 0, "cannot become another user")
+needs_other_users = _needs(hasattr(os, "setresuid") and os.geteuid() == 0, "cannot become another user (needs CAP_SETUID)")
 needs_zombies = _needs(hasattr(os, "waitid"), "os.waitid is missing: there are no zombies to be waited for and left")
 needs_stopping = _needs(hasattr(signal, "SIGSTOP"), "SIGSTOP is missing: no process can be stopped and let go on")
 needs_modes = _needs(MODES, "files have no modes")
@@ -235,7 +236,6 @@ needs_bash = _needs(BASH, "no bash on PATH")
 needs_sh = _needs(SH, "no sh on PATH")
 needs_dev_full = _needs(_is_always_full("/dev/full"), "no /dev/full")
 needs_posix_homes = _needs(os.name == "posix", "home directories are not told by the variable HOME")
-needs_unknown_user = _needs(hasattr(os, "geteuid") and os.geteuid() == 0, "this user cannot become another (not root)")
 needs_locale = {
     name: _needs(_has_locale(name), f"there is no locale {name}") for name in ("C", "POSIX", "de_DE.ISO-8859-1")
 }

@@ -29,7 +29,7 @@ def as_user(user: int, group: int, work: Callable[[], object], *, umask: int = 0
             os.chdir("/")
             os.umask(umask)
             signal.alarm(PATIENCE)
-            if _becomes(user, group) and (uses is None or os.access(uses, os.R_OK | os.W_OK | os.X_OK)):
+            if becomes(user, group) and (uses is None or os.access(uses, os.R_OK | os.W_OK | os.X_OK)):
                 work()
                 status = 0
             else:
@@ -47,7 +47,8 @@ def as_user(user: int, group: int, work: Callable[[], object], *, umask: int = 0
     assert status == 0, told or f"ended by {status}"
 
 
-def _becomes(user: int, group: int) -> bool:
+def becomes(user: int, group: int) -> bool:
+    """Whether this process could become `user`. Root stays what it is."""
     if user:
         try:
             os.setgroups([])

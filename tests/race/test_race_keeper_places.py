@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from capabilities import PIDS, needs_pids
 from crew import until
 from rooms import PROC, Room
 
@@ -135,32 +136,15 @@ def test_where_there_is_no_place_at_all_no_session_is_started(stack: ExitStack, 
     assert room.looop("session", "list") == (0, "", "no sessions are registered\n")
 
 
-def pids_cgroup() -> Path | None:
-    """A group of processes with a limit of its own, where we may make one; of cgroup v1 or v2."""
-    for base in (
-        (Path("/sys/fs/cgroup/pids"), Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified")) if hasattr(os, "fork") else ()
-    ):
-        group = base / f"looop-{os.getpid()}"
-        try:
-            group.mkdir()
-        except OSError:
-            continue
-        if (group / "pids.max").exists():
-            return group
-        group.rmdir()
-    return None
-
-
 @pytest.fixture
 def group() -> Iterator[Path]:
-    found = pids_cgroup()
-    if not found:
-        pytest.skip("no cgroup with pids.max can be made")
+    found = Path(tempfile.mkdtemp(prefix="looop-", dir=PIDS))
     yield found
     assert until(lambda: not (found / "cgroup.procs").read_text())
     found.rmdir()
 
 
+@needs_pids
 def test_where_no_process_can_be_made_no_session_is_started_and_else_there_is_a_keeper(
     group: Path, stack: ExitStack
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +13,8 @@ from crew import until
 from rooms import FOREIGN, SUBSET, Room, without_proc
 
 from looop_portable import Claims
+from looop_portable.keepers import Keepers
+from looop_portable.liveness import Holder
 
 Make = Callable[[Path], Room]
 
@@ -91,9 +94,20 @@ def test_a_process_that_does_not_exist_is_refused(room: Room) -> None:
     assert "no such process" in done.err
 
 
-def test_a_session_that_is_stopped_is_kept_no_longer(room: Room) -> None:
+def has_ended(keepers: Keepers, holder: Holder) -> bool:
+    """Its place is free."""
+    taken = keepers.begin(holder)
+    if taken is not None:
+        os.close(taken)
+    return taken is not None
+
+
+def test_a_session_that_is_stopped_is_kept_no_longer(room: Room, data_dir: Path, tmp_path: Path) -> None:
     started(room, "w1", room.idle())
+    keepers, holder = Keepers(str(tmp_path / "state/looop/keepers")), Claims.open(str(data_dir)).sessions.holder("w1")
+    assert not has_ended(keepers, holder)
     assert room.looop("session", "stop", "w1").code == 0
+    assert until(lambda: has_ended(keepers, holder), 20)
     started(room, "w1", room.idle())
 
 

@@ -142,15 +142,13 @@ def locker(data_dir: Path, backend: str) -> Iterator[None]:
     child = os.fork()
     if child == 0:
         try:
-            os.setgroups([])
-            os.setresgid(NOBODYS, NOBODYS, NOBODYS)
-            os.setresuid(OUTSIDER, OUTSIDER, OUTSIDER)
-            locking(data_dir, writer)
+            if users.becomes(OUTSIDER, NOBODYS):
+                locking(data_dir, writer)
         finally:
             os._exit(1)
+    os.close(writer)
     assert os.read(reader, 1) == b"!"
     os.close(reader)
-    os.close(writer)
     try:
         yield
     finally:

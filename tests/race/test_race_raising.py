@@ -29,7 +29,7 @@ def test_after_a_storm_nothing_is_held_lost_or_left_behind(tmp_path: Path, kind:
     assert done.returncode == 0, done.stderr[-4000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found.pop("raised") > BLOCKS // 10
-    assert found == {"held": [], "refused": [], "descriptors": [], "tickets": 0, "threads": True, "hung": 0}
+    assert found == {"held": [], "refused": [], "descriptors": [], "tickets": 0, "threads": True}
 
 
 STORM = r"""
@@ -97,7 +97,7 @@ if me:
 gc.collect()
 def opened():
     found = []
-    for fd in Path("/proc/self/fd").glob("*"):
+    for fd in Path("/dev/fd").glob("*"):
         try:
             found.append(os.readlink(fd))
         except OSError:
@@ -182,5 +182,5 @@ while time.monotonic() < end and (left() or threading.active_count() > threads +
 tickets = 0 if kind == "memory" else sum(1 for path in Path(store, "claims/.queue").glob("*/*"))
 faulthandler.cancel_dump_traceback_later()
 print(json.dumps({"raised": raised, "held": held[:5], "refused": refused[:5], "descriptors": left(), "tickets": tickets,
-    "threads": threading.active_count() <= threads + 9, "hung": 0}))
+    "threads": threading.active_count() <= threads + 9}))
 """

@@ -446,7 +446,7 @@ def test_two_that_follow_one_process_are_both_rung(ears: Any, process: subproces
 
 
 def test_when_nobody_listens_it_is_closed_and_opened_anew(ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    until(lambda: ears._ear is None, LONG)  # Some test before has used it.
+    assert until(lambda: ears._ear is None, LONG)  # Some test before has used it.
     monkeypatch.setattr(ears, "IDLE", 0.01)
     for number in range(3):
         bell = new_bell()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from capabilities import needs_posix_homes, needs_unknown_user
+from capabilities import needs_other_users, needs_posix_homes
 
 from looop_portable import Claims, hold
 from looop_portable.config import resolve, state_dir
@@ -80,7 +80,7 @@ def test_a_home_that_is_none_is_refused(
     assert not list(elsewhere.iterdir())
 
 
-@needs_unknown_user
+@needs_other_users
 def test_a_user_whom_the_system_does_not_know_has_no_store_in_each_directory(elsewhere: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "HOME"}
     done = subprocess.run(

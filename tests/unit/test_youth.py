@@ -163,12 +163,14 @@ def test_a_command_keeps_its_claim_while_old_files_are_removed(
     found: list[int] = []
 
     def cleans() -> None:
-        for _ in range(3):
-            make_old(store)
-            beaten.again()
-            clean_by_age(store)
-        found.extend(status.lease.generation for status in Claims.open(str(store), backend).list() if status.lease)
-        (store.parent / "enough").touch()
+        try:
+            for _ in range(3):
+                make_old(store)
+                beaten.again()
+                clean_by_age(store)
+            found.extend(status.lease.generation for status in Claims.open(str(store), backend).list() if status.lease)
+        finally:
+            (store.parent / "enough").touch()
 
     class Told:
         def waits(self, held: Held, seconds: float) -> None: ...
