@@ -71,7 +71,7 @@ class Session:
         self._leaver.dismiss()
         with contextlib.suppress(NoSession):  # All of it has been removed, and the registration with it.
             self._claims.sessions.stop(*self.holder)
-            self._claims.sessions.forget_if_over(self.holder.session)
+            self._forget()
 
     def leave_when_possible(self) -> None:
         """The same, of one that is lost. Without this, to this host it would live, and hold, while this process does."""
@@ -84,11 +84,16 @@ class Session:
         while True:
             try:
                 self._claims.retire(self.holder)
-                return self._claims.sessions.forget_if_over(self.holder.session)
+                self._forget()
+                return
             except NoSession:
-                return None  # Somebody has removed it.
+                return  # Somebody has removed it.
             except Exception:  # noqa: BLE001 (no memory, no descriptor: whatever it is, it may be over the next time)
                 time.sleep(interval(self._lease_seconds))
+
+    def _forget(self) -> None:
+        sessions = self._claims.sessions
+        sessions.forget(sessions.status(self.holder.session))
 
     def _leaves(self) -> bool:
         """Whether it leaves because nobody uses it. What fails is tried again when the next heartbeat is due."""
@@ -98,7 +103,7 @@ class Session:
         with contextlib.suppress(LooopError):
             with contextlib.suppress(NoSession):
                 self._claims.sessions.stop(*self.holder)
-                self._claims.sessions.forget_if_over(self.holder.session)
+                self._forget()
             self.pulse.stop()
             self._leaver.dismiss()
         return True

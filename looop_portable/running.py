@@ -288,7 +288,7 @@ class _Run:
         sessions = self._claims.sessions
         try:
             retired = self._claims.retire(holder)
-            sessions.forget_if_over(holder.session)
+            sessions.forget(sessions.status(holder.session))
         except NotEnded as error:
             return list(error.failed)  # What is not held keeps nobody waiting, and its process is seen to have ended.
         except LooopError as error:

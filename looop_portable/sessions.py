@@ -242,27 +242,20 @@ class Sessions:
         except OSError as error:
             raise Unavailable(f"the sessions cannot be enumerated: {told(error)}") from error
 
-    def forget(self, status: SessionStatus) -> bool:
+    def forget(self, status: SessionStatus | None) -> bool:
         """Remove a session that has ended and whose id was made up. Whether it was one, and is gone.
 
         Only such an id is never registered again; any other may have been, since it was judged.
         """
-        session = status.registration.session
-        if not (status.verdict.dead and is_made_up(session)):
+        if not (status and status.verdict.dead and is_made_up(status.registration.session)):
             return False
         try:
             if status.verdict.inferred and not self.conclude(status.registration.holder):
                 return False
-            self._store.forget(session)
+            self._store.forget(status.registration.session)
         except (OSError, Unavailable):
             return False  # Another user's, perhaps. It is dead all the same.
         return True
-
-    def forget_if_over(self, session: str) -> None:
-        """As `forget`, of the session of that id, if there is one."""
-        status = self.status(session)
-        if status:
-            self.forget(status)
 
     def lock_path(self, registration: Registration) -> str:
         """Where the lock is that its heirs take part in; empty: it has none."""

@@ -159,7 +159,8 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
 def break_(out: Setting, name: str, generation: int, reason: str) -> int:
     """Release NAME whoever holds it, if generation N is the one that does (see `looop show NAME`).
 
-    The holder is not told, and may go on working: be sure that it does not. Exit 1: N is not current.
+    The claim is free at once. `hold` and `looop run` are told at their next heartbeat, a shell is not, and each may go on
+    working: be sure that it does not. Exit 1: N is not current.
     """
     if not reason.strip():
         raise click.BadParameter("it is empty", param_hint="--reason")

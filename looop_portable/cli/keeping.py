@@ -44,7 +44,7 @@ LEASE_LENGTH = click.option(
     metavar="SECONDS",
     show_envvar=True,
     show_default=True,
-    help="After how long without a heartbeat other hosts may take it for dead; 0: it gives none.",
+    help="After how long without a heartbeat other hosts may take it for dead; at least 3, or 0: it gives none.",
 )
 
 
@@ -122,7 +122,7 @@ def give_up(out: Setting, claims: Claims, holder: Holder) -> None:
     """Nobody is to rely on a session that nobody keeps: it has ended, and is forgotten if its id was made up."""
     try:
         claims.retire(holder)
-        claims.sessions.forget_if_over(holder.session)
+        claims.sessions.forget(claims.sessions.status(holder.session))
     except LooopError as error:
         out.warn(f"looop: warning: session '{holder.session}' is left behind, without heartbeats: {error}")
 

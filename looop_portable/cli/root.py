@@ -23,8 +23,8 @@ _HELP = """Claim a named resource so that nobody else alive holds it, on any fil
                               run a command while it is held
 
 A claim belongs to a session: --session ID, else $LOOOP_SESSION_ID. All processes that act for one session are one
-holder. When a session dies, whoever asks next takes its claims over at once; on another host, if its keeper died too,
-after 4/3 of its lease.
+holder. When a session dies, whoever asks next takes its claims over: at once if its keeper has ended it, or on a local disk
+in its own pid namespace; else after half of its lease (another container) to 4/3 of it (another host).
 
 Not guaranteed: that a session which was told to let go (`looop break`, `looop session stop`) stops working. Pass the
 claim's generation on to whatever it writes to, and refuse a lower one there.
