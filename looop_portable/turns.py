@@ -3,8 +3,9 @@
 Guarantees: whoever waits gets past all that do nothing, in as many turns as there are processes before it that are seen
 from here, or that show that they live; and in one turn more past all the others, however many.
 Does not guarantee: its place to one that does nothing for a turn: stopped, or starved.
-How: who waits behind others, and sees that a claim stays free, *shows* itself with each look: its ticket is touched. Of
-those that cannot be seen (other hosts, other containers) it is watched meanwhile whether they do. No clocks are compared.
+How: who waits behind others, and sees that a claim is free, *shows* itself with each look: its ticket is touched. Of those
+that cannot be seen (other hosts, other containers) it is watched meanwhile whether they do. A waiter may notice before the
+one ahead of it does: its turns are counted anew when that one has shown itself. No clocks are compared.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class Turns:
         self._free: Free | None = None
         self._since = 0.0
         self._unseen: dict[str, int | None] = {}
+        self._ahead: tuple[str, int | None] = "", None
+        """The ticket ahead of ours, and its sign when we noticed; no ticket: it has shown itself since."""
 
     def patience(self, ours: str, before: Sequence[str], free: Free | None) -> float:
         """For how many seconds yet those `before` us, who have the ticket `ours`, may leave what is `free` to be taken.
@@ -46,8 +49,14 @@ class Turns:
         if free is None or free != self._free:
             self._free, self._unseen = free, self._signs_of_unseen(before) if free else {}
             self._since = self._clock()
+            if free:
+                self._tickets.show(self._queue, ours)
+                self._ahead = before[-1], self._tickets.shown(self._queue, before[-1])
             return len(before) * self._turn
         self._tickets.show(self._queue, ours)
+        ahead, sign = self._ahead
+        if ahead == before[-1] and self._tickets.shown(self._queue, ahead) != sign:
+            self._ahead, self._since = ("", None), self._clock()
         silent = [ticket for ticket in before if self._is_silent(ticket)]
         turns = len(before) - len(silent) + bool(silent)
         return turns * self._turn - (self._clock() - self._since)

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -68,14 +69,14 @@ def in_time(is_so: Callable[[], bool]) -> bool:
     return True
 
 
-def descriptors() -> list[str]:
-    found = []
+def descriptors() -> Counter[str]:
+    found: Counter[str] = Counter()
     for fd in Path("/proc/self/fd").iterdir() if sys.platform == "linux" else ():
         try:
-            found.append(os.readlink(fd))
+            found[os.readlink(fd)] += 1
         except OSError:
             continue
-    return sorted(found)
+    return found
 
 
 def simple(store: str, backend: str) -> None:
@@ -172,5 +173,6 @@ def test_wherever_it_is_raised_nothing_is_held_and_all_can_be_claimed(
         point += STRIDE
     assert raised > 100 // STRIDE
     gc.collect()  # An error, and the frame that it was caught in, have each other.
-    assert in_time(lambda: descriptors() == before), where
+    # Not equal: the idle sessions of earlier tests in this process leave, with their descriptors.
+    assert in_time(lambda: descriptors() <= before), descriptors() - before
     assert in_time(lambda: threading.active_count() <= threads + 8)

@@ -127,6 +127,26 @@ def test_one_that_is_stopped_is_passed_with_the_others_and_lines_up_anew(scene: 
     assert isinstance(first.look(), Won)
 
 
+def test_one_that_is_seen_and_noticed_later_goes_past_a_stopped_one_before_who_is_behind_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is further behind may look just after the release, and the one ahead of it only two seconds later."""
+    monkeypatch.setattr(scene.claims.sessions.evidence, "is_seen", lambda waiter: True)
+    held = scene.claims.sessions.register("holder").holder
+    scene.claims.claim("n", held)
+    scene.strangers(1)
+    second, third = scene.waiter("w2"), scene.waiter("w3")
+    assert isinstance(second.look(), Pending)
+    scene.claims.release("n", held)
+    assert isinstance(third.look(), Pending)
+    scene.at(2.4)
+    assert isinstance(second.look(), Pending)
+    scene.at(4.1)
+    assert isinstance(third.look(), Pending)
+    scene.at(4.5)
+    assert isinstance(second.look(), Won)
+
+
 def test_two_that_live_go_past_one_after_the_other(scene: Scene) -> None:
     """The one behind waits for the turn of each that lives before it, and no longer."""
     scene.strangers(2)
@@ -136,7 +156,7 @@ def test_two_that_live_go_past_one_after_the_other(scene: Scene) -> None:
     scene.at(1)
     for waiting in waiters:
         assert isinstance(waiting.look(), Pending)
-    scene.at(5.9)
+    scene.at(6.9)
     assert isinstance(waiters[2].look(), Pending)
-    scene.at(6.1)  # The two others have not come.
+    scene.at(7.1)  # The two others have not come since.
     assert isinstance(waiters[2].look(), Won)
