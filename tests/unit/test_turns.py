@@ -147,6 +147,23 @@ def test_one_that_is_seen_and_noticed_later_goes_past_a_stopped_one_before_who_i
     assert isinstance(second.look(), Won)
 
 
+def test_when_a_stopped_one_is_passed_who_is_behind_leaves_the_next_its_turn(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one less before it, it had waited for long enough at once, and took the claim in between."""
+    monkeypatch.setattr(scene.claims.sessions.evidence, "is_seen", lambda waiter: True)
+    (stopped,) = scene.strangers(1)
+    second, third = scene.waiter("w2"), scene.waiter("w3")
+    assert isinstance(second.look(), Pending)
+    assert isinstance(third.look(), Pending)
+    scene.at(2.1)
+    scene.tickets.give_back("n", stopped)  # As `second` does, before it claims.
+    assert isinstance(third.look(), Pending)
+    scene.at(4.0)
+    assert isinstance(third.look(), Pending)
+    assert isinstance(second.look(), Won)
+
+
 def test_two_that_live_go_past_one_after_the_other(scene: Scene) -> None:
     """The one behind waits for the turn of each that lives before it, and no longer."""
     scene.strangers(2)
