@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,20 +35,23 @@ needs_cleaner = pytest.mark.skipif(not CLEANER, reason="no systemd-tmpfiles on P
 def make_old(store: Path) -> None:
     then = time.time() - LONG_AGO
     for path in store.rglob("*"):
-        os.utime(path, (then, then))
+        with suppress(FileNotFoundError):  # Whoever lives makes files, and removes them.
+            os.utime(path, (then, then))
 
 
 def old(store: Path) -> list[str]:
     """The files that anything which removes old files would remove: by the times that can be set."""
-    limit = time.time() - LONG_AGO / 2
-    return sorted(
-        path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file() and path.stat().st_mtime < limit
-    )
+    limit, found = time.time() - LONG_AGO / 2, []
+    for path in store.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file() and path.stat().st_mtime < limit:
+                found.append(path.relative_to(store).as_posix())
+    return sorted(found)
 
 
 def clean_by_age(store: Path) -> None:
     for name in old(store):
-        (store / name).unlink()
+        (store / name).unlink(missing_ok=True)
     for directory in sorted((path for path in store.rglob("*") if path.is_dir()), reverse=True):
         if not os.listdir(directory):
             directory.rmdir()
