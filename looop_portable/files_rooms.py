@@ -91,17 +91,19 @@ class OpenRoom:
         """A new file of that name, with all of `data`, in the place of the one before. Until then it is `private`."""
         with self._told(private):
             fd = os.open(settled(private), _NEW | self._direct(private), 0o444, dir_fd=self._fd)
-            try:
+        try:
+            with self._told(private):
                 try:
                     share(fd, shared, 0o444)
                     write(fd, data)
                 finally:
                     os.close(fd)
+            with self._told(name):  # What is in the way is what has the name, and nothing of ours.
                 os.replace(settled(private), settled(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
-            except OSError:
-                with contextlib.suppress(OSError):  # Swept some day.
-                    self.remove(private)
-                raise
+        except OSError:
+            with contextlib.suppress(OSError):  # Swept some day.
+                self.remove(private)
+            raise
 
     def _direct(self, name: str) -> int:
         return direct(f"{self._path}/{name}")

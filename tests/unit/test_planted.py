@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -175,3 +176,14 @@ def test_an_object_in_the_stores_own_place_hangs_nobody(tmp_path: Path, backend:
     store(tmp_path, backend)
     with planted(tmp_path / place, kind):
         ask(Claims.open(str(tmp_path), backend))
+
+
+def test_what_stands_where_a_session_is_shown_is_told_by_its_own_name(tmp_path: Path) -> None:
+    """It was the name of a file of ours that was to be renamed to it, and is gone again."""
+    claims = open_or_skip("advisory", tmp_path)  # Which may be shared with looop: it looks there.
+    claims.sessions.register("worker")
+    shown = tmp_path / "sessions" / "worker" / "meta.json"
+    shown.unlink()
+    shown.mkdir()
+    with pytest.raises(LooopError, match=rf"{re.escape(shown.as_posix())}( \(|$)"):
+        claims.claim("n", "worker")
