@@ -1,7 +1,8 @@
 """What volume a path is on, on Windows: `mounts` there.
 
 Does not guarantee: the name of a network drive's protocol; Windows tells the server's own filesystem (NTFS, mostly).
-How: GetVolumePathName, which knows volumes mounted into folders, GetDriveType, GetVolumeInformation, WNetGetConnection.
+How: GetVolumePathName, which knows volumes mounted into folders, GetDriveType, GetVolumeInformation (its serial number is
+`Mount.number`), WNetGetConnection.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ def volume_of(path: str) -> Mount | None:
     root = found.value if found.value.endswith("\\") else found.value + "\\"
     kind = kernel.GetDriveTypeW(ctypes.c_wchar_p(root))
     name = ctypes.create_unicode_buffer(261)
-    flags = ctypes.c_uint32()
-    if not kernel.GetVolumeInformationW(ctypes.c_wchar_p(root), None, 0, None, None, ctypes.byref(flags), name, 261):
-        name.value, flags.value = "", 0
+    serial, flags = ctypes.c_uint32(), ctypes.c_uint32()
+    asked = ctypes.c_wchar_p(root), None, 0, ctypes.byref(serial), None, ctypes.byref(flags), name, len(name)
+    if not kernel.GetVolumeInformationW(*asked):
+        name.value, serial.value, flags.value = "", 0, 0
     share = root.startswith("\\\\") and not root.startswith("\\\\?\\")
     remote = share or kind == _REMOTE
     options = [
         "remote" if remote else _KINDS.get(kind, "unknown"),
         *(word for bit, word in _FLAGS.items() if flags.value & bit),
     ]
-    return Mount(
-        root, name.value.lower() or ("smb" if remote else "unknown"), _source(root) if remote else root, tuple(options)
-    )
+    kind_of_filesystem = name.value.lower() or ("smb" if remote else "unknown")
+    return Mount(root, kind_of_filesystem, _source(root) if remote else root, tuple(options), serial.value)
 
 
 def _source(root: str) -> str:

@@ -37,7 +37,7 @@ LAYERS = [
     },
     {"apart"},
     {"visits"},
-    {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
+    {"mounts_windows", "kernel_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
     | {"inquiry", "asking", "launching", "registrations"}
     | {"terminals"},
     {"files_rooms", "files_guards"},
