@@ -80,7 +80,7 @@ class LifeFiles:
         try:
             found = self.changed(probe)
         finally:
-            os.unlink(probe)
+            self._unlink(probe)
         if found is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), probe)  # Swept, when it was old already.
         return found
@@ -103,6 +103,9 @@ class LifeFiles:
 
     def _open_new_beat(self, path: str) -> int:
         return opened(path, _CREATE | direct(path), 0o644)
+
+    def _unlink(self, path: str) -> None:
+        os.unlink(path)
 
     def _open_in_place(self, path: str) -> int:
         return opened(path, _IN_PLACE | direct(path))

@@ -17,6 +17,8 @@ assert sys.platform == "win32"
 _LENGTH = 32_768
 _KINDS = {2: "removable", 3: "fixed", 4: "remote", 5: "cdrom", 6: "ramdisk"}
 _REMOTE = 4
+_LONG = 248
+"""Characters of a path from which on it is only taken with the prefix."""
 _FLAGS = {0x1: "case_sensitive_search", 0x80000: "ro", 0x400000: "hard_links"}
 
 
@@ -24,8 +26,9 @@ def volume_of(path: str) -> Mount | None:
     """The volume of an absolute `path`; None if the system does not tell."""
     kernel = ctypes.windll.kernel32
     found = ctypes.create_unicode_buffer(_LENGTH)
-    if not kernel.GetVolumePathNameW(ctypes.c_wchar_p(path), found, _LENGTH):
+    if not kernel.GetVolumePathNameW(ctypes.c_wchar_p(_prefixed(path)), found, _LENGTH):
         return None
+    found.value = _plain(found.value)
     root = found.value if found.value.endswith("\\") else found.value + "\\"
     kind = kernel.GetDriveTypeW(ctypes.c_wchar_p(root))
     name = ctypes.create_unicode_buffer(261)
@@ -41,6 +44,17 @@ def volume_of(path: str) -> Mount | None:
     ]
     kind_of_filesystem = name.value.lower() or ("smb" if remote else "unknown")
     return Mount(root, kind_of_filesystem, _source(root) if remote else root, tuple(options), serial.value)
+
+
+def _prefixed(path: str) -> str:
+    if len(path) < _LONG or path.startswith("\\\\?\\"):
+        return path
+    path = path.replace("/", "\\")
+    return f"\\\\?\\UNC{path[1:]}" if path.startswith("\\\\") else f"\\\\?\\{path}"
+
+
+def _plain(path: str) -> str:
+    return f"\\{path[7:]}" if path.startswith("\\\\?\\UNC\\") else path.removeprefix("\\\\?\\")
 
 
 def _source(root: str) -> str:

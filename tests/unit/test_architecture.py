@@ -41,7 +41,8 @@ LAYERS = [
     | {"inquiry", "asking", "launching", "registrations"}
     | {"terminals"},
     {"files_rooms", "files_guards"},
-    {"files_posix"},
+    {"files_posix", "files_handles"},
+    {"guard_windows"},
     {"files_windows", "files_utf8"},
     {"files"},
     {"protocol", "processes", "stamp", "events", "state"},
@@ -114,8 +115,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-FILES = {"files", "files_alone", "files_direct", "files_directories", "files_floors", "files_guards", "files_life"}
-FILES |= {"files_locks", "files_open", "files_posix", "files_rooms", "files_utf8", "files_windows"}
+FILES = {"files", "files_alone", "files_direct", "files_directories", "files_floors", "files_guards", "files_handles"}
+FILES |= {"files_life", "files_locks", "files_open", "files_posix", "files_rooms", "files_utf8", "files_windows"}
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""
