@@ -57,7 +57,7 @@ LAYERS = [
     {"backends.posix", "backends.windows", "backends.advisory", "backends.memory", "backends.remembered"},
     {"backends.auto"},
     {"backends"},
-    {"reaper"},
+    {"reaper", "unreadable"},
     {"claims"},
     {"ear"},
     {"bells_linux", "bells_windows"},
