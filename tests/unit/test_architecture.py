@@ -72,6 +72,7 @@ LAYERS = [
     {"running"},
     {"own_session"},
     {"membership"},
+    {"leftovers"},
     {"entering"},
     {"options"},
     {"holding"},
