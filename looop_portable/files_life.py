@@ -96,7 +96,7 @@ class LifeFiles:
             try:
                 changed = self.changed(path)
             except OSError:  # What cannot be opened, a symbolic link say, was made some time all the same.
-                changed = os.lstat(path).st_mtime_ns
+                changed = self._lstat(path).st_mtime_ns
         except OSError:
             return None
         return None if changed is None else (now - changed) / 1e9
@@ -106,6 +106,9 @@ class LifeFiles:
 
     def _unlink(self, path: str) -> None:
         os.unlink(path)
+
+    def _lstat(self, path: str) -> os.stat_result:
+        return os.lstat(path)
 
     def _open_in_place(self, path: str) -> int:
         return opened(path, _IN_PLACE | direct(path))

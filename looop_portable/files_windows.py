@@ -115,8 +115,9 @@ class WindowsFiles(OsFiles):
     def keep_young(self, path: str, older: float) -> None:
         OsFiles.keep_young(self, _exact(path), older)
 
-    def age(self, path: str) -> float | None:
-        return OsFiles.age(self, _exact(path))
+    def detach(self, path: str, copy: str, data: bytes, *, shared: int = 0) -> None:  # noqa: ARG002
+        _patiently(lambda: OsFiles.create(self, _exact(copy), data))
+        self.replace(copy, path)
 
     def shared_bits(self, path: str) -> int:
         _patiently(lambda: _there(lambda: os.stat(_exact(path))))  # It must be there, as everywhere.
@@ -180,6 +181,9 @@ class WindowsFiles(OsFiles):
 
     def _unlink(self, path: str) -> None:
         _patiently(lambda: os.unlink(_exact(path)))
+
+    def _lstat(self, path: str) -> os.stat_result:
+        return _patiently(lambda: os.lstat(_exact(path)))
 
     def _is_open_as(self, path: str, fd: int) -> bool:
         try:

@@ -68,8 +68,8 @@ class Mount(NamedTuple):
         """
         if self.type not in _DISKS or self.network:
             return ""
-        if sys.platform == "win32":
-            return f"{sys.platform} {self.type} {self.number:08x}" if self.number else ""
+        if sys.platform == "win32" and self.number:
+            return f"{sys.platform} {self.type} {self.number:08x}"
         return f"{sys.platform} {self.type}"
 
     @property

@@ -49,9 +49,7 @@ class Publisher:
         projection in place would rewrite history: records are not read-only there, since nobody could remove such a file.
         """
         if private and self._place.policy.windows:
-            copy = self._private(key, target, token, _TRIES)
-            self._write(key, copy, data, self._place.shared())
-            self._files.replace(copy, private)
+            self._files.detach(private, self._private(key, target, token, _TRIES), data, shared=self._place.shared())
         if not private:
             private = self._private(key, target, token, 0)
             self._write(key, private, data, self._place.shared())

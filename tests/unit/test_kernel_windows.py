@@ -12,7 +12,7 @@ import pytest
 from capabilities import NATIVE
 
 from looop_portable import Claims
-from looop_portable.mounts import Mount, mount_of
+from looop_portable.mounts import mount_of
 
 pytest.importorskip("winreg", reason="there is no registry")
 
@@ -74,4 +74,3 @@ def test_a_disk_is_told_by_the_serial_number_of_its_volume(tmp_path: Path) -> No
     assert mount.number == os.stat(tmp_path).st_dev & 0xFFFFFFFF
     assert mount.disk == f"win32 {mount.type} {mount.number:08x}"
     assert mount._replace(number=mount.number + 1).disk != mount.disk
-    assert Mount("D:\\", "ntfs", "D:\\", ("fixed",)).disk == ""
