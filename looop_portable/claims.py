@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from looop_portable import unreadable
 from looop_portable.announcing import Announcements
 from looop_portable.backends.base import Backend
 from looop_portable.config import PathLike, resolve
@@ -44,8 +45,6 @@ from looop_portable.sessions import Sessions
 _TRIES = 256
 _FREE = Verdict(Liveness.DEAD, "it is not held")
 _SELF = Verdict(Liveness.ALIVE, "it is ours")
-_NOBODY_READABLE = Verdict(Liveness.DEAD, "no holder can be read from its lease")
-_BEING_WRITTEN = Verdict(Liveness.UNKNOWN, "its lease is still being written")
 
 
 class Claims:
@@ -265,7 +264,7 @@ class Claims:
         if is_ours(lease, me):
             return _SELF
         if not lease.session:
-            return _NOBODY_READABLE if lease.settled else _BEING_WRITTEN
+            return unreadable.verdict(self.backend, self.sessions, lease, me)
         holder = Holder(lease.session, lease.incarnation)
         found = verdicts.get(holder) if verdicts is not None else None
         if found is None:
@@ -276,7 +275,9 @@ class Claims:
 
     def _final(self, lease: Lease | None, verdict: Verdict) -> bool:
         """Whether a death may be acted upon. One that is inferred is made a fact first."""
-        return not (lease and verdict.inferred) or self.sessions.conclude(Holder(lease.session, lease.incarnation))
+        if not (lease and verdict.inferred):
+            return True
+        return self.sessions.conclude(Holder(*lease[1:3])) if lease.session else unreadable.conclude(self.sessions)
 
     def acting(self, session: str | Holder | None) -> Holder:
         """Who acts: `session`, else $LOOOP_SESSION_ID, in its current incarnation. Raises `NoSession`."""

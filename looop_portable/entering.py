@@ -22,6 +22,7 @@ from looop_portable.blocks import Taker
 from looop_portable.config import Config
 from looop_portable.errors import ClaimHeld, LooopError, Unavailable
 from looop_portable.lease import Lease
+from looop_portable.leftovers import let_go_later
 from looop_portable.liveness import Liveness, Verdict
 from looop_portable.membership import Member, Process, this_process
 from looop_portable.outcomes import Held, Renewed, Won
@@ -204,9 +205,17 @@ class Entrance:
         assert member
         for name in self._wanted:
             if member.taker(name) is self:
-                with contextlib.suppress(LooopError):  # Then it stays with this process, whose next block has it.
-                    self._give_back(member, name)
+                failed = not self._gives_back(member, name)
                 member.let_go(name)  # Not where that was interrupted: then nobody would know that there is something left.
+                if failed and self.session:  # It stays with this process, whose next block has it, until it is out.
+                    let_go_later(member, self.session, name)
+
+    def _gives_back(self, member: Member, name: str) -> bool:
+        try:
+            self._give_back(member, name)
+        except LooopError:
+            return False
+        return True
 
     def _claim(self, member: Member, name: str) -> tuple[Won | Renewed | Held, Taker | None]:
         """What came of it; if it is held by a block of this process, that. What was not won is let go."""

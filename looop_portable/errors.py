@@ -149,6 +149,17 @@ _REMEDIES = {
 }
 
 
+_WINDOWS_REMEDIES = {
+    5: 'to share a directory among users, let them modify it: icacls DIRECTORY /grant "*S-1-5-32-545:(OI)(CI)M" /T',
+    19: "choose another place with --data-dir or LOOOP_DATA_DIR",
+    **dict.fromkeys((32, 33), "close the program that has it open, and try again"),
+    **dict.fromkeys((39, 112), "make room, or choose another place with --data-dir or LOOOP_DATA_DIR"),
+    **dict.fromkeys((3, 21, 53, 67), "choose another place with --data-dir or LOOOP_DATA_DIR"),
+}
+"""By Windows' own numbers: denied; write protected; in use; full; no such path, drive, server or share. The id is that of
+all users, whatever language Windows speaks."""
+
+
 def because(error: OSError) -> str:
     """The system's own words for an error."""
     return error.strerror or str(error) or type(error).__name__
@@ -157,7 +168,10 @@ def because(error: OSError) -> str:
 def told(error: OSError) -> str:
     """An error of a file, with its path and, where we know one, the remedy."""
     path = error.filename2 or error.filename
-    remedy = _REMEDIES.get(error.errno or 0)
+    windows = getattr(error, "winerror", None)  # Errors have none elsewhere.
+    remedy = _WINDOWS_REMEDIES.get(windows) if windows else _REMEDIES.get(error.errno or 0)
+    if not windows and hasattr(error, "winerror") and error.errno in (errno.EACCES, errno.EPERM):
+        remedy = _WINDOWS_REMEDIES[5]
     return because(error) + (f": {path}" if path else "") + (f" ({remedy})" if remedy else "")
 
 

@@ -80,7 +80,7 @@ class LifeFiles:
         try:
             found = self.changed(probe)
         finally:
-            os.unlink(probe)
+            self._unlink(probe)
         if found is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), probe)  # Swept, when it was old already.
         return found
@@ -96,13 +96,19 @@ class LifeFiles:
             try:
                 changed = self.changed(path)
             except OSError:  # What cannot be opened, a symbolic link say, was made some time all the same.
-                changed = os.lstat(path).st_mtime_ns
+                changed = self._lstat(path).st_mtime_ns
         except OSError:
             return None
         return None if changed is None else (now - changed) / 1e9
 
     def _open_new_beat(self, path: str) -> int:
         return opened(path, _CREATE | direct(path), 0o644)
+
+    def _unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def _lstat(self, path: str) -> os.stat_result:
+        return os.lstat(path)
 
     def _open_in_place(self, path: str) -> int:
         return opened(path, _IN_PLACE | direct(path))

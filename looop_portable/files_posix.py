@@ -90,6 +90,11 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles, Room
     def replace(self, private: str, public: str) -> None:
         os.replace(private, public)
 
+    def detach(self, path: str, copy: str, data: bytes, *, shared: int = 0) -> None:
+        """`path`, one of the names of a file with `data`, is a file of its own from now on, called `copy` until then."""
+        self.create(copy, data, shared=shared)
+        self.replace(copy, path)
+
     def remove(self, path: str) -> bool:
         """Whether it was there to be removed."""
         try:

@@ -1,14 +1,14 @@
 """The filesystem's calls on Windows: `files_posix`, but for what is different there.
 
-Guarantees: a file that somebody reads for a moment (a virus scanner, an indexer, a backup) makes no call fail: it is tried
-again for half a second. Our own handles let others rename and remove what they have open. A path that leads through a file
-is an error, as on POSIX, and not a place where nothing is. A name is itself: neither a trailing dot nor CON means anything
-else, and a path may be longer than 260 characters.
+Guarantees: a file that somebody reads for a moment (a virus scanner, an indexer, a backup) makes no call fail, the guard
+included: it is tried again (`files_handles`). Our own handles let others rename and remove what they have open. A path that
+leads through a file is an error, as on POSIX, and not a place where nothing is. A name is itself: neither a trailing dot
+nor CON means anything else, and a path may be longer than 260 characters.
 Does not guarantee: modes. What is made belongs to whom its directory's access control list says. Nor that somebody who
 keeps a record open without FILE_SHARE_DELETE, as most programs do, is in nobody's way: after half a second it is an error.
+Nor that a directory which somebody watches is removed: it stays, and is used again.
 How: `CreateFileW` with FILE_SHARE_DELETE, and for the event log with nothing but FILE_APPEND_DATA, which makes an append
-one step; errors 5, 32 and 33 are waited out (Microsoft's "System Error Codes"); paths are given with the prefix that turns
-parsing off (Microsoft's "Naming Files, Paths, and Namespaces"), and are told without.
+one step.
 """
 
 from __future__ import annotations
@@ -18,29 +18,23 @@ import errno
 import os
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from looop_portable.files_posix import OsFiles
 from looop_portable.files_rooms import NamedRoom, Room
-from looop_portable.guard import guard
 
 assert sys.platform == "win32"
 
 import _winapi  # noqa: E402
-import msvcrt  # noqa: E402
 
-_IN_USE = (32, 33)  # Sharing violation, lock violation.
-_BUSY = (5, *_IN_USE)  # Access denied: also what is open and would be replaced, or is being removed.
-_BAD_NAME = 123
-_NOT_THERE = (3, _BAD_NAME, 267)  # Path not found, invalid name, invalid directory: also said of what is below a file.
-_WAITS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)  # Seconds.
+from looop_portable import files_handles as handles  # noqa: E402
+from looop_portable.files_handles import exact as _exact  # noqa: E402
+from looop_portable.files_handles import patiently as _patiently  # noqa: E402
+from looop_portable.files_handles import told as _told  # noqa: E402, F401 (what `exact` undoes)
+from looop_portable.files_handles import told_plainly  # noqa: E402
+from looop_portable.guard_windows import excludes, guard  # noqa: E402
 
-_SHARE_ALL = 0x7
-_READ_DATA, _WRITE_DATA, _APPEND_DATA, _SYNCHRONIZE, _DELETE = 0x80000000, 0x40000000, 0x0004, 0x00100000, 0x00010000
-_CREATE_NEW, _OPEN_EXISTING, _OPEN_ALWAYS = 1, 3, 4
-_NORMAL, _NOT_THROUGH_LINKS = 0x80, 0x00200000
 _LEADS_ELSEWHERE = 0x20000000  # In a reparse tag: a symbolic link, a junction.
 
 _T = TypeVar("_T")
@@ -56,23 +50,38 @@ class WindowsFiles(OsFiles):
         _patiently(lambda: OsFiles.link(self, _exact(private), _exact(public)))
 
     def rename(self, private: str, public: str) -> None:
-        _patiently(lambda: os.rename(_exact(private), _exact(public)))
+        """A directory in which somebody has a file open is only said to be denied."""
+        is_in_use = lambda: os.path.isdir(_exact(private))  # noqa: E731
+        _patiently(lambda: os.rename(_exact(private), _exact(public)), is_in_use=is_in_use)
+
+    def is_same(self, path: str, other: str) -> bool | None:
+        return _patiently(lambda: OsFiles.is_same(self, _exact(path), _exact(other)))
 
     def replace(self, private: str, public: str) -> None:
+        """Replacing what somebody has open is only said to be denied."""
+        call = lambda: _writable(lambda: os.replace(_exact(private), _exact(public)), _exact(public))  # noqa: E731
         try:
-            _patiently(lambda: _writable(lambda: os.replace(_exact(private), _exact(public)), _exact(public)))
+            _patiently(call, is_in_use=lambda: handles.is_open(_exact(public)))
         except PermissionError:
             self._say_if_in_use(public)
             raise
 
     def remove(self, path: str) -> bool:
-        return _patiently(lambda: _writable(lambda: OsFiles.remove(self, _exact(path)), _exact(path)))
+        return _patiently(lambda: _writable(lambda: self._remove(_exact(path)), _exact(path)))
+
+    def _remove(self, path: str) -> bool:
+        try:
+            return OsFiles.remove(self, path)
+        except PermissionError as error:
+            if handles.is_being_removed(error):
+                return False
+            raise
 
     def list(self, path: str) -> list[str]:
-        return _patiently(lambda: OsFiles.list(self, _exact(path)))
+        return _patiently(lambda: _there(lambda: OsFiles.list(self, _exact(path))))
 
     def refuse_link(self, path: str) -> None:
-        if _patiently(lambda: os.lstat(_exact(path))).st_reparse_tag & _LEADS_ELSEWHERE:
+        if _patiently(lambda: _there(lambda: os.lstat(_exact(path)))).st_reparse_tag & _LEADS_ELSEWHERE:
             raise OSError(errno.ELOOP, "a symbolic link or junction stands where a directory of ours should be", path)
 
     @contextlib.contextmanager
@@ -88,7 +97,8 @@ class WindowsFiles(OsFiles):
         _patiently(lambda: OsFiles.mkdir(self, _exact(path)))
 
     def rmdir(self, path: str) -> None:
-        _patiently(lambda: OsFiles.rmdir(self, _exact(path)))
+        """Unless somebody watches it: without that, its name could be used for nothing until he stops."""
+        _patiently(lambda: handles.remove_unwatched(_exact(path)))
 
     def make_beat(self, path: str, *, shared: int = 0) -> None:  # noqa: ARG002
         os.close(_patiently(lambda: self._open_new_beat(_exact(path))))
@@ -102,23 +112,30 @@ class WindowsFiles(OsFiles):
             return _patiently(lambda: OsFiles.changed(self, _exact(path)))
         return None
 
-    def now(self, directory: str) -> int:
-        return OsFiles.now(self, _exact(directory).replace("\\", "/"))
+    def keep_young(self, path: str, older: float) -> None:
+        OsFiles.keep_young(self, _exact(path), older)
+
+    def detach(self, path: str, copy: str, data: bytes, *, shared: int = 0) -> None:  # noqa: ARG002
+        _patiently(lambda: OsFiles.create(self, _exact(copy), data))
+        self.replace(copy, path)
 
     def shared_bits(self, path: str) -> int:
-        _patiently(lambda: os.stat(_exact(path)))  # It must be there, as everywhere.
+        _patiently(lambda: _there(lambda: os.stat(_exact(path))))  # It must be there, as everywhere.
         return 0
 
     def append(self, path: str, line: bytes, cap: int, *, shared: int = 0) -> None:  # noqa: ARG002
-        with _told_plainly():
+        with told_plainly():
             OsFiles.append(self, _exact(path), line, cap)
 
     @contextlib.contextmanager
     def guard(self, path: str, *, shared: int = 0) -> Iterator[None]:  # noqa: ARG002
         """Made in its place, for it has no mode: to remove another name of it would keep others from opening it."""
-        with contextlib.ExitStack() as held:
-            _patiently(lambda: held.enter_context(guard(_exact(path), mode=0o600)))
+        with guard(path):
             yield
+
+    def guard_excludes(self, path: str, *, shared: int = 0) -> bool:
+        with self.guard(path, shared=shared):
+            return excludes(path)
 
     def opens_by_both(self, path: str, other: str) -> bool:
         return _patiently(lambda: OsFiles.opens_by_both(self, _exact(path), _exact(other)))
@@ -130,32 +147,43 @@ class WindowsFiles(OsFiles):
         return self._open(_exact(path))
 
     def in_use(self, error: OSError) -> bool:
-        return error.winerror in _IN_USE
+        return error.winerror in handles.IN_USE
 
     def _say_if_in_use(self, path: str) -> None:
         """Replacing what somebody has open is only said to be denied; opening it in order to remove it says why."""
-        with _told_plainly(), contextlib.suppress(FileNotFoundError):
-            _winapi.CloseHandle(_handle(_exact(path), _DELETE, _OPEN_EXISTING))
+        with told_plainly(), contextlib.suppress(FileNotFoundError):
+            _winapi.CloseHandle(handles.handle(_exact(path), handles.DELETE, handles.OPEN_EXISTING))
 
     def _open_by_any_name(self, path: str) -> int:
         return self._open(path)  # What is invalid here is a name.
 
     def _open(self, path: str) -> int:
-        with _told_plainly():
-            return _descriptor(_handle(path, _READ_DATA, _OPEN_EXISTING), os.O_RDONLY)
+        with told_plainly():
+            return _opened(path, handles.READ_DATA, handles.OPEN_EXISTING, os.O_RDONLY)
 
     def _open_new(self, path: str) -> int:
-        return _descriptor(_handle(path, _WRITE_DATA, _CREATE_NEW), os.O_WRONLY)
+        return _opened(path, handles.WRITE_DATA, handles.CREATE_NEW, os.O_WRONLY)
 
     def _open_new_beat(self, path: str) -> int:
-        return _descriptor(_handle(path, _WRITE_DATA, _CREATE_NEW), os.O_WRONLY)
+        return _opened(path, handles.WRITE_DATA, handles.CREATE_NEW, os.O_WRONLY)
 
     def _open_in_place(self, path: str) -> int:
-        return _descriptor(_handle(path, _WRITE_DATA, _OPEN_EXISTING), os.O_WRONLY)
+        return _opened(path, handles.WRITE_DATA, handles.OPEN_EXISTING, os.O_WRONLY)
+
+    def _open_floors(self, path: str, how: int, mode: int = 0) -> int:  # noqa: ARG002
+        access = handles.READ_DATA | (handles.WRITE_DATA if how & os.O_RDWR else 0)
+        disposition = handles.OPEN_ALWAYS if how & os.O_CREAT else handles.OPEN_EXISTING
+        return _patiently(lambda: _opened(_exact(path), access, disposition, how & (os.O_RDWR | os.O_RDONLY)))
 
     def _open_alone(self, path: str, *, make: bool) -> int:
-        how = _OPEN_ALWAYS if make else _OPEN_EXISTING
-        return _descriptor(_patiently(lambda: _handle(_exact(path), _READ_DATA | _WRITE_DATA, how)), os.O_RDWR)
+        how = handles.OPEN_ALWAYS if make else handles.OPEN_EXISTING
+        return _patiently(lambda: _opened(_exact(path), handles.READ_DATA | handles.WRITE_DATA, how, os.O_RDWR))
+
+    def _unlink(self, path: str) -> None:
+        _patiently(lambda: os.unlink(_exact(path)))
+
+    def _lstat(self, path: str) -> os.stat_result:
+        return _patiently(lambda: os.lstat(_exact(path)))
 
     def _is_open_as(self, path: str, fd: int) -> bool:
         try:
@@ -175,28 +203,22 @@ class WindowsFiles(OsFiles):
             os.close(reading)
 
     def _open_to_append(self, path: str, mode: int) -> int:  # noqa: ARG002
-        handle = _patiently(lambda: _handle(path, _APPEND_DATA | _SYNCHRONIZE, _OPEN_ALWAYS))
-        return _descriptor(handle, os.O_WRONLY | os.O_APPEND)
+        access = handles.APPEND_DATA | handles.SYNCHRONIZE
+        return _patiently(lambda: _opened(path, access, handles.OPEN_ALWAYS, os.O_WRONLY | os.O_APPEND))
 
 
-def _exact(path: str) -> str:
-    """`path` with the prefix by which it means what it says."""
-    path = path.replace("/", "\\").removesuffix("\\.")
-    if path.startswith(("\\\\?\\", "\\\\.\\")):
-        return path
-    if path.startswith("\\\\"):
-        return f"\\\\?\\UNC{path[1:]}"
-    if path[1:2] == ":":
-        return f"\\\\?\\{path}" if len(path) > 2 else f"\\\\?\\{path}\\"
-    return path  # Relative, or below the root of the current drive: what it means is not for us to say.
+def _opened(path: str, access: int, disposition: int, flags: int) -> int:
+    return handles.descriptor(handles.handle(path, access, disposition), flags)
 
 
-def _told(name: object) -> object:
-    """A path as the rest of the package spells it."""
-    if not isinstance(name, str):
-        return name
-    plain = "\\" + name[7:] if name.startswith("\\\\?\\UNC\\") else name.removeprefix("\\\\?\\")
-    return plain.replace("\\", "/")
+def _there(look: Callable[[], _T]) -> _T:
+    """What is to be seen of a name. One that is being removed is not there."""
+    try:
+        return look()
+    except PermissionError as error:
+        if handles.is_being_removed(error):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), error.filename) from error
+        raise
 
 
 @contextlib.contextmanager
@@ -205,56 +227,8 @@ def _nothing_by_a_bad_name() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.winerror != _BAD_NAME:
+        if error.winerror != handles.BAD_NAME:
             raise
-
-
-@contextlib.contextmanager
-def _told_plainly() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        path = str(error.filename2 or error.filename or "")
-        error.filename, error.filename2 = _told(error.filename), _told(error.filename2)
-        if error.winerror in _NOT_THERE and _leads_through_a_file(path):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), _told(path)) from error
-        raise
-
-
-def _leads_through_a_file(path: str) -> bool:
-    while path != os.path.dirname(path) and not os.path.lexists(path):
-        path = os.path.dirname(path)
-    return os.path.lexists(path) and not os.path.isdir(path)
-
-
-def _handle(path: str, access: int, disposition: int) -> int:
-    try:
-        return _winapi.CreateFile(path, access, _SHARE_ALL, 0, disposition, _NORMAL | _NOT_THROUGH_LINKS, 0)
-    except OSError as error:
-        error.filename = path
-        if error.winerror in _BUSY and os.path.isdir(path) and disposition != _CREATE_NEW:
-            raise IsADirectoryError(errno.EISDIR, "a directory stands where a file should be", path) from error
-        raise
-
-
-def _descriptor(handle: int, flags: int) -> int:
-    try:
-        return msvcrt.open_osfhandle(handle, flags | os.O_BINARY | os.O_NOINHERIT)
-    except OSError:
-        _winapi.CloseHandle(handle)
-        raise
-
-
-def _patiently(call: Callable[[], _T]) -> _T:
-    with _told_plainly():
-        for wait in _WAITS:
-            try:
-                return call()
-            except OSError as error:
-                if error.winerror not in _BUSY:
-                    raise
-            time.sleep(wait)
-        return call()
 
 
 def _writable(call: Callable[[], _T], path: str) -> _T:
@@ -263,8 +237,7 @@ def _writable(call: Callable[[], _T], path: str) -> _T:
         return call()
     except PermissionError:
         with contextlib.suppress(FileNotFoundError):  # Then it is in nobody's way any more.
-            mode = os.stat(path).st_mode
-            if mode & stat.S_IWRITE or not stat.S_ISREG(mode):
+            if not handles.is_read_only(path):
                 raise
             os.chmod(path, stat.S_IREAD | stat.S_IWRITE)
     return call()

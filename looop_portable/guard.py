@@ -4,15 +4,14 @@ Guarantees: one process, and one thread of it, at a time; a process that dies le
 Does not guarantee: anything where the filesystem grants a lock to everybody (`excludes` finds that on one host, the mount's
 options tell it for several); nor that it comes soon: a process that is stopped inside keeps all others out, and on a
 network filesystem one whose host has vanished does so for minutes. Whoever waits longer than `PATIENCE` is told.
-How: flock(2) by filelock, which keeps a fork from carrying it away and never falls back to a marker file; on Windows
-msvcrt's byte-range lock by portalocker.
+How: flock(2) by filelock, which keeps a fork from carrying it away and never falls back to a marker file. On Windows:
+`guard_windows`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -34,29 +33,16 @@ def guard(path: str, patience: float = PATIENCE, mode: int = 0o600) -> Iterator[
 
     Raises OSError, or `Unavailable` if another does not let go of it.
     """
-    if sys.platform == "win32":
-        import portalocker
+    import filelock
 
-        lock = portalocker.Lock(path, "ab", timeout=patience, check_interval=_POLL)
-        try:
-            lock.acquire()
-        except portalocker.LockException as error:
-            raise _held(path, patience) from error
-        try:
-            yield
-        finally:
-            lock.release()
-    else:
-        import filelock
-
-        native = filelock.FileLock(path, timeout=patience, mode=mode, poll_interval=_POLL, fallback_to_soft=False)
-        try:
-            native.acquire()
-            yield
-        except filelock.Timeout as error:
-            raise _held(path, patience) from error
-        finally:
-            _let_go(native)
+    native = filelock.FileLock(path, timeout=patience, mode=mode, poll_interval=_POLL, fallback_to_soft=False)
+    try:
+        native.acquire()
+        yield
+    except filelock.Timeout as error:
+        raise _held(path, patience) from error
+    finally:
+        _let_go(native)
 
 
 def _let_go(native: filelock.BaseFileLock) -> None:

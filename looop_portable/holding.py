@@ -25,6 +25,7 @@ from looop_portable.config import PathLike
 from looop_portable.entering import Entrance
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, WaitedTooLong
 from looop_portable.lease import Lease
+from looop_portable.leftovers import let_go_later
 from looop_portable.liveness import LEASE_SECONDS
 from looop_portable.membership import Member, Process, this_process
 from looop_portable.names import canonical
@@ -234,9 +235,10 @@ class Hold:
         session.blocks.pop(lease.name, None)
         try:
             why = self._release(member, session, lease)
-        except LooopError:  # It stays with this process, whose next block has it.
+        except LooopError:  # It stays with this process, whose next block has it, until it is out.
             member.let_go(lease.name)
             self._spare()
+            let_go_later(member, session, lease.name)
             raise
         member.let_go(lease.name)
         self._spare()

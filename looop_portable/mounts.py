@@ -40,7 +40,7 @@ _PATH = getattr(os, "O_PATH", 0)  # A descriptor that neither reads nor writes.
 class Mount(NamedTuple):
     """`point` is an absolute path; `type` the system's name of the filesystem; `options` as the system shows them.
 
-    `number` is Linux's for it, where that is known.
+    `number` is Linux's for it, or the serial number of Windows' volume, where that is known.
     """
 
     point: str
@@ -63,9 +63,14 @@ class Mount(NamedTuple):
     def disk(self) -> str:
         """What tells a disk that only this kernel can have mounted; empty for any other filesystem, or an unknown one.
 
-        It names the system too: Wine, say, shares a disk with a kernel that it knows nothing of.
+        It names the system too: Wine, say, shares a disk with a kernel that it knows nothing of. On Windows it has the
+        volume's serial number, too: without that, all disks of one kind would be one, those of another kernel included.
         """
-        return f"{sys.platform} {self.type}" if self.type in _DISKS and not self.network else ""
+        if self.type not in _DISKS or self.network:
+            return ""
+        if sys.platform == "win32" and self.number:
+            return f"{sys.platform} {self.type} {self.number:08x}"
+        return f"{sys.platform} {self.type}"
 
     @property
     def local_guard(self) -> str:

@@ -17,7 +17,7 @@ from looop_portable.errors import LooopError, NoSession
 from looop_portable.idleness import Idleness
 from looop_portable.liveness import interval
 from looop_portable.pulse import Pulse
-from looop_portable.standby import Standby
+from looop_portable.standby import Call, Standby
 from looop_portable.youth import Youth
 
 
@@ -27,12 +27,14 @@ class Session:
     def __init__(self, claims: Claims, lease_seconds: int, may_go: Callable[[Session], bool]) -> None:
         """`may_go` is asked when it is idle for long; True: nobody claims for it from then on."""
         self._claims = claims
-        self._lease_seconds = lease_seconds
+        self.lease_seconds = lease_seconds
         self._may_go = may_go
         self.idleness = Idleness(lease_seconds)
         self.is_over = False
         """Nobody claims for it any more: it was idle, and leaves, or has left."""
         self.blocks: dict[str, Block] = {}
+        self.left: dict[str, None] = {}
+        """The names of what a block could not let go: see `leftovers`."""
         self._youth = Youth(claims)
         self.pulse = Pulse(self._renew, lease_seconds, self._lose, elapsed())
         self._leaver = Standby("looop leave")
@@ -50,10 +52,10 @@ class Session:
 
         What a filesystem has taken long to answer is old when it comes, as just after a partition. Said again, it is new.
         """
-        sessions, slow = self._claims.sessions, interval(self._lease_seconds)
+        sessions, slow = self._claims.sessions, interval(self.lease_seconds)
         while True:
             began = elapsed()
-            self.holder = sessions.register(lease_seconds=self._lease_seconds, locked=True).holder
+            self.holder = sessions.register(lease_seconds=self.lease_seconds, locked=True).holder
             while elapsed() - began > slow:
                 began = elapsed()
                 if not sessions.resume(self.holder):
@@ -64,6 +66,15 @@ class Session:
     def has_ended(self) -> bool:
         """Whether it is lost, or somebody has ended it. Without asking, all that it claims later would be anybody's."""
         return bool(self.pulse.check()) or self._claims.sessions.has_ended(self.holder)
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether what it held needs no release any more: it is left, or lost."""
+        return self.is_over or self.pulse.is_stopped or bool(self.pulse.over)
+
+    def later(self, call: Call) -> None:
+        """Done by its own thread, which leaves after that if it is to leave. Returns at once."""
+        self._leaver.do(call)
 
     def leave(self) -> None:
         """End the session, and remove it: its id is made up, so nobody will ask for it again."""
@@ -89,7 +100,7 @@ class Session:
             except NoSession:
                 return  # Somebody has removed it.
             except Exception:  # noqa: BLE001 (no memory, no descriptor: whatever it is, it may be over the next time)
-                time.sleep(interval(self._lease_seconds))
+                time.sleep(interval(self.lease_seconds))
 
     def _forget(self) -> None:
         sessions = self._claims.sessions

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from looop_portable.files import Files
-from looop_portable.stamp import NAME, WINDOWS, Policy, Stamp, Way, refuse_local_guard
+from looop_portable.stamp import NAME, Policy, Stamp, Way, refuse_local_guard
 
 FLOORS = ".floors"
 """See `floors`."""
@@ -81,11 +81,7 @@ class Place:
         return self._way is None and not getattr(self._inside, "held", False)
 
     def guard(self) -> AbstractContextManager[None]:
-        """The directory's guard, if it has one: held until the block ends. May be nested within a thread.
-
-        Windows processes always hold theirs: without it they would be in each other's way, where a file that is open
-        cannot be removed.
-        """
+        """The directory's guard, if it has one: held until the block ends. May be nested within a thread."""
         kind = self._kind
         if kind is None:
             kind = self._found_kind()
@@ -99,7 +95,7 @@ class Place:
 
     def _found_kind(self) -> str:
         way = self.way()
-        kind = (way or _UNKNOWN).guard or (WINDOWS if self.policy.windows else "")
+        kind = (way or _UNKNOWN).guard
         if way is not None:
             self._kind = kind
         return kind

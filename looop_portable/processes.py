@@ -103,8 +103,11 @@ SYSTEM: Processes = LinuxProcesses() if sys.platform == "linux" else PortablePro
 @functools.cache
 def host() -> str:
     """This machine's name, for people: as much of it as a name of DNS may have."""
-    name = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
-    return name[:_LONGEST_NAME]
+    if sys.platform == "win32":
+        from looop_portable import kernel_windows
+
+        return kernel_windows.name()[:_LONGEST_NAME]
+    return os.uname().nodename[:_LONGEST_NAME]
 
 
 def _stat(pid: int) -> tuple[ProcessState, str] | None:
@@ -213,29 +216,12 @@ def _boot_session() -> str:
         if libc.sysctlbyname(b"kern.bootsessionuuid", value, ctypes.byref(size), None, 0) == 0:
             return value.value.decode()
     if sys.platform == "win32":
-        booted = _windows_boot_time()
-        return f"{host()} booted at {booted}" if booted else ""
+        from looop_portable import kernel_windows
+
+        return kernel_windows.identity()
     import psutil
 
     return f"{host()} booted at {psutil.boot_time():.0f}"
-
-
-def _windows_boot_time() -> int:
-    """When the kernel booted, by the clock as it was then (100 ns since 1601); 0 if it does not tell.
-
-    Without this, two processes would take each other for those of different kernels: psutil subtracts the uptime from the
-    time of day, which differs from call to call, and moves when the clock is set. How: SYSTEM_TIMEOFDAY_INFORMATION (see
-    NtQuerySystemInformation), whose boot time is moved with the clock, and which says by how much it has been.
-    """
-    if sys.platform != "win32":
-        return 0
-    import ctypes
-
-    fields = (ctypes.c_int64 * 6)()  # Boot time, time, time zone; two numbers of 32 bits; boot time's bias; sleep time's.
-    query = ctypes.WinDLL("ntdll").NtQuerySystemInformation
-    if query(3, ctypes.byref(fields), ctypes.sizeof(fields), None) != 0:
-        return 0
-    return fields[0] - fields[4]
 
 
 def caller() -> int:

@@ -23,7 +23,7 @@ class Standing(Enum):
     OURS = "our id and our incarnation"
     HELD = "its holder is alive, or nobody can tell"
     ORPHANED = "its holder is proven dead, an older incarnation of our own id included; or has our id and no incarnation"
-    DEBRIS = "it has no readable holder"
+    DEBRIS = "it has no readable holder, and nobody lives who may be it"
 
 
 class Verbs(NamedTuple):
@@ -74,6 +74,6 @@ def judge(lease: Lease | None, me: Holder, liveness: Liveness) -> Standing:
     if is_ours(lease, me):
         return Standing.OURS
     if not lease.session:
-        return Standing.DEBRIS if lease.settled else Standing.HELD
+        return Standing.DEBRIS if lease.settled and liveness is Liveness.DEAD else Standing.HELD
     adopted = lease.session == me.session and not lease.incarnation
     return Standing.ORPHANED if adopted or liveness is Liveness.DEAD else Standing.HELD

@@ -43,7 +43,13 @@ class Publisher:
         return ""
 
     def show(self, key: str, target: int, token: str, data: bytes, private: str, shown_as: str, first: bool) -> None:
-        """Rename `private`, or another copy of `data`, over `shown_as`. `first`: not over anything (FileExistsError)."""
+        """Rename `private`, or another copy of `data`, over `shown_as`. `first`: not over anything (FileExistsError).
+
+        On Windows it is made a copy first, and is no name of the record any more. Without that, an editor that saves the
+        projection in place would rewrite history: records are not read-only there, since nobody could remove such a file.
+        """
+        if private and self._place.policy.windows:
+            self._files.detach(private, self._private(key, target, token, _TRIES), data, shared=self._place.shared())
         if not private:
             private = self._private(key, target, token, 0)
             self._write(key, private, data, self._place.shared())

@@ -89,6 +89,10 @@ class Pulse:
         return self._over
 
     @property
+    def is_stopped(self) -> bool:
+        return self._stopped
+
+    @property
     def renewed_at(self) -> float:
         """When the last renewal that succeeded was begun, by the clock of this pulse."""
         return self._renewed_at

@@ -25,7 +25,8 @@ FLOCK = "flock"
 """The guard of all that share a directory with looop: flock(2) on `.dirlock`, beside the ledger."""
 
 WINDOWS = "windows"
-"""The guard among Windows processes: a byte range of `.guard`, in the ledger."""
+"""The guard among Windows processes, where there are no hard links: a byte range of `.guard`, in the ledger. One for all
+names, as earlier versions hold it in the same directory."""
 
 _GUARDS = ("", FLOCK, WINDOWS)
 _TRIES = 16
@@ -61,8 +62,8 @@ class Policy(NamedTuple):
     """What a backend can do.
 
     `guard`: the one that it gives a directory that it makes; `without_links`: the one where there are no hard links (None:
-    it refuses those); `holds`: those that it can hold where another backend made the directory. `windows`: it holds the
-    guard of Windows processes wherever there is no other, and publishes by renaming where there are no hard links.
+    it refuses those); `holds`: those that it can hold where another backend made the directory. `windows`: it publishes by
+    renaming where there are no hard links, and what it shows is a copy.
     """
 
     backend: str

@@ -1,9 +1,11 @@
-"""Claims on Windows: hard links, or renaming where there are none, inside a guard of all Windows processes.
+"""Claims on Windows: by hard links alone; or by renaming where there are none, inside a guard of all Windows processes.
 
 Guarantees: what `directory` does, against hosts of other systems too where there are hard links: link(2) and CreateHardLink
-exclude each other on one file server.
-Does not guarantee: exclusion against other systems where there are no hard links (FAT, exFAT): only Windows hosts hold the
-guard there, and others refuse such a directory, as Windows hosts refuse one whose guard is flock.
+exclude each other on one file server. There is no guard there, so a process that is stopped is in nobody's way.
+Does not guarantee: that nobody waits where there are no hard links (FAT, exFAT). One that is stopped inside the guard keeps
+all others out, of all names: a guard for each name would exclude nobody of an earlier version, which holds the one for all.
+Nor exclusion against other systems there: only Windows hosts hold the guard, and others refuse such a directory, as Windows
+hosts refuse one whose guard is flock.
 """
 
 from __future__ import annotations

@@ -37,11 +37,12 @@ LAYERS = [
     },
     {"apart"},
     {"visits"},
-    {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
+    {"mounts_windows", "kernel_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
     | {"inquiry", "asking", "launching", "registrations"}
     | {"terminals"},
     {"files_rooms", "files_guards"},
-    {"files_posix"},
+    {"files_posix", "files_handles"},
+    {"guard_windows"},
     {"files_windows", "files_utf8"},
     {"files"},
     {"protocol", "processes", "stamp", "events", "state"},
@@ -56,7 +57,7 @@ LAYERS = [
     {"backends.posix", "backends.windows", "backends.advisory", "backends.memory", "backends.remembered"},
     {"backends.auto"},
     {"backends"},
-    {"reaper"},
+    {"reaper", "unreadable"},
     {"claims"},
     {"ear"},
     {"bells_linux", "bells_windows"},
@@ -71,6 +72,7 @@ LAYERS = [
     {"running"},
     {"own_session"},
     {"membership"},
+    {"leftovers"},
     {"entering"},
     {"options"},
     {"holding"},
@@ -114,8 +116,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-FILES = {"files", "files_alone", "files_direct", "files_directories", "files_floors", "files_guards", "files_life"}
-FILES |= {"files_locks", "files_open", "files_posix", "files_rooms", "files_utf8", "files_windows"}
+FILES = {"files", "files_alone", "files_direct", "files_directories", "files_floors", "files_guards", "files_handles"}
+FILES |= {"files_life", "files_locks", "files_open", "files_posix", "files_rooms", "files_utf8", "files_windows"}
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""

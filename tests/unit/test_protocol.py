@@ -81,8 +81,8 @@ def test_another_session_holds_until_it_is_proven_dead(
 
 @pytest.mark.parametrize("liveness", Liveness)
 @pytest.mark.parametrize("me", [ME, Holder("me", ""), NOBODY])
-def test_a_lease_without_a_holder_is_debris_once_it_is_settled(me: Holder, liveness: Liveness) -> None:
-    assert judge(lease(""), me, liveness) is Standing.DEBRIS
+def test_a_lease_without_a_holder_is_debris_once_it_is_settled_and_nobody_lives(me: Holder, liveness: Liveness) -> None:
+    assert judge(lease(""), me, liveness) is (Standing.DEBRIS if liveness is DEAD else Standing.HELD)
     assert judge(lease("", settled=False), me, liveness) is Standing.HELD
 
 

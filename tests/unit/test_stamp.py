@@ -127,7 +127,7 @@ def test_what_contradicts_the_stamp_is_refused_and_both_are_named(tmp_path: Path
     before = everything(tmp_path)
     if name in ALLOWED[stamped]:
         assert found.advance("x", 0, LEASE)
-        guards = {".dirlock"} if "flock" in stamped else {".guard"} if name == "windows" else set()
+        guards = {".dirlock"} if "flock" in stamped else {".guard"} if stamped == "windows" else set()
         assert set(files.entered) == guards
         return
     for verb in (lambda: found.advance("x", 0, LEASE), lambda: found.read("x")):
