@@ -1,0 +1,61 @@
+"""`session start` without --pid, in a batch file of Windows: the session lives for as long as the batch file does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from capabilities import CMD, needs_cmd
+
+from looop_portable import Claims
+
+LOOOP = f'"{sys.executable}" -m looop_portable'
+WRAPPER = """
+import subprocess, sys
+done = subprocess.run([sys.executable, "-m", "looop_portable", "session", "start", "w1"], capture_output=True, text=True)
+print(done.returncode, done.stdout, done.stderr)
+"""
+
+
+def in_batch(tmp_path: Path, *lines: str) -> list[dict[str, object]]:
+    """What a batch file of these lines prints, one object a line."""
+    script = tmp_path / "job.bat"
+    script.write_text("\r\n".join(["@echo off", *lines, ""]), encoding="utf-8")
+    done = subprocess.run(
+        [CMD, "/d", "/c", str(script)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+@needs_cmd
+@pytest.mark.parametrize(
+    "start",
+    [
+        f"for /f \"delims=\" %%i in ('{LOOOP} --json session start w1') do echo %%i",
+        f"for /f \"delims=\" %%i in ('{LOOOP} --json session start w1 2^>nul') do echo %%i",
+        f'"{CMD}" /d /c {LOOOP} --json session start w1',
+        f"{LOOOP} --json session start w1",
+    ],
+    ids=["for /f", "for /f, redirected", "cmd /c", "as it is"],
+)
+def test_a_session_that_a_batch_file_starts_lives_as_long_as_it_does(tmp_path: Path, data_dir: Path, start: str) -> None:
+    started, claimed, listed = in_batch(
+        tmp_path, start, f"{LOOOP} --json claim repo-x --session w1", f"{LOOOP} --json session list"
+    )
+    assert (started["session"], claimed["outcome"], listed["liveness"]) == ("w1", "won", "alive")
+    status = Claims.open(str(data_dir)).sessions.status("w1")
+    assert status
+    assert status.verdict.dead  # The batch file has ended.
+
+
+@needs_cmd
+def test_a_program_that_was_started_just_now_is_refused(data_dir: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", WRAPPER], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("2 ")
+    assert "was started just now" in done.stdout
+    assert "--pid" in done.stdout
+    assert not data_dir.exists()
