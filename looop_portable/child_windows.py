@@ -31,9 +31,9 @@ assert sys.platform == "win32"
 import ctypes  # noqa: E402
 from ctypes import wintypes  # noqa: E402
 
+from looop_portable.system_windows import KILL_ON_JOB_CLOSE, Accounting, kernel, new_job, system_directory  # noqa: E402
+
 _CREATE_SUSPENDED = 0x4
-_EXTENDED_LIMITS = 9  # JobObjectExtendedLimitInformation.
-_KILL_ON_JOB_CLOSE = 0x2000
 _KILLED = 128 + 9
 _ENDED = 128 + 15
 _ACCOUNTING = 1  # JobObjectBasicAccountingInformation.
@@ -42,50 +42,6 @@ _PATIENCE = 10.0
 """Seconds from one look at what is left in the job to the next, and until that is given up."""
 
 
-class _BasicLimits(ctypes.Structure):
-    """JOBOBJECT_BASIC_LIMIT_INFORMATION."""
-
-    _fields_ = (
-        ("process_time", ctypes.c_int64),
-        ("job_time", ctypes.c_int64),
-        ("flags", wintypes.DWORD),
-        ("least_working_set", ctypes.c_size_t),
-        ("most_working_set", ctypes.c_size_t),
-        ("processes", wintypes.DWORD),
-        ("affinity", ctypes.c_size_t),
-        ("priority", wintypes.DWORD),
-        ("scheduling", wintypes.DWORD),
-    )
-
-
-class _Limits(ctypes.Structure):
-    """JOBOBJECT_EXTENDED_LIMIT_INFORMATION."""
-
-    _fields_ = (("basic", _BasicLimits), ("io", ctypes.c_uint64 * 6), ("memory", ctypes.c_size_t * 4))
-
-
-class _Accounting(ctypes.Structure):
-    """JOBOBJECT_BASIC_ACCOUNTING_INFORMATION."""
-
-    _fields_ = (
-        ("times", ctypes.c_int64 * 4),
-        ("page_faults", wintypes.DWORD),
-        ("processes", wintypes.DWORD),
-        ("active", wintypes.DWORD),
-        ("terminated", wintypes.DWORD),
-    )
-
-
-_kernel = ctypes.WinDLL("kernel32", use_last_error=True)
-_kernel.CreateJobObjectW.restype = wintypes.HANDLE
-_kernel.CreateJobObjectW.argtypes = (wintypes.LPVOID, wintypes.LPCWSTR)
-_kernel.SetInformationJobObject.argtypes = (wintypes.HANDLE, ctypes.c_int, wintypes.LPVOID, wintypes.DWORD)
-_kernel.AssignProcessToJobObject.argtypes = (wintypes.HANDLE, wintypes.HANDLE)
-_kernel.TerminateJobObject.argtypes = (wintypes.HANDLE, wintypes.UINT)
-_kernel.QueryInformationJobObject.argtypes = (
-    *(wintypes.HANDLE, ctypes.c_int, wintypes.LPVOID, wintypes.DWORD, wintypes.LPDWORD),
-)
-_kernel.GetSystemDirectoryW.argtypes = (wintypes.LPWSTR, wintypes.UINT)
 _resume = ctypes.WinDLL("ntdll").NtResumeProcess
 _resume.argtypes = (wintypes.HANDLE,)
 _resume.restype = ctypes.c_int32  # An NTSTATUS: an error if it is below 0.
@@ -117,13 +73,7 @@ class Child:
             self._failure = error
         for number in (signal.SIGINT, signal.SIGBREAK):  # The console sends them to the command as well.
             self._handlers[number] = signal.signal(number, self._interrupt)
-        job = _kernel.CreateJobObjectW(None, None)
-        limits = _Limits()
-        limits.basic.flags = _KILL_ON_JOB_CLOSE
-        size = ctypes.sizeof(limits)
-        if not job or not _kernel.SetInformationJobObject(job, _EXTENDED_LIMITS, ctypes.byref(limits), size):
-            raise ctypes.WinError(ctypes.get_last_error())
-        self._job = job
+        self._job = new_job(KILL_ON_JOB_CLOSE)
         return os.getpid()
 
     @contextlib.contextmanager
@@ -150,7 +100,7 @@ class Child:
             return
         handle = int(self._process._handle)  # type: ignore[attr-defined]
         try:
-            if not _kernel.AssignProcessToJobObject(self._job, handle):
+            if not kernel.AssignProcessToJobObject(self._job, handle):
                 raise ctypes.WinError(ctypes.get_last_error())
             registered(self._process.pid)
             status = _resume(handle)
@@ -200,13 +150,13 @@ class Child:
 
     def _end(self, code: int) -> None:
         if self._process:
-            _kernel.TerminateJobObject(self._job, code)
+            kernel.TerminateJobObject(self._job, code)
 
     def _wait_for_all(self) -> None:
         """Until the job is empty: to be told to end takes time. Without this, the next holder would find them running."""
-        began, left = time.monotonic(), _Accounting()
+        began, left = time.monotonic(), Accounting()
         while (
-            _kernel.QueryInformationJobObject(self._job, _ACCOUNTING, ctypes.byref(left), ctypes.sizeof(left), None)
+            kernel.QueryInformationJobObject(self._job, _ACCOUNTING, ctypes.byref(left), ctypes.sizeof(left), None)
             and left.active
         ):
             if time.monotonic() - began > _PATIENCE:
@@ -223,7 +173,7 @@ class Child:
 def _line(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, str]:
     """The program to be run, and its command line. Raises OSError where there is none, and `UsageError`."""
     name, *arguments = command
-    system = _system_directory()
+    system = system_directory()
     here = "" if "NoDefaultCurrentDirectoryInExePath" in environment else "."
     path = f"{environment.get('PATH', '')};{system}"
     program = found(name, path, environment.get("PATHEXT", ""), os.path.isfile, here)
@@ -233,11 +183,3 @@ def _line(command: Sequence[str], environment: Mapping[str, str]) -> tuple[str, 
         return program, subprocess.list2cmdline(command)
     interpreter = f"{system}\\cmd.exe"
     return interpreter, batch_line(os.path.abspath(program), arguments, interpreter)
-
-
-def _system_directory() -> str:
-    length = 32768
-    path = ctypes.create_unicode_buffer(length)
-    if not 0 < _kernel.GetSystemDirectoryW(path, length) < length:
-        raise ctypes.WinError(ctypes.get_last_error())
-    return path.value

@@ -20,6 +20,10 @@ OURS, HELD, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code. Every error is one line on stderr, or one object with --json."""
+    if sys.platform == "win32":
+        from looop_portable.system_windows import stay_at_logoff
+
+        stay_at_logoff()
     args = list(sys.argv[1:] if args is None else args)
     out = Output(as_json=_wants_json(args))
     try:

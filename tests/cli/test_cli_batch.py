@@ -8,7 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from capabilities import needs_cmd
+from capabilities import needs_cmd, needs_jobs
+
+from looop_portable import Claims
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -105,3 +107,22 @@ def test_what_the_command_left_behind_has_ended_before_its_claim_is_free(tmp_pat
         [sys.executable, "-c", WATCHED, *command], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "False\n", "")
+
+
+REFUSED = """
+from looop_portable import child_windows
+child_windows._resume = lambda handle: -1073741790  # STATUS_ACCESS_DENIED.
+from looop_portable.__main__ import main
+main()
+"""
+
+
+@needs_jobs
+def test_a_command_that_cannot_be_begun_is_said_so_and_leaves_nothing(data_dir: Path) -> None:
+    """It was made suspended. Without a look at the status it would be waited for without end."""
+    command = [sys.executable, "-c", REFUSED, "run", "--claim", "repo-x", "--", sys.executable, "-c", "print('ran')"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr == "looop: the command could not be begun: NtResumeProcess: status 0xc0000022\n"
+    claims = Claims.open(str(data_dir))
+    assert (claims.list(), claims.sessions.ids()) == ([], [])

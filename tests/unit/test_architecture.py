@@ -13,7 +13,7 @@ PACKAGE = "looop_portable"
 ROOT = Path(looop_portable.__file__).parent
 
 LAYERS = [
-    {"locales", "ours"},
+    {"locales", "ours", "system_windows"},
     {
         "names",
         "numbers",
