@@ -34,9 +34,11 @@ def start(out: Setting, session_id: str | None, pid: int | None, lease: int, she
     \b
         eval "$(looop session start --pid $$ --shell)" || exit        (a POSIX shell)
         $env:LOOOP_SESSION_ID = looop session start --pid $PID        (PowerShell)
+        for /f %i in ('looop session start') do set LOOOP_SESSION_ID=%i       (cmd; in a batch file %%i)
 
     All processes that inherit LOOOP_SESSION_ID act for one and the same session: workers that are to exclude each other
-    each need one of their own. Exit 1: a session of that ID is alive.
+    each need one of their own. Exit 1: a session of that ID is alive. Exit 2: the process does not run, or the caller was
+    started just now (Windows), and may end with this command: --pid names another.
 
     Other hosts cannot see that process. For them a keeper is left behind, a small process that gives heartbeats until the
     session ends, and then releases what it holds (`looop session keep --help`). Exit 3: it could not be started; then

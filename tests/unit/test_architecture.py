@@ -83,7 +83,7 @@ LAYERS = [
     {"doctor.workshop"},
     {"doctor.hosts"},
     {"doctor"},
-    {"cli.output", "cli.complete"},
+    {"cli.output", "cli.complete", "cli.powershell"},
     {"cli.root", "cli.refusing", "cli.waiting", "cli.ending"},
     {"cli.keeping"},
     {"cli.claiming"},
