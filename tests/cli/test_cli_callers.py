@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from capabilities import CMD, needs_cmd
+from crew import until
 
 from looop_portable import Claims
+from looop_portable.config import state_dir
 
 LOOOP = f'"{sys.executable}" -m looop_portable'
 WRAPPER = """
@@ -37,10 +39,11 @@ def in_batch(tmp_path: Path, *lines: str) -> list[dict[str, object]]:
     [
         f"for /f \"delims=\" %%i in ('{LOOOP} --json session start w1') do echo %%i",
         f"for /f \"delims=\" %%i in ('{LOOOP} --json session start w1 2^>nul') do echo %%i",
+        f"for /f \"delims=\" %%i in ('{LOOOP} --json session start w1 --lease 3') do echo %%i",
         f'"{CMD}" /d /c {LOOOP} --json session start w1',
         f"{LOOOP} --json session start w1",
     ],
-    ids=["for /f", "for /f, redirected", "cmd /c", "as it is"],
+    ids=["for /f", "for /f, redirected", "for /f, with a keeper", "cmd /c", "as it is"],
 )
 def test_a_session_that_a_batch_file_starts_lives_as_long_as_it_does(tmp_path: Path, data_dir: Path, start: str) -> None:
     started, claimed, listed = in_batch(
@@ -50,6 +53,7 @@ def test_a_session_that_a_batch_file_starts_lives_as_long_as_it_does(tmp_path: P
     status = Claims.open(str(data_dir)).sessions.status("w1")
     assert status
     assert status.verdict.dead  # The batch file has ended.
+    assert until(lambda: not list(Path(f"{state_dir()}/keepers").glob(f"*-{started['incarnation']}.lock")))
 
 
 @needs_cmd
