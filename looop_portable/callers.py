@@ -17,7 +17,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from looop_portable.errors import NoSuchProcess, UsageError
@@ -64,9 +64,10 @@ def named(pid: int) -> int:
     """The process that somebody means by `pid`. Raises `NoSuchProcess`, or `UsageError` where it may be two."""
     if sys.platform != "win32":
         return pid
-    if not in_unix_shell(os.environ):
+    chain = _chain()
+    if not in_unix_shell(os.environ, chain):
         return _running(pid, _runs)
-    return translated(pid, unix_pid(pid), [each.pid for each in _chain()], _runs)
+    return translated(pid, unix_pid(pid), [each.pid for each in chain], _runs)
 
 
 def beyond_launchers(parents: Sequence[Seen], python: str, script: str, *, virtual: bool) -> int:
@@ -85,15 +86,15 @@ def beyond_launchers(parents: Sequence[Seen], python: str, script: str, *, virtu
 def refuse_one_just_started(chain: Sequence[Seen], pid: int) -> None:
     """`chain`: our own process, and those above it. Raises `UsageError`."""
     for below, each in itertools.pairwise(chain):
-        program = _name(each.program).rpartition("/")[2]
+        program = _program(each)
         if each.pid == pid and program != "cmd" and each.began and 0 <= below.began - each.began < JUST_NOW:
             told = f"process {pid} ({program or 'it cannot be told which'})"
             raise UsageError(f"{told} was started just now, and may end with this command: {_NAME_ONE}")
 
 
-def in_unix_shell(environment: dict[str, str] | os._Environ[str]) -> bool:
+def in_unix_shell(environment: Mapping[str, str], chain: Sequence[Seen]) -> bool:
     """Whether we are called from MSYS (Git Bash is one) or Cygwin, whose process ids are not those of Windows."""
-    return bool(environment.get("MSYSTEM")) or environment.get("SHELL", "").startswith("/")
+    return bool(environment.get("MSYSTEM")) or any(_program(each) in _FORKING for each in chain)
 
 
 def translated(pid: int, of_windows: int, above: Sequence[int], runs: Callable[[int], bool]) -> int:
@@ -136,7 +137,7 @@ def _ends_with_us(seen: Seen) -> bool:
     """Whether it is known for it by its name, or by what its command line does not go on with."""
     said = _US.search(seen.line)
     if said is None:
-        return not seen.line and _name(seen.program).rpartition("/")[2] in _LAUNCHERS
+        return not seen.line and _program(seen) in _LAUNCHERS
     return not (_STAYS.search(seen.line) or _GOES_ON.search(seen.line, said.end()))
 
 
@@ -145,7 +146,12 @@ def _is_fork(seen: Seen, above: Sequence[Seen]) -> bool:
     if not above or not seen.line:
         return False
     same = (seen.program.lower(), seen.line) == (above[0].program.lower(), above[0].line)
-    return same and _name(seen.program).rpartition("/")[2] in _FORKING
+    return same and _program(seen) in _FORKING
+
+
+def _program(seen: Seen) -> str:
+    """What it is called, wherever it is."""
+    return _name(seen.program).rpartition("/")[2]
 
 
 def _name(path: str) -> str:

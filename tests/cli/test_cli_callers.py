@@ -11,6 +11,7 @@ import pytest
 from capabilities import CMD, needs_cmd
 from crew import until
 
+import looop_portable
 from looop_portable import Claims
 from looop_portable.config import state_dir
 
@@ -29,7 +30,7 @@ def in_batch(tmp_path: Path, *lines: str) -> list[dict[str, object]]:
     done = subprocess.run(
         [CMD, "/d", "/c", str(script)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
@@ -63,3 +64,18 @@ def test_a_program_that_was_started_just_now_is_refused(data_dir: Path) -> None:
     assert "was started just now" in done.stdout
     assert "--pid" in done.stdout
     assert not data_dir.exists()
+
+
+@needs_cmd
+def test_the_launcher_that_pip_makes_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(looop_portable.__file__).parents[1]))
+    scripts = pytest.importorskip("pip._vendor.distlib.scripts", reason="pip is missing, which makes launchers")
+    maker = scripts.ScriptMaker(None, str(tmp_path))
+    maker.executable, maker.variants = sys.executable, {""}
+    maker.make("looop = looop_portable.__main__:main")
+    looop = f'"{tmp_path / "looop.exe"}"'
+    starts = [f"for /f \"delims=\" %%i in ('{looop} --json session start {each}') do echo %%i" for each in ("w1", "w2")]
+    starts.append(f"{looop} --json session start w3")
+    first, second, third, *listed = in_batch(tmp_path, *starts, f"{LOOOP} --json session list")
+    assert first["pid"] == second["pid"] == third["pid"]
+    assert [each["liveness"] for each in listed] == ["alive"] * 3

@@ -170,11 +170,18 @@ def test_a_ps_that_cannot_be_run_tells_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("environment", "unix"),
-    [({"MSYSTEM": "MINGW64"}, True), ({"SHELL": "/bin/bash"}, True), ({"SHELL": "C:/x"}, False), ({}, False)],
+    ("environment", "programs", "unix"),
+    [
+        ({"MSYSTEM": "MINGW64"}, [BASE, CMD], True),
+        ({}, [BASE, BASH, CMD], True),
+        ({"SHELL": "/bin/bash"}, [BASE, CMD], False),
+        ({"MSYSTEM": ""}, [BASE, POWERSHELL], False),
+    ],
 )
-def test_such_a_shell_is_known_by_what_it_hands_down(environment: dict[str, str], unix: bool) -> None:
-    assert in_unix_shell(environment) is unix
+def test_such_a_shell_is_known_by_what_it_hands_down_or_by_itself(
+    environment: dict[str, str], programs: list[str], unix: bool
+) -> None:
+    assert in_unix_shell(environment, [Seen(pid, program) for pid, program in enumerate(programs)]) is unix
 
 
 @needs_cmd
