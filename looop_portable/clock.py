@@ -5,23 +5,42 @@ changes nothing.
 Does not guarantee: anything between two processes, or two hosts: only differences within one process mean something. On
 other systems a suspension may not count.
 How: CLOCK_BOOTTIME (clock_gettime(2)) on Linux; CLOCK_MONOTONIC on macOS, which counts sleep there, as Python's own
-`time.monotonic` does not; GetTickCount64 on Windows, to 16 ms.
+`time.monotonic` does not; QueryInterruptTimePrecise on Windows, which counts sleep as QueryUnbiasedInterruptTime does not,
+and before Windows 10 GetTickCount64, to 16 ms.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
+
+_TICKS_A_SECOND = 10_000_000
+
+
+def of_windows(kernelbase: Any, kernel32: Any) -> Callable[[], float]:
+    """The clock of Windows by the best of what its libraries offer."""
+    import ctypes
+
+    if hasattr(kernelbase, "QueryInterruptTimePrecise"):
+
+        def elapsed() -> float:
+            now = ctypes.c_uint64()
+            kernelbase.QueryInterruptTimePrecise(ctypes.byref(now))
+            return now.value / _TICKS_A_SECOND
+
+        return elapsed
+    ticks = kernel32.GetTickCount64
+    ticks.restype = ctypes.c_uint64
+    return lambda: float(ticks()) / 1000
+
 
 if sys.platform == "win32":
     import ctypes
 
-    _ticks = ctypes.WinDLL("kernel32").GetTickCount64
-    _ticks.restype = ctypes.c_uint64
-
-    def elapsed() -> float:
-        """Seconds since some moment that stays the same while this process runs."""
-        return float(_ticks()) / 1000
+    elapsed = of_windows(ctypes.WinDLL("kernelbase"), ctypes.WinDLL("kernel32"))
+    """Seconds since some moment that stays the same while this process runs."""
 
 else:
     _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

@@ -1,9 +1,11 @@
 """Where things are and which backend is used: flag, else environment, else default.
 
 Guarantees: one setting means one store, whatever the current directory is; only a path that somebody has typed just now may
-begin in it. What cannot be told is refused: a store that is another one in each directory excludes nobody.
+begin in it. What cannot be told is refused: a store that is another one in each directory excludes nobody. Nor does one
+that Windows redirects: to Python from the Microsoft Store AppData is a folder of its own, by the same path.
 """
 
+import functools
 import os
 import sys
 from typing import NamedTuple
@@ -19,6 +21,9 @@ LEASE = "LOOOP_LEASE"
 PathLike = str | os.PathLike[str]
 
 _STATE_HOME = "XDG_STATE_HOME"
+_APP_DATA = r"[\\/]AppData[\\/](Local|Roaming)[\\/](?!Packages[\\/])"
+_OF_PACKAGE = r"[\\/]Packages[\\/][^\\/]+[\\/]LocalCache[\\/]"
+_ELSEWHERE = f"name one outside of AppData, with --data-dir or {DATA_DIR}"
 _WAY_OUT = f"name the data directory by an absolute path, with --data-dir or {DATA_DIR}"
 
 
@@ -45,9 +50,28 @@ def resolve(data_dir: PathLike | None = None, backend: str | None = None) -> Con
     """What applies here. An empty environment variable counts as not set.
 
     Raises `UsageError` for a directory that cannot be one, or that would be another one elsewhere: a relative path in the
-    environment, a tilde that nobody has expanded, no home directory.
+    environment, a tilde that nobody has expanded, no home directory; AppData, to an app with a package.
     """
-    return Config(_data_dir(data_dir), backend_name(backend))
+    directory = _data_dir(data_dir)
+    if sys.platform == "win32":
+        refuse_redirected(directory, packaged=_is_packaged(), real=_real(directory))
+    return Config(directory, backend_name(backend))
+
+
+def refuse_redirected(directory: str, *, packaged: bool, real: str) -> None:
+    """Raises `UsageError` where Windows has a process of a package, and no other, find something else in `directory`.
+
+    `packaged`: this process is one. `real`: where the directory is, as far as it is there; then no process takes it for
+    what it is called.
+    """
+    import re
+
+    def is_of(kind: str, path: str) -> bool:
+        return re.search(kind, f"{path}/", re.IGNORECASE) is not None
+
+    if (packaged and is_of(_APP_DATA, directory)) or (is_of(_OF_PACKAGE, real) and not is_of(_OF_PACKAGE, directory)):
+        why = "this Python is an app with a package (of the Microsoft Store), to which Windows shows an AppData of its own"
+        raise UsageError(f"the data directory {directory!r} is another one for other programs: {why}: {_ELSEWHERE}")
 
 
 def backend_name(backend: str | None = None) -> str:
@@ -70,6 +94,19 @@ def state_dir() -> str:
 
 _known: dict[str, str] = {}
 """The latest directory that was absolute as it was given, whatever the current one is: `hold` asks again and again."""
+
+
+if sys.platform == "win32":
+
+    @functools.cache
+    def _is_packaged() -> bool:
+        from looop_portable.system_windows import is_packaged
+
+        return is_packaged()
+
+    @functools.cache
+    def _real(directory: str) -> str:
+        return os.path.realpath(directory)
 
 
 def _data_dir(given: PathLike | None) -> str:

@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from looop_portable import state
 from looop_portable.config import Config
@@ -42,6 +43,13 @@ _LONGEST, _BEGINNING = 110, 76
 """Bytes of a session's spelling: an incarnation and a suffix have to fit in beside it. Cut, it is no longer."""
 _NAME = "keepers"
 """Of their directory, wherever that is."""
+
+
+class Begun(NamedTuple):
+    """`tied`: it ends with the job that whoever started it is in (Windows)."""
+
+    pid: int
+    tied: bool = False
 
 
 class Keepers:
@@ -128,14 +136,14 @@ class Keepers:
             if (self._files.age(f"{self.directory}/{name}") or 0) > _OLD:
                 self._files.remove(f"{self.directory}/{name}")
 
-    def start(self, config: Config, holder: Holder, *, known: bool = False) -> int:
-        """Start the keeper of `holder`; its process id, or that of the one that is there. Raises `Unavailable`.
+    def start(self, config: Config, holder: Holder, *, known: bool = False) -> Begun:
+        """Start the keeper of `holder`; that one, or the one that is there. Raises `Unavailable`.
 
         It is there when this returns. `known`: whoever starts it has seen the session's process in his own namespace.
         """
         try:
             self._files.make_private(self.directory)
-            said = launch(self._command(config, holder, known=known))
+            said, tied = launch(self._command(config, holder, known=known))
             pid = said.removeprefix(KEPT_BY)
             if pid == said or not pid.isdigit():
                 raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {said}")
@@ -148,7 +156,7 @@ class Keepers:
             if isinstance(error, BlockingIOError):
                 reason += " (no more processes can be made here: see pids.max of the cgroup, and ulimit -u)"
             raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {reason}") from error
-        return int(pid)
+        return Begun(int(pid), tied)
 
     def end(self, holder: Holder) -> bool:
         """End the keeper of `holder`, and remove its files. Whether there was one. Raises `Unavailable`."""

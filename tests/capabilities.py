@@ -6,6 +6,7 @@ platform's name.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import functools
 import importlib.util
@@ -157,6 +158,7 @@ FIFOS = hasattr(os, "mkfifo")
 PROC = _stats_this_process("/proc/self/stat")
 BASH = shutil.which("bash") or ""
 SH = shutil.which("sh") or ""
+CMD = shutil.which("cmd.exe") or ""
 
 
 @functools.cache
@@ -234,6 +236,8 @@ needs_one_case = _needs(not CASE, "the directory tells case apart")
 needs_proc = _needs(PROC, "there is no /proc with process statistics")
 needs_bash = _needs(BASH, "no bash on PATH")
 needs_sh = _needs(SH, "no sh on PATH")
+needs_jobs = _needs(hasattr(ctypes, "WinDLL"), "there are no job objects, which end processes together")
+needs_cmd = _needs(CMD, "no cmd.exe on PATH")
 needs_dev_full = _needs(_is_always_full("/dev/full"), "no /dev/full")
 needs_posix_homes = _needs(os.name == "posix", "home directories are not told by the variable HOME")
 needs_locale = {

@@ -6,8 +6,10 @@ Exit codes: 0 ours (or done); 1 held by another (or refused, or superseded); 2 u
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import click
 
@@ -20,6 +22,12 @@ OURS, HELD, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code. Every error is one line on stderr, or one object with --json."""
+    if sys.platform == "win32":
+        from looop_portable.system_windows import stay_at_logoff
+
+        stay_at_logoff()
+    if os.environ.get("_LOOOP_COMPLETE", "").startswith("powershell"):
+        import_module("looop_portable.cli.powershell")
     args = list(sys.argv[1:] if args is None else args)
     out = Output(as_json=_wants_json(args))
     try:

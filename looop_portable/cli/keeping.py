@@ -13,8 +13,8 @@ from looop_portable.cli.ending import Endings
 from looop_portable.cli.root import Setting
 from looop_portable.config import LEASE, SESSION_ID
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, told
-from looop_portable.keepers import Keepers
-from looop_portable.launching import KEPT_BY
+from looop_portable.keepers import Begun, Keepers
+from looop_portable.launching import KEPT_BY, leave_job
 from looop_portable.liveness import (
     FOREIGN,
     LEASE_SECONDS,
@@ -65,24 +65,27 @@ def keep(out: Setting, session_id: str, incarnation: str, state: str, foreground
     holder = Holder(canonical(session_id, "session id"), incarnation) if incarnation else claims.sessions.holder(session_id)
     registration = _kept(claims, holder)
     if foreground:
+        if leave_job():
+            return 0
         _refuse_elsewhere(claims, registration, known=known)
         return _keep_here(out, claims, Keepers(as_given(state)) if state else all_keepers.choose()[0], registration)
-    there, trouble = all_keepers.where_is(holder), ""
+    there, passed_over = all_keepers.where_is(holder), ""
     if there:
-        keepers, pid = there, there.pid(holder)
+        keepers, begun = there, Begun(there.pid(holder))
     else:
         _refuse_elsewhere(claims, registration)
-        keepers, trouble = all_keepers.choose()
-        pid = keepers.start(out.config, holder)
+        keepers, passed_over = all_keepers.choose()
+        begun = keepers.start(out.config, holder)
+    pid, trouble = begun.pid, _tell_trouble(out, keepers, passed_over, begun)
     fields = {"session": holder.session, "incarnation": holder.incarnation, "keeper": pid or None}
     line = f"session '{holder.session}': its keeper {'is there' if there else 'was gone, and is started'}: pid {pid}"
-    fields |= {"log": keepers.log_of(holder), "trouble": _tell_place(out, keepers, trouble) or None}
+    fields |= {"log": keepers.log_of(holder), "trouble": trouble or None}
     out.answer("session keep", "there" if there else "started", line, fields)
     return 0
 
 
 class Kept(NamedTuple):
-    """A keeper that is there: its process id, and where its files are, and why, if that is not the state directory."""
+    """A keeper that is there: its process id, and what is wrong with its place, or its job, if anything is."""
 
     pid: int
     trouble: str
@@ -111,7 +114,7 @@ def register_kept(out: Setting, session: str, pid: int, lease: int, ended: Endin
         if not stays:
             give_up(out, claims, found.holder)
             end_keeper(out, found.holder)
-    return found, Kept(keeper, _tell_place(out, keepers, passed_over))
+    return found, Kept(keeper.pid, _tell_trouble(out, keepers, passed_over, keeper))
 
 
 def _without_keeper(reason: str) -> Unavailable:
@@ -134,6 +137,15 @@ def _tell_place(out: Setting, keepers: Keepers, passed_over: str) -> str:
     line = f"the keeper's files are in {keepers.directory}, as the state directory cannot be used: {passed_over}"
     out.hint(f"looop: {line}")
     return line
+
+
+def _tell_trouble(out: Setting, keepers: Keepers, passed_over: str, begun: Begun) -> str:
+    """What is to be said of a keeper that was started: of its place, and of what ends it."""
+    told = [_tell_place(out, keepers, passed_over)]
+    if begun.tied:
+        told.append(f"the keeper (pid {begun.pid}) ends with the job that called this, which lets no process go")
+        out.hint(f"looop: warning: {told[-1]}: start the session outside of that job, or `looop claim` starts it again")
+    return "; ".join(filter(None, told))
 
 
 def end_keeper(out: Setting, holder: Holder) -> None:
@@ -159,8 +171,8 @@ def ensure_kept(out: Setting, claims: Claims, session: Holder | str) -> bool:
             return True
         if _is_from_here(claims, registration):
             keepers, passed_over = all_keepers.choose()
-            pid = keepers.start(out.config, holder)
-            out.detail(f"the keeper of session '{holder.session}' was gone: pid {pid}")
+            begun = keepers.start(out.config, holder)
+            out.detail(f"the keeper of session '{holder.session}' was gone: pid {begun.pid}")
             _tell_place(out, keepers, passed_over)
         elif why := _why_gone(claims, registration):
             why = f"{why}. {_why_not_from_here(registration)}"

@@ -100,7 +100,8 @@ def run(
     NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it.
 
     What the command has started ends before its claims are free if a signal ended it, or looop run is killed. If it exits
-    by itself, what it leaves behind goes on without them, and is named on stderr: see --until-all-end.
+    by itself, what it leaves behind goes on without them, and is named on stderr: see --until-all-end. On Windows it ends
+    before they are free; batch files are found too, but get no argument with & | < > % or a double quote (exit 2).
 
     Not guaranteed: that what another user owns (sudo) is ended when looop run is killed: the claim stays held on this host
     while it lives. That what hides on purpose is found then: a daemon without its parent, our descriptor and environment.

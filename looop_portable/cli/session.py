@@ -6,6 +6,7 @@ import shlex
 
 import click
 
+from looop_portable.callers import caller, named
 from looop_portable.cli.complete import session_ids
 from looop_portable.cli.ending import Endings, endings
 from looop_portable.cli.keeping import LEASE_LENGTH, Kept, end_keeper, give_up, keep, register_kept
@@ -14,7 +15,6 @@ from looop_portable.cli.root import Setting
 from looop_portable.config import SESSION_ID
 from looop_portable.errors import Interrupted, LooopError
 from looop_portable.liveness import FOREIGN, Registration
-from looop_portable.processes import caller
 
 
 @click.group()
@@ -34,25 +34,25 @@ def start(out: Setting, session_id: str | None, pid: int | None, lease: int, she
     \b
         eval "$(looop session start --pid $$ --shell)" || exit        (a POSIX shell)
         $env:LOOOP_SESSION_ID = looop session start --pid $PID        (PowerShell)
+        for /f %i in ('looop session start') do set LOOOP_SESSION_ID=%i       (cmd; in a batch file %%i)
 
     All processes that inherit LOOOP_SESSION_ID act for one and the same session: workers that are to exclude each other
-    each need one of their own. Exit 1: a session of that ID is alive.
+    each need one of their own. Exit 1: a session of that ID is alive. Exit 2: the process does not run, or the caller was
+    started just now (Windows), and may end with this command: --pid names another.
 
     Other hosts cannot see that process. For them a keeper is left behind, a small process that gives heartbeats until the
     session ends, and then releases what it holds (`looop session keep --help`). Exit 3: it could not be started; then
     there is no session either. Where the state directory cannot be used its files are elsewhere, and stderr says where.
     """
-    if session_id == "":
-        raise click.BadParameter("it is empty", param_hint="ID")
-    pid = pid or caller()
-    if not pid:
-        raise click.UsageError("the caller cannot be told (it has ended, or looop is process 1 here): pass --pid")
     try:
+        if session_id == "":
+            raise click.BadParameter("it is empty", param_hint="ID")
+        pid = named(pid) if pid else caller()
         with endings() as ended:
             ended.wait()
             found, kept = _register(out, session_id or "", pid, lease, ended)
             _tell_start(out, found, kept, lease, shell=shell)
-    except (LooopError, Interrupted, KeyboardInterrupt):
+    except (LooopError, click.ClickException, Interrupted, KeyboardInterrupt):
         if shell:  # Without this, `eval` would succeed, and whoever evaluates it would go on as the session it inherited.
             out.exactly(f"unset {SESSION_ID}; false")
         raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from looop_portable.cli.root import Setting
@@ -22,16 +24,19 @@ def paths(out: Setting) -> int:
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish", "powershell"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> int:
     """Print the completion script of a SHELL.
 
     \b
         eval "$(looop completion bash)"
+        looop completion powershell | Out-String | Invoke-Expression        (in $PROFILE)
     """
     from click.shell_completion import get_completion_class
 
+    if shell == "powershell":
+        import_module("looop_portable.cli.powershell")
     found = get_completion_class(shell)
     assert found
     script = found(ctx.find_root().command, {}, "looop", "_LOOOP_COMPLETE").source()

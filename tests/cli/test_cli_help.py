@@ -120,7 +120,13 @@ def test_a_store_that_would_be_another_one_elsewhere_is_refused_but_help_needs_n
 
 
 @pytest.mark.parametrize(
-    ("shell", "word"), [("bash", "complete -o"), ("zsh", "#compdef looop"), ("fish", "complete --no-files")]
+    ("shell", "word"),
+    [
+        ("bash", "complete -o"),
+        ("zsh", "#compdef looop"),
+        ("fish", "complete --no-files"),
+        ("powershell", "Register-ArgumentCompleter -Native -CommandName looop, looop.exe"),
+    ],
 )
 def test_each_shell_has_its_completion_script(run: Run, shell: str, word: str) -> None:
     code, out, _ = said(run("completion", shell))
@@ -159,6 +165,31 @@ def test_verbs_claims_and_sessions_are_offered(run: Run, looop: Run, alive: Livi
     count = str(len(words.split()) - 1)
     done = looop(env={**os.environ, "_LOOOP_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": count})
     assert done.stdout.splitlines() == [f"plain,{each}" for each in offered]
+
+
+@pytest.mark.parametrize(
+    ("typed", "word", "offered"),
+    [
+        ("looop cl", "cl", ["claim", "claims"]),
+        ("looop ", "", ["claim", "unclaim", "claims"]),
+        ("looop.exe session stop w", "w", ["w1"]),
+        (r"looop --data-dir C:\no\such unclaim r", "r", []),
+        ("looop --data-dir '{}' unclaim r", "r", ["repo-a"]),
+        ('looop --data-dir "{}" unclaim ', "", ["repo-a"]),
+        ("looop unclaim 'rep", "'rep", ["repo-a"]),
+        ("looop completion p", "p", ["powershell"]),
+    ],
+)
+def test_powershell_is_offered_what_others_are(
+    run: Run, looop: Run, alive: Living, data_dir: Path, typed: str, word: str, offered: list[str]
+) -> None:
+    """It hands over what was typed: with its own quotes, and backslashes that are backslashes."""
+    alive("w1")
+    run("claim", "repo-a", "--session", "w1")
+    words = {"COMP_WORDS": typed.format(data_dir), "COMP_CWORD": word, "_LOOOP_COMPLETE": "powershell_complete"}
+    done = looop(env={**os.environ, **words})
+    assert done.stderr == ""
+    assert done.stdout.split()[:3] == [f"plain,{each}" for each in offered]
 
 
 def test_a_store_that_cannot_be_read_offers_nothing(looop: Run, data_dir: Path) -> None:

@@ -257,3 +257,10 @@ def test_a_session_that_looop_started_is_listed(run: Run, data_dir: Path) -> Non
     assert (listed["session"], listed["pid"], listed["liveness"]) == ("w1", os.getpid(), "alive")
     (foreign / "status.json").write_text('{"state": "killed"}')
     assert json.loads(run("--json", "session", "list").stdout)["liveness"] == "dead"
+
+
+def test_a_shell_that_evals_what_is_refused_is_told(run: Run) -> None:
+    """Without a word on stdout `eval` would succeed, and go on as the session that was inherited."""
+    for refused in (("--pid", NEVER_A_PID), ("",)):
+        done = run("session", "start", *refused, "--shell")
+        assert (done.returncode, done.stdout) == (2, "unset LOOOP_SESSION_ID; false\n")

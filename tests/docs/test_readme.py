@@ -82,3 +82,19 @@ def test_each_verb_of_the_readme_has_help(usage: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert set(re.findall(r"--\w[\w-]*", usage)) <= set(re.findall(r"--\w[\w-]*", done.stdout))
+
+
+def test_the_example_for_any_system_refuses_the_second_and_lets_the_third_take_over(tmp_path: Path) -> None:
+    assert "pip install . ; python examples/takeover.py" in README
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "takeover.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line.startswith("claimed")] == ["claimed repo-x"] * 2
+    assert "claim repo-x: held by live session 'first'" in done.stderr.splitlines()
+    assert "two holders" not in done.stderr

@@ -13,10 +13,11 @@ PACKAGE = "looop_portable"
 ROOT = Path(looop_portable.__file__).parent
 
 LAYERS = [
-    {"locales", "ours"},
+    {"locales", "ours", "system_windows"},
     {
         "names",
         "numbers",
+        "programs",
         "errors",
         "lease",
         "liveness",
@@ -38,7 +39,7 @@ LAYERS = [
     {"apart"},
     {"visits"},
     {"mounts_windows", "kernel_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
-    | {"inquiry", "asking", "launching", "registrations"}
+    | {"inquiry", "asking", "callers", "launching", "registrations"}
     | {"terminals"},
     {"files_rooms", "files_guards"},
     {"files_posix", "files_handles"},
@@ -84,7 +85,7 @@ LAYERS = [
     {"doctor.workshop"},
     {"doctor.hosts"},
     {"doctor"},
-    {"cli.output", "cli.complete"},
+    {"cli.output", "cli.complete", "cli.powershell"},
     {"cli.root", "cli.refusing", "cli.waiting", "cli.ending"},
     {"cli.keeping"},
     {"cli.claiming"},
@@ -96,7 +97,7 @@ LAYERS = [
 on Windows, which has the same values. "" is the package."""
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer} | {"errors": -1, "locales": -1}
 EXCEPTED = {("mounts", "mounts_windows")}
-PURE = ["protocol", "liveness", "inquiry", "lease", "registrations", "outcomes", "names", "errors"]
+PURE = ["programs", "protocol", "liveness", "inquiry", "lease", "registrations", "outcomes", "names", "errors"]
 PURE += ["doctor.findings", "doctor.advice", "doctor.notes", "doctor.tally"]
 CHANGES = {
     *("open", "mkdir", "makedirs", "mkfifo", "mknod", "link", "symlink", "unlink", "remove", "rmdir", "removedirs"),
@@ -179,7 +180,7 @@ def test_what_ships_for_tests_imports_nothing_of_the_command_line(module: str) -
 @pytest.mark.parametrize("module", PURE)
 def test_what_decides_knows_no_system(module: str) -> None:
     allowed = {"__future__", "errno", "collections.abc", "enum", "typing", "json", "functools", "hashlib", "unicodedata"}
-    allowed |= {"itertools"}
+    allowed |= {"itertools", "ntpath", "re"}
     outside = {found for found in imported(module) if found.split(".")[0] != PACKAGE}
     assert outside <= allowed
     assert all(found in PURE for found in imports_of_ours(module))

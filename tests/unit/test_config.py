@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from capabilities import needs_other_users, needs_posix_homes
 
-from looop_portable import Claims, hold
+from looop_portable import Claims, config, hold
 from looop_portable.config import resolve, state_dir
 from looop_portable.errors import UsageError
 
@@ -123,3 +123,53 @@ def test_what_is_no_path_is_a_mistake_of_its_caller() -> None:
 def test_a_tilde_within_a_name_is_a_letter(elsewhere: Path) -> None:
     for name in ("a~", "a~b/c", "RUNNER~1"):
         assert resolve(name).data_dir == (elsewhere / name).as_posix()
+
+
+LOCAL = "C:/Users/x/AppData/Local"
+OF_PACKAGE = rf"{LOCAL}/Packages/PythonSoftwareFoundation.Python.3.13_qbz5n2kfra8p0/LocalCache/Local/looop".replace(
+    "/", "\\"
+)
+
+
+@pytest.mark.parametrize(
+    ("directory", "packaged", "real"),
+    [
+        (f"{LOCAL}/looop", True, f"{LOCAL}/looop"),  # It is not there yet.
+        (f"{LOCAL}/looop", True, OF_PACKAGE),
+        (f"{LOCAL}/looop", False, OF_PACKAGE.replace("/", "\\")),  # Whatever Windows tells of packages.
+        ("c:\\users\\x\\APPDATA\\roaming\\looop", True, ""),
+        ("D:/link", False, OF_PACKAGE),
+    ],
+)
+def test_a_directory_that_is_another_one_to_other_programs_is_refused(directory: str, packaged: bool, real: str) -> None:
+    """As AppData is to Python from the Microsoft Store: two Pythons would have two stores by one path."""
+    with pytest.raises(UsageError, match=r"another one for other programs: .*outside of AppData, with --data-dir or"):
+        config.refuse_redirected(directory, packaged=packaged, real=real)
+
+
+@pytest.mark.parametrize(
+    ("directory", "packaged", "real"),
+    [
+        (f"{LOCAL}/looop", False, f"{LOCAL}/looop"),
+        ("C:/Users/x/looop", True, "C:/Users/x/looop"),
+        ("C:/ProgramData/looop", True, "C:/ProgramData/looop"),
+        (OF_PACKAGE, True, OF_PACKAGE),  # Somebody knows what he does: it is the same to all.
+        (OF_PACKAGE, False, OF_PACKAGE),
+        ("C:/AppData.old/Local/x", True, ""),
+        ("C:/Packages/x/y", False, "C:/Packages/x/y"),
+    ],
+)
+def test_one_that_is_the_same_to_all_is_not(directory: str, packaged: bool, real: str) -> None:
+    config.refuse_redirected(directory, packaged=packaged, real=real)
+
+
+@pytest.mark.skipif(not hasattr(config, "_is_packaged"), reason="there are no apps with packages")
+def test_the_store_s_python_refuses_the_default_directory_and_takes_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("LOOOP_DATA_DIR", raising=False)
+    assert "AppData" in resolve().data_dir
+    monkeypatch.setattr(config, "_is_packaged", lambda: True)
+    with pytest.raises(UsageError, match="another one for other programs"):
+        resolve()
+    assert resolve(r"C:\looop").data_dir == "C:/looop"

@@ -1,4 +1,4 @@
-"""What Windows does otherwise: files that others have open, paths, the boot time, launchers."""
+"""What Windows does otherwise: files that others have open, paths, the boot time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from capabilities import NATIVE, NativeBackend, needs_one_case
 from looop_portable import Claims, Held, Released, Won
 from looop_portable.files import OS
 from looop_portable.ledger import KEEP
-from looop_portable.processes import SYSTEM, beyond_launchers
-
-VENV, BASE, SCRIPT = r"C:\v\Scripts\python.exe", r"C:\Python\python.exe", r"C:\v\Scripts\looop"
+from looop_portable.processes import SYSTEM
 
 
 @pytest.fixture
@@ -130,23 +128,6 @@ def test_a_start_token_and_this_kernel_are_the_same_to_every_process() -> None:
     command = [sys.executable, "-c", program]
     seen = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)}
     assert seen == {" ".join([SYSTEM.start_of(os.getpid()), *map(str, SYSTEM.here()[:3])]) + "\n"}
-
-
-@pytest.mark.parametrize(
-    ("parents", "virtual", "found"),
-    [
-        ([(7, r"C:\Windows\cmd.exe"), (8, r"C:\Windows\explorer.exe")], False, 7),
-        ([(7, r"C:\v\Scripts\looop.exe"), (8, r"C:\Windows\cmd.exe")], False, 8),
-        ([(6, VENV), (7, r"C:\v\Scripts\LOOOP.EXE"), (8, r"C:\Windows\cmd.exe")], True, 8),
-        ([(6, VENV), (7, BASE)], True, 7),
-        ([(6, VENV), (7, VENV)], False, 6),
-        ([(6, "")], True, 6),
-        ([(7, r"C:\v\Scripts\looop.exe")], False, 0),
-        ([], True, 0),
-    ],
-)
-def test_the_caller_is_who_called_the_launcher(parents: list[tuple[int, str]], virtual: bool, found: int) -> None:
-    assert beyond_launchers(parents, VENV, SCRIPT, virtual=virtual) == found
 
 
 Call = Callable[[str], object]
