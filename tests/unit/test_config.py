@@ -123,3 +123,13 @@ def test_what_is_no_path_is_a_mistake_of_its_caller() -> None:
 def test_a_tilde_within_a_name_is_a_letter(elsewhere: Path) -> None:
     for name in ("a~", "a~b/c", "RUNNER~1"):
         assert resolve(name).data_dir == (elsewhere / name).as_posix()
+
+
+@needs_posix_homes
+def test_on_macos_the_default_is_told_without_platformdirs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resolve().data_dir == state_dir() == f"{tmp_path}/Library/Application Support/looop"
+    monkeypatch.setenv("XDG_STATE_HOME", f"{tmp_path}/state")
+    assert resolve().data_dir == f"{tmp_path}/state/looop"
