@@ -25,6 +25,7 @@ import pytest
 from looop_portable import Claims
 from looop_portable.backends import SHIPPED, open_backend
 from looop_portable.errors import CannotExclude
+from looop_portable.processes import SYSTEM
 
 if sys.platform == "win32":  # For the type checker: a class to inherit from has to be known to it.
     from looop_portable.backends.windows import POLICY as NATIVE_POLICY
@@ -174,6 +175,21 @@ def _needs(there: object, reason: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not there, reason=reason)
 
 
+def disguise_or_skip() -> dict[str, str]:
+    """The environment in which a Python looks like macOS's: by the disguise in $DARWIN_DISGUISE (see `disguise/run.py`)."""
+    beside = Path(__file__).parents[2] / "shared" / "macos" / "disguise"
+    worn = {
+        "DISGUISE": "darwin",
+        "DARWIN_DISGUISE": os.environ.get("DARWIN_DISGUISE") or str(beside),
+        "PYTHONPATH": str(Path(__file__).parent / "disguise"),
+    }
+    asked = [sys.executable, "-c", "import sys; print(sys.platform)"]
+    told = subprocess.run(asked, env={**os.environ, **worn}, capture_output=True, text=True, check=False)
+    if told.stdout.strip() != "darwin":
+        pytest.skip(f"no disguise makes this Python look like macOS's: none in {worn['DARWIN_DISGUISE']} (DARWIN_DISGUISE)")
+    return worn
+
+
 def _processes_can_be_limited(group: str) -> bool:
     """Whether this is a place for control groups with `pids.max`: of version 1, or of version 2 where it is handed down."""
     made = f"{group}/looop-{os.getpid()}"
@@ -232,6 +248,9 @@ needs_undecodable_names = _needs(UNDECODABLE_NAMES, "no file can have a name tha
 needs_names_of_any_character = _needs(NAMES_OF_ANY_CHARACTER, "file names cannot have quotes, question marks, newlines")
 needs_one_case = _needs(not CASE, "the directory tells case apart")
 needs_proc = _needs(PROC, "there is no /proc with process statistics")
+needs_told_namespaces = _needs(
+    SYSTEM.here().namespace.startswith("pid:["), "the system does not tell pid namespaces apart, or its /proc is not there"
+)
 needs_bash = _needs(BASH, "no bash on PATH")
 needs_sh = _needs(SH, "no sh on PATH")
 needs_dev_full = _needs(_is_always_full("/dev/full"), "no /dev/full")
