@@ -146,3 +146,29 @@ def test_doctor_calls_no_directory_read_only_that_lies_under_the_sealed_volume(l
     done = looop("doctor", str(tmp_path), "--processes", "2", "--seconds", "0.2", DISGUISE_MOUNTS=sealed)
     assert done.returncode == 0
     assert "read-only" not in done.stdout
+
+
+WITHOUT = """
+import sys
+sys.modules.update({"psutil": None, "platformdirs": None})
+from looop_portable.__main__ import main
+sys.exit(main())
+"""
+
+
+def test_a_claim_needs_neither_psutil_nor_platformdirs(environment: dict[str, str], state: Path, tmp_path: Path) -> None:
+    """They take as long to import as a bare interpreter to start. The store is where it is by default."""
+    environment.pop("LOOOP_DATA_DIR")
+    environment.pop("XDG_STATE_HOME", None)
+    verbs = ("session start w1 --lease 0 --pid", "claim repo-x --session w1", "show repo-x", "unclaim repo-x --session w1")
+    for verb in verbs:
+        pid = [str(os.getpid())] if verb.endswith("--pid") else []
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT, *verb.split(), *pid],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "Library" / "Application Support" / "looop" / "claims").is_dir()
