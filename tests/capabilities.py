@@ -240,6 +240,7 @@ needs_pids = _needs(PIDS, "no control group can be made that limits the number o
 needs_other_users = _needs(hasattr(os, "setresuid") and os.geteuid() == 0, "cannot become another user (needs CAP_SETUID)")
 needs_zombies = _needs(hasattr(os, "waitid"), "os.waitid is missing: there are no zombies to be waited for and left")
 needs_stopping = _needs(hasattr(signal, "SIGSTOP"), "SIGSTOP is missing: no process can be stopped and let go on")
+needs_null_signals = _needs(hasattr(signal, "SIGKILL"), "kill(pid, 0) does not ask whether a process is there")
 needs_modes = _needs(MODES, "files have no modes")
 needs_links = _needs(LINKS, "there are no hard links")
 needs_symlinks = _needs(SYMLINKS, "symbolic links cannot be made")

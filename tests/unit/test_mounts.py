@@ -146,9 +146,7 @@ def test_a_mount_that_may_not_answer_is_not_looked_at_unless_the_path_may_be_on_
 
     hung = [Mount("/net/gone", "nfs", "gone:/x", ()), Mount("/net/auto", "autofs", "auto", ())]
     (tmp_path / "team").mkdir()
-    team = Mount(
-        str(tmp_path).upper() + "/TEAM", "smbfs", "//server/team", ()
-    )  # As another may spell it: it may be this one.
+    team = Mount(str(tmp_path / "team").upper(), "smbfs", "//server/team", ())  # It may be this one.
     with monkeypatch.context() as patch:
         patch.setattr(os, "stat", stat)
         by_numbers(str(tmp_path / "team"), [Mount("/", "apfs", "", ()), *hung, team])
