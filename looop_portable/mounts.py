@@ -145,21 +145,20 @@ def _listed() -> list[Mount]:
 
 
 def by_numbers(here: str, mounts: list[Mount]) -> Mount | None:
-    """The one of `mounts` whose point is `here`, or the nearest above it, by device and inode; one on its own device first.
+    """The one of `mounts` whose point is `here`, or the nearest above it on its own device, by device and inode.
 
-    Of several at one point the last hides the others. Where no point can be looked at (a root that is none, as in a
-    chroot), it is the longest name.
+    Of several at one point the last hides the others. None if there is none: without this, what is on a share that is not
+    listed would count as being on the disk that it is mounted on. Where no point at all can be looked at, it is the longest
+    name.
     """
     real = read_back(os.fsencode(os.path.realpath(here)))
     above_it = list(_with_parents(real))
     identities = [identity for path in above_it if (identity := _identity(path))]
     points = {identity: mount for mount in _that_answer(mounts, above_it) if (identity := _identity(mount.point))}
-    device = identities[0][0] if identities else 0
-    own = [identity for identity in identities if identity[0] == device]
-    for identity in (*own, *identities):
-        if identity in points:
-            return points[identity]
-    return above(real, mounts)
+    if not points:
+        return above(real, mounts)
+    own = [identity for identity in identities if identity[0] == identities[0][0]]
+    return next((points[identity] for identity in own if identity in points), None)
 
 
 def _with_parents(path: str) -> Iterator[str]:
@@ -178,15 +177,16 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _that_answer(mounts: list[Mount], parents: list[str]) -> list[Mount]:
-    """Without those of which a look may take for ever, or mounts something, and which it cannot be by any of its names."""
+    """Without those of which a look may take for ever, or mounts something, and whose name none of `parents` has."""
     names = set(map(_folded, parents))
     return [each for each in mounts if not (each.network or each.type == "autofs") or _folded(each.point) in names]
 
 
 def _folded(path: str) -> str:
+    """The last name of it, in whatever case and normal form."""
     import unicodedata
 
-    return unicodedata.normalize("NFC", path).casefold().rstrip("/")
+    return unicodedata.normalize("NFC", os.path.basename(path.rstrip("/"))).casefold()
 
 
 def _real(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -146,6 +147,19 @@ def test_doctor_calls_no_directory_read_only_that_lies_under_the_sealed_volume(l
     done = looop("doctor", str(tmp_path), "--processes", "2", "--seconds", "0.2", DISGUISE_MOUNTS=sealed)
     assert done.returncode == 0
     assert "read-only" not in done.stdout
+
+
+def test_a_share_is_one_by_any_spelling_of_its_mount_point(looop: Looop, tmp_path: Path) -> None:
+    """Another case, another normal form: here, a link on the way. Taken for a local disk, the other Mac's sessions die."""
+    (tmp_path / "Volumes" / "Team").mkdir(parents=True)
+    (tmp_path / "spelled otherwise").symlink_to(tmp_path / "Volumes")
+    shared = ["", "smbfs", "//me@server/team", "rw,nodev"]
+    shared[0] = str(tmp_path / "spelled otherwise" / "Team")
+    mounts = json.dumps([["/", "apfs", "/dev/disk3s1s1", "ro,local,rootfs"], shared])
+    brief = ("--processes", "2", "--seconds", "0.2")
+    done = looop("--json", "doctor", str(tmp_path / "Volumes" / "Team"), *brief, DISGUISE_MOUNTS=mounts)
+    found = json.loads(done.stdout)["filesystem"]
+    assert (found["type"], found["network"]) == ("smbfs", True)
 
 
 WITHOUT = """

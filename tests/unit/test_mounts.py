@@ -154,7 +154,18 @@ def test_a_mount_that_may_not_answer_is_not_looked_at_unless_the_path_may_be_on_
     assert not {each.point for each in hung} & {*looked}
 
 
-def test_where_no_point_is_above_the_longest_name_is_taken(tmp_path: Path) -> None:
+def test_what_is_on_a_device_that_is_not_listed_is_not_on_the_one_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A share that the list does not have, say: it would count as the disk of this machine."""
+    identities = {str(tmp_path): (7, 1), str(tmp_path.parent): (1, 2)}
+    monkeypatch.setattr(mounts, "_identity", lambda path: identities.get(path, (1, 3)))
+    root = Mount(str(tmp_path.parent), "apfs", "/dev/disk3", ())
+    assert by_numbers(str(tmp_path), [root]) is None
+    assert by_numbers(str(tmp_path.parent), [root]) == root
+
+
+def test_where_no_point_can_be_looked_at_the_longest_name_is_taken(tmp_path: Path) -> None:
     """A root that is no mount point, as in a chroot: its mount is listed by a name that leads nowhere."""
     nowhere = Mount("/not there", "ext4", "/dev/sda", ())
     assert by_numbers(str(tmp_path), [nowhere]) is None
