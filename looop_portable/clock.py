@@ -4,9 +4,9 @@ Guarantees: on Linux, macOS and Windows the time for which the machine was suspe
 changes nothing.
 Does not guarantee: anything between two processes, or two hosts: only differences within one process mean something. On
 other systems a suspension may not count.
-How: CLOCK_BOOTTIME (clock_gettime(2)) on Linux; CLOCK_MONOTONIC on macOS, which counts sleep there, as Python's own
-`time.monotonic` does not; QueryInterruptTimePrecise on Windows, which counts sleep as QueryUnbiasedInterruptTime does not,
-and before Windows 10 GetTickCount64, to 16 ms.
+How: CLOCK_BOOTTIME (clock_gettime(2)) on Linux; CLOCK_MONOTONIC_RAW on macOS, which counts sleep there, as Python's own
+`time.monotonic` does not, and is set by nobody, as CLOCK_MONOTONIC is; QueryInterruptTimePrecise on Windows, which counts
+sleep as QueryUnbiasedInterruptTime does not, and before Windows 10 GetTickCount64, to 16 ms.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ if sys.platform == "win32":
 
 else:
     _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    if sys.platform == "darwin":
+        _CLOCK = time.CLOCK_MONOTONIC_RAW
 
     def elapsed() -> float:
         """Seconds since some moment that stays the same while this process runs."""

@@ -161,11 +161,11 @@ def _absolute(directory: str) -> str:
 
 
 def _default_data_dir(way_out: str) -> str:
-    if (
-        sys.platform == "linux"
-    ):  # What platformdirs answers there, and looop; importing it costs a bare interpreter's start.
+    # What platformdirs answers there, and looop on Linux; importing it costs a bare interpreter's start.
+    if sys.platform in ("linux", "darwin"):
         given = os.environ.get(_STATE_HOME, "").strip()
-        home = _whole(given, _STATE_HOME, way_out) if given else f"{_home(way_out)}/.local/state"
+        below = ".local/state" if sys.platform == "linux" else "Library/Application Support"
+        home = _whole(given, _STATE_HOME, way_out) if given else f"{_home(way_out)}/{below}"
         return f"{home}/looop"
     if sys.platform != "win32":
         _home(way_out)

@@ -22,6 +22,7 @@ from looop_portable.liveness import (
     Registration,
     Verdict,
     is_nearby,
+    may_be_nearby,
 )
 from looop_portable.processes import Processes, host
 
@@ -84,7 +85,13 @@ class Evidence:
 
     def is_seen(self, registration: Registration) -> bool:
         """Whether its process is one of those that are to be seen from here."""
-        return not registration.ended and is_nearby(registration, self._processes.here())
+        here = self._processes.here()
+        if registration.ended or is_nearby(registration, here):
+            return not registration.ended
+        try:
+            return may_be_nearby(registration, here) and self._is_this_disk(registration)
+        except (OSError, Unavailable):
+            return False
 
     def current(self, head: SessionHead) -> Registration | None:
         """Of our registration and looop's, the one that lives; else ours."""
@@ -153,18 +160,17 @@ class Evidence:
         if sign is Sign.PROCESS:
             return self._processes.state(registration.pid, registration.start)
         if sign is Sign.DISK:
-            return _may_be_this_disk(registration) and signs.disk() == registration.disk
+            return self._is_this_disk(registration)
         if sign is Sign.LOCK:
             return signs.lock(registration)
         return signs.silence(registration, watched=sign is Sign.WATCH)
 
+    def _is_this_disk(self, registration: Registration) -> bool:
+        """What tells a disk begins with the system (`Mount.disk`). Another system's is never ours.
+
+        Without this, each look at such a session is a look at all mounts, or on Windows at the volume.
+        """
+        return registration.disk.startswith(f"{sys.platform} ") and self._store.signs.disk() == registration.disk
+
 
 _ENDED = (ProcessState.ZOMBIE, ProcessState.GONE, ProcessState.REUSED)
-
-
-def _may_be_this_disk(registration: Registration) -> bool:
-    """What tells a disk begins with the system (`Mount.disk`). Another system's is never ours: we need not ask for ours.
-
-    Without this, each look at such a session is a look at all mounts, or on Windows at the volume.
-    """
-    return registration.disk.startswith(f"{sys.platform} ")

@@ -26,8 +26,10 @@ from looop_portable.liveness import (
     Registration,
     Silence,
     Verdict,
+    are_two_kernels,
     interval,
     is_nearby,
+    may_be_nearby,
     suspicion,
 )
 
@@ -145,11 +147,10 @@ def inquiry(registration: Registration | None, here: Here) -> Inquiry:
 
 
 def _process(registration: Registration, here: Here) -> Look:
-    """Linux numbers its namespaces for as long as they are there, so on a local disk the number alone tells ours."""
+    """On a local disk the namespace alone tells whether it is ours, and no identity of a kernel is needed."""
     local: Found = False
     if not is_nearby(registration, here):
-        numbered = here.namespace.startswith("pid:[") and registration.namespace == here.namespace
-        local = numbered and registration.pid > 0 and (yield Sign.DISK)
+        local = may_be_nearby(registration, here) and (yield Sign.DISK)
         if not local:
             return None
     process = yield Sign.PROCESS
@@ -195,7 +196,7 @@ def _lock(registration: Registration, here: Here) -> Look:
 
 def _boot(registration: Registration, here: Here) -> Look:
     """What is left of a kernel that is no more, or of a container that has an identity of its own."""
-    another = bool(registration.boot and here.boot) and registration.boot != here.boot and not here.given
+    another = are_two_kernels(registration.boot, here.boot) and not here.given
     if not another or registration.disk.endswith(PASSING) or not (yield Sign.DISK):
         return None
     evidence = f"{_where(registration)} is of another container, or of before a reboot"

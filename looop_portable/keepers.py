@@ -24,7 +24,7 @@ from looop_portable.errors import Unavailable, told
 from looop_portable.files import OS, OsFiles, timestamp
 from looop_portable.launching import KEPT_BY, launch
 from looop_portable.lease import decode, encode, number, text
-from looop_portable.liveness import MOST_PID, Holder, Registration
+from looop_portable.liveness import MOST_PID, Holder, Registration, may_be_nearby
 from looop_portable.locales import for_children
 from looop_portable.names import cut, printable, spelled
 from looop_portable.ours import KEEPER, PROBE, WORD, those
@@ -70,6 +70,11 @@ class Keepers:
         same = here[:2] == (registration.boot, registration.namespace)
         return registration.kept and bool(here.namespace) and same
 
+    def may_be_for(self, registration: Registration) -> bool:
+        """The same where one of the two does not tell its kernel, as in a sandbox, and the other does."""
+        here = self._processes.here()
+        return registration.kept and bool(here.boot) != bool(registration.boot) and may_be_nearby(registration, here)
+
     def is_there(self, holder: Holder) -> bool:
         """Whether `holder` has a keeper. Raises OSError."""
         return self._files.taken(f"{self.base(holder)}.lock")
@@ -86,7 +91,7 @@ class Keepers:
     def was_killed(self, holder: Holder) -> bool:
         """Whether the keeper of `holder` was here, on this host, and ended in no good order. Raises OSError."""
         record = self._record(self.base(holder))
-        return number(record, "pid", MOST_PID) > 0 and text(record, "host") == host() and not self.is_there(holder)
+        return number(record, "pid", MOST_PID) > 0 and self._is_of_here(record) and not self.is_there(holder)
 
     def base(self, holder: Holder) -> str:
         """The path of its files, without what each ends with."""
@@ -103,7 +108,8 @@ class Keepers:
         if taken is None:
             return None
         pid = os.getpid()
-        record = {"pid": pid, "start": self._processes.start_of(pid), "host": host(), "since": timestamp()}
+        start, boot = self._processes.start_of(pid), self._processes.here().boot
+        record = {"pid": pid, "start": start, "host": host(), "boot": boot, "since": timestamp()}
         private = f"{self.directory}/.{self._files.token()}"
         self._files.create(private, encode({**record, **holder._asdict()}))
         self._files.replace(private, f"{base}.json")
@@ -130,7 +136,8 @@ class Keepers:
         kept = those(names, KEEPER)
         bases = {name.removesuffix(suffix) for suffix in _SUFFIXES for name in kept if name.endswith(suffix)}
         for base in sorted(f"{self.directory}/{name}" for name in bases):
-            if self._is_old(base) and text(self._record(base), "host") in ("", host()):
+            record = self._record(base)
+            if self._is_old(base) and (not text(record, "host") or self._is_of_here(record)):
                 self._sweep_one(base)
         for name in those(names, WORD, PROBE):
             if (self._files.age(f"{self.directory}/{name}") or 0) > _OLD:
@@ -170,7 +177,7 @@ class Keepers:
             pid = number(record, "pid", MOST_PID)
             if not (pid and text(record, "start")):  # To a system, 0 is all processes of our own group.
                 raise OSError(errno.ESRCH, "its process cannot be told from others of its id")
-            if text(record, "host") == host():
+            if self._is_of_here(record):
                 keeper = Watch(pid, text(record, "start"), self._processes)
                 try:
                     keeper.end()
@@ -196,6 +203,11 @@ class Keepers:
 
     def _record(self, base: str) -> dict[str, object]:
         return decode(self._files.read(f"{base}.json") or b"")
+
+    def _is_of_here(self, record: dict[str, object]) -> bool:
+        """Whether a keeper was of this host: by its kernel, as names change with the network; or by the host's name."""
+        boot = text(record, "boot")
+        return text(record, "host") == host() or bool(boot and boot == self._processes.here().boot)
 
     def _is_old(self, base: str) -> bool:
         ages = [self._files.age(f"{base}{suffix}") for suffix in _SUFFIXES]

@@ -182,6 +182,16 @@ def patience(lease_seconds: float) -> float:
     return lease_seconds * 2 / 3
 
 
+_NUMBERED = "pid:["
+"""How Linux's namespaces begin, which it numbers: no two have one number at a time."""
+
+_THE_ONLY_ONE = ("pids of darwin", "pids of freebsd", "pids of netbsd", "pids of openbsd", "pids of dragonfly")
+"""How those begin of systems that have but one; a jail of FreeBSD's is told as none. Windows' containers are told alike."""
+
+_MADE_UP = " booted at "
+"""In the identities that 0.1 made up from a host's name and the time of its boot."""
+
+
 def is_nearby(registration: Registration, here: Here) -> bool:
     """Whether its process is one of those that are to be seen from here, as far as identities tell.
 
@@ -190,3 +200,20 @@ def is_nearby(registration: Registration, here: Here) -> bool:
     if registration.pid <= 0 or not here.namespace:
         return False
     return registration.foreign or (registration.boot, registration.namespace) == here[:2]
+
+
+def may_be_nearby(registration: Registration, here: Here) -> bool:
+    """Whether its process can be seen from here if its store is on a local disk, which one kernel at a time has mounted.
+
+    Linux's numbers tell that whatever the kernels call themselves. Where there is but one namespace, two identities, if
+    both are known, tell two kernels.
+    """
+    if registration.pid <= 0 or registration.namespace != here.namespace:
+        return False
+    one_kernel = here.namespace.startswith(_THE_ONLY_ONE) and not are_two_kernels(registration.boot, here.boot)
+    return one_kernel or here.namespace.startswith(_NUMBERED)
+
+
+def are_two_kernels(one: str, other: str) -> bool:
+    """Whether two identities are those of two kernels: both are known, and of one kind."""
+    return bool(one and other) and one != other and (_MADE_UP in one) == (_MADE_UP in other)

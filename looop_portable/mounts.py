@@ -2,9 +2,12 @@
 
 Does not guarantee: that the mount does what its type and its options say, nor that another host mounts the same share in
 the same way. It tells where not to trust; what works is found out by trying (see `stamp`, `doctor`).
-How: on Linux the kernel is asked which mount an open directory is on (`mnt_id` in /proc/self/fdinfo, proc(5)), which is
-right under bind mounts and mounts over mounts; its line is in /proc/self/mountinfo. Where that is not told: the last mount
-of the longest mount point above the path. On Windows the volume of the path (`mounts_windows`), elsewhere psutil's list.
+How: the kernel is asked; names of mount points are not compared with a path, as one directory has many names (another
+case, another normal form, a firmlink). On Linux it tells which mount an open directory is on (`mnt_id` in
+/proc/self/fdinfo, proc(5)), which is right under bind mounts and mounts over mounts; its line is in /proc/self/mountinfo.
+On macOS: statfs(2) (`mounts_macos`); on Windows the volume of the path (`mounts_windows`). Elsewhere, and where that is not
+told: of a list of mounts (psutil's, or mountinfo) the one whose point is the directory, or the nearest one above it on the
+same device, by their numbers.
 Sources of what keeps a guard local to one host: nfs(5) (`nolock`, `local_lock`), mount.cifs(8) (`nobrl`), mount.lustre(8)
 (`localflock`); FUSE answers flock in the kernel where the filesystem does not implement it, and those named here do not.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from looop_portable.locales import read_back
@@ -29,6 +33,9 @@ _DISKS = frozenset(
     "ext2 ext3 ext4 xfs btrfs f2fs zfs jfs bcachefs vfat exfat msdos ntfs ntfs3 refs fat32 apfs hfs ufs tmpfs".split()  # noqa: SIM905
 )
 """Filesystems that one kernel at a time has mounted."""
+
+NOT_LOCAL = "nonlocal"
+"""The option of what macOS does not call local."""
 
 _LOCAL_GUARD_OPTIONS = ("nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock", "localflocks")
 _LOCAL_GUARD_TYPES = ("fuse.sshfs", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse")
@@ -52,7 +59,7 @@ class Mount(NamedTuple):
     @property
     def network(self) -> bool:
         """Whether other hosts can have it mounted too."""
-        return self.type in _NETWORK or "remote" in self.options
+        return self.type in _NETWORK or "remote" in self.options or NOT_LOCAL in self.options
 
     @property
     def smb(self) -> bool:
@@ -84,34 +91,41 @@ class Mount(NamedTuple):
 
 def mount_of(path: str) -> Mount | None:
     """The mount that `path`, or the nearest of its parents that is there, is on; None if the system does not tell."""
-    if sys.platform == "linux":
-        try:
-            with open(_MOUNTINFO, "rb") as file:
-                mounts = parse(file.read())
-        except OSError:
-            return None
-        number = _number(path)
-        told = [mount for mount in mounts if mount.number == number]
-        return told[0] if number and told else above(read_back(os.fsencode(os.path.realpath(path))), mounts)
-    path = _real(path)
     if sys.platform == "win32":
         from looop_portable.mounts_windows import volume_of
 
-        return volume_of(path)
-    import psutil
+        return volume_of(_real(path))
+    here = _nearest(path)
+    if sys.platform == "linux":
+        return _by_mountinfo(here)
+    if sys.platform == "darwin":
+        from looop_portable.mounts_macos import mount_at
 
+        if found := mount_at(here):
+            return found
+    return by_numbers(here, _listed())
+
+
+def _by_mountinfo(here: str) -> Mount | None:
     try:
-        found = psutil.disk_partitions(all=True)
-    except (psutil.Error, OSError):
+        with open(_MOUNTINFO, "rb") as file:
+            mounts = parse(file.read())
+    except OSError:
         return None
-    return above(path, [Mount(at.mountpoint, at.fstype.lower(), at.device, tuple(at.opts.split(","))) for at in found])
+    number = _number(here)
+    told = [mount for mount in mounts if mount.number == number]
+    return told[0] if number and told else by_numbers(here, mounts)
 
 
-def _number(path: str) -> int:
-    """The kernel's number of the mount that `path`, or its nearest parent, is on; 0 if it does not tell."""
+def _nearest(path: str) -> str:
     here = os.path.abspath(path)
     while not os.path.exists(here) and here != os.path.dirname(here):
         here = os.path.dirname(here)
+    return here
+
+
+def _number(here: str) -> int:
+    """The kernel's number of the mount that `here` is on; 0 if it does not tell."""
     try:
         fd = os.open(here, _PATH)
         try:
@@ -122,6 +136,62 @@ def _number(path: str) -> int:
     except OSError:
         return 0
     return int(found[1]) if found else 0
+
+
+def _listed() -> list[Mount]:
+    """All mounts, by psutil."""
+    import psutil
+
+    try:
+        found = psutil.disk_partitions(all=True)
+    except (psutil.Error, OSError):
+        return []
+    return [Mount(at.mountpoint, at.fstype.lower(), at.device, tuple(at.opts.split(","))) for at in found]
+
+
+def by_numbers(here: str, mounts: list[Mount]) -> Mount | None:
+    """The one of `mounts` whose point is `here`, or the nearest above it on its own device, by device and inode.
+
+    Of several at one point the last hides the others. None if there is none: without this, what is on a share that is not
+    listed would count as being on the disk that it is mounted on. Where no point at all can be looked at, it is the longest
+    name.
+    """
+    real = read_back(os.fsencode(os.path.realpath(here)))
+    above_it = list(_with_parents(real))
+    identities = [identity for path in above_it if (identity := _identity(path))]
+    points = {identity: mount for mount in _that_answer(mounts, above_it) if (identity := _identity(mount.point))}
+    if not points:
+        return above(real, mounts)
+    own = [identity for identity in identities if identity[0] == identities[0][0]]
+    return next((points[identity] for identity in own if identity in points), None)
+
+
+def _with_parents(path: str) -> Iterator[str]:
+    yield path
+    while path != os.path.dirname(path):
+        path = os.path.dirname(path)
+        yield path
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _that_answer(mounts: list[Mount], parents: list[str]) -> list[Mount]:
+    """Without those of which a look may take for ever, or mounts something, and whose name none of `parents` has."""
+    names = set(map(_folded, parents))
+    return [each for each in mounts if not (each.network or each.type == "autofs") or _folded(each.point) in names]
+
+
+def _folded(path: str) -> str:
+    """The last name of it, in whatever case and normal form."""
+    import unicodedata
+
+    return unicodedata.normalize("NFC", os.path.basename(path.rstrip("/"))).casefold()
 
 
 def _real(path: str) -> str:

@@ -1,8 +1,8 @@
 """What the operating system says of a process, and of the kernel that we run on.
 
 Guarantees: GONE, REUSED and ZOMBIE are said only of a process that has ended. Whatever could not be read is UNREADABLE.
-How: a process is a pid and a *start token*: on Linux field 22 of /proc/PID/stat (clock ticks since boot; see proc(5)),
-elsewhere psutil's create_time. psutil's create_time is never used on Linux: there it moves when the clock is set.
+How: a process is a pid and a *start token*: on Linux field 22 of /proc/PID/stat (clock ticks since boot; see proc(5)), on
+macOS the kernel's own (`kernel_macos`), elsewhere psutil's, but for what moves when the clock is set (`kernel_psutil`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import errno
 import functools
 import os
 import sys
+from collections.abc import Callable
 from typing import Protocol
 
 from looop_portable.errors import NoSuchProcess
@@ -46,44 +47,54 @@ class LinuxProcesses:
             found = _stat(pid) if self.here().namespace else None  # A /proc of others tells of others.
         except OSError:
             found = None
-        if found is None:
-            # Without this, /proc mounted with hidepid would make a corpse of every process of another user.
-            return ProcessState.UNREADABLE if _exists(pid) else ProcessState.GONE
-        state, token = found
-        return ProcessState.REUSED if start and token != start else state
+        return _judged(found, pid, start)
 
 
 class PortableProcesses:
-    """`Processes` from psutil, for macOS, Windows and the BSDs."""
+    """`Processes` from psutil, for Windows and the BSDs; and for a macOS whose answers are not what we know."""
 
     def here(self) -> Here:
         return _portable_here()
 
     def start_of(self, pid: int) -> str:
-        import psutil
+        """The start token of a process that runs; empty if there is none, or it cannot be read."""
+        from looop_portable import kernel_psutil
 
-        try:
-            return repr(psutil.Process(pid).create_time())
-        except psutil.Error:
-            return ""
+        return kernel_psutil.start_of(pid)
 
     def state(self, pid: int, start: str) -> ProcessState:
-        import psutil
+        """Of the process `pid` that had the token `start` (empty: not recorded, then the pid alone counts)."""
+        from looop_portable import kernel_psutil
+
+        return kernel_psutil.state(pid, start)
+
+
+class MacProcesses(PortableProcesses):
+    """`Processes` from macOS's kernel."""
+
+    def start_of(self, pid: int) -> str:
+        """The start token of a process that runs; empty if there is none, or a sandbox refuses it. Raises OSError."""
+        from looop_portable import kernel_macos
 
         try:
-            process = psutil.Process(pid)
-            if start and repr(process.create_time()) != start:
-                return ProcessState.REUSED
-            status = process.status()
-        except psutil.ZombieProcess:
-            return ProcessState.ZOMBIE
-        except psutil.NoSuchProcess:
-            return ProcessState.GONE
-        except (psutil.Error, OSError):
-            return ProcessState.UNREADABLE
-        if status == psutil.STATUS_ZOMBIE:
-            return ProcessState.ZOMBIE
-        return ProcessState.STOPPED if status == psutil.STATUS_STOPPED else ProcessState.RUNNING
+            found = kernel_macos.process(pid)
+        except kernel_macos.NotTold:
+            return super().start_of(pid)
+        except PermissionError:
+            return ""
+        return found[1] if found and found[0] is not ProcessState.ZOMBIE else ""
+
+    def state(self, pid: int, start: str) -> ProcessState:
+        """Of the process `pid` that had the token `start` (empty: not recorded, then the pid alone counts)."""
+        from looop_portable import kernel_macos
+
+        try:
+            found = kernel_macos.process(pid)
+        except kernel_macos.NotTold:
+            return super().state(pid, start)
+        except OSError:  # A sandbox refuses it.
+            found = None
+        return _judged(found, pid, start)
 
 
 def start_of(processes: Processes, pid: int) -> str:
@@ -97,7 +108,8 @@ def start_of(processes: Processes, pid: int) -> str:
     return ""
 
 
-SYSTEM: Processes = LinuxProcesses() if sys.platform == "linux" else PortableProcesses()
+_KNOWN: dict[str, Callable[[], Processes]] = {"linux": LinuxProcesses, "darwin": MacProcesses}
+SYSTEM = _KNOWN.get(sys.platform, PortableProcesses)()
 
 
 @functools.cache
@@ -127,6 +139,14 @@ def _stat(pid: int) -> tuple[ProcessState, str] | None:
         # A process whose first thread has ended shows as a zombie while its other threads run on.
         return (ProcessState.RUNNING if letter == b"Z" and threads > 1 else ProcessState.ZOMBIE), start
     return (ProcessState.STOPPED if letter in (b"T", b"t") else ProcessState.RUNNING), start
+
+
+def _judged(found: tuple[ProcessState, str] | None, pid: int, start: str) -> ProcessState:
+    if found is None:
+        # Without this, /proc mounted with hidepid would make a corpse of every process of another user.
+        return ProcessState.UNREADABLE if _exists(pid) else ProcessState.GONE
+    state, token = found
+    return ProcessState.REUSED if start and token != start else state
 
 
 def _exists(pid: int) -> bool:
@@ -201,24 +221,26 @@ def _portable_here() -> Here:
     known = _known.get(("psutil", pid))
     if known is not None:
         return known
-    given = _given()
-    return _remembered("psutil", Here(given or _boot_session(), f"pids of {sys.platform}", given=bool(given), pid=pid))
+    given, namespace = _given(), f"pids of {sys.platform}"
+    if sys.platform.startswith("freebsd"):
+        from looop_portable import kernel_bsd
+
+        namespace = kernel_bsd.namespace()
+    return _remembered("psutil", Here(given or _boot_session(), namespace, given=bool(given), pid=pid))
 
 
 def _boot_session() -> str:
-    """macOS: kern.bootsessionuuid, new with each boot. Elsewhere: whose the kernel is, and when it booted; or empty."""
+    """What tells this kernel, since it booted, from all others; empty where it does not tell. Never made up."""
     if sys.platform == "darwin":
-        import ctypes
+        from looop_portable import kernel_macos
 
-        size = ctypes.c_size_t(64)
-        value = ctypes.create_string_buffer(size.value)
-        libc = ctypes.CDLL(None)
-        if libc.sysctlbyname(b"kern.bootsessionuuid", value, ctypes.byref(size), None, 0) == 0:
-            return value.value.decode()
+        return kernel_macos.boot_session()
     if sys.platform == "win32":
         from looop_portable import kernel_windows
 
         return kernel_windows.identity()
-    import psutil
+    if sys.platform == "linux":
+        return _boot_id()
+    from looop_portable import kernel_bsd
 
-    return f"{host()} booted at {psutil.boot_time():.0f}"
+    return kernel_bsd.boot_id()

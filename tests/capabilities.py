@@ -26,6 +26,7 @@ import pytest
 from looop_portable import Claims
 from looop_portable.backends import SHIPPED, open_backend
 from looop_portable.errors import CannotExclude
+from looop_portable.processes import SYSTEM
 
 if sys.platform == "win32":  # For the type checker: a class to inherit from has to be known to it.
     from looop_portable.backends.windows import POLICY as NATIVE_POLICY
@@ -176,6 +177,21 @@ def _needs(there: object, reason: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not there, reason=reason)
 
 
+def disguise_or_skip() -> dict[str, str]:
+    """The environment in which a Python looks like macOS's: by the disguise in $DARWIN_DISGUISE (see `disguise/run.py`)."""
+    beside = Path(__file__).parents[2] / "shared" / "macos" / "disguise"
+    worn = {
+        "DISGUISE": "darwin",
+        "DARWIN_DISGUISE": os.environ.get("DARWIN_DISGUISE") or str(beside),
+        "PYTHONPATH": str(Path(__file__).parent / "disguise"),
+    }
+    asked = [sys.executable, "-c", "import sys; print(sys.platform)"]
+    told = subprocess.run(asked, env={**os.environ, **worn}, capture_output=True, text=True, check=False)
+    if told.stdout.strip() != "darwin":
+        pytest.skip(f"no disguise makes this Python look like macOS's: none in {worn['DARWIN_DISGUISE']} (DARWIN_DISGUISE)")
+    return worn
+
+
 def _processes_can_be_limited(group: str) -> bool:
     """Whether this is a place for control groups with `pids.max`: of version 1, or of version 2 where it is handed down."""
     made = f"{group}/looop-{os.getpid()}"
@@ -226,6 +242,7 @@ needs_pids = _needs(PIDS, "no control group can be made that limits the number o
 needs_other_users = _needs(hasattr(os, "setresuid") and os.geteuid() == 0, "cannot become another user (needs CAP_SETUID)")
 needs_zombies = _needs(hasattr(os, "waitid"), "os.waitid is missing: there are no zombies to be waited for and left")
 needs_stopping = _needs(hasattr(signal, "SIGSTOP"), "SIGSTOP is missing: no process can be stopped and let go on")
+needs_null_signals = _needs(hasattr(signal, "SIGKILL"), "kill(pid, 0) does not ask whether a process is there")
 needs_modes = _needs(MODES, "files have no modes")
 needs_links = _needs(LINKS, "there are no hard links")
 needs_symlinks = _needs(SYMLINKS, "symbolic links cannot be made")
@@ -234,6 +251,9 @@ needs_undecodable_names = _needs(UNDECODABLE_NAMES, "no file can have a name tha
 needs_names_of_any_character = _needs(NAMES_OF_ANY_CHARACTER, "file names cannot have quotes, question marks, newlines")
 needs_one_case = _needs(not CASE, "the directory tells case apart")
 needs_proc = _needs(PROC, "there is no /proc with process statistics")
+needs_told_namespaces = _needs(
+    SYSTEM.here().namespace.startswith("pid:["), "the system does not tell pid namespaces apart, or its /proc is not there"
+)
 needs_bash = _needs(BASH, "no bash on PATH")
 needs_sh = _needs(SH, "no sh on PATH")
 needs_jobs = _needs(hasattr(ctypes, "WinDLL"), "there are no job objects, which end processes together")

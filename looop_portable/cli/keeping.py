@@ -198,10 +198,12 @@ def _is_from_here(claims: Claims, registration: Registration) -> bool:
 
     Without a kernel's identity two hosts may have the same namespace; but one local disk has only one kernel.
     """
-    if not Keepers("").is_for(registration):
+    keepers = Keepers("")
+    if keepers.is_for(registration):
+        if registration.boot:
+            return True
+    elif not keepers.may_be_for(registration):
         return False
-    if registration.boot:
-        return True
     try:
         return bool(registration.disk) and registration.disk == claims.backend.sessions.signs.disk()
     except OSError:

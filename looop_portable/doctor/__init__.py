@@ -18,6 +18,7 @@ from looop_portable.doctor.advice import Advice, advise, candidates
 from looop_portable.doctor.findings import Filesystem, Findings, Race, Stamped
 from looop_portable.doctor.hosts import Say, race_across
 from looop_portable.doctor.racing import race
+from looop_portable.doctor.synced import kept_by
 from looop_portable.doctor.workshop import opened
 from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, WrongBackend, told
 from looop_portable.files import OS
@@ -25,6 +26,9 @@ from looop_portable.locales import as_given
 from looop_portable.mounts import mount_of
 from looop_portable.stamp import NAME as STAMP
 from looop_portable.stamp import stamped
+
+_READ_ONLY = "ro"
+"""What was written to is not read-only, whatever the list of mounts says: of macOS's `/` it says so."""
 
 
 class Report(NamedTuple):
@@ -101,8 +105,10 @@ def examine(
             flock=primitives.flock._replace(reason=primitives.flock.reason or alone),
             byte_range_lock=primitives.byte_range_lock._replace(reason=primitives.byte_range_lock.reason or alone),
         )
+    filesystem = filesystem._replace(options=tuple(option for option in filesystem.options if option != _READ_ONLY))
+    stamp = _stamp(directory)
     findings = Findings(
-        directory, filesystem, primitives, measures, tuple(races), _stamp(directory), across, backend, windows
+        directory, filesystem, primitives, measures, tuple(races), stamp, across, backend, windows, kept_by(directory)
     )
     return Report(findings, advise(findings))
 

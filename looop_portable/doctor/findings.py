@@ -100,7 +100,10 @@ class Across(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """All of it. `asked` is the backend that was asked for, or `auto`; `windows`: this is a Windows host."""
+    """All of it. `asked` is the backend that was asked for, or `auto`; `windows`: this is a Windows host.
+
+    `kept_by`: the program that keeps the directory on several machines (see `synced`).
+    """
 
     directory: str
     filesystem: Filesystem
@@ -111,3 +114,4 @@ class Findings(NamedTuple):
     across: Across | None = None
     asked: str = "auto"
     windows: bool = False
+    kept_by: str = ""

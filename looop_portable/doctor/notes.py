@@ -18,7 +18,7 @@ _BLOCKED = {"nfs4": "90 s (the server's lease)", "nfs": "longer than 100 s", **d
 def notes(found: Findings) -> tuple[str, ...]:
     """One sentence or two each."""
     filesystem = found.filesystem
-    told = [*_guards(filesystem), *_options(found), *_measures(found)]
+    told = [*_copies(found), *_guards(filesystem), *_options(found), *_measures(found)]
     sizes = [race.acquisitions for race in found.races if race.acquisitions]
     few = min([*sizes, found.across.turns] if found.across else sizes, default=_MANY)
     if few < _MANY:
@@ -30,6 +30,13 @@ def notes(found: Findings) -> tuple[str, ...]:
     elif filesystem.type.startswith("fuse") and not filesystem.network:
         told.append(f"what {filesystem.type} does is up to a program: if it shows other hosts' files, try --with-hosts N")
     return tuple(told)
+
+
+def _copies(found: Findings) -> list[str]:
+    if not found.kept_by:
+        return []
+    told = f"{found.kept_by} keeps this directory on several machines. Each has a copy: what one claims, the others see"
+    return [f"{told} too late, so claims keep nobody out there: use a directory outside of it, or a share that all mount"]
 
 
 def _guards(filesystem: Filesystem) -> list[str]:

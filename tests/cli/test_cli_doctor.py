@@ -16,10 +16,11 @@ from typing import IO, Any
 import psutil
 import pytest
 
-from looop_portable.doctor import nearest
+from looop_portable.doctor import examine, nearest
 from looop_portable.doctor.racing import race
 from looop_portable.doctor.workshop import opened
 from looop_portable.errors import UsageError
+from looop_portable.mounts import Mount
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ("--seconds", "0.3", "--processes", "2")
@@ -123,6 +124,22 @@ def test_json_is_one_object_with_everything(looop: Run, place: Path) -> None:
     assert set(found["filesystem"]) == {"type", "source", "mount_point", "options", "network", "local_guard"}
     assert found["stamp"] is None
     assert found["across_hosts"] is None
+
+
+def test_a_folder_that_is_kept_on_several_machines_is_told(looop: Run, place: Path) -> None:
+    (place / ".stfolder").mkdir()
+    done = looop("doctor", str(place), *SHORT)
+    assert done.returncode == 0
+    assert f"note: Syncthing ({os.path.realpath(place)}) keeps this directory on several machines" in done.stdout
+
+
+def test_what_was_written_to_is_not_called_read_only(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """macOS's `/` is, and a list of mounts may have nothing else above what is on another volume."""
+    sealed = Mount("/", "apfs", "/dev/disk3s1s1", ("ro", "local", "rootfs"))
+    monkeypatch.setattr("looop_portable.doctor.mount_of", lambda directory: sealed)
+    report = examine(str(place), backend=NATIVE, processes=2, seconds=0.1)
+    assert report.findings.filesystem.options == ("local", "rootfs")
+    assert not [note for note in report.advice.notes if "read-only" in note]
 
 
 def test_one_backend_may_be_asked_for(looop: Run, place: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from capabilities import SH, needs_fork, needs_sh, needs_stopping
+from capabilities import SH, needs_fork, needs_proc, needs_sh, needs_stopping
 from crew import until
 
 from looop_portable import Claims, Held, Won
@@ -557,6 +557,7 @@ time.sleep(600)
 
 
 @needs_fork
+@needs_proc
 def test_as_process_1_it_puts_orphans_away_and_passes_signals_on(
     start: Callable[..., Running], claims: Claims, container: tuple[str, ...]
 ) -> None:

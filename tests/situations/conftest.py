@@ -18,6 +18,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     what = Path(report.location[0]).stem.removeprefix("test_").replace("_", " ")
     kind = report.location[2].partition("[")[2].rstrip("]").rpartition("-")[2]
     what = f"{what} ({kind})" if "boot_ids" in report.location[0] and kind in SITUATIONS else what
+    if "test_only_" in report.location[0] and not report.skipped:  # What one system alone can tell, in its own words.
+        what = f"{what}: {report.location[2].removeprefix('test_').replace('_', ' ')}"
     why = f": {report.longrepr[2].removeprefix('Skipped: ')}" if isinstance(report.longrepr, tuple) else ""
     with open(file, "a", encoding="utf-8") as told:  # One write a line: several may do so at once.
         told.write(f"{'skipped' if report.skipped else 'ran'} {what}{why}\n")

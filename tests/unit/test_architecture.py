@@ -36,9 +36,9 @@ LAYERS = [
         "pauses",
         "doctor.findings",
     },
-    {"apart"},
-    {"visits"},
-    {"mounts_windows", "kernel_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
+    {"apart", "kernel_macos", "kernel_bsd", "kernel_windows"},
+    {"visits", "kernel_psutil"},
+    {"mounts_windows", "mounts_macos", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
     | {"inquiry", "asking", "callers", "launching", "registrations"}
     | {"terminals"},
     {"files_rooms", "files_guards"},
@@ -81,7 +81,7 @@ LAYERS = [
     {""},
     {"doctor.children", "doctor.notes", "doctor.tally", "doctor.turnstile"},
     {"doctor.advice", "doctor.locks", "doctor.racing", "doctor.racer"},
-    {"doctor.probes"},
+    {"doctor.probes", "doctor.synced"},
     {"doctor.workshop"},
     {"doctor.hosts"},
     {"doctor"},
@@ -94,9 +94,9 @@ LAYERS = [
     {"__main__"},
 ]
 """Low to high; a module imports from strictly lower layers only, `names` from `errors` excepted, and `mounts` what it is
-on Windows, which has the same values. "" is the package."""
+on Windows and on macOS, which have the same values. "" is the package."""
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer} | {"errors": -1, "locales": -1}
-EXCEPTED = {("mounts", "mounts_windows")}
+EXCEPTED = {("mounts", "mounts_windows"), ("mounts", "mounts_macos")}
 PURE = ["programs", "protocol", "liveness", "inquiry", "lease", "registrations", "outcomes", "names", "errors"]
 PURE += ["doctor.findings", "doctor.advice", "doctor.notes", "doctor.tally"]
 CHANGES = {

@@ -19,7 +19,8 @@ case "$*" in *venv*) mkdir -p "$3/bin" && cp "$STUBS/tox" "$3/bin/tox" && cp "$S
 """
 TOX = """#!/bin/sh
 case "$*" in
-*interleavings*) lane=interleavings ;; *windows*) lane=windows ;; *netfs*) lane=netfs ;; *) lane=posix ;;
+*interleavings*) lane=interleavings ;; *windows*) lane=windows ;; *netfs*) lane=netfs ;; *disguise*) lane=disguise ;;
+*) lane=posix ;;
 esac
 grep -q "^SigIgn:.*[2367abef]$" /proc/self/status 2>/dev/null && echo "$lane ignores SIGINT"
 echo "$lane: closing line"
@@ -39,7 +40,12 @@ USED = "bash cat chmod cp dirname env grep mkdir mktemp nice readlink rm sed sh 
 class World:
     """All that the script calls is a stub; `there` are the lanes besides posix that this machine can run."""
 
-    def __init__(self, directory: Path, there: tuple[str, ...] = ("windows", "netfs"), lacks: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        there: tuple[str, ...] = ("windows", "disguise", "netfs"),
+        lacks: tuple[str, ...] = (),
+    ) -> None:
         self.directory = directory
         stubs = {"python3.11": PYTHON, "tox": TOX, "apt-get": APT_GET, "true": "#!/bin/sh\n"}
         for name, text in {**stubs, **dict.fromkeys(set(PROGRAMS) - {*lacks}, "#!/bin/sh\n")}.items():
@@ -49,6 +55,7 @@ class World:
             if (found := shutil.which(name)) and not (directory / name).exists():
                 (directory / name).symlink_to(found)
         paths = {lane: str(directory / "true" if lane in there else directory / "none") for lane in ("windows", "netfs")}
+        (directory / "sitecustomize.py").touch()
         self.environment = {
             **os.environ,
             "PATH": str(directory),
@@ -56,6 +63,7 @@ class World:
             "STUBS": str(directory),
             "WINDOWS_PYTHON": paths["windows"],
             "NETFS_RUN": paths["netfs"],
+            "DARWIN_DISGUISE": str(directory if "disguise" in there else directory / "none"),
         }
 
     def run(self, *arguments: str, fails: str = "") -> tuple[int, list[str]]:
@@ -73,34 +81,37 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-VERDICTS = ("lanes: posix", "lanes: Windows", "lanes: guests")
+VERDICTS = ("lanes: posix", "lanes: Windows", "lanes: macOS", "lanes: guests")
 
 
 def lanes(said: list[str]) -> list[str]:
     return [line.partition(": ")[2].partition(" (")[0] for line in said if line.startswith(VERDICTS)]
 
 
-ALL = ["posix", "windows", "interleavings", "netfs"]
+ALL = ["posix", "windows", "interleavings", "disguise", "netfs"]
+NAMES = {
+    "posix": "posix",
+    "windows": "Windows under Wine",
+    "disguise": "macOS in disguise",
+    "netfs": "guests with network filesystems",
+}
 
 
 @pytest.mark.parametrize(
     ("fails", "run", "verdicts"),
     [
-        ("", ALL, ["posix: passed", "Windows under Wine: passed", "guests with network filesystems: passed"]),
-        ("posix", ALL[:1], ["posix: failed", "Windows under Wine: not run", "guests with network filesystems: not run"]),
-        (
-            "interleavings",
-            ALL[:3],
-            ["posix: failed", "Windows under Wine: passed", "guests with network filesystems: not run"],
-        ),
-        ("windows", ALL[:3], ["posix: passed", "Windows under Wine: failed", "guests with network filesystems: not run"]),
-        ("netfs", ALL, ["posix: passed", "Windows under Wine: passed", "guests with network filesystems: failed"]),
+        ("", ALL, ["passed"] * 4),
+        ("posix", ALL[:1], ["failed", "not run", "not run", "not run"]),
+        ("interleavings", ALL[:4], ["failed", "passed", "passed", "not run"]),
+        ("windows", ALL[:4], ["passed", "failed", "passed", "not run"]),
+        ("disguise", ALL[:4], ["passed", "passed", "failed", "not run"]),
+        ("netfs", ALL, ["passed", "passed", "passed", "failed"]),
     ],
 )
 def test_a_lane_that_fails_fails_the_run_and_is_told(world: World, fails: str, run: list[str], verdicts: list[str]) -> None:
     code, said = world.run(fails=fails)
     assert [line for line in said if "closing line" in line] == [f"{lane}: closing line" for lane in run]
-    assert lanes(said) == verdicts
+    assert lanes(said) == [f"{name}: {verdict}" for name, verdict in zip(NAMES.values(), verdicts, strict=True)]
     assert (code != 0) == bool(fails)
 
 

@@ -1,7 +1,12 @@
 """The clock that counts suspended time."""
 
+import runpy
+import sys
 import time
 
+import pytest
+
+from looop_portable import clock
 from looop_portable.clock import elapsed, of_windows
 
 
@@ -57,3 +62,14 @@ def test_on_windows_the_time_counts_for_which_the_machine_was_suspended() -> Non
 def test_before_windows_10_it_is_the_clock_of_16_milliseconds() -> None:
     base = _Library({"QueryUnbiasedInterruptTime": HOUR}, {})
     assert of_windows(base, _Library({}, {"GetTickCount64": 7_200_016}))() == 7200.016
+
+
+def test_on_macos_it_is_the_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CLOCK_MONOTONIC steps back there. Where the clock of that name is not, it is made up here."""
+    monkeypatch.setattr(time, "CLOCK_MONOTONIC_RAW", 4711, raising=False)
+    monkeypatch.setattr(time, "CLOCK_MONOTONIC", 1, raising=False)
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+    monkeypatch.setattr(time, "clock_gettime", float, raising=False)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    found = runpy.run_path(str(clock.__file__))
+    assert found["elapsed"]() == 4711

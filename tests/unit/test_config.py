@@ -173,3 +173,13 @@ def test_the_store_s_python_refuses_the_default_directory_and_takes_another(
     with pytest.raises(UsageError, match="another one for other programs"):
         resolve()
     assert resolve(r"C:\looop").data_dir == "C:/looop"
+
+
+@needs_posix_homes
+def test_on_macos_the_default_is_told_without_platformdirs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert resolve().data_dir == state_dir() == f"{tmp_path}/Library/Application Support/looop"
+    monkeypatch.setenv("XDG_STATE_HOME", f"{tmp_path}/state")
+    assert resolve().data_dir == f"{tmp_path}/state/looop"

@@ -233,6 +233,10 @@ NOTES = {
     "clock of two seconds": (found(measures=GOOD._replace(offset=-1.9, uncertainty=2.0)), []),
     "unknown": (found(filesystem=Filesystem()), ["does not tell"]),
     "fuse": (found(filesystem=Filesystem("fuse.mine")), ["up to a program"]),
+    "synchronised": (
+        found()._replace(kept_by="Syncthing (/home/me/Sync)"),
+        ["Syncthing (/home/me/Sync) keeps this directory"],
+    ),
     "read-only": (found(filesystem=EXT4._replace(options=("ro",))), ["read-only"]),
 }
 

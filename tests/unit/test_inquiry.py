@@ -125,6 +125,24 @@ def test_on_a_local_disk_the_number_of_a_namespace_tells_it_whatever_the_kernels
     assert Sign.PROCESS not in judge(elsewhere, Here("boot-1", "pids of darwin"), local=True, silence=YOUNG)[1]
 
 
+@pytest.mark.parametrize(
+    ("recorded", "asks"),
+    [("", "uuid-1"), ("uuid-1", ""), ("mac.local booted at 1764322683", "uuid-1")],
+    ids=["who registers is in a sandbox", "who asks is in a sandbox", "made up by an earlier version"],
+)
+def test_two_kernels_are_told_apart_by_two_identities_of_one_kind_alone(recorded: str, asks: str) -> None:
+    """Of a system that has one namespace of pids, and on its local disk: what is there lives, and what is gone is dead."""
+    mac, here = OURS._replace(boot=recorded, namespace="pids of darwin"), Here(asks, "pids of darwin", pid=1000)
+    assert liveness(mac, here, local=True, process=ProcessState.RUNNING, silence=OLD) is Liveness.ALIVE
+    assert liveness(mac._replace(lease_seconds=0), here, local=True, process=ProcessState.GONE) is Liveness.DEAD
+    assert liveness(mac._replace(lease_seconds=0), here, local=True, process=None) is Liveness.UNKNOWN
+    _, looked = judge(mac, here, local=True, process=ProcessState.UNREADABLE, silence=UNHEARD)
+    assert Sign.WATCH not in looked  # No hint of a reboot.
+    assert Sign.PROCESS not in judge(mac, here, local=False, silence=YOUNG)[1]
+    windows = mac._replace(namespace="pids of win32")  # Which has containers.
+    assert Sign.PROCESS not in judge(windows, Here(asks, "pids of win32"), local=True, silence=YOUNG)[1]
+
+
 def test_a_process_that_cannot_be_examined_leaves_the_question_to_the_next_sign() -> None:
     hidden = OURS._replace(locked=True)
     for process in (ProcessState.UNREADABLE, None):

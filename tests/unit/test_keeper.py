@@ -427,6 +427,32 @@ def test_who_is_kept_from_here(keepers: Keepers, fields: dict[str, str], kept: b
     assert keepers.is_for(found._replace(**fields)) is kept  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("known_to", ["who registers", "who asks"])
+def test_a_session_may_be_kept_from_here_where_a_sandbox_hides_the_kernels_identity_from_one_of_the_two(
+    keepers: Keepers, monkeypatch: pytest.MonkeyPatch, known_to: str
+) -> None:
+    boots = ("uuid-1", "") if known_to == "who registers" else ("", "uuid-1")
+    monkeypatch.setattr(type(SYSTEM), "here", lambda processes: Here(boots[1], "pids of darwin"))
+    found = Registration("w1", "1", 1, boot=boots[0], namespace="pids of darwin", lease_seconds=30, kept=True)
+    assert keepers.may_be_for(found)
+    assert not keepers.may_be_for(found._replace(kept=False))
+    assert not keepers.may_be_for(found._replace(namespace="pids of win32"))
+    assert not keepers.may_be_for(found._replace(boot="uuid-2")) or known_to == "who registers"
+
+
+def test_a_host_s_name_that_changes_with_the_network_makes_no_other_host(
+    keepers: Keepers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = keepers.begin(HOLDER)
+    assert taken is not None
+    OS.let_go(taken)
+    assert keepers.was_killed(HOLDER)
+    monkeypatch.setattr("looop_portable.keepers.host", lambda: "another-network.example")
+    assert keepers.was_killed(HOLDER)
+    monkeypatch.setattr(type(SYSTEM), "here", lambda processes: Here("another kernel", "pid:[1]"))
+    assert not keepers.was_killed(HOLDER)
+
+
 @pytest.mark.parametrize(("namespace", "kept"), [("pid:[1]", True), ("", False)], ids=["known", "unknown"])
 def test_without_a_kernels_identity_the_namespace_says_who_is_kept_from_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, kept: bool
