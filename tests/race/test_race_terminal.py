@@ -31,7 +31,10 @@ COUNTS = (
     ' print(f"runs:{os.getpid()}.", flush=True);'
     " [print(signal.Signals(s).name, flush=True) or (s == 15 and sys.exit(3)) for s in iter(lambda: signal.sigwait(n), 0)]"
 )
+ELSEWHERE = RUN.replace("-m looop_portable", str(Path(__file__).parents[1] / "elsewhere.py"))
+"""Where the system does not tell who has sent a signal."""
 STDIN = {"a pipe": f"echo x | {RUN}", "the terminal": RUN, "no input": f"</dev/null {RUN}"}
+STDIN |= {f"{name}, elsewhere": run.replace(RUN, ELSEWHERE) for name, run in STDIN.items()}
 
 
 class Shell:
@@ -154,7 +157,7 @@ def test_ctrl_z_stops_it_and_fg_lets_it_go_on(shell: Shell, claims: Claims, run:
     shell.says("Stopped")
     assert claims.list()
     shell.type("fg\n")
-    shell.says("looop_portable")
+    shell.says("run --claim")
     answers(shell, claims)
 
 
@@ -170,7 +173,7 @@ def test_in_the_background_it_stops_when_it_asks_and_goes_on_in_front(shell: She
     assert until(is_stopped)
     assert claims.list()
     shell.type("fg\n")
-    shell.says("looop_portable")
+    shell.says("run --claim")
     answers(shell, claims)
 
 
@@ -256,3 +259,96 @@ def test_without_a_controlling_terminal_the_command_leads_a_group(tmp_path: Path
     os.close(ours)
     os.close(theirs)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+# What goes round the command, whether the terminal is its own or lent to it.
+
+RUNS = pytest.mark.parametrize("run", [RUN, ELSEWHERE], ids=["here", "elsewhere"])
+
+
+@RUNS
+def test_the_command_is_in_the_foreground(shell: Shell, run: str) -> None:
+    """Many programs ask whether they are, before they show how far they are."""
+    asks = "import os; print(f'front:{os.tcgetpgrp(0) == os.getpgrp()}.')"
+    shell.type(f'{run} {sys.executable} -S -c "{asks}"\n')
+    assert shell.says(r"front:(\w+)\.") == "True"
+    assert shell.code() == 0
+
+
+@RUNS
+def test_a_pager_behind_it_has_the_keys(shell: Shell, claims: Claims, run: str) -> None:
+    shell.type(f"{run} sh -c 'echo out; exec sleep 600' | sh -c 'read x; echo got:$x; read x </dev/tty; echo key:$x'\n")
+    shell.says("got:out")
+    shell.type("space\n")
+    shell.says("key:space")
+    shell.type("\x03")
+    shell.says(r"\$ ")
+    assert until(lambda: not claims.list())
+
+
+@RUNS
+def test_the_script_that_has_started_it_is_told_of_ctrl_c(shell: Shell, claims: Claims, tmp_path: Path, run: str) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"trap 'echo told; exit 7' INT; {run} sh -c 'echo runs; exec sleep 600'; echo went on\n")
+    shell.type(f"{BASH} {script}\n")
+    shell.says("runs")
+    shell.type("\x03")
+    assert shell.says("(told|went on)") == "told"
+    shell.says(r"\$ ")
+    assert shell.code() == 7
+    assert not claims.list()
+
+
+@RUNS
+def test_a_script_that_runs_it_in_the_background_keeps_the_terminal(shell: Shell, tmp_path: Path, run: str) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"{run} sh -c 'echo runs; exec sleep 600' & read x; echo got:$x; kill $!; wait $!; echo code:$?.\n")
+    shell.type(f"{BASH} {script}\n")
+    shell.says("runs")
+    shell.type("yes\n")
+    shell.says("got:yes")
+    assert shell.says(r"code:(\d+)\.") == str(128 + signal.SIGTERM)
+
+
+@RUNS
+def test_a_shell_as_the_command_has_jobs(shell: Shell, claims: Claims, run: str) -> None:
+    shell.type(f"PS1='in> ' {run} {BASH} --norc --noediting -i\n")
+    shell.says("in> ")
+    shell.type("sh -c 'echo runs; exec sleep 600'\n")
+    shell.says("runs")
+    shell.type("\x1a")
+    shell.says("Stopped")
+    shell.type("kill %1; fg\n")
+    shell.says("in> ")
+    assert claims.list()
+    shell.type("exit 3\n")
+    assert until(lambda: not claims.list())
+    assert shell.code() == 3
+
+
+@RUNS
+def test_it_is_sent_what_stops_it_and_goes_on_in_the_background(shell: Shell, claims: Claims, run: str) -> None:
+    """Not by keys: by somebody who knows its process id."""
+    shell.type(f"{run} {sys.executable} -S -c '{COUNTS}'\n")
+    pid = int(shell.says(r"runs:(\d+)"))
+    running = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(running, signal.SIGTSTP)
+    shell.says("Stopped")
+    shell.type("bg\n")
+    shell.says("&")
+    assert until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T")
+    os.kill(running, signal.SIGINT)
+    shell.says("SIGINT")
+    os.kill(running, signal.SIGTERM)
+    shell.says("SIGTERM")
+    assert until(lambda: not claims.list())
+
+
+@RUNS
+def test_killed_at_the_terminal_the_command_and_its_children_end(shell: Shell, run: str) -> None:
+    shell.type(f"{run} sh -c 'echo more:$$.; (echo runs:$PPID.; exec sleep 600); echo more'\n")
+    command = int(shell.says(r"more:(\d+)\."))
+    running = int(shell.says(r"runs:(\d+)\."))
+    children = Path(f"/proc/{command}/task/{command}/children").read_text().split()
+    os.kill(running, signal.SIGKILL)
+    assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (command, *children)))

@@ -39,13 +39,13 @@ LAYERS = [
     {"visits"},
     {"mounts_windows", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
     | {"inquiry", "asking", "launching", "registrations"}
-    | {"terminals"},
+    | {"terminals", "arriving"},
     {"files_rooms", "files_guards"},
     {"files_posix"},
     {"files_windows", "files_utf8"},
     {"files"},
     {"protocol", "processes", "stamp", "events", "state"},
-    {"place", "watching", "inotify", "session_ids", "descendants"},
+    {"place", "watching", "inotify", "session_ids", "descendants", "descendants_portable"},
     {"publishing", "spelling", "floors", "pruning"},
     {"ledger"},
     {"outcomes", "backends.base", "projection"},
