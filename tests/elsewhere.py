@@ -2,6 +2,7 @@
 
 What only Linux has is taken away before anything of ours is imported: what sends a signal is not told, there is no pidfd,
 no eventfd, no inotify, no prctl(2) and no /proc, and poll(2) tells nothing of what it is asked nothing about, as on macOS.
+With ELSEWHERE=kqueue in the environment there is a kqueue(2): see `kqueues`.
 What is left is real: processes, groups, sessions, terminals, pipes and signals. It proves nothing of another kernel.
 """
 
@@ -94,6 +95,8 @@ def _listdir(path: Any = ".") -> Any:
 
 
 if __name__ == "__main__":
+    if os.environ.get("ELSEWHERE") == "kqueue":
+        importlib.import_module("kqueues").put_in_place()
     take_away()
     from looop_portable.__main__ import main
 

@@ -58,8 +58,9 @@ LAYERS = [
     {"backends"},
     {"reaper"},
     {"claims"},
-    {"ear"},
-    {"bells_linux", "bells_windows"},
+    {"hearing"},
+    {"ear", "vnodes"},
+    {"bells_kqueue", "bells_linux", "bells_windows"},
     {"bells"},
     {"bells_aio", "turns"},
     {"waiting", "stopping"},
@@ -208,6 +209,7 @@ def test_only_one_module_changes_anything_on_the_disk() -> None:
         "execution": ["os.write"] * 3,
         "cli.output": ["os.dup2", "os.open"],  # A closed stdout is replaced by the null device.
         "mounts": ["os.open"],  # With O_PATH: see below.
+        "vnodes": ["os.open"],  # What it is told of: O_EVTONLY, or for reading.
     }
     assert {module: deeds for module, deeds in found.items() if deeds and module not in MEASURES} == allowed
 
