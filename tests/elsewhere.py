@@ -18,7 +18,7 @@ import signal
 import sys
 from typing import Any
 
-KNOW = "asyncio.unix_events multiprocessing subprocess threading psutil psutil._pslinux"
+KNOW = "asyncio.unix_events multiprocessing subprocess threading psutil"
 """What must know on which system it really is."""
 
 LACKING: dict[Any, str] = {
@@ -55,12 +55,15 @@ class Poll:
         return self._poll.poll(timeout)
 
 
+_IS_ELSEWHERE = hasattr(select, "kqueue")
 _real_poll = getattr(select, "poll", None)
 _real_open, _real_listdir, _real_cdll = builtins.open, os.listdir, ctypes.CDLL
 
 
 def take_away() -> None:
-    """All of it, in this process. Nothing of ours may have been imported yet."""
+    """All of it, in this process. Nothing of ours may have been imported yet. Where there is a kqueue there is none."""
+    if _IS_ELSEWHERE:
+        return
     assert not [name for name in sys.modules if name.startswith("looop_portable")]
     known = {name: importlib.import_module(name) for name in KNOW.split()}
     known["asyncio.unix_events"].can_use_pidfd = lambda: False  # type: ignore[attr-defined]

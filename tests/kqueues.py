@@ -30,6 +30,10 @@ _NAMES = _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
 _EVENT = struct.Struct("iIII")
 _NONBLOCK, _CLOEXEC = 0o4000, 0o2000000
 _libc = ctypes.CDLL(None, use_errno=True)
+_eventfd: Any = getattr(os, "eventfd", None)  # Before a test takes them away.
+_eventfd_read: Any = getattr(os, "eventfd_read", None)
+_eventfd_write: Any = getattr(os, "eventfd_write", None)
+_pidfd_open: Any = getattr(os, "pidfd_open", None)
 
 
 class kevent:
@@ -103,7 +107,7 @@ class _Vnode(_Note):
 class _Exit(_Note):
     def __init__(self, asked: kevent) -> None:
         super().__init__(asked)
-        self.fd = os.pidfd_open(asked.ident)
+        self.fd = _pidfd_open(asked.ident)
         if select.select([self.fd], [], [], 0)[0]:
             self.close()
             raise ProcessLookupError(errno.ESRCH, "No such process")
@@ -121,7 +125,7 @@ class kqueue:
         if self._inotify < 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         try:
-            self._called = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._called = _eventfd(0, _NONBLOCK | _CLOEXEC)
         except OSError:
             os.close(self._inotify)
             raise
@@ -179,7 +183,7 @@ class kqueue:
             if isinstance(note, _Vnode):
                 self._watch(note)
             self._notes[key] = note
-        os.eventfd_write(self._called, 1)
+        _eventfd_write(self._called, 1)
 
     def _watch(self, note: _Vnode) -> None:
         """It, and the directory it is in: inotify does not tell of the end of what is open."""
@@ -204,7 +208,7 @@ class kqueue:
     def _gather(self) -> None:
         """What has happened since, noted."""
         with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._called)
+            _eventfd_read(self._called)
         try:
             data = os.read(self._inotify, 1 << 16)
         except BlockingIOError:
@@ -238,7 +242,7 @@ NAMES = [name for name in globals() if name.startswith("KQ_")] + ["kqueue", "kev
 
 def is_possible() -> bool:
     """Whether there is a kqueue here, or what this needs."""
-    return hasattr(select, "kqueue") or (hasattr(os, "pidfd_open") and hasattr(os, "eventfd"))
+    return hasattr(select, "kqueue") or (bool(_eventfd) and bool(_pidfd_open))
 
 
 def put_in_place() -> None:

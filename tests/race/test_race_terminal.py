@@ -21,7 +21,7 @@ from looop_portable import Claims
 fcntl = pytest.importorskip("fcntl", reason="no ioctl(2), to take a terminal")
 termios = pytest.importorskip("termios", reason="no terminals to be made")
 
-pytestmark = [needs_bash, needs_proc, needs_stopping]
+pytestmark = [needs_bash, needs_stopping]
 
 SOON = 30.0
 RUN = f"{sys.executable} -m looop_portable run --claim repo-x --"
@@ -33,6 +33,10 @@ COUNTS = (
 )
 ELSEWHERE = RUN.replace("-m looop_portable", str(Path(__file__).parents[1] / "elsewhere.py"))
 """Where the system does not tell who has sent a signal."""
+PARENT = (
+    "import os, time; parent, command = os.getppid(), os.getpid(); child = os.fork();"
+    " child and print(f'by:{parent}. runs:{command}. child:{child}.', flush=True); time.sleep(600)"
+)
 STDIN = {"a pipe": f"echo x | {RUN}", "the terminal": RUN, "no input": f"</dev/null {RUN}"}
 STDIN |= {f"{name}, elsewhere": run.replace(RUN, ELSEWHERE) for name, run in STDIN.items()}
 
@@ -99,6 +103,14 @@ def claims(tmp_path: Path) -> Claims:
     return Claims.open(str(tmp_path / "data"))
 
 
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def answers(shell: Shell, claims: Claims) -> None:
     """The command in front, ASKS, is answered, and ends; nothing is held then."""
     shell.type("yes\n")
@@ -134,7 +146,7 @@ def test_keys_end_the_command_and_all_of_it(shell: Shell, claims: Claims, run: s
     shell.says(r"\$ ")  # What is typed before is thrown away with the key.
     assert shell.code() == 128 + number
     assert not claims.list()
-    assert not Path(f"/proc/{pid}").exists()
+    assert until(lambda: is_gone(pid))
 
 
 @pytest.mark.parametrize("run", STDIN.values(), ids=STDIN)
@@ -177,6 +189,7 @@ def test_in_the_background_it_stops_when_it_asks_and_goes_on_in_front(shell: She
     answers(shell, claims)
 
 
+@needs_proc
 def test_in_the_background_it_goes_on_as_long_as_it_does_not_ask(shell: Shell, claims: Claims) -> None:
     shell.type(f"{RUN} sh -c 'echo runs; kill -STOP $$; echo goes on' &\n")
     shell.says("runs")
@@ -198,7 +211,7 @@ def test_when_the_terminal_hangs_up_all_of_it_ends(shell: Shell, claims: Claims,
     os.close(shell.ours)
     shell.ours = -1
     assert until(lambda: not claims.list())
-    assert not Path(f"/proc/{pid}").exists()
+    assert until(lambda: is_gone(pid))
 
 
 def test_as_the_leader_of_the_session_it_is_told_of_the_hang_up(tmp_path: Path, claims: Claims) -> None:
@@ -327,6 +340,7 @@ def test_a_shell_as_the_command_has_jobs(shell: Shell, claims: Claims, run: str)
 
 
 @RUNS
+@needs_proc
 def test_it_is_sent_what_stops_it_and_goes_on_in_the_background(shell: Shell, claims: Claims, run: str) -> None:
     """Not by keys: by somebody who knows its process id."""
     shell.type(f"{run} {sys.executable} -S -c '{COUNTS}'\n")
@@ -346,9 +360,7 @@ def test_it_is_sent_what_stops_it_and_goes_on_in_the_background(shell: Shell, cl
 
 @RUNS
 def test_killed_at_the_terminal_the_command_and_its_children_end(shell: Shell, run: str) -> None:
-    shell.type(f"{run} sh -c 'echo more:$$.; (echo runs:$PPID.; exec sleep 600); echo more'\n")
-    command = int(shell.says(r"more:(\d+)\."))
-    running = int(shell.says(r"runs:(\d+)\."))
-    children = Path(f"/proc/{command}/task/{command}/children").read_text().split()
+    shell.type(f'{run} {sys.executable} -I -S -c "{PARENT}"\n')
+    running, command, child = [int(shell.says(rf"{what}:(\d+)\.")) for what in ("by", "runs", "child")]
     os.kill(running, signal.SIGKILL)
-    assert until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in (command, *children)))
+    assert until(lambda: is_gone(command) and is_gone(child))

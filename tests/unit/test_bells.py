@@ -53,13 +53,14 @@ def hearing(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
         kqueues.hand_over()
         request.getfixturevalue("monkeypatch").setattr(bells_kqueue, "IDLE", 0.01)
         found: ThreadBell = bells_kqueue.new_bell()
-        request.addfinalizer(kqueues.wait_until_closed)
     else:
         found = new_bell()
     if isinstance(found, DeafBell):
         pytest.skip("inotify, pidfd or eventfd are missing, or what is alike on Windows: no kernel rings")
     yield found
     found.close()
+    if request.param == "kqueue's":
+        kqueues.wait_until_closed()
 
 
 @pytest.fixture
