@@ -4,13 +4,14 @@ Guarantees: what happens after `listen` or `follow` said True rings, also before
 rings, rings.
 Does not guarantee: that there is news when it rings, nor that all news rings: nothing does on a network mount, where
 others change what our kernel does not see. So whoever waits looks again after a while all the same.
-How: inotify(7) and pidfd_open(2) on Linux, by way of one `ear` a process; directory notifications and process handles on
-Windows. Elsewhere nothing but the other threads of this process ring.
+How: inotify(7) and pidfd_open(2) on Linux, kqueue(2) on macOS and the BSDs, by way of one ear a process; directory
+notifications and process handles on Windows. Elsewhere nothing but the other threads of this process ring.
 """
 
 from __future__ import annotations
 
 import contextlib
+import select
 import sys
 from collections.abc import Iterable
 from typing import Protocol
@@ -72,10 +73,14 @@ class DeafBell:
 
 def new_bell() -> ThreadBell:
     """The best that there is here."""
-    if sys.platform == "linux":
-        from looop_portable.bells_linux import LinuxBell
+    if hasattr(select, "kqueue"):  # Where a program is patched for its greenlets it is not.
+        from looop_portable import bells_kqueue
 
-        return LinuxBell()
+        return bells_kqueue.new_bell()
+    if sys.platform == "linux":
+        from looop_portable import bells_linux
+
+        return bells_linux.new_bell()
     if sys.platform == "win32":
         from looop_portable.bells_windows import WindowsBell
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -145,8 +146,12 @@ class _Hears(Protocol):
 
 
 def _hearing(bell: LoopBell) -> _Hears:
-    if sys.platform == "linux":
-        from looop_portable.bells_linux import Hearing
+    if hasattr(select, "kqueue"):
+        from looop_portable import bells_kqueue
 
-        return Hearing(bell)
+        return bells_kqueue.hearing(bell)
+    if sys.platform == "linux":
+        from looop_portable import bells_linux
+
+        return bells_linux.hearing(bell)
     return DeafBell()

@@ -3,99 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 
 from looop_portable.announcing import Rings
-from looop_portable.ear import Ear, open_ear
-from looop_portable.latch import Latch
-from looop_portable.liveness import Registration
-from looop_portable.watching import is_this_process
+from looop_portable.ear import open_ear
+from looop_portable.hearing import Hearing, HearingBell
 
 assert sys.platform == "linux"
 
 
-class Hearing:
-    """What one bell has asked this process's ear for. The ear is opened with the first path or process."""
-
-    def __init__(self, bell: Rings) -> None:
-        self._bell = bell
-        self._ear: Ear | None = None
-        self._watched: set[int] = set()
-        self._process: tuple[int, str] | None = None
-
-    def listen(self, paths: Iterable[str]) -> bool:
-        """As `Bell.listen`."""
-        wanted = list(paths)
-        if not (wanted or self._watched):
-            return False
-        ear = self._opened()
-        if ear is None:
-            return False
-        found = [ear.listen(self._bell, path) for path in wanted]
-        watched = {watch for watch in found if watch is not None}
-        for watch in self._watched - watched:
-            ear.ignore(self._bell, watch)
-        self._watched = watched
-        return bool(wanted) and None not in found
-
-    def follow(self, process: Registration | None) -> bool:
-        """As `Bell.follow`. A process does not end while it waits."""
-        if process is not None and is_this_process(process.pid, process.start):
-            self._follow_no_more()
-            return True
-        wanted = (process.pid, process.start) if process else None
-        if wanted != self._process:
-            self._follow_no_more()
-        ear = self._opened() if wanted else None
-        if ear is None or wanted is None:
-            return False
-        self._process = wanted
-        return ear.follow(self._bell, wanted)
-
-    def close(self) -> None:
-        """It is not used any more."""
-        if self._ear:
-            self.listen([])
-            self._follow_no_more()
-            self._ear.leave(self._bell)
-            self._ear = None
-
-    def _opened(self) -> Ear | None:
-        if self._ear is None or self._ear.is_over:
-            self._watched, self._process = set(), None
-            try:
-                self._ear = open_ear(self._bell)
-            except OSError:  # No descriptor, no thread, or no instance of inotify (fs.inotify.max_user_instances).
-                self._ear = None
-        return self._ear
-
-    def _follow_no_more(self) -> None:
-        if self._ear and self._process:
-            self._ear.follow_no_more(self._bell, self._process)
-        self._process = None
+def hearing(bell: Rings) -> Hearing:
+    """What hears for `bell`."""
+    return Hearing(bell, open_ear)
 
 
-class LinuxBell:
-    """A bell of one thread, that the ear rings, and other threads do."""
-
-    def __init__(self) -> None:
-        self._latch = Latch()
-        self._hearing = Hearing(self)
-
-    def listen(self, paths: Iterable[str]) -> bool:
-        return self._hearing.listen(paths)
-
-    def follow(self, process: Registration | None) -> bool:
-        return self._hearing.follow(process)
-
-    def forget(self) -> None:
-        self._latch.forget()
-
-    def ring(self) -> None:
-        self._latch.ring()
-
-    def wait(self, seconds: float) -> None:
-        self._latch.wait(seconds)
-
-    def close(self) -> None:
-        self._hearing.close()
+def new_bell() -> HearingBell:
+    """A bell of one thread."""
+    return HearingBell(open_ear)

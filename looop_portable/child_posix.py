@@ -7,8 +7,9 @@ Does not guarantee: the end of what this user may not signal (set-user-ID): that
 command leaves behind when it exits by itself: `wait` names it, or waits for it. See `guardian` and `kin` for what is not
 seen.
 How: fork, for the command (`execution`) and its guardian. This process blocks its signals and takes them one by one
-(sigwaitinfo(2)), so that none is lost and nothing is looked at again and again. Without a controlling terminal the command
-leads a process group; with one it stays in this process's, as the terminal and the shell know no other.
+(`arriving`), so that none is lost and nothing is looked at again and again. Without a controlling terminal the command
+leads a process group; with one it stays in this process's, as the terminal and the shell know no other. Where the system
+does not tell who has sent a signal it leads one there too, to which the terminal is lent (`terminals`).
 """
 
 from __future__ import annotations
@@ -18,26 +19,27 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
+from looop_portable.arriving import TELLS_WHO, next_of, next_within
 from looop_portable.asking import Asked
 from looop_portable.clock import elapsed
 from looop_portable.descendants import Marks, are_seen, lock_at, named, send
 from looop_portable.environment import marks_of
 from looop_portable.errors import Interrupted, UsageError
 from looop_portable.execution import execute, failure, tell
-from looop_portable.guardian import LEAVE, OVER, guard, marks_said
+from looop_portable.guardian import LEAVE, OVER, guarded, marks_said
 from looop_portable.kin import Ending, Kin
-from looop_portable.terminals import has_terminal
+from looop_portable.terminals import Lending, has_terminal, stop_job
 
 assert sys.platform != "win32"
 
 _ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _PASSED = (*_ENDS, signal.SIGCONT, signal.SIGWINCH, signal.SIGTSTP)
-_BY_THE_KERNEL = 0x80  # SI_KERNEL, on Linux (sigaction(2)).
+_KEYS = (signal.SIGINT, signal.SIGQUIT)
+"""What keys of the terminal send to end a command."""
 _GRACE = 5.0
 """Seconds that what a command has left behind has to end when it is asked to."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
@@ -69,6 +71,9 @@ class Child:
         self._before: set[int] = set()
         self._handlers: dict[int, Any] = {}
         self._terminal = has_terminal()
+        self._leads = not (self._terminal and TELLS_WHO)
+        self._lending: Lending | None = None
+        self._passed: set[int] = set()
         self._signals = {number for number in _PASSED if signal.getsignal(number) is not signal.SIG_IGN} | {signal.SIGCHLD}
 
     def prepare(self) -> int:
@@ -86,19 +91,12 @@ class Child:
             execute(self._command, told, failed, self._signals, self._before)
         os.close(told)
         os.close(failed)
-        if not self._terminal:
+        if self._leads:
             os.setpgid(self._pid, self._pid)
+            self._lending = Lending(self._pid, self.send) if self._terminal else None
         if os.getpid() != 1:  # With process 1 of a container all others end.
-            self._be_guarded(self._kin)
+            self._kin.guardian, self._guardian = guarded(self._pid, leads=self._leads)
         return self._pid
-
-    def _be_guarded(self, kin: Kin) -> None:
-        told, self._guardian = os.pipe()
-        kin.guardian = os.fork()
-        if not kin.guardian:
-            os.close(self._guardian)
-            guard(told, self._pid, leads=not self._terminal)
-        os.close(told)
 
     @contextlib.contextmanager
     def interruptible(self, *, patiently: bool = False) -> Iterator[None]:
@@ -125,6 +123,8 @@ class Child:
         words = marks_of(environment)
         self._kin.marks = Marks(lock_at(lock), frozenset(words))
         self._tell(marks_said(lock, words))
+        if self._lending:
+            self._lending.begin()
         with contextlib.suppress(BrokenPipeError):  # Somebody has killed it: `wait` tells.
             tell(self._go, environment, lock)
 
@@ -143,6 +143,8 @@ class Child:
         assert self._kin
         while not self._has_ended():
             self._pass_one_on()
+        if self._lending:
+            self._lending.command_has_ended(self._killed_by_a_key())
         while self._holds and not self._is_ended() and self._has_ended() and self._kin.some():
             self._pass_one_on()
         if self._is_ended():
@@ -163,6 +165,8 @@ class Child:
         if not self._handlers:
             return
         self._drain()
+        if self._lending:
+            self._lending.take_back()
         ending = self._asked.recently()  # Then this process ends now, and the same request once more is not to kill it.
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_IGN if ending and number in _ENDS else handler)
@@ -196,10 +200,7 @@ class Child:
                     send(each, number)
                 return
             with contextlib.suppress(ProcessLookupError, PermissionError):  # It has another user by now, and goes its way.
-                if self._terminal:
-                    os.kill(self._pid, number)
-                else:
-                    os.killpg(self._pid, number)
+                (os.killpg if self._leads else os.kill)(self._pid, number)
 
     def _is_ended(self) -> bool:
         """Whether what the command leaves behind is not to go on."""
@@ -210,7 +211,7 @@ class Child:
         kin = self._kin
         if kin is None:
             return
-        if not are_seen() and not self._terminal and self._pid:
+        if not are_seen() and self._leads and self._pid:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._pid, signal.SIGKILL)
         ending, until, pause = Ending(kin), elapsed() + _GRACE, _FIRST_PAUSE
@@ -222,16 +223,15 @@ class Child:
 
     def _heed(self, seconds: float) -> None:
         """Sleep, until something ends. Who asks for the end now is impatient."""
-        if sys.platform == "darwin":
-            time.sleep(seconds)
-            return
-        found = signal.sigtimedwait(self._signals, seconds)
-        if found and found.si_signo in _ENDS and self._asked.counts():
+        number = next_within(self._signals, seconds)
+        if number in _ENDS and self._asked.counts():
             self._hurries = True
 
     def _pass_one_on(self) -> None:
         """The next signal, to the command, if that has not got it."""
-        number, by_the_kernel = _next(self._signals)
+        if self._lending:
+            self._lending.stop_too()
+        number, by_the_kernel = next_of(self._signals)
         if number == signal.SIGTSTP:
             self._pass_stop(by_the_kernel)
             return
@@ -239,6 +239,9 @@ class Child:
             self._asked.counts()
         if number != signal.SIGCHLD and not (by_the_kernel and self._has_it_already(number)):
             self._has_ended()  # Without this, one that comes just after would go to the dead, and not to what is left.
+            if number == signal.SIGCONT and self._lending:
+                self._lending.lend()
+            self._passed.add(number)
             self.send(number)
 
     def _tell(self, what: bytes) -> None:
@@ -249,17 +252,20 @@ class Child:
 
     def _drain(self) -> None:
         while pending := signal.sigpending() & self._signals:
-            _next(pending)
+            next_of(pending)
 
     def _has_ended(self) -> bool:
         """Whatever else has ended is put away as well: as process 1 of a container we are given everybody's orphans."""
         while True:
             with self._guard:
                 try:
-                    pid, status = os.waitpid(-1, os.WNOHANG)
+                    pid, status = os.waitpid(-1, os.WNOHANG | (os.WUNTRACED if self._lending else 0))
                 except ChildProcessError:
                     pid, status = 0, 0
-                if pid == self._pid:
+                if self._lending and os.WIFSTOPPED(status):
+                    if pid == self._pid:
+                        self._lending.has_stopped(os.WSTOPSIG(status))
+                elif pid == self._pid:
                     self._status = status
                     self._tell(OVER)
                 elif pid and self._kin and pid == self._kin.guardian:
@@ -269,27 +275,24 @@ class Child:
 
     def _has_it_already(self, number: int) -> bool:
         """Whether the terminal has sent it to the child as well. A hang-up is told to the session's leader alone."""
-        return self._terminal and not (number == signal.SIGHUP and os.getsid(0) == os.getpid())
+        return not self._leads and not (number == signal.SIGHUP and os.getsid(0) == os.getpid())
 
     def _pass_stop(self, by_the_kernel: bool) -> None:
         """Ctrl-Z: this process stops too, or the shell would wait for it. If only it is asked to stop, the child does."""
+        if self._lending:
+            self._lending.pass_stop()
+            return
         if not (by_the_kernel and self._terminal):
             self.send(signal.SIGTSTP)
         if by_the_kernel or self._terminal:
-            os.kill(os.getpid(), signal.SIGTSTP)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+            stop_job(signal.SIGTSTP, others=False)
+
+    def _killed_by_a_key(self) -> int:
+        """The signal by which the terminal, which it was lent, has ended the command; 0: it was not."""
+        number = os.WTERMSIG(self._status or 0)
+        return number if number in self._signals.intersection(_KEYS) - self._passed else 0
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 (what a handler is given)
         before = self._asked.ever
         if number in _ENDS and self._asked.counts() and (before or not self._patient):
             raise Interrupted(number)
-
-
-def _next(numbers: set[int] | set[signal.Signals]) -> tuple[int, bool]:
-    """The next signal of `numbers`, waited for, and whether it was the terminal's: without siginfo, those of keys are."""
-    if sys.platform == "darwin":
-        number = signal.sigwait(numbers)
-        return number, number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, signal.SIGWINCH)
-    found = signal.sigwaitinfo(numbers)
-    return found.si_signo, found.si_code == _BY_THE_KERNEL

@@ -19,6 +19,7 @@ from weakref import WeakSet, ref
 
 from looop_portable.announcing import Rings
 from looop_portable.errors import Unavailable
+from looop_portable.hearing import Ended
 from looop_portable.inotify import Inotify
 from looop_portable.standby import started
 from looop_portable.watching import Watch, readable
@@ -27,9 +28,6 @@ assert sys.platform == "linux"
 
 IDLE = 5.0
 """Seconds for which nobody listens, after which the ear is closed."""
-
-Ended = tuple[int, str]
-"""A process: its id, and its start token."""
 
 _Bells = set[ref[Rings]]
 

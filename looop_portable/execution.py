@@ -94,7 +94,7 @@ def _told(pipe: int) -> Told | None:
     if not said:
         return None
     poll = select.poll()
-    poll.register(pipe, 0)
+    poll.register(pipe, select.POLLIN)  # Nothing more is ever told. Asked for no event, macOS tells of no hang-up.
     if poll.poll(0):
         return None
     return Told(*json.loads(said))

@@ -5,7 +5,9 @@ The oracle is a list of process ids, which each of them enters before anything i
 
 from __future__ import annotations
 
+import codecs
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,14 +16,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from capabilities import PID_NAMESPACE, namespaces_or_skip, needs_fork, needs_proc, needs_sh, program_or_skip
+from capabilities import (
+    PID_NAMESPACE,
+    namespaces_or_skip,
+    needs_fork,
+    needs_other_users,
+    needs_proc,
+    needs_sh,
+    program_or_skip,
+)
 from crew import until
+from users import as_user
 
 from looop_portable import Claims, Held, Won
 
 pytestmark = [needs_fork, needs_proc, needs_sh]
 
 LOOOP = (sys.executable, "-m", "looop_portable")
+ELSEWHERE = (sys.executable, str(Path(__file__).parents[1] / "elsewhere.py"))
+"""Without /proc, pidfds, prctl(2) and locks that are inherited."""
 PYTHON = (sys.executable, "-I", "-S", "-c")
 SOON = 30.0
 KILL = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows collects this file, too.
@@ -153,9 +166,9 @@ def family(tmp_path: Path) -> Iterator[Family]:
 RUN = (*LOOOP, "run", "--claim", "repo-x", "--")
 
 
-def next_one(family: Family) -> str:
+def next_one(family: Family, looop: tuple[str, ...] = LOOOP) -> str:
     """What lives of it when the next command begins."""
-    waits = (*LOOOP, "run", "--claim", "repo-x", "--timeout", str(SOON), "--", *PYTHON, CHECK, str(family.path))
+    waits = (*looop, "run", "--claim", "repo-x", "--timeout", str(SOON), "--", *PYTHON, CHECK, str(family.path))
     done = subprocess.run(waits, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -171,6 +184,92 @@ def test_killed_all_of_the_command_ends_before_the_claim_is_free(
     assert len(family.living()) == len(kinds) + 1
     running.kill()
     assert next_one(family) == "[]"
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("kinds", [kinds for kinds in KINDS if "orphan session cleared" not in kinds])
+def test_killed_elsewhere_all_of_the_command_that_can_be_found_ends_before_the_claim_is_free(
+    family: Family, kinds: tuple[str, ...]
+) -> None:
+    running = family.begin((*ELSEWHERE, *RUN[len(LOOOP) :]), "stays", *kinds)
+    assert len(family.living()) == len(kinds) + 1
+    running.kill()
+    assert next_one(family, ELSEWHERE) == "[]"
+
+
+UNLISTED = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+import elsewhere, psutil
+elsewhere.take_away()
+def refused():
+    raise PermissionError(1, "Operation not permitted")
+psutil.process_iter = refused
+from looop_portable.__main__ import main
+main()
+"""
+
+
+@pytest.mark.usefixtures("store")
+def test_killed_where_nobody_lists_processes_the_command_and_its_group_end(family: Family) -> None:
+    """As in a sandbox."""
+    run = (sys.executable, "-c", UNLISTED, str(Path(__file__).parents[1]), *RUN[len(LOOOP) :])
+    running = family.begin(run, "stays", "child", "orphan", "stopped", "stubborn")
+    running.kill()
+    assert until(lambda: not family.living())
+
+
+@needs_other_users
+@pytest.mark.parametrize("seen", [True, False], ids=["here", "without a /proc"])
+def test_killed_a_set_user_id_command_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
+    """Which the kernel clears the death signal of (prctl(2))."""
+    from looop_portable import child_posix, descendants
+
+    if not seen:
+        for module in (descendants, child_posix):
+            monkeypatch.setattr(module, "are_seen", lambda: False)
+    program = tmp_path / "program"
+    shutil.copy(os.path.realpath(program_or_skip("sleep")), program)
+    program.chmod(0o4755)
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+
+    def run() -> None:
+        """As `looop run` does, in a process that is killed."""
+        child = child_posix.Child([str(program), "600"])
+        told.append(child.prepare())
+        child.begin(dict(os.environ), lambda _: None)
+        os.write(writer, b"%d" % told[0])
+        child.wait()
+
+    def work() -> None:
+        running = os.fork()
+        if not running:
+            os.close(reader)
+            run()
+        os.close(writer)
+        pid = int(os.read(reader, 20))
+        assert until(lambda: is_running(pid, program))
+        os.kill(running, KILL)
+        os.waitpid(running, 0)
+        assert until(lambda: not is_running(pid, program))
+
+    told: list[int] = []
+    codecs.lookup("ascii"), codecs.lookup("latin-1")  # That user may not be able to read this Python.
+    reader, writer = os.pipe()
+    try:
+        as_user(65534, 65534, work)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+def is_running(pid: int, program: Path) -> bool:
+    """As root, by now."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == program.name and os.stat(f"/proc/{pid}").st_uid == 0
+    except OSError:
+        return False
 
 
 @pytest.mark.usefixtures("store")

@@ -27,6 +27,8 @@ fcntl = pytest.importorskip("fcntl", reason="no flock(2), which is the oracle")
 termios = pytest.importorskip("termios", reason="no terminals to be made")
 
 LOOOP = (sys.executable, "-m", "looop_portable")
+ELSEWHERE = (sys.executable, str(Path(__file__).parents[1] / "elsewhere.py"))
+"""Where the system does not tell who has sent a signal."""
 PYTHON = (sys.executable, "-I", "-S", "-c")
 SOON = 30.0
 ORACLE = """
@@ -241,10 +243,10 @@ class Terminal:
         os.close(self._ours)
 
 
-@pytest.fixture
-def terminal(start: Start) -> Iterator[Terminal]:
+@pytest.fixture(params=[LOOOP, ELSEWHERE], ids=["here", "elsewhere"])
+def terminal(request: pytest.FixtureRequest, start: Start) -> Iterator[Terminal]:
     """With `looop run` of KEYS at it."""
-    found = Terminal(start, *LOOOP, "run", "--claim", "repo-x", "--lease", "3", "--", *PYTHON, KEYS)
+    found = Terminal(start, *request.param, "run", "--claim", "repo-x", "--lease", "3", "--", *PYTHON, KEYS)
     yield found
     found.process.kill()
     found.close()

@@ -21,7 +21,7 @@ from looop_portable import Claims
 fcntl = pytest.importorskip("fcntl", reason="no ioctl(2), to take a terminal")
 termios = pytest.importorskip("termios", reason="no terminals to be made")
 
-pytestmark = [needs_bash, needs_proc, needs_stopping]
+pytestmark = [needs_bash, needs_stopping]
 
 SOON = 30.0
 RUN = f"{sys.executable} -m looop_portable run --claim repo-x --"
@@ -31,7 +31,14 @@ COUNTS = (
     ' print(f"runs:{os.getpid()}.", flush=True);'
     " [print(signal.Signals(s).name, flush=True) or (s == 15 and sys.exit(3)) for s in iter(lambda: signal.sigwait(n), 0)]"
 )
+ELSEWHERE = RUN.replace("-m looop_portable", str(Path(__file__).parents[1] / "elsewhere.py"))
+"""Where the system does not tell who has sent a signal."""
+PARENT = (
+    "import os, time; parent, command = os.getppid(), os.getpid(); child = os.fork();"
+    " child and print(f'by:{parent}. runs:{command}. child:{child}.', flush=True); time.sleep(600)"
+)
 STDIN = {"a pipe": f"echo x | {RUN}", "the terminal": RUN, "no input": f"</dev/null {RUN}"}
+STDIN |= {f"{name}, elsewhere": run.replace(RUN, ELSEWHERE) for name, run in STDIN.items()}
 
 
 class Shell:
@@ -96,6 +103,14 @@ def claims(tmp_path: Path) -> Claims:
     return Claims.open(str(tmp_path / "data"))
 
 
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
 def answers(shell: Shell, claims: Claims) -> None:
     """The command in front, ASKS, is answered, and ends; nothing is held then."""
     shell.type("yes\n")
@@ -131,7 +146,7 @@ def test_keys_end_the_command_and_all_of_it(shell: Shell, claims: Claims, run: s
     shell.says(r"\$ ")  # What is typed before is thrown away with the key.
     assert shell.code() == 128 + number
     assert not claims.list()
-    assert not Path(f"/proc/{pid}").exists()
+    assert until(lambda: is_gone(pid))
 
 
 @pytest.mark.parametrize("run", STDIN.values(), ids=STDIN)
@@ -154,7 +169,7 @@ def test_ctrl_z_stops_it_and_fg_lets_it_go_on(shell: Shell, claims: Claims, run:
     shell.says("Stopped")
     assert claims.list()
     shell.type("fg\n")
-    shell.says("looop_portable")
+    shell.says("run --claim")
     answers(shell, claims)
 
 
@@ -170,10 +185,11 @@ def test_in_the_background_it_stops_when_it_asks_and_goes_on_in_front(shell: She
     assert until(is_stopped)
     assert claims.list()
     shell.type("fg\n")
-    shell.says("looop_portable")
+    shell.says("run --claim")
     answers(shell, claims)
 
 
+@needs_proc
 def test_in_the_background_it_goes_on_as_long_as_it_does_not_ask(shell: Shell, claims: Claims) -> None:
     shell.type(f"{RUN} sh -c 'echo runs; kill -STOP $$; echo goes on' &\n")
     shell.says("runs")
@@ -195,7 +211,7 @@ def test_when_the_terminal_hangs_up_all_of_it_ends(shell: Shell, claims: Claims,
     os.close(shell.ours)
     shell.ours = -1
     assert until(lambda: not claims.list())
-    assert not Path(f"/proc/{pid}").exists()
+    assert until(lambda: is_gone(pid))
 
 
 def test_as_the_leader_of_the_session_it_is_told_of_the_hang_up(tmp_path: Path, claims: Claims) -> None:
@@ -256,3 +272,95 @@ def test_without_a_controlling_terminal_the_command_leads_a_group(tmp_path: Path
     os.close(ours)
     os.close(theirs)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+# What goes round the command, whether the terminal is its own or lent to it.
+
+RUNS = pytest.mark.parametrize("run", [RUN, ELSEWHERE], ids=["here", "elsewhere"])
+
+
+@RUNS
+def test_the_command_is_in_the_foreground(shell: Shell, run: str) -> None:
+    """Many programs ask whether they are, before they show how far they are."""
+    asks = "import os; print(f'front:{os.tcgetpgrp(0) == os.getpgrp()}.')"
+    shell.type(f'{run} {sys.executable} -S -c "{asks}"\n')
+    assert shell.says(r"front:(\w+)\.") == "True"
+    assert shell.code() == 0
+
+
+@RUNS
+def test_a_pager_behind_it_has_the_keys(shell: Shell, claims: Claims, run: str) -> None:
+    shell.type(f"{run} sh -c 'echo out; exec sleep 600' | sh -c 'read x; echo got:$x; read x </dev/tty; echo key:$x'\n")
+    shell.says("got:out")
+    shell.type("space\n")
+    shell.says("key:space")
+    shell.type("\x03")
+    shell.says(r"\$ ")
+    assert until(lambda: not claims.list())
+
+
+@RUNS
+def test_the_script_that_has_started_it_is_told_of_ctrl_c(shell: Shell, claims: Claims, tmp_path: Path, run: str) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"trap 'echo told; exit 7' INT; {run} sh -c 'echo runs; exec sleep 600'; echo went on\n")
+    shell.type(f"{BASH} {script}\n")
+    shell.says("runs")
+    shell.type("\x03")
+    assert shell.says("(told|went on)") == "told"
+    shell.says(r"\$ ")
+    assert shell.code() == 7
+    assert not claims.list()
+
+
+@RUNS
+def test_a_script_that_runs_it_in_the_background_keeps_the_terminal(shell: Shell, tmp_path: Path, run: str) -> None:
+    script = tmp_path / "script"
+    script.write_text(f"{run} sh -c 'echo runs; exec sleep 600' & read x; echo got:$x; kill $!; wait $!; echo code:$?.\n")
+    shell.type(f"{BASH} {script}\n")
+    shell.says("runs")
+    shell.type("yes\n")
+    shell.says("got:yes")
+    assert shell.says(r"code:(\d+)\.") == str(128 + signal.SIGTERM)
+
+
+@RUNS
+def test_a_shell_as_the_command_has_jobs(shell: Shell, claims: Claims, run: str) -> None:
+    shell.type(f"PS1='in> ' {run} {BASH} --norc --noediting -i\n")
+    shell.says("in> ")
+    shell.type("sh -c 'echo runs; exec sleep 600'\n")
+    shell.says("runs")
+    shell.type("\x1a")
+    shell.says("Stopped")
+    shell.type("kill %1; fg\n")
+    shell.says("in> ")
+    assert claims.list()
+    shell.type("exit 3\n")
+    assert until(lambda: not claims.list())
+    assert shell.code() == 3
+
+
+@RUNS
+@needs_proc
+def test_it_is_sent_what_stops_it_and_goes_on_in_the_background(shell: Shell, claims: Claims, run: str) -> None:
+    """Not by keys: by somebody who knows its process id."""
+    shell.type(f"{run} {sys.executable} -S -c '{COUNTS}'\n")
+    pid = int(shell.says(r"runs:(\d+)"))
+    running = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(running, signal.SIGTSTP)
+    shell.says("Stopped")
+    shell.type("bg\n")
+    shell.says("&")
+    assert until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T")
+    os.kill(running, signal.SIGINT)
+    shell.says("SIGINT")
+    os.kill(running, signal.SIGTERM)
+    shell.says("SIGTERM")
+    assert until(lambda: not claims.list())
+
+
+@RUNS
+def test_killed_at_the_terminal_the_command_and_its_children_end(shell: Shell, run: str) -> None:
+    shell.type(f'{run} {sys.executable} -I -S -c "{PARENT}"\n')
+    running, command, child = [int(shell.says(rf"{what}:(\d+)\.")) for what in ("by", "runs", "child")]
+    os.kill(running, signal.SIGKILL)
+    assert until(lambda: is_gone(command) and is_gone(child))

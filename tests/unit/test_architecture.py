@@ -40,14 +40,14 @@ LAYERS = [
     {"visits", "kernel_psutil"},
     {"mounts_windows", "mounts_macos", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
     | {"inquiry", "asking", "callers", "launching", "registrations"}
-    | {"terminals"},
+    | {"terminals", "arriving"},
     {"files_rooms", "files_guards"},
     {"files_posix", "files_handles"},
     {"guard_windows"},
     {"files_windows", "files_utf8"},
     {"files"},
     {"protocol", "processes", "stamp", "events", "state"},
-    {"place", "watching", "inotify", "session_ids", "descendants"},
+    {"place", "watching", "inotify", "session_ids", "descendants", "descendants_portable"},
     {"publishing", "spelling", "floors", "pruning"},
     {"ledger"},
     {"outcomes", "backends.base", "projection"},
@@ -60,8 +60,9 @@ LAYERS = [
     {"backends"},
     {"reaper", "unreadable"},
     {"claims"},
-    {"ear"},
-    {"bells_linux", "bells_windows"},
+    {"hearing"},
+    {"ear", "vnodes"},
+    {"bells_kqueue", "bells_linux", "bells_windows"},
     {"bells"},
     {"bells_aio", "turns"},
     {"waiting", "stopping"},
@@ -211,6 +212,7 @@ def test_only_one_module_changes_anything_on_the_disk() -> None:
         "execution": ["os.write"] * 3,
         "cli.output": ["os.dup2", "os.open"],  # A closed stdout is replaced by the null device.
         "mounts": ["os.open"],  # With O_PATH: see below.
+        "vnodes": ["os.open"],  # What it is told of: O_EVTONLY, or for reading.
     }
     assert {module: deeds for module, deeds in found.items() if deeds and module not in MEASURES} == allowed
 

@@ -245,6 +245,7 @@ class Looked:
 
 def test_where_no_kernel_tells_it_is_looked_at_four_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("looop_portable.watching._pidfd", lambda pid: None)
+    monkeypatch.setattr("looop_portable.watching._note_of_exit", lambda pid: None)
     monkeypatch.setattr("looop_portable.watching._waits_on_windows", lambda pid, seconds: False)
     waited: list[float] = []
     watch = Watch(os.getpid(), "", Looked(), waited.append)
