@@ -62,9 +62,9 @@ class DirectoryBackend:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether what is done here holds a guard, which keeps everybody out until it is let go, or may hold one."""
+        """Whether a step may hold a guard, which keeps others out; or, on Windows, a handle that is no descriptor yet."""
         try:
-            return self.ledger.place.is_guarded()
+            return self.policy.windows or self.ledger.place.is_guarded()
         except OSError:
             return True  # Whoever claims is told.
 
