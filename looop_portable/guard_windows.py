@@ -4,13 +4,11 @@ Guarantees: one process, and one thread of it, at a time; a process that dies le
 indexer that has the file open, and lets nobody write meanwhile, is waited for, as whoever holds it is.
 Does not guarantee: that it comes soon: a process that is stopped inside keeps all others out. Whoever waits longer than
 `PATIENCE` is told. Nor anything where a filesystem knows no such locks (`\\\\wsl$`): there it is an OSError at once.
-How: msvcrt's byte-range lock, from the first byte on, of a handle that shares all.
-Compatibility: the range is that of portalocker, by which earlier versions hold the same guard.
+How: a byte-range lock, by portalocker, of a handle of ours that shares all: portalocker's own lets nobody rename the file.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import time
@@ -22,12 +20,8 @@ from looop_portable.guard import PATIENCE
 
 assert sys.platform == "win32"
 
-import msvcrt  # noqa: E402
-
 from looop_portable import files_handles as handles  # noqa: E402
 
-_RANGE = 2**31 - 1
-_HELD = (errno.EACCES, errno.EDEADLK)
 _POLL = 0.002
 
 
@@ -72,13 +66,20 @@ def _opened(path: str, end: float, patience: float) -> int:
 
 def _lock(fd: int) -> bool:
     """False: another holds it. Raises OSError where there are no such locks."""
+    import portalocker
+
     try:
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, _RANGE)
-    except OSError as error:
-        if error.errno in _HELD:
-            return False
-        raise
+        portalocker.lock(fd, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.AlreadyLocked:
+        return False
+    except portalocker.LockException as error:
+        raise _cause(error) from error
     return True
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What the system said."""
+    return error.__cause__ if isinstance(error.__cause__, OSError) else error
 
 
 def _held(path: str, patience: float, what: str) -> Unavailable:

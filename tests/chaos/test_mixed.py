@@ -27,7 +27,7 @@ def no_windows_python() -> str:
     python = windows_python()
     if sys.platform == "win32" or not python:
         return "a Windows Python beside this one is missing: WINDOWS_PYTHON names none"
-    imports = [python, "-c", "import click, psutil"]
+    imports = [python, "-c", "import click, portalocker, psutil"]
     done = subprocess.run(imports, capture_output=True, text=True, timeout=60, check=False)
     return f"the Windows Python {python} does not work: {done.stderr.strip()[-200:]}" if done.returncode else ""
 
