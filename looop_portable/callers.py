@@ -160,15 +160,21 @@ def _name(path: str) -> str:
 
 
 def _chain() -> list[Seen]:
-    """Our own process, and those above it, as far as they are in sight."""
+    """Our own process, and those above it, as far as they are in sight.
+
+    Not by psutil's `parent`: that takes the process of the lowest id for the first of all, which it need not be.
+    """
     import psutil
 
-    seen: list[Seen] = []
-    process: psutil.Process | None = psutil.Process()
+    process = psutil.Process()
+    seen = [_seen(process)]
     with contextlib.suppress(psutil.Error, OSError):  # What is above them may be out of our sight: then it is none of them.
-        while process and len(seen) < _DEEPEST:
+        while (above := process.ppid()) and len(seen) < _DEEPEST:
+            process = psutil.Process(above)
             seen.append(_seen(process))
-            process = process.parent()
+            if seen[-1].began > seen[-2].began:  # A later process of its id: the parent has ended.
+                seen.pop()
+                break
     return seen
 
 

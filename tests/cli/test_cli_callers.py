@@ -24,14 +24,16 @@ print(done.returncode, done.stdout, done.stderr)
 
 
 def in_batch(tmp_path: Path, *lines: str) -> list[dict[str, object]]:
-    """What a batch file of these lines prints, one object a line."""
+    """What a batch file of these lines prints: an object each."""
     script = tmp_path / "job.bat"
     script.write_text("\r\n".join(["@echo off", *lines, ""]), encoding="utf-8")
     done = subprocess.run(
         [CMD, "/d", "/c", str(script)], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(found) >= len(lines), done.stdout
+    return found
 
 
 @needs_cmd

@@ -196,3 +196,20 @@ def test_a_process_that_has_ended_does_not_run_though_somebody_has_it_open() -> 
         process.wait()
         assert not callers._runs(process.pid)
     assert callers._runs(os.getpid())
+
+
+LOWEST = """
+import os, psutil
+psutil._LOWEST_PID = os.getpid()
+psutil.pids = lambda: [os.getpid()]
+from looop_portable import callers
+print(*[each.pid for each in callers._chain()][:2], os.getpid())
+"""
+
+
+@needs_cmd
+def test_those_above_us_are_seen_whatever_their_ids_are() -> None:
+    """Wine gives ids anew from the lowest on; psutil says that the process of the lowest one has no parent."""
+    done = subprocess.run([sys.executable, "-c", LOWEST], capture_output=True, text=True, check=True)
+    first, second, own = done.stdout.split()
+    assert (first, int(second)) == (own, os.getpid())
