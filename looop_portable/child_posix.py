@@ -31,7 +31,7 @@ from looop_portable.environment import marks_of
 from looop_portable.errors import Interrupted, UsageError
 from looop_portable.execution import execute, failure, tell
 from looop_portable.guardian import LEAVE, OVER, guarded, marks_said
-from looop_portable.kin import Ending, Kin
+from looop_portable.kin import Ending, Kin, end_group
 from looop_portable.terminals import Lending, has_terminal, stop_job
 
 assert sys.platform != "win32"
@@ -212,8 +212,7 @@ class Child:
         if kin is None:
             return
         if not are_seen() and self._leads and self._pid:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._pid, signal.SIGKILL)
+            end_group(self._pid, lambda: self._hurries, self._heed, _GRACE)
         ending, until, pause = Ending(kin), elapsed() + _GRACE, _FIRST_PAUSE
         while self._has_ended() and kin.some():
             hurries = self._hurries or elapsed() >= until

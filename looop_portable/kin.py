@@ -11,12 +11,16 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 
+from looop_portable.clock import elapsed
 from looop_portable.descendants import Marks, Process, are_seen, below, everybody, is_marked, send
 
 assert sys.platform != "win32"
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
+"""Seconds."""
 
 
 class Kin:
@@ -61,6 +65,21 @@ class Ending:
                 send(each, number)
                 if number != signal.SIGKILL:
                     send(each, signal.SIGCONT)  # Without this, one that is stopped would not hear of it.
+
+
+def end_group(group: int, hurries: Callable[[], bool], heed: Callable[[float], object], grace: float) -> None:
+    """What is left of a group whose leader has ended, where nobody says who is: asked, and killed after `grace` seconds.
+
+    `heed`: sleep so long; `hurries`: do not wait for them any more. Gives up after twice the grace: zombies, say.
+    """
+    began, pause = elapsed(), _PAUSE
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # None is left, or none that we may signal.
+        os.killpg(group, signal.SIGKILL if hurries() else signal.SIGTERM)
+        os.killpg(group, signal.SIGCONT)
+        while elapsed() < began + 2 * grace:
+            os.killpg(group, signal.SIGKILL if hurries() or elapsed() >= began + grace else 0)
+            heed(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 def _children() -> set[int] | None:

@@ -13,6 +13,7 @@ import ctypes
 import errno
 import os
 import select
+import selectors  # noqa: F401 (Python's own finds no kqueue here: it asks for more than there is)
 import struct
 import sys
 import threading

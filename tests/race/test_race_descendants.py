@@ -197,6 +197,20 @@ def test_killed_elsewhere_all_of_the_command_that_can_be_found_ends_before_the_c
     assert next_one(family, ELSEWHERE) == "[]"
 
 
+@pytest.mark.usefixtures("store")
+def test_elsewhere_the_group_of_a_command_that_a_signal_ends_is_asked_first_and_ends_before_the_claim_is_free(
+    family: Family,
+) -> None:
+    kinds = ("child tells", "orphan tells", "orphan stubborn")
+    running = family.begin((*ELSEWHERE, *RUN[len(LOOOP) :]), "stays", *kinds)
+    os.kill(family.pid, signal.SIGTERM)
+    assert until(lambda: len(family.living()) == 1)
+    running.terminate()  # Somebody is impatient.
+    assert next_one(family, ELSEWHERE) == "[]"
+    assert running.wait(SOON) == 128 + signal.SIGTERM
+    assert Path(f"{family.path}.told").read_text() == 2 * "asked\n"
+
+
 UNLISTED = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from capabilities import needs_fork
+from capabilities import needs_fork, needs_proc
 
 if sys.platform == "win32":
     pytest.skip("there is no fork, and nothing to be guarded", allow_module_level=True)
@@ -59,7 +59,9 @@ def code_of(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(each, marks=[needs_proc] * (each == "looking at others")) for each in FAULTS]
+)
 def test_whatever_fails_the_command_ends_with_who_runs_it(
     command: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:

@@ -102,6 +102,7 @@ class TestWaking:
         self, store: str, threads: ThreadPoolExecutor, bells: list[Endless], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("looop_portable.bells.sys.platform", "none that tells")
+        monkeypatch.delattr("select.kqueue", raising=False)
         with hold("n", data_dir=store, backend="memory"):
             waiting = threads.submit(entered, store, backend="memory", timeout=None)
             assert waits(bells, 1)
@@ -113,6 +114,7 @@ class TestWaking:
     ) -> None:
         """It had the name for a moment, in which the claim was let go."""
         monkeypatch.setattr("looop_portable.bells.sys.platform", "none that tells")
+        monkeypatch.delattr("select.kqueue", raising=False)
         with hold("m", data_dir=store, backend="memory"):
             """Its session is registered."""
         here = member(store)
