@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -233,20 +234,32 @@ def test_killed_where_nobody_lists_processes_the_command_and_its_group_end(famil
     assert until(lambda: not family.living())
 
 
+@pytest.fixture
+def of_root() -> Iterator[Path]:
+    """A program that sleeps, as root, whoever runs it. Not below tmp_path, which is shut to other users."""
+    directory = Path(tempfile.mkdtemp(prefix="program-"))
+    try:
+        if os.statvfs(directory).f_flag & os.ST_NOSUID:
+            pytest.skip(f"a set-user-ID program counts for nothing in {directory.parent}")
+        directory.chmod(0o755)
+        program = directory / "program"
+        shutil.copy(os.path.realpath(program_or_skip("sleep")), program)
+        program.chmod(0o4755)
+        yield program
+    finally:
+        shutil.rmtree(directory)
+
+
 @needs_other_users
 @pytest.mark.parametrize("seen", [True, False], ids=["here", "without a /proc"])
-def test_killed_a_set_user_id_command_ends_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
+def test_killed_a_set_user_id_command_ends_too(of_root: Path, monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
     """Which the kernel clears the death signal of (prctl(2))."""
     from looop_portable import child_posix, descendants
 
     if not seen:
         for module in (descendants, child_posix):
             monkeypatch.setattr(module, "are_seen", lambda: False)
-    program = tmp_path / "program"
-    shutil.copy(os.path.realpath(program_or_skip("sleep")), program)
-    program.chmod(0o4755)
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    program = of_root
 
     def run() -> None:
         """As `looop run` does, in a process that is killed."""
@@ -260,7 +273,10 @@ def test_killed_a_set_user_id_command_ends_too(tmp_path: Path, monkeypatch: pyte
         running = os.fork()
         if not running:
             os.close(reader)
-            run()
+            try:
+                run()
+            finally:
+                os._exit(1)
         os.close(writer)
         pid = int(os.read(reader, 20))
         assert until(lambda: is_running(pid, program))

@@ -42,15 +42,15 @@ def _each(held: Hold | tuple[Hold, ...]) -> tuple[Hold, ...]:
 
 
 def _hold(stage: Stage, timeout: float = 0) -> Hold:
-    return hold("c", data_dir=stage.root, backend=stage.claims.backend.name, timeout=timeout)
+    return hold("c", data_dir=stage.root, backend=stage.backend, timeout=timeout)
 
 
 def _hold_slot(stage: Stage) -> Hold:
-    return hold("c", data_dir=stage.root, backend=stage.claims.backend.name, slots=2)
+    return hold("c", data_dir=stage.root, backend=stage.backend, slots=2)
 
 
 def _hold_all(stage: Stage) -> Any:
-    return hold_all("a", "b", "c", data_dir=stage.root, backend=stage.claims.backend.name)
+    return hold_all("a", "b", "c", data_dir=stage.root, backend=stage.backend)
 
 
 def _second(stage: Stage) -> None:
@@ -62,7 +62,7 @@ def _second(stage: Stage) -> None:
 def _aio(timeout: float) -> Act:
     def act(stage: Stage, _: object) -> object:
         async def block() -> Left:
-            async with aio.hold("c", data_dir=stage.root, backend=stage.claims.backend.name, timeout=timeout) as held:
+            async with aio.hold("c", data_dir=stage.root, backend=stage.backend, timeout=timeout) as held:
                 lease = held.lease
             return Left((lease,))
 
@@ -84,7 +84,7 @@ def _runs(*args: str) -> Act:
         given = [stage.root if arg == "ROOT" else str(os.getppid()) if arg == "PARENT" else arg for arg in args]
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                main(["--data-dir", stage.root, "--backend", stage.claims.backend.name, *given])
+                main(["--data-dir", stage.root, "--backend", stage.backend, *given])
             except SystemExit as ended:
                 code = ended.code
         return Ran(args, code, out.getvalue(), err.getvalue())

@@ -97,7 +97,7 @@ def _live(parent: Connection, verb: Verb, store: Store, root: str, backend: str,
         _known.clear()  # As a process begins.
         rival = _Rival(verb, root, backend)
         injector = Injector(root, fault, rival)
-        stage = Stage(Claims.open(root, backend), store.me, root, injector.paused)
+        stage = Stage(Claims.open(root, backend), store.me, root, backend, injector.paused)
         prepared = verb.before(stage)
         before = _descriptors()
         injector.counting = True

@@ -23,11 +23,12 @@ _SOON = 0.02
 
 
 class Stage(NamedTuple):
-    """What a verb is given. `paused` is entered for what is not to be counted."""
+    """What a verb is given. `backend`: as it is asked for. `paused` is entered for what is not to be counted."""
 
     claims: Claims
     me: Holder
     root: str
+    backend: str
     paused: Callable[[], Any]
 
 
@@ -108,7 +109,7 @@ def _hand_over(stage: Stage, _: object) -> object:
         try:
             found = waiting.look()
             with stage.paused():
-                Claims.open(stage.root, stage.claims.backend.name).release("c", "other")
+                Claims.open(stage.root, stage.backend).release("c", "other")
             return waiting.look() if isinstance(found, Pending) else found
         finally:
             waiting.stop()
