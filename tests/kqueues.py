@@ -30,7 +30,7 @@ _MODIFY, _ATTRIB, _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x2, 0x4, 0x40, 0x8
 _NAMES = _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
 _EVENT = struct.Struct("iIII")
 _NONBLOCK, _CLOEXEC = 0o4000, 0o2000000
-_libc = ctypes.CDLL(None, use_errno=True)
+_libc: Any = None if sys.platform == "win32" else ctypes.CDLL(None, use_errno=True)
 _eventfd: Any = getattr(os, "eventfd", None)  # Before a test takes them away.
 _eventfd_read: Any = getattr(os, "eventfd_read", None)
 _eventfd_write: Any = getattr(os, "eventfd_write", None)
