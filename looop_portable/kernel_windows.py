@@ -31,7 +31,7 @@ def identity() -> str:
     if not machine or not booted:
         return ""
     container = _value(rf"{_CONTROL}\ComputerName\ActiveComputerName", "ComputerName") if _is_container() else ""
-    return f"{machine} booted at {booted}{f' in {container}' if container else ''}"
+    return f"{machine} since {booted}{f' in {container}' if container else ''}"
 
 
 def name() -> str:

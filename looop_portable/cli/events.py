@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -61,8 +62,8 @@ def _lines(path: str, follow: bool) -> Iterator[bytes]:
     """Whole lines of a file; with `follow` also those to come, in the file that takes its place when it is rotated."""
     while True:
         try:
-            if not os.path.isfile(path) and os.path.lexists(path):
-                return  # Without this, a FIFO in the log's place would hang us.
+            if _is_no_log(path):
+                return
             with open(path, "rb", opener=lambda name, _: OS.open_to_follow(name)) as file:
                 yield from _whole_lines(file, path, follow)
         except FileNotFoundError:
@@ -70,6 +71,17 @@ def _lines(path: str, follow: bool) -> Iterator[bytes]:
                 time.sleep(_POLL)
         if not follow:
             return
+
+
+def _is_no_log(path: str) -> bool:
+    """Whether something else is there. Without this, a FIFO in the log's place would hang us.
+
+    What comes in between two looks, as just after a rotation, is a log.
+    """
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return os.path.islink(path)
 
 
 def _whole_lines(file: BinaryIO, path: str, follow: bool) -> Iterator[bytes]:

@@ -8,10 +8,12 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 from capabilities import needs_fifos
+
+from looop_portable.cli.events import _lines
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -123,6 +125,22 @@ def test_following_begins_with_what_was_and_goes_on(
     assert next_claim(follower.stdout) == "two"
     out, err = follower.communicate(timeout=60)
     assert (follower.returncode, out, err.strip()) == (130, b"", b"")
+
+
+def test_a_log_that_comes_between_two_looks_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Following ended then, in the moment after a rotation."""
+    log, look = tmp_path / "events.jsonl", os.stat
+
+    def comes(path: str, *args: Any, **kwargs: Any) -> os.stat_result:
+        try:
+            return look(path, *args, **kwargs)
+        except FileNotFoundError:
+            if path == str(log):
+                log.write_text(line("one"))
+            raise
+
+    monkeypatch.setattr(os, "stat", comes)
+    assert json.loads(next(_lines(str(log), True)))["claim"] == "one"
 
 
 def test_following_goes_on_in_the_log_that_takes_the_place_of_a_rotated_one(

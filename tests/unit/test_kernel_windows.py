@@ -12,6 +12,7 @@ import pytest
 from capabilities import NATIVE
 
 from looop_portable import Claims
+from looop_portable.liveness import are_two_kernels
 from looop_portable.mounts import mount_of
 
 pytest.importorskip("winreg", reason="there is no registry")
@@ -59,6 +60,11 @@ def test_of_two_containers_of_one_kernel_each_is_itself(monkeypatch: pytest.Monk
     outside = kernel_windows.identity()
     registry["ComputerName"] = "renamed"
     assert kernel_windows.identity() == outside
+
+
+def test_an_identity_that_an_earlier_version_made_up_tells_no_two_kernels_apart() -> None:
+    assert not are_two_kernels(f"VM booted at {kernel_windows.boot_time()}", kernel_windows.identity())
+    assert are_two_kernels("another", kernel_windows.identity())
 
 
 def test_what_the_registry_does_not_tell_is_no_identity(monkeypatch: pytest.MonkeyPatch) -> None:
