@@ -21,8 +21,6 @@ LEASE = "LOOOP_LEASE"
 PathLike = str | os.PathLike[str]
 
 _STATE_HOME = "XDG_STATE_HOME"
-_APP_DATA = r"[\\/]AppData[\\/](Local|Roaming)[\\/](?!Packages[\\/])"
-_OF_PACKAGE = r"[\\/]Packages[\\/][^\\/]+[\\/]LocalCache[\\/]"
 _ELSEWHERE = f"name one outside of AppData, with --data-dir or {DATA_DIR}"
 _WAY_OUT = f"name the data directory by an absolute path, with --data-dir or {DATA_DIR}"
 
@@ -64,14 +62,24 @@ def refuse_redirected(directory: str, *, packaged: bool, real: str) -> None:
     `packaged`: this process is one. `real`: where the directory is, as far as it is there; then no process takes it for
     what it is called.
     """
-    import re
-
-    def is_of(kind: str, path: str) -> bool:
-        return re.search(kind, f"{path}/", re.IGNORECASE) is not None
-
-    if (packaged and is_of(_APP_DATA, directory)) or (is_of(_OF_PACKAGE, real) and not is_of(_OF_PACKAGE, directory)):
+    if (packaged and _is_in_app_data(directory)) or (_is_of_package(real) and not _is_of_package(directory)):
         why = "this Python is an app with a package (of the Microsoft Store), to which Windows shows an AppData of its own"
         raise UsageError(f"the data directory {directory!r} is another one for other programs: {why}: {_ELSEWHERE}")
+
+
+def _is_in_app_data(path: str) -> bool:
+    parts = _parts(path)
+    following = zip(parts, parts[1:], [*parts[2:], ""], strict=False)
+    return any(a == "appdata" and b in ("local", "roaming") and c != "packages" for a, b, c in following)
+
+
+def _is_of_package(path: str) -> bool:
+    parts = _parts(path)
+    return any(a == "packages" and c == "localcache" for a, c in zip(parts, parts[2:], strict=False))
+
+
+def _parts(path: str) -> list[str]:
+    return path.replace("\\", "/").lower().split("/")
 
 
 def backend_name(backend: str | None = None) -> str:
@@ -97,11 +105,10 @@ _known: dict[str, str] = {}
 
 
 if sys.platform == "win32":
+    from looop_portable.system_windows import is_packaged  # Not later: a process that ends imports nothing any more.
 
     @functools.cache
     def _is_packaged() -> bool:
-        from looop_portable.system_windows import is_packaged
-
         return is_packaged()
 
     @functools.cache
