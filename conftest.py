@@ -1,0 +1,3 @@
+"""The suite's own options: see `tests/parts.py`."""
+
+pytest_plugins = ["parts"]
