@@ -157,23 +157,25 @@ def by_numbers(here: str, mounts: list[Mount]) -> Mount | None:
     name.
     """
     real = read_back(os.fsencode(os.path.realpath(here)))
-    above_it = list(_with_parents(real))
-    identities = [identity for path in above_it if (identity := _identity(path))]
-    points = {identity: mount for mount in _that_answer(mounts, above_it) if (identity := _identity(mount.point))}
+    above_it = list(with_parents(real))
+    identities = [identity for path in above_it if (identity := identity_of(path))]
+    points = {identity: mount for mount in _that_answer(mounts, above_it) if (identity := identity_of(mount.point))}
     if not points:
         return above(real, mounts)
     own = [identity for identity in identities if identity[0] == identities[0][0]]
     return next((points[identity] for identity in own if identity in points), None)
 
 
-def _with_parents(path: str) -> Iterator[str]:
+def with_parents(path: str) -> Iterator[str]:
+    """A path, and the directories above it."""
     yield path
     while path != os.path.dirname(path):
         path = os.path.dirname(path)
         yield path
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def identity_of(path: str) -> tuple[int, int] | None:
+    """Device and inode; None if there is nothing."""
     try:
         found = os.stat(path)
     except (OSError, ValueError):

@@ -15,6 +15,8 @@ import os
 import unicodedata
 from collections.abc import Iterator
 
+from looop_portable.mounts import identity_of, with_parents
+
 _MARKS = {
     ".stfolder": "Syncthing",
     ".dropbox.cache": "Dropbox",
@@ -40,14 +42,14 @@ _LARGEST = 1 << 16
 def kept_by(directory: str) -> str:
     """Which program keeps it on several machines, and which folder that is; empty if none is known to."""
     try:
-        above = list(_with_parents(os.path.realpath(directory)))
+        above = list(with_parents(os.path.realpath(directory)))
     except OSError:
         return ""
     home = os.path.expanduser("~")
-    elsewhere = {_identity(path): program for program, path in _elsewhere(home)}
-    its_home = _identity(home)
+    elsewhere = {identity_of(path): program for program, path in _elsewhere(home)}
+    its_home = identity_of(home)
     for path in above:
-        found, in_home = _identity(path), its_home is not None and its_home == _identity(os.path.dirname(path))
+        found, in_home = identity_of(path), its_home is not None and its_home == identity_of(os.path.dirname(path))
         program = (found and elsewhere.get(found)) or _by_name(path, in_home=in_home) or _by_mark(path)
         if program:
             return f"{program} ({path})"
@@ -89,21 +91,6 @@ def _dropboxes(path: str) -> list[str]:
         return [str(each["path"]) for each in accounts.values() if isinstance(each, dict) and each.get("path")]
     except (OSError, ValueError, AttributeError):
         return []
-
-
-def _with_parents(path: str) -> Iterator[str]:
-    yield path
-    while path != os.path.dirname(path):
-        path = os.path.dirname(path)
-        yield path
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _folded(name: str) -> str:

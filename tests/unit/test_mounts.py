@@ -159,7 +159,7 @@ def test_what_is_on_a_device_that_is_not_listed_is_not_on_the_one_above(
 ) -> None:
     """A share that the list does not have, say: it would count as the disk of this machine."""
     identities = {str(tmp_path): (7, 1), str(tmp_path.parent): (1, 2)}
-    monkeypatch.setattr(mounts, "_identity", lambda path: identities.get(path, (1, 3)))
+    monkeypatch.setattr(mounts, "identity_of", lambda path: identities.get(path, (1, 3)))
     root = Mount(str(tmp_path.parent), "apfs", "/dev/disk3", ())
     assert by_numbers(str(tmp_path), [root]) is None
     assert by_numbers(str(tmp_path.parent), [root]) == root
