@@ -32,7 +32,7 @@ from looop_portable.errors import Interrupted, UsageError
 from looop_portable.execution import execute, failure, tell
 from looop_portable.guardian import LEAVE, OVER, guarded, marks_said
 from looop_portable.kin import Ending, Kin, end_group
-from looop_portable.terminals import Lending, has_terminal, stop_job
+from looop_portable.terminals import Lending, Sharing, has_terminal, stop_job
 
 assert sys.platform != "win32"
 
@@ -72,6 +72,7 @@ class Child:
         self._handlers: dict[int, Any] = {}
         self._terminal = has_terminal()
         self._leads = not (self._terminal and TELLS_WHO)
+        self._job = Sharing() if self._terminal else None
         self._lending: Lending | None = None
         self._passed: set[int] = set()
         self._signals = {number for number in _PASSED if signal.getsignal(number) is not signal.SIG_IGN} | {signal.SIGCHLD}
@@ -93,7 +94,7 @@ class Child:
         os.close(failed)
         if self._leads:
             os.setpgid(self._pid, self._pid)
-            self._lending = Lending(self._pid, self.send) if self._terminal else None
+            self._job = self._lending = Lending(self._pid, self.send) if self._terminal else None
         if os.getpid() != 1:  # With process 1 of a container all others end.
             self._kin.guardian, self._guardian = guarded(self._pid, leads=self._leads)
         return self._pid
@@ -228,8 +229,8 @@ class Child:
 
     def _pass_one_on(self) -> None:
         """The next signal, to the command, if that has not got it."""
-        if self._lending:
-            self._lending.stop_too()
+        if self._job:
+            self._job.stop_too()
         number, by_the_kernel = next_of(self._signals)
         if number == signal.SIGTSTP:
             self._pass_stop(by_the_kernel)
@@ -258,12 +259,12 @@ class Child:
         while True:
             with self._guard:
                 try:
-                    pid, status = os.waitpid(-1, os.WNOHANG | (os.WUNTRACED if self._lending else 0))
+                    pid, status = os.waitpid(-1, os.WNOHANG | (os.WUNTRACED if self._job else 0))
                 except ChildProcessError:
                     pid, status = 0, 0
-                if self._lending and os.WIFSTOPPED(status):
+                if self._job and os.WIFSTOPPED(status):
                     if pid == self._pid:
-                        self._lending.has_stopped(os.WSTOPSIG(status))
+                        self._job.has_stopped(os.WSTOPSIG(status))
                 elif pid == self._pid:
                     self._status = status
                     self._tell(OVER)
@@ -277,13 +278,13 @@ class Child:
         return not self._leads and not (number == signal.SIGHUP and os.getsid(0) == os.getpid())
 
     def _pass_stop(self, by_the_kernel: bool) -> None:
-        """Ctrl-Z: this process stops too, or the shell would wait for it. If only it is asked to stop, the child does."""
+        """Ctrl-Z: this process stops when the command has. If only it is asked to stop, the child is asked too."""
         if self._lending:
             self._lending.pass_stop()
             return
-        if not (by_the_kernel and self._terminal):
+        if not by_the_kernel:
             self.send(signal.SIGTSTP)
-        if by_the_kernel or self._terminal:
+        if self._terminal and self._status is not None:  # There is nothing left but what the command has started.
             stop_job(signal.SIGTSTP, others=False)
 
     def _killed_by_a_key(self) -> int:

@@ -2,8 +2,9 @@
 
 Guarantees: what decides is the controlling terminal, whatever stdin is: `echo x | looop run -- ssh host` asks at it.
 Does not guarantee: to the others of our job (a pipeline's, a script) that they hear of a key when it is pressed, while the
-terminal is lent: it goes to the command alone. They are told afterwards, if it has stopped the command, or ended it. Nor,
-where this process is killed meanwhile, that anybody but a shell takes the terminal back.
+terminal is lent: it goes to the command alone. They are told afterwards, if it has stopped the command, or ended it. Nor
+that a command which was stopped as it asked hears of a Ctrl-Z that comes between the loan and its SIGCONT, which throws it
+away: so has a shell's `fg`. Nor, where this process is killed meanwhile, that anybody but a shell takes the terminal back.
 How: tcsetpgrp(3), and what a shell does with a job that stops or ends. A command that has nothing but the terminal for its
 input and output is lent it at once. Any other (a pager may read from it, at the end of a pipeline) when it asks there: it
 is stopped then (SIGTTIN, SIGTTOU), and goes on.
@@ -18,6 +19,9 @@ import sys
 from collections.abc import Callable, Iterator
 
 assert sys.platform != "win32"
+
+_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+"""What a terminal stops a job with."""
 
 
 def has_terminal() -> bool:
@@ -38,17 +42,41 @@ def front() -> int | None:
         return None
 
 
-class Lending:
+class Sharing:
+    """The terminal, shared with a command of this process's own group, of which the shell knows this process alone.
+
+    A key that stops the job stops this process when it has stopped the command, as a shell waits for a command of its own:
+    until then that may read what is typed. A command that ignores the key goes on, and this process with it.
+    """
+
+    def __init__(self) -> None:
+        self._stopped_by = 0
+
+    def has_stopped(self, number: int) -> None:
+        """The command has, by this signal."""
+        self._stopped_by = number
+
+    def stop_too(self) -> None:
+        """If the terminal has stopped the command, so is our job: the shell knows that one."""
+        number, self._stopped_by = self._stopped_by, 0
+        if number in _STOPS and signal.SIGCONT not in signal.sigpending():  # Else all of it is let go on next.
+            self._stop(number)
+
+    def _stop(self, number: int) -> None:
+        stop_job(number, others=False)
+
+
+class Lending(Sharing):
     """The terminal, lent to `group`, a command's, which is not this process's own. `send` sends that group a signal.
 
     Nothing is lent where this process's job is not in the foreground.
     """
 
     def __init__(self, group: int, send: Callable[[int], object]) -> None:
+        super().__init__()
         self._group = group
         self._send = send
         self._is_lent = False
-        self._stopped_by = 0
 
     def begin(self) -> None:
         """Before the command runs. Who ignores Ctrl-C, as a script's `command &` does, does not take it from the script."""
@@ -69,17 +97,7 @@ class Lending:
         self.lend()
         self._send(signal.SIGCONT)
 
-    def has_stopped(self, number: int) -> None:
-        """The command has, by this signal."""
-        self._stopped_by = number
-
-    def stop_too(self) -> None:
-        """If the terminal has stopped the command, so is our job: the shell knows that one."""
-        number, self._stopped_by = self._stopped_by, 0
-        if number not in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
-            return
-        if signal.SIGCONT in signal.sigpending():  # Then all of it is let go on next.
-            return
+    def _stop(self, number: int) -> None:
         was_lent = self._is_lent
         if not was_lent and front() == os.getpgrp():  # It may have the terminal, as it asks for it.
             self.let_go_on()

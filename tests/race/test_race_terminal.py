@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from capabilities import BASH, needs_bash, needs_proc, needs_stopping
 from crew import until
@@ -31,6 +32,18 @@ COUNTS = (
     ' print(f"runs:{os.getpid()}.", flush=True);'
     " [print(signal.Signals(s).name, flush=True) or (s == 15 and sys.exit(3)) for s in iter(lambda: signal.sigwait(n), 0)]"
 )
+SAVES = """
+import os, signal, sys, time
+def save(number, frame):
+    time.sleep(0.3)
+    print("saved.", flush=True)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+signal.signal(signal.SIGTSTP, save)
+print("runs.", flush=True)
+sys.stdin.readline() or time.sleep(600)
+print("ends.")
+"""
 ELSEWHERE = RUN.replace("-m looop_portable", str(Path(__file__).parents[1] / "elsewhere.py"))
 """Where the system does not tell who has sent a signal."""
 PARENT = (
@@ -114,6 +127,14 @@ def is_gone(pid: int) -> bool:
         return False
 
 
+def reads(shell: Shell) -> bool:
+    """Whether the command, ASKS, waits at the terminal for what is typed. While it is lent it, a key may be missed."""
+    front = os.tcgetpgrp(shell.ours)
+    below = psutil.Process(shell.process.pid).children(recursive=True)
+    asks = [each for each in below if each.name() in ("sh", "dash", "bash")]
+    return bool(asks) and all(os.getpgid(each.pid) == front and each.status() == psutil.STATUS_SLEEPING for each in asks)
+
+
 def answers(shell: Shell, claims: Claims) -> None:
     """The command in front, ASKS, is answered, and ends; nothing is held then."""
     shell.type("yes\n")
@@ -168,12 +189,40 @@ def test_ctrl_c_comes_once(shell: Shell, claims: Claims, run: str) -> None:
 def test_ctrl_z_stops_it_and_fg_lets_it_go_on(shell: Shell, claims: Claims, run: str) -> None:
     shell.type(f"{run} sh -c '{ASKS}'\n")
     shell.says("asks")
+    assert until(lambda: reads(shell))
     shell.type("\x1a")
-    shell.says("Stopped")
+    shell.says(r"Stopped.*\n")
     assert claims.list()
     shell.type("fg\n")
     shell.says("run --claim")
     answers(shell, claims)
+
+
+@pytest.mark.parametrize("run", [RUN, ELSEWHERE], ids=["here", "elsewhere"])
+def test_the_shell_is_told_of_a_stop_when_the_command_has_stopped(shell: Shell, tmp_path: Path, run: str) -> None:
+    """What is typed is the command's, until it has."""
+    program = tmp_path / "saves.py"
+    program.write_text(SAVES)
+    shell.type(f"{run} {sys.executable} -S {program}\n")
+    shell.says("runs")
+    shell.type("\x1a")
+    assert "saved." in shell.says(r"(?s)(.*)Stopped.*\n")
+    shell.type("fg\n")
+    shell.says("run --claim")
+    shell.type("on\n")
+    shell.says("ends")
+    assert shell.code() == 0
+
+
+@pytest.mark.parametrize("run", STDIN.values(), ids=STDIN)
+def test_a_command_that_ignores_ctrl_z_goes_on_and_so_does_what_keeps_its_claim(shell: Shell, run: str) -> None:
+    shell.type(f"""{run} sh -c 'trap "" TSTP; {ASKS}'\n""")
+    shell.says("asks")
+    assert until(lambda: reads(shell))
+    shell.type("\x1a")
+    shell.type("yes\n")
+    shell.says("answer:yes")
+    assert shell.code() == 0
 
 
 @pytest.mark.parametrize("run", STDIN.values(), ids=STDIN)
@@ -183,7 +232,7 @@ def test_in_the_background_it_stops_when_it_asks_and_goes_on_in_front(shell: She
 
     def is_stopped() -> bool:
         shell.type("jobs\n")
-        return "Stopped" in shell.says("(Stopped|Running)")
+        return shell.says(r"(Stopped|Running).*\n") == "Stopped"
 
     assert until(is_stopped)
     assert claims.list()
