@@ -1,3 +1,3 @@
-"""The suite's own options: see `tests/parts.py`."""
+"""The suite's own options (`tests/parts.py`), and what holds for each test of it (`tests/orphans.py`)."""
 
-pytest_plugins = ["parts"]
+pytest_plugins = ["parts", "orphans"]

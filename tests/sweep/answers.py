@@ -24,7 +24,7 @@ from looop_portable.outcomes import (
 )
 from looop_portable.sessions import SessionStatus
 
-from .commands import ran
+from .commands import TOLD_KEPT, ran
 from .oracle import Seen, lives, not_held, not_left
 from .points import Failed
 from .stores import Store
@@ -225,8 +225,8 @@ def _failed(answer: Failed, after: Seen, case: Case) -> Iterator[str]:
 
 
 def _kept(answer: Failed, after: Seen, case: Case) -> Iterator[str]:
-    """What the error does not tell of. Without hard links nothing can be let go on a full disk: see ARCHITECTURE."""
-    if "could not all be let go" in answer.text:
+    """What the error does not tell of."""
+    if TOLD_KEPT in answer.text:
         return
     kept = [name for name in case.verb.names if (lease := after.heads[name].lease) and lease[1:3] == tuple(case.store.me)]
     if kept:

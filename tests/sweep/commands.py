@@ -11,6 +11,8 @@ from .verbs import Ran, Verb
 
 _SAYS_OF_EACH = ("claims", "reap")
 """One line for each claim that cannot be read."""
+TOLD_KEPT = "could not all be let go"
+"""All or none was asked for. Without hard links nothing can be let go on a full disk (ARCHITECTURE): the error says so."""
 _LISTS = ("claims", "session", "show")
 
 
@@ -21,8 +23,9 @@ def ran(answer: Ran, clean: Ran, after: Seen, claims: Claims, verb: Verb, *, aga
         yield f"untrue: exit code {answer.code}, where {clean.code} is right: {answer.err}"
     mine = [name for name in verb.names if (lease := after.heads[name].lease) and lease.session == "me"]
     yield from _done(answer, mine, verb)
-    if answer.args[0] == "claim" and answer.code == 3 and mine and len(verb.names) > 1 and not (again or fails_on):
-        yield f"kept: all or none, and {mine} are ours after an error"
+    excused = again or fails_on or TOLD_KEPT in answer.err
+    if answer.args[0] == "claim" and answer.code == 3 and mine and len(verb.names) > 1 and not excused:
+        yield f"kept: all or none, and {mine} are ours after an error: {answer.err}"
     if answer.args[:2] == ("session", "start") and not again:
         is_there = lives(claims, "new")
         if is_there != (answer.code == 0):
