@@ -37,8 +37,7 @@ KEEP = 16
 NOTHING = encode({"released": True})
 """What a first generation says whose writer has died before he had written it."""
 
-_TRIES = 64
-_LAST = 10**15
+_TRIES, _LAST = 64, 10**15
 _POSIX = Policy("posix")
 
 
@@ -79,11 +78,19 @@ class Ledger:
             return top, data
         with self.place.guard():
             top, data = self._head(key)
-            below = top
-            while below and not whole(data):  # Whoever was writing it has died.
-                below -= 1
-                data = self.files.read(f"{self.root}/{key}/{below}") or b"" if below else NOTHING
-            return top, data
+            return top, self._that_counts(key, top, data)
+
+    def record(self, key: str, generation: int) -> bytes | None:
+        """What counts as the record of `generation`, inside the guard; None: there is no such generation. Raises OSError."""
+        data, way = self.files.read(f"{self.root}/{key}/{generation}"), self.place.way()
+        return data if data is None or way is None or way.links else self._that_counts(key, generation, data)
+
+    def _that_counts(self, key: str, generation: int, data: bytes) -> bytes:
+        """Of a generation whose writer has died before it was whole: what the one below says."""
+        while generation and not whole(data):
+            generation -= 1
+            data = self.files.read(f"{self.root}/{key}/{generation}") or b"" if generation else NOTHING
+        return data
 
     def _head(self, key: str) -> tuple[int, bytes]:
         directory = f"{self.root}/{key}"
@@ -191,8 +198,7 @@ class Ledger:
             except FileExistsError:
                 self.let_go(key, target)
                 return False
-            except OSError:
-                # It is decided: to fail now would deny what has happened. The reaper mends the rest.
+            except OSError:  # It is decided: to fail now would deny what has happened. The reaper mends the rest.
                 if won and shown_as and way.guard:
                     raise
             return won
@@ -284,8 +290,7 @@ class Ledger:
             if last > 1 and not missing:
                 self.files.remove(f"{self.root}/{key}/{last - 1}")
             self.files.remove(f"{self.root}/{key}/{last}")
-        except OSError:
-            # Another user's file in a sticky directory, say. It is only in the way.
+        except OSError:  # Another user's file in a sticky directory, say. It is only in the way.
             return False
         return True
 

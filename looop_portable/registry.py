@@ -102,7 +102,7 @@ class Registry:
         holder = holder_of(expected)
         if holder is None:
             return True
-        data = self.files.read(f"{self.ledger.root}/{key}/{expected}")
+        data = self.ledger.record(key, expected)
         return data is not None and registration_in(session, data).incarnation == holder[1]
 
     def show(self, session: str, incarnation: str) -> None:

@@ -279,7 +279,7 @@ class DirectoryBackend:
         holder = holder_of(expected)
         if holder is None:
             return True
-        data = self.ledger.files.read(f"{self.ledger.root}/{key}/{expected}")
+        data = self.ledger.record(key, expected)
         lease = lease_in(data, claim, int(expected)) if data is not None else None
         return lease is not None and lease[1:3] == holder
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from capabilities import NativeFiles
 
-from looop_portable import mounts
+from looop_portable import Claims, Won, mounts
 from looop_portable.backends.advisory import ADVISORY
 from looop_portable.backends.auto import AUTO, AutoBackend
 from looop_portable.backends.directory import DirectoryBackend
@@ -261,3 +261,17 @@ def test_a_stamp_that_cannot_be_read_is_no_raw_error_to_who_asks_which_backend_i
 
     with pytest.raises(Unavailable, match=os.strerror(errno.EIO)):
         _ = AutoBackend(str(tmp_path), Fails()).name
+
+
+@pytest.mark.parametrize("seen", ["the session", "the claim"])
+def test_who_died_in_place_before_its_record_was_written_wedges_nobody(tmp_path: Path, seen: str) -> None:
+    """Its generation says what the one below says, also to whoever acts upon it."""
+    store = backend(tmp_path, ADVISORY, Scripted(links=False))
+    claims = Claims(store)
+    holder = claims.sessions.register("w1").holder
+    assert isinstance(claims.claim("x", holder), Won)
+    key = {"the session": "sessions/.ledger/w1", "the claim": "claims/.ledger/x"}[seen]
+    (tmp_path / key / "2").touch()
+    assert claims.sessions.stop("w1")
+    assert isinstance(claims.claim("x", claims.sessions.register("w2").holder), Won)
+    assert store.read("x").generation == {"the session": 2, "the claim": 3}[seen]
