@@ -24,9 +24,9 @@ from looop_portable import hold
 with hold("repo-x", data_dir=sys.argv[1], lease_seconds=3) as lease:
     if sys.argv[2] == "forks" and os.fork() == 0:
         os.setsid()
-        print(os.getpid(), flush=True)
+        os.write(1, f"{os.getpid()}\\n".encode())  # One write a line: two processes do.
         time.sleep(600)
-    print(f"{os.getpid()} holds {lease.generation}", flush=True)
+    os.write(1, f"{os.getpid()} holds {lease.generation}\\n".encode())
     sys.stdin.readline()
     lease.check()
 """

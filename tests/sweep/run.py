@@ -41,6 +41,7 @@ class Sweep:
     def __init__(self, maker: Maker, verb: Verb) -> None:
         self._maker = maker
         self._verb = verb
+        self._is_command = verb.name.startswith("$")
         self._store: Store = maker.store(verb.store)
         self._store.image.put_back()
         self._before = look(maker.open())
@@ -68,13 +69,18 @@ class Sweep:
                 self._verb, self._store, self._maker.open(), self.clean.answer, rival, fails_on=fault.kind == ONWARD
             )
             wrong += _judged(lambda: self._look(report, case))
-            if report:
-                again = actor.again()
-                if again is None:
-                    wrong.append("hangs, or died, when it was repeated")
-                wrong += _judged(lambda: self._look(again, case._replace(again=True)))
+            if report and not self._is_command:
+                wrong += self._repeated(actor.again(), case)
+        if report and self._is_command:  # A command's process has ended with it, and lets go what it had open.
+            with Actor(self._verb, self._store, self._maker.root, self._maker.backend) as another:
+                wrong += self._repeated(another.report(), case)
         wrong += _judged(self._end)
         return report.fired if report else not actor.hangs, wrong
+
+    def _repeated(self, report: Report | None, case: Case) -> list[str]:
+        """What is wrong with the same verb once more, without a fault."""
+        wrong = ["hangs, or died, when it was repeated"] if report is None else []
+        return wrong + _judged(lambda: self._look(report, case._replace(again=True)))
 
     def _actor(self, fault: Fault) -> Actor:
         self._store.image.put_back()
@@ -88,7 +94,7 @@ class Sweep:
         yield from untrue(report.answer, after, case)
         # A lock that was there stays as long as its session does, which cannot be ended on a disk that fails from then on.
         allowed = max(self.clean.descriptors, 0) + case.fails_on
-        if report.descriptors > allowed and not self._verb.name.startswith("$"):  # A command's process ends with it.
+        if report.descriptors > allowed and not self._is_command:
             yield f"leaked: {report.descriptors - allowed} descriptors after {kind(report.answer)}"
         if case.rival is None and "fresh" not in self._verb.store:
             yield from let_in(case.claims, iter(held_by(report.answer)))
