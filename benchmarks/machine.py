@@ -12,7 +12,7 @@ from pathlib import Path
 from contenders import PACKAGES
 from setting import Setting
 
-from looop_portable.mounts import mount_of
+from looop_portable.system.mounts import mount_of
 
 
 def description(setting: Setting) -> dict[str, str]:

@@ -23,9 +23,9 @@ from tables import Result, Table, duration, number, text
 
 from looop_portable import Claims
 from looop_portable.backends import open_backend
-from looop_portable.liveness import Here, Holder, ProcessState
-from looop_portable.processes import SYSTEM
-from looop_portable.sessions import Sessions
+from looop_portable.protocol.liveness import Here, Holder, ProcessState
+from looop_portable.sessions.registrar import Sessions
+from looop_portable.system.processes import SYSTEM
 
 SESSIONS, SIZES, SIZES_QUICK = 1_000, (10, 100, 1_000, 10_000), (10, 100, 1_000)
 TIMES = 3

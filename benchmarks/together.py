@@ -74,7 +74,7 @@ def in_threads(block: Callable[[], AbstractContextManager[object]], seconds: flo
 
 
 def where_no_kernel_tells() -> AbstractContextManager[object]:
-    return mock.patch("looop_portable.tickets.TicketFiles.news", return_value=())
+    return mock.patch("looop_portable.backends.directory.tickets.TicketFiles.news", return_value=())
 
 
 PEER = "filelock.FileLock, threads"

@@ -9,7 +9,7 @@ The names below are the public surface.
 from typing import TYPE_CHECKING
 
 from looop_portable.backends.base import Backend
-from looop_portable.claims import Claims
+from looop_portable.claims.gate import Claims
 from looop_portable.errors import (
     CannotExclude,
     ClaimHeld,
@@ -22,9 +22,9 @@ from looop_portable.errors import (
     Unavailable,
     WaitedTooLong,
 )
-from looop_portable.lease import Head, Lease
-from looop_portable.liveness import Liveness, Verdict
-from looop_portable.outcomes import (
+from looop_portable.protocol.lease import Head, Lease
+from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.outcomes import (
     Broken,
     Checked,
     Held,
@@ -38,12 +38,12 @@ from looop_portable.outcomes import (
     Sweep,
     Won,
 )
-from looop_portable.protocol import Standing
+from looop_portable.protocol.standings import Standing
 
 if TYPE_CHECKING:
-    from looop_portable.holding import Hold, hold
-    from looop_portable.holding_all import hold_all
-    from looop_portable.several import claim_all, wait_for
+    from looop_portable.holding.hold import Hold, hold
+    from looop_portable.holding.hold_all import hold_all
+    from looop_portable.waiting.claiming import claim_all, wait_for
 
 __version__ = "0.1.0"
 
@@ -84,7 +84,13 @@ __all__ = [
     "wait_for",
 ]
 
-_LATER = {"Hold": "holding", "hold": "holding", "hold_all": "holding_all", "claim_all": "several", "wait_for": "several"}
+_LATER = {
+    "Hold": "holding.hold",
+    "hold": "holding.hold",
+    "hold_all": "holding.hold_all",
+    "claim_all": "waiting.claiming",
+    "wait_for": "waiting.claiming",
+}
 """Imported when used: the command line needs neither them nor threads."""
 
 

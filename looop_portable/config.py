@@ -11,7 +11,7 @@ import sys
 from typing import NamedTuple
 
 from looop_portable.errors import Unavailable, UsageError, because
-from looop_portable.locales import as_given
+from looop_portable.system.opening.locales import as_given
 
 DATA_DIR = "LOOOP_DATA_DIR"
 BACKEND = "LOOOP_BACKEND"
@@ -105,7 +105,9 @@ _known: dict[str, str] = {}
 
 
 if sys.platform == "win32":
-    from looop_portable.system_windows import is_packaged  # Not later: a process that ends imports nothing any more.
+    from looop_portable.system.processes.windows_system import (
+        is_packaged,  # Not later: a process that ends imports nothing any more.
+    )
 
     @functools.cache
     def _is_packaged() -> bool:

@@ -26,16 +26,16 @@ import pytest
 from looop_portable import Claims
 from looop_portable.backends import SHIPPED, open_backend
 from looop_portable.errors import CannotExclude
-from looop_portable.processes import SYSTEM
+from looop_portable.system.processes import SYSTEM
 
 if sys.platform == "win32":  # For the type checker: a class to inherit from has to be known to it.
-    from looop_portable.backends.windows import POLICY as NATIVE_POLICY
-    from looop_portable.backends.windows import WindowsBackend as NativeBackend
-    from looop_portable.files_windows import WindowsFiles as NativeFiles
+    from looop_portable.backends.directory.windows import POLICY as NATIVE_POLICY
+    from looop_portable.backends.directory.windows import WindowsBackend as NativeBackend
+    from looop_portable.system.files.windows import WindowsFiles as NativeFiles
 else:
-    from looop_portable.backends.posix import POSIX as NATIVE_POLICY
-    from looop_portable.backends.posix import PosixBackend as NativeBackend
-    from looop_portable.files_posix import OsFiles as NativeFiles
+    from looop_portable.backends.directory.posix import POSIX as NATIVE_POLICY
+    from looop_portable.backends.directory.posix import PosixBackend as NativeBackend
+    from looop_portable.system.files.posix import OsFiles as NativeFiles
 
 __all__ = ["NATIVE", "NATIVE_POLICY", "NativeBackend", "NativeFiles"]
 
@@ -131,7 +131,7 @@ def _has_locale(name: str) -> bool:
 
 def _has_inotify() -> bool:
     with suppress(OSError, AttributeError, TypeError, ImportError):
-        from looop_portable.inotify import Inotify
+        from looop_portable.system.watch.inotify import Inotify
 
         Inotify().close()
         return True

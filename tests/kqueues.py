@@ -255,7 +255,7 @@ def put_in_place() -> None:
 
 def wait_until_closed() -> None:
     """Until this process's ear is closed, which nobody uses any more."""
-    from looop_portable import bells_kqueue
+    from looop_portable.system.watch import kqueue as bells_kqueue
 
     ear = bells_kqueue._ear
     while bells_kqueue._ear is not None or (ear is not None and not ear._queue.closed):
@@ -265,6 +265,7 @@ def wait_until_closed() -> None:
 def hand_over() -> None:
     """To what uses it alone: this process goes on as on a system that has none."""
     if not hasattr(select, "kqueue"):
-        from looop_portable import bells_kqueue, vnodes
+        from looop_portable.system.watch import kqueue as bells_kqueue
+        from looop_portable.system.watch import vnodes
 
         bells_kqueue._kernel = vnodes._kernel = sys.modules[__name__]

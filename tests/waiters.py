@@ -11,7 +11,7 @@ from pathlib import Path
 from crew import Meet, Recruit, Work, register, until
 
 from looop_portable import Claims, Held, Renewed, Won, claim_all, hold, wait_for
-from looop_portable.names import spelled
+from looop_portable.protocol.names import spelled
 
 PATIENCE = 60.0
 """Seconds after which what has to come is missed. Nothing is taken for having happened because time has passed."""

@@ -13,7 +13,7 @@ from typing import cast
 
 from looop_portable.backends.base import Backend
 from looop_portable.errors import BackendNotInstalled, NoSuchBackend
-from looop_portable.locales import as_given
+from looop_portable.system.opening.locales import as_given
 
 GROUP = "looop_portable.backends"
 AUTO = "auto"
@@ -22,9 +22,9 @@ Opener = Callable[[str], Backend]
 
 SHIPPED = {
     AUTO: "looop_portable.backends.auto:open_auto",
-    "posix": "looop_portable.backends.posix:open_posix",
-    "windows": "looop_portable.backends.windows:open_windows",
-    "advisory": "looop_portable.backends.advisory:open_advisory",
+    "posix": "looop_portable.backends.directory.posix:open_posix",
+    "windows": "looop_portable.backends.directory.windows:open_windows",
+    "advisory": "looop_portable.backends.directory.advisory:open_advisory",
     "memory": "looop_portable.backends.memory:open_memory",
 }
 

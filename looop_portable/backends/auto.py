@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-from looop_portable.backends.directory import DirectoryBackend
+from looop_portable.backends.directory.backend import DirectoryBackend
 from looop_portable.errors import unreadable
-from looop_portable.files import OS, Files
-from looop_portable.ledger import KEEP
-from looop_portable.stamp import FLOCK, Policy
+from looop_portable.ledger.ledger import KEEP
+from looop_portable.ledger.stamp import FLOCK, Policy
+from looop_portable.system.files import OS, Files
 
 AUTO = Policy("auto", guard="", without_links=FLOCK, holds=("", FLOCK))
 
@@ -35,7 +35,7 @@ class AutoBackend(DirectoryBackend):
 def open_auto(data_dir: str) -> DirectoryBackend:
     """The backend for this platform and this directory."""
     if sys.platform == "win32":
-        from looop_portable.backends.windows import WindowsBackend
+        from looop_portable.backends.directory.windows import WindowsBackend
 
         return WindowsBackend(data_dir)
     return AutoBackend(data_dir)

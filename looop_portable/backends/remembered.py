@@ -17,10 +17,10 @@ from typing import Any, cast
 
 from looop_portable.backends.base import Backend, SessionStore, Tickets
 from looop_portable.errors import Unavailable, WrongBackend
-from looop_portable.files import OS, Files
-from looop_portable.lease import Head, Lease, decode, text
-from looop_portable.liveness import Registration
-from looop_portable.stamp import BACKEND, FLOCK, NAME, PROTOCOL, WINDOWS, Policy, Stamp, Way
+from looop_portable.ledger.stamp import BACKEND, FLOCK, NAME, PROTOCOL, WINDOWS, Policy, Stamp, Way
+from looop_portable.protocol.lease import Head, Lease, decode, text
+from looop_portable.protocol.liveness import Registration
+from looop_portable.system.files import OS, Files
 
 
 def root_in(data_dir: str) -> str:

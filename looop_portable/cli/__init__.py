@@ -23,7 +23,7 @@ OURS, HELD, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code. Every error is one line on stderr, or one object with --json."""
     if sys.platform == "win32":
-        from looop_portable.system_windows import stay_at_logoff
+        from looop_portable.system.processes.windows_system import stay_at_logoff
 
         stay_at_logoff()
     if os.environ.get("_LOOOP_COMPLETE", "").startswith("powershell"):

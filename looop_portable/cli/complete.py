@@ -6,9 +6,9 @@ import re
 
 import click
 
-from looop_portable.claims import Claims
+from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError
-from looop_portable.locales import for_children
+from looop_portable.system.opening.locales import for_children
 
 _PLAIN = re.compile(r"[\w%+,./@:][\w%+,./@:=-]*")
 """A word that means itself in every shell, and is no option. Without this, a claim `$(command)` would be run by whoever

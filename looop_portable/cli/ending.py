@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from looop_portable.asking import Asked
 from looop_portable.errors import Interrupted
+from looop_portable.system.signals.asking import Asked
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import click
 
 from looop_portable import __version__
-from looop_portable.claims import Claims
+from looop_portable.claims.gate import Claims
 from looop_portable.cli.output import Output
 from looop_portable.config import Config, backend_name, resolve
 
@@ -97,20 +97,20 @@ class Setting(Output):
     cls=Verbs,
     help=_HELP,
     verbs={
-        "claim": "claiming:claim",
-        "unclaim": "claiming:unclaim",
-        "claims": "listing:claims",
-        "show": "listing:show",
-        "check": "claiming:check",
-        "break": "claiming:break_",
-        "run": "running:run",
-        "reap": "reaping:reap",
-        "session": "session:session",
-        "events": "events:events",
-        "doctor": "doctor:doctor",
-        "paths": "setup:paths",
-        "completion": "setup:completion",
-        "_": "claiming:worker_contract",
+        "claim": "verbs.claim:claim",
+        "unclaim": "verbs.claim:unclaim",
+        "claims": "verbs.show:claims",
+        "show": "verbs.show:show",
+        "check": "verbs.claim:check",
+        "break": "verbs.claim:break_",
+        "run": "verbs.run:run",
+        "reap": "verbs.reap:reap",
+        "session": "verbs.session:session",
+        "events": "verbs.events:events",
+        "doctor": "verbs.doctor:doctor",
+        "paths": "verbs.setup:paths",
+        "completion": "verbs.setup:completion",
+        "_": "verbs.claim:worker_contract",
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )

@@ -1,7 +1,7 @@
 """The doctor: what a directory can do, by trying it.
 
 Guarantees: what is said to work was seen to work, by a measure that does not trust the claims: see `probes`, `locks`,
-`racing`, `hosts`. All of it happens in one private subdirectory, which is removed whatever happens: see `workshop`.
+`arbiter`, `meeting`. All of it happens in one private subdirectory, which is removed whatever happens: see `workshop`.
 Does not guarantee: that two holders would have been seen: a race is a sample. Nor anything about a time when the
 filesystem is in trouble (a partition, a server that restarts, a full disk).
 """
@@ -16,16 +16,16 @@ from looop_portable.backends import find
 from looop_portable.doctor import probes
 from looop_portable.doctor.advice import Advice, advise, candidates
 from looop_portable.doctor.findings import Filesystem, Findings, Race, Stamped
-from looop_portable.doctor.hosts import Say, race_across
-from looop_portable.doctor.racing import race
+from looop_portable.doctor.hosts.meeting import Say, race_across
+from looop_portable.doctor.race.arbiter import race
 from looop_portable.doctor.synced import kept_by
 from looop_portable.doctor.workshop import opened
 from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, WrongBackend, told
-from looop_portable.files import OS
-from looop_portable.locales import as_given
-from looop_portable.mounts import mount_of
-from looop_portable.stamp import NAME as STAMP
-from looop_portable.stamp import stamped
+from looop_portable.ledger.stamp import NAME as STAMP
+from looop_portable.ledger.stamp import stamped
+from looop_portable.system.files import OS
+from looop_portable.system.mounts import mount_of
+from looop_portable.system.opening.locales import as_given
 
 _READ_ONLY = "ro"
 """What was written to is not read-only, whatever the list of mounts says: of macOS's `/` it says so."""

@@ -1,7 +1,7 @@
 """Whether the kernel's locks exclude in a directory: two processes, and the one must be refused what the other holds.
 
 Guarantees: a lock counts as working only if a second process was refused it, and got it once the first had let go.
-Does not guarantee: anything about other hosts (see `Mount.local_guard`, and `hosts`).
+Does not guarantee: anything about other hosts (see `Mount.local_guard`, and `meeting`).
 How: both processes are children with a conversation each, so that a filesystem that does not answer (an NFSv3 server whose
 lock service is behind a firewall) delays the doctor by `_ANSWER` seconds, and does not hang it.
 """
@@ -14,8 +14,8 @@ import queue
 import sys
 import threading
 
-from looop_portable.doctor.children import PATIENCE, end, job, start
 from looop_portable.doctor.findings import Probe
+from looop_portable.doctor.race.children import PATIENCE, end, job, start
 from looop_portable.errors import because
 
 FLOCK, RANGE = "flock", "range"

@@ -1,8 +1,8 @@
 """What the filesystem's calls do in a directory: each is tried on files made for it, and the result is looked at.
 
 Guarantees: "works" was seen, and not concluded from a type, an option or a missing error.
-Does not guarantee: that it works for two hosts at once, nor for two processes but for locks (`locks`); `racing` and `hosts`
-are for that. That a rename over a file is atomic is watched, not proven.
+Does not guarantee: that it works for two hosts at once, nor for two processes but for locks (`locks`); `arbiter` and
+`meeting` are for that. That a rename over a file is atomic is watched, not proven.
 How: the system's raw calls, and not those of `files`: they are what is measured. All happens in one directory of ours.
 The clock: a byte written in place into a file that exists, then open and fstat. On SMB a file that is created, or touched
 with utime, carries the client's clock; a path's stat may be seconds old on NFS.

@@ -15,7 +15,7 @@ import os
 import unicodedata
 from collections.abc import Iterator
 
-from looop_portable.mounts import identity_of, with_parents
+from looop_portable.system.mounts import identity_of, with_parents
 
 _MARKS = {
     ".stfolder": "Syncthing",

@@ -19,12 +19,12 @@ from types import FrameType
 from typing import Self
 
 from looop_portable.doctor.probes import changed, create, tick
-from looop_portable.files import OS
-from looop_portable.ours import NONCE
+from looop_portable.system.files import OS
+from looop_portable.system.opening.ours import NONCE
 
 PREFIX = ".looop-doctor-"
 HOSTS = f"{PREFIX}hosts"
-"""The meeting place of several hosts (see `hosts`)."""
+"""The meeting place of several hosts (see `meeting`)."""
 
 PULSE = "pulse"
 """The file in it by which others tell that it is in use."""

@@ -15,12 +15,12 @@ import threading
 from collections.abc import Callable
 
 from looop_portable.backends.base import Backend, Tickets
-from looop_portable.claims import Claims
-from looop_portable.lease import Head, Lease
-from looop_portable.liveness import Holder, Registration
-from looop_portable.names import spelled
-from looop_portable.outcomes import Held, Refused, Released, Renewed, Won
-from looop_portable.sessions import Sessions
+from looop_portable.claims.gate import Claims
+from looop_portable.protocol.lease import Head, Lease
+from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.names import spelled
+from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
+from looop_portable.sessions.registrar import Sessions
 
 Reopen = Callable[[], Backend]
 

@@ -38,9 +38,9 @@ import time
 import traceback
 from typing import NoReturn
 
-import looop_portable.backends.directory
-import looop_portable.guard
-import looop_portable.mounts  # noqa: F401 (else each life would import them anew)
+import looop_portable.backends.directory.backend
+import looop_portable.system.locks.guard
+import looop_portable.system.mounts  # noqa: F401 (else each life would import them anew)
 from looop_portable import Claims, Held, LooopError, Refused, Released, Renewed, SessionAlive, Won
 from looop_portable.testing import without_links
 

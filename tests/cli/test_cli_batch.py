@@ -24,7 +24,7 @@ open(sys.argv[1], "w").write(str(left.pid))
 WATCHED = """
 import psutil, sys
 from pathlib import Path
-from looop_portable.claims import Claims
+from looop_portable.claims.gate import Claims
 retire = Claims.retire
 
 def look(self, holder):
@@ -110,7 +110,7 @@ def test_what_the_command_left_behind_has_ended_before_its_claim_is_free(tmp_pat
 
 
 REFUSED = """
-from looop_portable import child_windows
+from looop_portable.running.child import windows
 child_windows._resume = lambda handle: -1073741790  # STATUS_ACCESS_DENIED.
 from looop_portable.__main__ import main
 main()

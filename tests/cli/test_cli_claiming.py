@@ -14,9 +14,9 @@ import pytest
 from capabilities import needs_stopping, needs_zombies
 
 from looop_portable import Claims, Won
-from looop_portable.liveness import Here
-from looop_portable.processes import SYSTEM
-from looop_portable.sessions import Sessions
+from looop_portable.protocol.liveness import Here
+from looop_portable.sessions.registrar import Sessions
+from looop_portable.system.processes import SYSTEM
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]

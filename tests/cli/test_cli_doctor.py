@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from looop_portable.doctor import examine, nearest
-from looop_portable.doctor.racing import race
+from looop_portable.doctor.race.arbiter import race
 from looop_portable.doctor.workshop import opened
 from looop_portable.errors import UsageError
-from looop_portable.mounts import Mount
+from looop_portable.system.mounts import Mount
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ("--seconds", "0.3", "--processes", "2")
@@ -48,7 +48,7 @@ class Broken:
         self._generation = 0
 
     def read(self, claim):
-        from looop_portable.lease import Head
+        from looop_portable.protocol.lease import Head
         return Head(self._generation, None)
 
     def advance(self, claim, expected, lease):

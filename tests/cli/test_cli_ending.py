@@ -23,8 +23,10 @@ ENDS = ["SIGTERM", "SIGHUP", "SIGQUIT", "SIGINT"]
 SLEEP = "import time; print('runs', flush=True); time.sleep(600)"
 SLOWLY = """
 import os, sys
-from looop_portable import asking, claims, keepers
-from looop_portable.cli import claiming
+from looop_portable.claims.gate import Claims
+from looop_portable.running import keepers
+from looop_portable.system.signals import asking
+from looop_portable.cli.verbs import claim
 
 def stops(place, name, said):
     whole = getattr(place, name)
@@ -37,13 +39,13 @@ def stops(place, name, said):
 asking.REPEAT = float(os.environ["REPEAT"])  # Not the second that it is: this machine may be slow.
 what, sys.argv[1:] = sys.argv[1], sys.argv[2:]
 if what == "releasing":
-    stops(claims.Claims, "release_lease", what)
+    stops(Claims, "release_lease", what)
 elif what == "leaving":
-    stops(claims.Claims, "retire", what)
+    stops(Claims, "retire", what)
 elif what == "keeping":
     stops(keepers, "launch", what)
 elif what == "telling":
-    stops(claiming, "_tell", what)
+    stops(claim, "_tell", what)
 from looop_portable.__main__ import main
 main()
 """

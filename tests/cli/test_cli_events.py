@@ -13,7 +13,7 @@ from typing import IO, Any
 import pytest
 from capabilities import needs_fifos
 
-from looop_portable.cli.events import _lines
+from looop_portable.cli.verbs.events import _lines
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]

@@ -16,8 +16,8 @@ from capabilities import needs_jobs
 from crew import until
 
 from looop_portable.config import state_dir
-from looop_portable.keepers import Keepers
-from looop_portable.liveness import Holder
+from looop_portable.protocol.liveness import Holder
+from looop_portable.running.keepers import Keepers
 
 KILLS, LETS_GO, SUSPENDED = 0x2000, 0x800, 0x4
 
@@ -27,7 +27,7 @@ InJob = Callable[..., "tuple[dict[str, object], str, Callable[[], object]]"]
 @pytest.fixture
 def in_job() -> Iterator[InJob]:
     """Starts a session in a job of these limits: what it said, its stderr, and what ends the job."""
-    system_windows = importlib.import_module("looop_portable.system_windows")
+    system_windows = importlib.import_module("looop_portable.system.processes.windows_system")
 
     idlers = []
 
@@ -87,6 +87,6 @@ def test_and_so_does_the_object(in_job: InJob) -> None:
 
 @needs_jobs
 def test_its_directory_is_the_system_s_and_no_drive_of_the_caller_s(in_job: InJob, tmp_path: Path) -> None:
-    system_directory = importlib.import_module("looop_portable.system_windows").system_directory
+    system_directory = importlib.import_module("looop_portable.system.processes.windows_system").system_directory
     started, _, _ = in_job(LETS_GO, "--json")
     assert os.path.samefile(psutil.Process(int(str(started["keeper"]))).cwd(), system_directory())

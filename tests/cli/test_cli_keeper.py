@@ -19,8 +19,8 @@ from crew import until
 
 from looop_portable import Claims
 from looop_portable.config import state_dir
-from looop_portable.keepers import Keepers
-from looop_portable.liveness import Holder
+from looop_portable.protocol.liveness import Holder
+from looop_portable.running.keepers import Keepers
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -188,7 +188,7 @@ def test_a_session_of_another_host_is_not_kept_from_here(
     run: Run, kept: Callable[[str], Kept], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = kept("w1")
-    monkeypatch.setattr("looop_portable.keepers.Keepers.is_for", lambda self, registration: False)
+    monkeypatch.setattr("looop_portable.running.keepers.Keepers.is_for", lambda self, registration: False)
     session.kill_keeper()
     done = run("session", "keep", "w1")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -275,7 +275,7 @@ def test_it_ends_when_the_store_is_removed_under_it(kept: Callable[[str], Kept],
 def no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No directory can be used for a keeper's files: what is there is a file."""
     (tmp_path / "a file").touch()
-    monkeypatch.setattr("looop_portable.state._candidates", lambda name: iter([(f"{tmp_path}/a file/{name}", 0)]))
+    monkeypatch.setattr("looop_portable.running.state._candidates", lambda name: iter([(f"{tmp_path}/a file/{name}", 0)]))
 
 
 @pytest.fixture
@@ -374,7 +374,7 @@ def test_a_start_that_is_interrupted_leaves_no_session(run: Run, data_dir: Path,
     def interrupted(command: list[str]) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("looop_portable.keepers.launch", interrupted)
+    monkeypatch.setattr("looop_portable.running.keepers.launch", interrupted)
     assert run("session", "start", "--pid", str(os.getpid()), "--lease", "30").returncode == 130
     assert Claims.open(str(data_dir)).sessions.statuses() == []
 

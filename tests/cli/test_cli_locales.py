@@ -145,7 +145,7 @@ def test_who_waits_is_woken(looop: Run, data_dir: Path, alive: Living, name: str
 
 LISTENS = """
 import sys
-from looop_portable.bells import new_bell
+from looop_portable.system.watch.watcher import new_bell
 bell = new_bell()
 sys.exit(0 if bell.listen([sys.argv[1] + "/stra\\xdfe \\u8a9e"]) else "nothing is heard")
 """

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from capabilities import NATIVE, NativeBackend
 
-from looop_portable import Claims, stamp
+from looop_portable import Claims
 from looop_portable.backends import open_backend
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.backends.remembered import Remembered
 from looop_portable.errors import LooopError, UnknownProtocol, WrongBackend
-from looop_portable.files_posix import OsFiles
-from looop_portable.lease import Lease
+from looop_portable.ledger import stamp
+from looop_portable.protocol.lease import Lease
+from looop_portable.system.files.posix import OsFiles
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 LEASE = Lease("x", "w1", "i1", 1)

@@ -18,7 +18,7 @@ from capabilities import SH, needs_fork, needs_proc, needs_sh, needs_stopping
 from crew import until
 
 from looop_portable import Claims, Held, Won
-from looop_portable.running import variable
+from looop_portable.running.command import variable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -41,9 +41,9 @@ while True:
 """
 FAULTY = """
 import os, sys, threading
-from looop_portable.claims import Claims
-from looop_portable.files import OS
-from looop_portable.standby import Standby
+from looop_portable.claims.gate import Claims
+from looop_portable.system.files import OS
+from looop_portable.system.threads.standby import Standby
 
 fault, broken, sys.argv[1:] = sys.argv[1], sys.argv[2], sys.argv[3:]
 beat, retire, do = OS.beat, Claims.retire, Standby.do
@@ -354,8 +354,8 @@ print(signal.pthread_sigmask(signal.SIG_BLOCK, []), ignored)
 
 CLAIMING = """
 import os, sys, threading
-from looop_portable import several
-from looop_portable.claims import Claims
+from looop_portable.waiting import claiming
+from looop_portable.claims.gate import Claims
 claim = Claims.claim
 def slowly(self, name, session=None):
     found = claim(self, name, session)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from capabilities import NAMES_OF_ANY_CHARACTER, NATIVE, SH, needs_dev_full, needs_fifos, needs_modes, needs_symlinks
 
-from looop_portable.files import OS
+from looop_portable.system.files import OS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]

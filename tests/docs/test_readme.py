@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from looop_portable.inquiry import WORTH
-from looop_portable.protocol import TABLE
+from looop_portable.protocol.inquiry import WORTH
+from looop_portable.protocol.standings import TABLE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from looop_portable.lease import decode, encode, text
-from looop_portable.liveness import Holder
-from looop_portable.testing.explorer import Actor
-from looop_portable.testing.scripted import Recorded
+from looop_portable.protocol.lease import decode, encode, text
+from looop_portable.protocol.liveness import Holder
+from looop_portable.testing.explorer.scripted import Recorded
+from looop_portable.testing.explorer.search import Actor
 
 
 class LooopActor:

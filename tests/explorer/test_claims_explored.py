@@ -9,23 +9,23 @@ from typing import NamedTuple
 
 import pytest
 
-from looop_portable import claims as claims_module
-from looop_portable import protocol
-from looop_portable.adoption import Adoption, Seen
-from looop_portable.backends.advisory import ADVISORY
-from looop_portable.backends.directory import DirectoryBackend
-from looop_portable.backends.posix import POSIX
-from looop_portable.backends.windows import POLICY as WINDOWS
-from looop_portable.claims import Claims
-from looop_portable.lease import Lease, decode, encode, number, whole
-from looop_portable.ledger import NOTHING, Ledger
-from looop_portable.liveness import Holder, Liveness
-from looop_portable.outcomes import Released, Renewed, Won
-from looop_portable.publishing import Publisher
-from looop_portable.stamp import Policy
-from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
-from looop_portable.testing.scripted import Recorded, ScriptedSessions
-from looop_portable.testing.world import GENERATION, OUT_OF_STEP, ROBBED, STUCK, TWO_HOLDERS, Violation, World
+from looop_portable.backends.directory.adoption import Adoption, Seen
+from looop_portable.backends.directory.advisory import ADVISORY
+from looop_portable.backends.directory.backend import DirectoryBackend
+from looop_portable.backends.directory.posix import POSIX
+from looop_portable.backends.directory.windows import POLICY as WINDOWS
+from looop_portable.claims import gate as claims_module
+from looop_portable.claims.gate import Claims
+from looop_portable.ledger.ledger import NOTHING, Ledger
+from looop_portable.ledger.publishing import Publisher
+from looop_portable.ledger.stamp import Policy
+from looop_portable.protocol import standings
+from looop_portable.protocol.lease import Lease, decode, encode, number, whole
+from looop_portable.protocol.liveness import Holder, Liveness
+from looop_portable.protocol.outcomes import Released, Renewed, Won
+from looop_portable.testing.explorer.scripted import Recorded, ScriptedSessions
+from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
+from looop_portable.testing.explorer.world import GENERATION, OUT_OF_STEP, ROBBED, STUCK, TWO_HOLDERS, Violation, World
 
 from .looop_actor import LooopActor
 
@@ -266,10 +266,10 @@ def cannot_let_go(self: Ledger, key: str, expected: int) -> bool:
     raise PermissionError(1, "scripted")
 
 
-def orphan_of_ours(lease: Lease | None, me: Holder, liveness: Liveness) -> protocol.Standing:
-    if lease and lease.session == me.session and not protocol.is_ours(lease, me):
-        return protocol.Standing.ORPHANED
-    return protocol.judge(lease, me, liveness)
+def orphan_of_ours(lease: Lease | None, me: Holder, liveness: Liveness) -> standings.Standing:
+    if lease and lease.session == me.session and not standings.is_ours(lease, me):
+        return standings.Standing.ORPHANED
+    return standings.judge(lease, me, liveness)
 
 
 def vanished_is_published(self: Publisher, written: list[str], public: str, data: bytes) -> bool:
@@ -306,7 +306,7 @@ FAULTS: dict[str, tuple[str, Changes]] = {
     ),
     "an id without its incarnation": (
         "the corpse's id is used anew",
-        [(claims_module, "is_ours", by_id_alone), (protocol, "is_ours", by_id_alone)],
+        [(claims_module, "is_ours", by_id_alone), (standings, "is_ours", by_id_alone)],
     ),
     "our own id, alive in another incarnation, taken for an orphan": (
         "the corpse's shell still runs",

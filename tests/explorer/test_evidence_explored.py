@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 import pytest
 
-from looop_portable.backends.directory import DirectoryBackend
-from looop_portable.backends.posix import POSIX
-from looop_portable.claims import Claims
-from looop_portable.inquiry import WORTH, Seen, Worth
-from looop_portable.liveness import Here, Holder, Lock, ProcessState
-from looop_portable.mounts import Mount
-from looop_portable.outcomes import Released, Renewed, Won
-from looop_portable.sessions import Sessions
-from looop_portable.signs import SignFiles
-from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
-from looop_portable.testing.scripted import Recorded, ScriptedProcesses, word
-from looop_portable.testing.world import GENERATION, ROBBED, STUCK, TWO_HOLDERS, Violation, World
+from looop_portable.backends.directory.backend import DirectoryBackend
+from looop_portable.backends.directory.posix import POSIX
+from looop_portable.backends.directory.signs import SignFiles
+from looop_portable.claims.gate import Claims
+from looop_portable.protocol.inquiry import WORTH, Seen, Worth
+from looop_portable.protocol.liveness import Here, Holder, Lock, ProcessState
+from looop_portable.protocol.outcomes import Released, Renewed, Won
+from looop_portable.sessions.registrar import Sessions
+from looop_portable.system.mounts import Mount
+from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses, word
+from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
+from looop_portable.testing.explorer.world import GENERATION, ROBBED, STUCK, TWO_HOLDERS, Violation, World
 
 NAME, LEASE, NOW = "x", 30, 1_000
 PREEMPTIONS = int(os.environ.get("EXPLORER_PREEMPTIONS", "2"))

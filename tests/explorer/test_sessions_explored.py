@@ -7,16 +7,16 @@ from collections.abc import Mapping
 
 import pytest
 
+from looop_portable.backends.directory.registry import Registry
 from looop_portable.errors import SessionAlive
-from looop_portable.lease import encode
-from looop_portable.ledger import Ledger
-from looop_portable.mounts import Mount
-from looop_portable.publishing import Publisher
-from looop_portable.registry import Registry
-from looop_portable.sessions import Sessions
-from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
-from looop_portable.testing.scripted import Recorded, ScriptedProcesses
-from looop_portable.testing.world import ROBBED, STUCK, TWO_HOLDERS, Violation, World
+from looop_portable.ledger.ledger import Ledger
+from looop_portable.ledger.publishing import Publisher
+from looop_portable.protocol.lease import encode
+from looop_portable.sessions.registrar import Sessions
+from looop_portable.system.mounts import Mount
+from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses
+from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
+from looop_portable.testing.explorer.world import ROBBED, STUCK, TWO_HOLDERS, Violation, World
 
 PREEMPTIONS = int(os.environ.get("EXPLORER_PREEMPTIONS", "2"))
 EMPTY = World(dirs=frozenset({"/d", "/d/sessions", "/d/sessions/.ledger"}))

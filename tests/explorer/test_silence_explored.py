@@ -1,7 +1,7 @@
 """A holder on another kernel that comes back from a long silence, while others take it for dead: all interleavings.
 
 Time stands still: the holder has been silent for longer than its lease, and watched for an interval. What it believes
-counts from when `resume` has said that it goes on: until then it has stopped itself (see `pulse`).
+counts from when `resume` has said that it goes on: until then it has stopped itself (see `heartbeats`).
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Callable
 
 import pytest
 
-from looop_portable.backends.directory import DirectoryBackend
-from looop_portable.backends.posix import POSIX
-from looop_portable.claims import Claims
+from looop_portable.backends.directory.backend import DirectoryBackend
+from looop_portable.backends.directory.posix import POSIX
+from looop_portable.backends.directory.signs import SignFiles
+from looop_portable.claims.gate import Claims
 from looop_portable.errors import SessionAlive
-from looop_portable.liveness import Holder
-from looop_portable.outcomes import Released, Renewed, Won
-from looop_portable.sessions import Sessions
-from looop_portable.signs import SignFiles
-from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
-from looop_portable.testing.scripted import Recorded, ScriptedProcesses, word
-from looop_portable.testing.world import GENERATION, ROBBED, STUCK, TWO_HOLDERS, Violation, World
+from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.outcomes import Released, Renewed, Won
+from looop_portable.sessions.registrar import Sessions
+from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses, word
+from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
+from looop_portable.testing.explorer.world import GENERATION, ROBBED, STUCK, TWO_HOLDERS, Violation, World
 
 NAME, LEASE, LATER = "x", 30, 1_000
 PREEMPTIONS = int(os.environ.get("EXPLORER_PREEMPTIONS", "2"))

@@ -17,17 +17,17 @@ from typing import NamedTuple
 
 import pytest
 
-from looop_portable.claims import Claims
-from looop_portable.lease import Lease, encode
-from looop_portable.liveness import Holder, Liveness, Registration, Verdict
-from looop_portable.outcomes import Held, Released, Renewed, Won
-from looop_portable.several import claim_any
-from looop_portable.testing.explorer import Actor, Explorer, Found, Report, run
-from looop_portable.testing.scripted import Recorded, ScriptedEvidence
-from looop_portable.testing.world import OVERTAKEN, ROBBED, STUCK, TWO_HOLDERS, Violation, World
-from looop_portable.tickets import TicketFiles
-from looop_portable.turns import Free, Turns
-from looop_portable.waiting import Pending, Waiting
+from looop_portable.backends.directory.tickets import TicketFiles
+from looop_portable.claims.gate import Claims
+from looop_portable.protocol.lease import Lease, encode
+from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
+from looop_portable.protocol.outcomes import Held, Released, Renewed, Won
+from looop_portable.testing.explorer.scripted import Recorded, ScriptedEvidence
+from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
+from looop_portable.testing.explorer.world import OVERTAKEN, ROBBED, STUCK, TWO_HOLDERS, Violation, World
+from looop_portable.waiting.claiming import claim_any
+from looop_portable.waiting.turns import Free, Turns
+from looop_portable.waiting.waiter import Pending, Waiting
 
 from .test_claims_explored import EMPTY, NAME, claims_of, key
 

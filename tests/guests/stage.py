@@ -9,8 +9,8 @@ import time
 from typing import NamedTuple
 
 from looop_portable import Claims, Held, Renewed, Won
-from looop_portable.liveness import Holder, Registration
-from looop_portable.names import spelled
+from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.names import spelled
 
 from .wire import Wire
 

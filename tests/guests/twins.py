@@ -16,8 +16,8 @@ import time
 import psutil
 
 from looop_portable import Held
-from looop_portable.liveness import Holder
-from looop_portable.processes import SYSTEM
+from looop_portable.protocol.liveness import Holder
+from looop_portable.system.processes import SYSTEM
 
 from .stage import PATIENCE, Stage
 

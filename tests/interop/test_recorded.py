@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from looop_portable import CannotExclude, Claims, Held, Liveness, Released, Renewed, Won, files
+from looop_portable import CannotExclude, Claims, Held, Liveness, Released, Renewed, Won
+from looop_portable.system import files
 
 LEASES = {
     "0.14.0": '{"name":"repo-x","session":"w1"}\n',

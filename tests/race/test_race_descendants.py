@@ -254,16 +254,17 @@ def of_root() -> Iterator[Path]:
 @pytest.mark.parametrize("seen", [True, False], ids=["here", "without a /proc"])
 def test_killed_a_set_user_id_command_ends_too(of_root: Path, monkeypatch: pytest.MonkeyPatch, seen: bool) -> None:
     """Which the kernel clears the death signal of (prctl(2))."""
-    from looop_portable import child_posix, descendants
+    from looop_portable.running.child import posix
+    from looop_portable.system.processes import descendants
 
     if not seen:
-        for module in (descendants, child_posix):
+        for module in (descendants, posix):
             monkeypatch.setattr(module, "are_seen", lambda: False)
     program = of_root
 
     def run() -> None:
         """As `looop run` does, in a process that is killed."""
-        child = child_posix.Child([str(program), "600"])
+        child = posix.Child([str(program), "600"])
         told.append(child.prepare())
         child.begin(dict(os.environ), lambda _: None)
         os.write(writer, b"%d" % told[0])

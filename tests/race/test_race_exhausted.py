@@ -308,7 +308,7 @@ def test_without_any_memory_left_a_block_is_told(start: Start, store: Path) -> N
 
 FAULTY = """
 import os, sys
-from looop_portable.files import OS
+from looop_portable.system.files import OS
 broken, sys.argv[1:] = sys.argv[1], sys.argv[2:]
 beat = OS.beat
 def give(path):

@@ -141,7 +141,8 @@ def test_another_processs_claim_is_waited_for_while_other_greenlets_run(patched:
 
 IDLE = """
 import sys, threading
-from looop_portable import hold, idleness
+from looop_portable import hold
+from looop_portable.sessions import idleness
 idleness.LEASES = 0
 with hold("n", data_dir=sys.argv[1], lease_seconds=3):
     pass

@@ -16,7 +16,7 @@ import pytest
 from crew import program_says
 
 from looop_portable import ClaimHeld, Claims, Held, hold
-from looop_portable.liveness import Holder
+from looop_portable.protocol.liveness import Holder
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is missing")
 
@@ -186,7 +186,7 @@ def test_a_child_forked_while_another_thread_registers_can_hold_all_the_same(tmp
     told = run(
         """
         import signal, warnings
-        from looop_portable.sessions import Sessions
+        from looop_portable.sessions.registrar import Sessions
         warnings.simplefilter("ignore", DeprecationWarning)  # To fork with threads is what is tested.
         register, inside, forked = Sessions.register, threading.Event(), threading.Event()
 

@@ -13,8 +13,8 @@ from crew import until
 from rooms import FOREIGN, SUBSET, Room, without_proc
 
 from looop_portable import Claims
-from looop_portable.keepers import Keepers
-from looop_portable.liveness import Holder
+from looop_portable.protocol.liveness import Holder
+from looop_portable.running.keepers import Keepers
 
 Make = Callable[[Path], Room]
 
@@ -126,9 +126,9 @@ def test_on_another_kernel_with_a_namespace_of_the_same_number_it_is_not_started
         found = claims.sessions.registration(claims.sessions.holder("w1"))
         assert found
         assert found.boot == ""
-        from looop_portable.cli import keeping
+        from looop_portable.cli import keeper as keeping
 
-        monkeypatch.setattr("looop_portable.keepers.Keepers.is_for", lambda keepers, registration: True)
+        monkeypatch.setattr("looop_portable.running.keepers.Keepers.is_for", lambda keepers, registration: True)
         assert keeping._is_from_here(claims, found)
         assert not keeping._is_from_here(claims, found._replace(disk=""))
         assert not keeping._is_from_here(claims, found._replace(disk="another system's ext4"))

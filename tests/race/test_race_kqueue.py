@@ -25,22 +25,25 @@ sys.path.insert(0, sys.argv.pop(1))
 import elsewhere, kqueues
 kqueues.put_in_place()
 elsewhere.take_away()
-from looop_portable import bells_kqueue, pauses, waiting, watching
+from looop_portable.system.processes import handle
+from looop_portable.system.watch import kqueue
+from looop_portable.waiting import pauses
+from looop_portable.waiting import waiter
 
 def never(*_, **__):
     return 1000.0
 
 pauses.Pauses._jittered = never
-waiting.TELLS = 1000.0
-from looop_portable.turns import Turns
+waiter.TELLS = 1000.0
+from looop_portable.waiting.turns import Turns
 Turns.patience = never
-watching._LOOK = 1000.0
-listens = bells_kqueue.Ear.listen
+handle._LOOK = 1000.0
+listens = kqueue.Ear.listen
 def listen(self, bell, path):
     found = listens(self, bell, path)
     print("listens", file=sys.stderr, flush=True)
     return found
-bells_kqueue.Ear.listen = listen
+kqueue.Ear.listen = listen
 from looop_portable.__main__ import main
 main()
 """
@@ -114,10 +117,10 @@ sys.path.insert(0, sys.argv.pop(1))
 import elsewhere, kqueues
 kqueues.put_in_place()
 elsewhere.take_away()
-from looop_portable import watching
-watching._LOOK = 1000.0
+from looop_portable.system.processes import handle
+handle._LOOK = 1000.0
 pid = int(sys.argv[1])
-watch = watching.Watch(pid, watching.SYSTEM.start_of(pid))
+watch = handle.Watch(pid, handle.SYSTEM.start_of(pid))
 print("watches", flush=True)
 print(watch.ended(600), flush=True)
 """

@@ -14,7 +14,7 @@ from capabilities import needs_other_users
 from users import as_user
 
 from looop_portable import Claims, Released, Won, hold
-from looop_portable.files import OS
+from looop_portable.system.files import OS
 
 USER, ANOTHER, GROUP = 63_131, 63_132, 63_130
 SHUT = [0o177, 0o777, 0o377]

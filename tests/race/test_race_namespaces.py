@@ -16,7 +16,7 @@ from typing import Self
 import pytest
 from capabilities import needs_fork
 
-from looop_portable.files import OS
+from looop_portable.system.files import OS
 
 HOLDER = """
 import os, sys, time
@@ -144,7 +144,7 @@ def test_a_child_that_outlives_the_holder_keeps_nothing(stack: ExitStack, volume
 
 def test_where_there_is_no_lock_the_heartbeat_decides(stack: ExitStack, volume: str) -> None:
     """On a disk that is not known to be local, say."""
-    nowhere = "from looop_portable.mounts import Mount; Mount.disk = property(lambda mount: '')\n"
+    nowhere = "from looop_portable.system.mounts import Mount; Mount.disk = property(lambda mount: '')\n"
     holder = stack.enter_context(Container(nowhere + HOLDER, volume, ""))
     assert holder.says() == "1 holds 1"
     taker = stack.enter_context(Container(nowhere + TAKER, volume))

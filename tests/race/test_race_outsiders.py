@@ -19,8 +19,8 @@ import users
 from capabilities import needs_other_users
 
 from looop_portable import Claims, Held, LooopError, Released, Won, hold
-from looop_portable.files import OS
-from looop_portable.liveness import Holder, Lock
+from looop_portable.protocol.liveness import Holder, Lock
+from looop_portable.system.files import OS
 
 pytestmark = needs_other_users
 
@@ -182,7 +182,7 @@ def test_a_readers_lock_is_no_sign_of_life_and_keeps_nobody_from_taking_his_own_
     OS.let_lock_go(path)
     reading = os.open(path, os.O_RDONLY)
     fcntl.fcntl(reading, fcntl.F_OFD_SETLK, struct.pack("hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0))
-    asked = f"from looop_portable.files import OS; print(OS.lock_of({path!r}))"
+    asked = f"from looop_portable.system.files import OS; print(OS.lock_of({path!r}))"
     done = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
     os.close(reading)
     assert done.stdout.strip() == str(Lock.FREE)

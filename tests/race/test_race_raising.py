@@ -36,7 +36,7 @@ STORM = r"""
 import faulthandler, gc, json, os, random, signal, sys, threading, time
 from pathlib import Path
 from looop_portable import ClaimHeld, Claims, Held, LooopError, claim_all, hold, hold_all, wait_for
-from looop_portable.membership import this_process
+from looop_portable.holding.member import this_process
 
 store, kind, error, blocks = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 faulthandler.dump_traceback_later(50 + blocks, exit=True)

@@ -136,7 +136,7 @@ def test_of_those_that_are_killed_all_the_time_never_two_run(start: Start, store
 
 CUT_OFF = """
 import os, sys
-from looop_portable.files import OS
+from looop_portable.system.files import OS
 broken, sys.argv[1:] = sys.argv[1], sys.argv[2:]
 beat = OS.beat
 def give(path):

@@ -17,13 +17,12 @@ import psutil
 import pytest
 from capabilities import works_or_skip
 
-from looop_portable import kernel_macos
-from looop_portable.liveness import ProcessState
-from looop_portable.mounts import mount_of
-from looop_portable.processes import SYSTEM
+from looop_portable.protocol.liveness import ProcessState
+from looop_portable.system.mounts import mount_of
+from looop_portable.system.processes import SYSTEM, kernel_macos
 
 LOOOP = [sys.executable, "-m", "looop_portable"]
-FRESH = "import sys; from looop_portable.processes import SYSTEM; print(SYSTEM.start_of(int(sys.argv[1])))"
+FRESH = "import sys; from looop_portable.system.processes import SYSTEM; print(SYSTEM.start_of(int(sys.argv[1])))"
 REFUSED = '(version 1)(allow default)(deny sysctl-read (sysctl-name "kern.bootsessionuuid") (sysctl-name "kern.boottime"))'
 
 

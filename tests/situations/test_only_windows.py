@@ -17,10 +17,10 @@ import pytest
 from capabilities import works_or_skip
 
 from looop_portable import Claims, Held, Won
-from looop_portable.liveness import ProcessState
-from looop_portable.processes import SYSTEM
+from looop_portable.protocol.liveness import ProcessState
+from looop_portable.system.processes import SYSTEM
 
-HERE = "from looop_portable.processes import SYSTEM; print(SYSTEM.here().boot)"
+HERE = "from looop_portable.system.processes import SYSTEM; print(SYSTEM.here().boot)"
 
 
 @pytest.fixture(autouse=True)

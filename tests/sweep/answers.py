@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from looop_portable import Claims
-from looop_portable.lease import Lease
-from looop_portable.liveness import Liveness, Registration, Verdict
-from looop_portable.outcomes import (
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import Liveness, Registration, Verdict
+from looop_portable.protocol.outcomes import (
     Broken,
     Checked,
     Held,
@@ -22,7 +22,7 @@ from looop_portable.outcomes import (
     Sweep,
     Won,
 )
-from looop_portable.sessions import SessionStatus
+from looop_portable.sessions.registrar import SessionStatus
 
 from .commands import TOLD_KEPT, ran
 from .oracle import Seen, lives, not_held, not_left

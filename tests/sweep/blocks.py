@@ -10,9 +10,10 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-from looop_portable import aio, hold, hold_all, membership
+from looop_portable import aio, hold, hold_all
 from looop_portable.cli import main
-from looop_portable.holding import Hold
+from looop_portable.holding import member
+from looop_portable.holding.hold import Hold
 
 from .verbs import Act, Entered, Left, Ran, Stage, Verb
 
@@ -73,7 +74,7 @@ def _aio(timeout: float) -> Act:
 
 def _leave(stage: Stage, _: object) -> object:
     """What `atexit` does."""
-    membership._leave_all()
+    member._leave_all()
     return None
 
 

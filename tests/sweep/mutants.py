@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from looop_portable.claims import Claims
-from looop_portable.files_posix import OsFiles
-from looop_portable.ledger import Ledger
-from looop_portable.publishing import Publisher
+from looop_portable.claims.gate import Claims
+from looop_portable.ledger.ledger import Ledger
+from looop_portable.ledger.publishing import Publisher
+from looop_portable.system.files.posix import OsFiles
 
 
 def error_is_a_win() -> None:
@@ -54,7 +54,7 @@ def released_all_the_same() -> None:
 
     def release_lease(self: Claims, lease: object) -> object:
         from looop_portable.errors import Unavailable
-        from looop_portable.outcomes import Released
+        from looop_portable.protocol.outcomes import Released
 
         try:
             return real(self, lease)  # type: ignore[arg-type]

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from looop_portable import Claims
-from looop_portable.backends.directory import DirectoryBackend
-from looop_portable.lease import Head, Lease, whole
-from looop_portable.liveness import Holder
+from looop_portable.backends.directory.backend import DirectoryBackend
+from looop_portable.protocol.lease import Head, Lease, whole
+from looop_portable.protocol.liveness import Holder
 
 from .stores import Store
 from .verbs import Verb

@@ -10,10 +10,10 @@ from typing import NamedTuple, Self
 
 from looop_portable import Claims, LooopError
 from looop_portable.errors import ClaimHeld
-from looop_portable.files_direct import _known
-from looop_portable.guard import guard
-from looop_portable.lease import Lease
-from looop_portable.outcomes import Won
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.outcomes import Won
+from looop_portable.system.locks.guard import guard
+from looop_portable.system.opening.direct import _known
 
 from .faults import NONE, Call, Fault, Injector
 from .stores import Store

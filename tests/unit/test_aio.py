@@ -20,11 +20,11 @@ from capabilities import NATIVE, PROC, needs_fork
 from crew import program_says
 
 from looop_portable import ClaimHeld, ClaimLost, Claims, Held, Released, Renewed, Unavailable, WaitedTooLong, Won, aio
+from looop_portable.aio.wakeup import LoopBell, whole
 from looop_portable.backends.memory import MemoryBackend
-from looop_portable.bells_aio import LoopBell, whole
 from looop_portable.config import resolve
-from looop_portable.membership import Member, this_process
-from looop_portable.own_session import Session
+from looop_portable.holding.member import Member, this_process
+from looop_portable.holding.own_session import Session
 
 T = TypeVar("T")
 PATIENCE = 60  # Seconds, after which something is taken for hanging.

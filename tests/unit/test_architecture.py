@@ -1,8 +1,8 @@
-"""The layers: imports go one way, what decides is pure, and one module alone changes anything on the disk."""
+"""The rooms: imports go one way, what decides is pure, and one room alone changes anything on the disk."""
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,94 +12,44 @@ import looop_portable
 PACKAGE = "looop_portable"
 ROOT = Path(looop_portable.__file__).parent
 
-LAYERS = [
-    {"locales", "ours", "system_windows"},
-    {
-        "names",
-        "numbers",
-        "programs",
-        "errors",
-        "lease",
-        "liveness",
-        "nonces",
-        "guard",
-        "hard_links",
-        "mounts",
-        "files_direct",
-        "files_open",
-        "config",
-        "clock",
-        "recent",
-        "standby",
-        "announcing",
-        "latch",
-        "pauses",
-        "doctor.findings",
-    },
-    {"apart", "kernel_macos", "kernel_bsd", "kernel_windows"},
-    {"visits", "kernel_psutil"},
-    {"mounts_windows", "mounts_macos", "files_life", "files_locks", "files_alone", "files_directories", "files_floors"}
-    | {"inquiry", "asking", "callers", "launching", "registrations"}
-    | {"terminals", "arriving"},
-    {"files_rooms", "files_guards"},
-    {"files_posix", "files_handles"},
-    {"guard_windows"},
-    {"files_windows", "files_utf8"},
-    {"files"},
-    {"protocol", "processes", "stamp", "events", "state"},
-    {"place", "watching", "inotify", "session_ids", "descendants", "descendants_portable"},
-    {"publishing", "spelling", "floors", "pruning"},
-    {"ledger"},
-    {"outcomes", "backends.base", "projection"},
-    {"signs", "evidence"},
-    {"registry", "sessions", "adoption"},
-    {"tickets"},
-    {"backends.directory"},
-    {"backends.posix", "backends.windows", "backends.advisory", "backends.memory", "backends.remembered"},
-    {"backends.auto"},
-    {"backends"},
-    {"reaper", "unreadable"},
-    {"claims"},
-    {"hearing"},
-    {"ear", "vnodes"},
-    {"bells_kqueue", "bells_linux", "bells_windows"},
-    {"bells"},
-    {"bells_aio", "turns"},
-    {"waiting", "stopping"},
-    {"several"},
-    {"keepers", "child_windows", "environment", "youth", "execution", "guardian", "kin"},
-    {"child_posix"},
-    {"keeper"},
-    {"pulse", "idleness", "blocks"},
-    {"running"},
-    {"own_session"},
-    {"membership"},
-    {"leftovers"},
-    {"entering"},
-    {"options"},
-    {"holding"},
-    {"holding_all", "aio"},
-    {""},
-    {"doctor.children", "doctor.notes", "doctor.tally", "doctor.turnstile"},
-    {"doctor.advice", "doctor.locks", "doctor.racing", "doctor.racer"},
-    {"doctor.probes", "doctor.synced"},
-    {"doctor.workshop"},
-    {"doctor.hosts"},
-    {"doctor"},
-    {"cli.output", "cli.complete", "cli.powershell"},
-    {"cli.root", "cli.refusing", "cli.waiting", "cli.ending"},
-    {"cli.keeping"},
-    {"cli.claiming"},
-    {"cli.listing", "cli.reaping", "cli.running", "cli.session", "cli.events", "cli.setup", "cli.doctor"},
-    {"cli"},
-    {"__main__"},
+ROOMS = [
+    "errors",
+    "protocol",
+    "system",
+    "system.opening",
+    "system.mounts",
+    "system.locks",
+    "system.files",
+    "system.threads",
+    "system.processes",
+    "system.watch",
+    "system.signals",
+    "config",
+    "ledger",
+    "backends",
+    "sessions",
+    "claims",
+    "waiting",
+    "holding",
+    "",
+    "aio",
+    "testing",
+    "running",
+    "doctor",
+    "cli",
+    "__main__",
 ]
-"""Low to high; a module imports from strictly lower layers only, `names` from `errors` excepted, and `mounts` what it is
-on Windows and on macOS, which have the same values. "" is the package."""
-RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer} | {"errors": -1, "locales": -1}
-EXCEPTED = {("mounts", "mounts_windows"), ("mounts", "mounts_macos")}
-PURE = ["programs", "protocol", "liveness", "inquiry", "lease", "registrations", "outcomes", "names", "errors"]
-PURE += ["doctor.findings", "doctor.advice", "doctor.notes", "doctor.tally"]
+"""Low to high; "" is the package itself. A module imports from its own room, and from those below it."""
+PURE = [
+    "protocol",
+    "running.child.programs",
+    "errors",
+    "doctor.findings",
+    "doctor.advice",
+    "doctor.notes",
+    "doctor.hosts.tally",
+]
+"""Modules, and a room."""
 CHANGES = {
     *("open", "mkdir", "makedirs", "mkfifo", "mknod", "link", "symlink", "unlink", "remove", "rmdir", "removedirs"),
     *("rename", "renames", "replace", "chmod", "fchmod", "lchmod", "chown", "fchown", "lchown", "truncate", "ftruncate"),
@@ -118,8 +68,7 @@ def modules() -> dict[str, Path]:
     return found
 
 
-FILES = {"files", "files_alone", "files_direct", "files_directories", "files_floors", "files_guards", "files_handles"}
-FILES |= {"files_life", "files_locks", "files_open", "files_posix", "files_rooms", "files_utf8", "files_windows"}
+FILES = ("system.files", "system.locks", "system.opening")
 MEASURES = {"doctor.probes", "doctor.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""
@@ -155,22 +104,31 @@ def imports_of_ours(module: str) -> set[str]:
     return {name.removeprefix(PACKAGE).removeprefix(".") for name in imported(module) if name.split(".")[0] == PACKAGE}
 
 
-def test_every_module_has_its_layer() -> None:
-    assert set(PRODUCT) == set(RANK)
-    assert sum(map(len, LAYERS)) == len(RANK)
+def room_of(module: str) -> str:
+    """The innermost of `ROOMS` that `module` is in."""
+    while module not in ROOMS:
+        module = module.rpartition(".")[0]
+    return module
 
 
-@pytest.mark.parametrize("module", PRODUCT)
-def test_a_module_imports_what_is_below_it(module: str) -> None:
-    above = {found for found in imports_of_ours(module) if RANK.get(found, 99) >= RANK[module]}
-    assert not {(module, found) for found in above} - EXCEPTED
+def is_in(module: str, rooms: Iterable[str]) -> bool:
+    return any(module == room or module.startswith(f"{room}.") for room in rooms)
+
+
+def test_every_module_is_in_a_room() -> None:
+    assert {module.split(".")[0] for module in MODULES} == {room.split(".")[0] for room in ROOMS}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_from_its_own_room_and_from_those_below_it(module: str) -> None:
+    rank = ROOMS.index(room_of(module))
+    assert not {found for found in imports_of_ours(module) if ROOMS.index(room_of(found)) > rank}
 
 
 def test_the_check_of_imports_sees_the_lazy_and_the_named_ones() -> None:
-    assert "backends" in imports_of_ours("claims")
-    assert {"backends.posix", "backends.memory"} <= imports_of_ours("backends")
-    assert "holding" in imports_of_ours("")
-    assert "names" in imports_of_ours("claims")
+    assert "backends" in imports_of_ours("claims.gate")
+    assert {"backends.directory.posix", "backends.memory"} <= imports_of_ours("backends")
+    assert "protocol.names" in imports_of_ours("claims.gate")
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if module not in PRODUCT])
@@ -178,13 +136,13 @@ def test_what_ships_for_tests_imports_nothing_of_the_command_line(module: str) -
     assert not {found for found in imports_of_ours(module) if found.split(".")[0] in ("cli", "__main__")}
 
 
-@pytest.mark.parametrize("module", PURE)
+@pytest.mark.parametrize("module", [module for module in MODULES if is_in(module, PURE)])
 def test_what_decides_knows_no_system(module: str) -> None:
     allowed = {"__future__", "errno", "collections.abc", "enum", "typing", "json", "functools", "hashlib", "unicodedata"}
     allowed |= {"itertools", "ntpath", "re"}
     outside = {found for found in imported(module) if found.split(".")[0] != PACKAGE}
     assert outside <= allowed
-    assert all(found in PURE for found in imports_of_ours(module))
+    assert all(is_in(found, PURE) for found in imports_of_ours(module))
 
 
 def changes(module: str) -> Iterator[str]:
@@ -206,13 +164,13 @@ def changes(module: str) -> Iterator[str]:
 
 
 def test_only_one_module_changes_anything_on_the_disk() -> None:
-    found = {module: sorted(changes(module)) for module in PRODUCT if module not in FILES}
+    found = {module: sorted(changes(module)) for module in PRODUCT if not is_in(module, FILES)}
     allowed = {
-        "child_posix": ["os.write"],  # Into pipes.
-        "execution": ["os.write"] * 3,
+        "running.child.posix": ["os.write"],  # Into pipes.
+        "running.child.execution": ["os.write"] * 3,
         "cli.output": ["os.dup2", "os.open"],  # A closed stdout is replaced by the null device.
-        "mounts": ["os.open"],  # With O_PATH: see below.
-        "vnodes": ["os.open"],  # What it is told of: O_EVTONLY, or for reading.
+        "system.mounts": ["os.open"],  # With O_PATH: see below.
+        "system.watch.vnodes": ["os.open"],  # What it is told of: O_EVTONLY, or for reading.
     }
     assert {module: deeds for module, deeds in found.items() if deeds and module not in MEASURES} == allowed
 
@@ -224,7 +182,7 @@ def test_what_measures_the_filesystem_uses_its_raw_calls() -> None:
 def test_a_mount_is_looked_up_by_a_descriptor_that_can_do_nothing() -> None:
     opened = [
         ast.unparse(node)
-        for node in ast.walk(tree("mounts"))
+        for node in ast.walk(tree("system.mounts"))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.open"
     ]
     assert opened == ["os.open(here, _PATH)"]
@@ -249,7 +207,7 @@ def test_the_check_of_changes_sees_those_of_files() -> None:
         "os.mkdir",
         "os.rmdir",
         "os.chmod",
-    } <= {*changes("files_posix"), *changes("files_directories"), *changes("files_open")}
+    } <= {*changes("system.files.posix"), *changes("system.files.directories"), *changes("system.opening.descriptors")}
 
 
 @pytest.mark.parametrize("module", PRODUCT)

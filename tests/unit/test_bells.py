@@ -18,11 +18,11 @@ import pytest
 from capabilities import needs_fork, needs_proc, needs_symlinks, needs_zombies
 from crew import until
 
-from looop_portable.bells import DeafBell, ThreadBell, new_bell
 from looop_portable.errors import Unavailable
-from looop_portable.hearing import HearingBell
-from looop_portable.liveness import Registration
-from looop_portable.processes import SYSTEM
+from looop_portable.protocol.liveness import Registration
+from looop_portable.system.processes import SYSTEM
+from looop_portable.system.watch.hearing import HearingBell
+from looop_portable.system.watch.watcher import DeafBell, ThreadBell, new_bell
 
 LONG = 60.0
 """Seconds for which one waits that has to ring: never, if all is well."""
@@ -48,11 +48,11 @@ def hearing(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
     if request.param == "kqueue's":
         if not kqueues.is_possible():
             pytest.skip("select.kqueue is missing, and what tells of the same")
-        from looop_portable import bells_kqueue
+        from looop_portable.system.watch import kqueue
 
         kqueues.hand_over()
-        request.getfixturevalue("monkeypatch").setattr(bells_kqueue, "IDLE", 0.01)
-        found: ThreadBell = bells_kqueue.new_bell()
+        request.getfixturevalue("monkeypatch").setattr(kqueue, "IDLE", 0.01)
+        found: ThreadBell = kqueue.new_bell()
     else:
         found = new_bell()
     if isinstance(found, DeafBell):
@@ -81,7 +81,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def is_inotify(bell: Any) -> bool:
-    return str(bell._hearing._opening.__module__) == "looop_portable.ear"
+    return str(bell._hearing._opening.__module__) == "looop_portable.system.watch.ear"
 
 
 def registration(pid: int, start: str = "") -> Registration:
@@ -391,7 +391,7 @@ def test_a_deaf_bell_says_that_it_hears_nothing(there: Path) -> None:
 def ears() -> Any:
     if sys.platform != "linux":
         pytest.skip("inotify is missing")
-    from looop_portable import ear
+    from looop_portable.system.watch import ear
 
     return ear
 
@@ -507,7 +507,7 @@ def test_whose_descriptors_somebody_closes_opens_others(ears: Any, there: Path) 
     """As a program does that becomes a daemon. In a process of its own: who closes all closes pytest's, too."""
     script = """
 import os, sys, threading
-from looop_portable.bells import new_bell
+from looop_portable.system.watch.watcher import new_bell
 bell = new_bell()
 assert bell.listen([sys.argv[1]])
 os.closerange(3, 100)
@@ -531,8 +531,8 @@ bell._latch._shut.acquire(timeout=0) or sys.exit("it has not rung")
 def test_a_child_has_an_ear_of_its_own(ears: Any, there: Path) -> None:
     script = """
 import os, sys
-from looop_portable import ear
-from looop_portable.bells import new_bell
+from looop_portable.system.watch import ear
+from looop_portable.system.watch.watcher import new_bell
 bell = new_bell()
 assert bell.listen([sys.argv[1]])
 child = os.fork()
@@ -556,13 +556,13 @@ assert bell._latch._shut.acquire(timeout=0), "the child has taken what was told 
 
 DESCRIPTORS = """
 import os, resource, sys
-from looop_portable.bells import new_bell
+from looop_portable.system.watch.watcher import new_bell
 from looop_portable.errors import Unavailable
-from looop_portable.liveness import Registration
-from looop_portable.processes import SYSTEM
+from looop_portable.protocol.liveness import Registration
+from looop_portable.system.processes import SYSTEM
 
-import looop_portable.bells_linux
-from looop_portable import ear
+import looop_portable.system.watch.linux
+from looop_portable.system.watch import ear
 
 def opened():
     return len(os.listdir("/proc/self/fd"))

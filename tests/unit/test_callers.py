@@ -9,8 +9,8 @@ import sys
 import pytest
 from capabilities import needs_cmd
 
-from looop_portable import callers
-from looop_portable.callers import JUST_NOW, Seen, beyond_launchers, in_unix_shell, refuse_one_just_started, translated
+from looop_portable.cli import caller
+from looop_portable.cli.caller import JUST_NOW, Seen, beyond_launchers, in_unix_shell, refuse_one_just_started, translated
 from looop_portable.errors import NoSuchProcess, UsageError
 
 VENV, BASE, SCRIPT = r"C:\v\Scripts\python.exe", r"C:\Python\python.exe", r"C:\v\Scripts\looop"
@@ -156,17 +156,17 @@ S    1234       1    1234      15460  pty0      197609 10:00:00 /usr/bin/bash
     ],
 )
 def test_the_shell_s_own_ps_tells_windows_id(printed: str, found: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(callers, "found", lambda *given: "ps.exe")
+    monkeypatch.setattr(caller, "found", lambda *given: "ps.exe")
     done = subprocess.CompletedProcess(["ps"], 0, printed, "")
-    assert callers.unix_pid(1234, lambda *args, **kwargs: done) == found
+    assert caller.unix_pid(1234, lambda *args, **kwargs: done) == found
 
 
 def test_a_ps_that_cannot_be_run_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **kwargs: object) -> subprocess.CompletedProcess[str]:
         raise subprocess.TimeoutExpired("ps", 10)
 
-    monkeypatch.setattr(callers, "found", lambda *given: "ps.exe")
-    assert callers.unix_pid(1234, fail) == 0
+    monkeypatch.setattr(caller, "found", lambda *given: "ps.exe")
+    assert caller.unix_pid(1234, fail) == 0
 
 
 @pytest.mark.parametrize(
@@ -187,22 +187,22 @@ def test_such_a_shell_is_known_by_what_it_hands_down_or_by_itself(
 @needs_cmd
 def test_windows_takes_an_id_for_the_next_lower_one_and_we_do_not() -> None:
     pid = os.getpid()
-    assert [callers._runs(each) for each in (pid, pid + 1, pid + 3, 1 << 32, 1 << 40)] == [True, False, False, False, False]
+    assert [caller._runs(each) for each in (pid, pid + 1, pid + 3, 1 << 32, 1 << 40)] == [True, False, False, False, False]
 
 
 @needs_cmd
 def test_a_process_that_has_ended_does_not_run_though_somebody_has_it_open() -> None:
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", ""]) as process:
         process.wait()
-        assert not callers._runs(process.pid)
-    assert callers._runs(os.getpid())
+        assert not caller._runs(process.pid)
+    assert caller._runs(os.getpid())
 
 
 LOWEST = """
 import os, psutil
 psutil._LOWEST_PID = os.getpid()
 psutil.pids = lambda: [os.getpid()]
-from looop_portable import callers
+from looop_portable.cli import caller
 print(*[each.pid for each in callers._chain()][:2], os.getpid())
 """
 

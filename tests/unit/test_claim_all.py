@@ -6,8 +6,8 @@ import pytest
 
 from looop_portable import Claims, Held, Renewed, Unavailable, Won
 from looop_portable.backends.memory import MemoryBackend
-from looop_portable.liveness import Holder
-from looop_portable.several import claim_all, in_order
+from looop_portable.protocol.liveness import Holder
+from looop_portable.waiting.claiming import claim_all, in_order
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from looop_portable import clock
-from looop_portable.clock import elapsed, of_windows
+from looop_portable.system import clock
+from looop_portable.system.clock import elapsed, of_windows
 
 
 def test_it_goes_as_fast_as_time_does() -> None:

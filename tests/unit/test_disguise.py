@@ -27,7 +27,7 @@ sys.stdin.readline()
 ASKER = """
 import sys
 from looop_portable import Claims
-from looop_portable.processes import SYSTEM, PortableProcesses, start_of
+from looop_portable.system.processes import SYSTEM, PortableProcesses, start_of
 import os
 claims, holder = Claims.open(sys.argv[1], "auto"), int(sys.argv[2])
 portable = PortableProcesses()  # What psutil tells, which has seen the clock as it was.
@@ -134,7 +134,7 @@ def test_in_a_sandbox_that_hides_the_kernels_identity_a_claim_works(
 
 
 def test_what_is_told_of_the_kernel_is_not_made_up(environment: dict[str, str]) -> None:
-    program = "from looop_portable.processes import SYSTEM; print(*SYSTEM.here()[:2], sep='|')"
+    program = "from looop_portable.system.processes import SYSTEM; print(*SYSTEM.here()[:2], sep='|')"
     for refused, known in (("", True), ("boottime", True), ("bootsessionuuid", False), ("bootsessionuuid,boottime", False)):
         worn = {**environment, "DISGUISE_SANDBOX": refused}
         told = subprocess.run([sys.executable, "-c", program], env=worn, capture_output=True, text=True, check=True)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from looop_portable.doctor.findings import Race
-from looop_portable.doctor.hosts import race_across
-from looop_portable.doctor.tally import report, together
-from looop_portable.doctor.turnstile import LIMIT, Turnstile
+from looop_portable.doctor.hosts.meeting import race_across
+from looop_portable.doctor.hosts.tally import report, together
+from looop_portable.doctor.race.turnstile import LIMIT, Turnstile
 from looop_portable.doctor.workshop import HOSTS
 from looop_portable.errors import Unavailable
-from looop_portable.files import OS
+from looop_portable.system.files import OS
 
 
 def test_turns_that_follow_each_other_are_counted_and_alone(tmp_path: Path) -> None:

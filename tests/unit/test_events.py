@@ -10,7 +10,7 @@ import pytest
 from capabilities import NATIVE, needs_fifos, needs_links, needs_modes, needs_symlinks
 
 from looop_portable import Claims
-from looop_portable.events import CAP, Events
+from looop_portable.claims.events import CAP, Events
 
 
 def lines(path: Path) -> list[dict[str, object]]:

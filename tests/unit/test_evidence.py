@@ -13,10 +13,10 @@ import pytest
 from capabilities import NATIVE, needs_modes, needs_told_namespaces
 
 from looop_portable import Claims, Held, SessionAlive, Won, hold
-from looop_portable.evidence import Evidence
-from looop_portable.files import OS
-from looop_portable.liveness import Holder, Liveness, Registration
-from looop_portable.processes import SYSTEM
+from looop_portable.protocol.liveness import Holder, Liveness, Registration
+from looop_portable.sessions.evidence import Evidence
+from looop_portable.system.files import OS
+from looop_portable.system.processes import SYSTEM
 
 LOOOP_META = {"id": "w1", "cmd": ["sh"], "babysit_pid": os.getpid(), "started_at": "2026-01-02T03:04:05.123456789Z"}
 

@@ -17,8 +17,8 @@ if sys.platform == "win32":
 
 from elsewhere import Poll
 
-from looop_portable import arriving
-from looop_portable.execution import _told, tell
+from looop_portable.running.child.execution import _told, tell
+from looop_portable.system.signals import arriving
 
 pytestmark = [needs_fork]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from capabilities import NativeFiles
 
-from looop_portable import files_life
-from looop_portable.mounts import Mount
+from looop_portable.system.files import beats
+from looop_portable.system.mounts import Mount
 
 FULL = [errno.ENOSPC, errno.EDQUOT]
 LONG_AGO = 1_000_000_000
@@ -31,7 +31,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch, number: int, mount: Mount | None) -
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "write", fail)
-    monkeypatch.setattr(files_life, "mount_of", lambda _: mount)
+    monkeypatch.setattr(beats, "mount_of", lambda _: mount)
 
 
 @pytest.mark.parametrize("kind", ["btrfs", "overlay", "tmpfs"])

@@ -12,10 +12,10 @@ from capabilities import FILE_BACKENDS, NATIVE, NativeFiles, needs_modes, open_o
 from hypothesis import given
 from hypothesis import strategies as st
 
-from looop_portable import Claims, Held, Released, Unavailable, Won, files_floors
-from looop_portable.files import OS
-from looop_portable.floors import ceiling
-from looop_portable.liveness import Holder
+from looop_portable import Claims, Held, Released, Unavailable, Won
+from looop_portable.ledger.floors import ceiling
+from looop_portable.protocol.liveness import Holder
+from looop_portable.system.files import OS, growing
 
 NAME = "repo-x"
 
@@ -218,7 +218,7 @@ def test_a_new_file_of_floors_that_cannot_be_shared_is_closed(tmp_path: Path, mo
         close(fd)
 
     monkeypatch.setattr(type(OS), "_open_floors", staticmethod(opens))
-    monkeypatch.setattr(files_floors, "share", shares)
+    monkeypatch.setattr(growing, "share", shares)
     monkeypatch.setattr(os, "close", closes)
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
         OS.raise_floor(str(tmp_path / "floors"), 7, 31)

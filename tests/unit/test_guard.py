@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from looop_portable.guard import excludes, guard
+from looop_portable.system.locks.guard import excludes, guard
 
 fcntl = pytest.importorskip("fcntl", reason="fcntl.flock is missing")
 

@@ -15,8 +15,8 @@ from capabilities import needs_fork, needs_proc
 if sys.platform == "win32":
     pytest.skip("there is no fork, and nothing to be guarded", allow_module_level=True)
 
-from looop_portable import guardian
-from looop_portable.guardian import LEAVE, OVER, guarded, marks_said
+from looop_portable.running.child import guardian
+from looop_portable.running.child.guardian import LEAVE, OVER, guarded, marks_said
 
 pytestmark = [needs_fork]
 SOON = 30.0

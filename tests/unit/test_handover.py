@@ -14,11 +14,14 @@ import pytest
 from capabilities import NATIVE
 from waiters import Line
 
-from looop_portable import Claims, Won, aio, bells, bells_aio, hold, holding, wait_for
+from looop_portable import Claims, Won, aio, hold, wait_for
+from looop_portable.aio import wakeup
+from looop_portable.aio.wakeup import LoopBell
 from looop_portable.backends.memory import MemoryBackend
-from looop_portable.bells import DeafBell
-from looop_portable.bells_aio import LoopBell
-from looop_portable.liveness import Holder
+from looop_portable.holding import hold as holding
+from looop_portable.protocol.liveness import Holder
+from looop_portable.system.watch import watcher
+from looop_portable.system.watch.watcher import DeafBell
 
 PATIENCE = 60.0
 MANY, ROUNDS = 20, 5
@@ -38,9 +41,9 @@ async def until_it_is_rung(self: LoopBell, seconds: float) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_else_rings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (holding, bells):
+    for module in (holding, watcher):
         monkeypatch.setattr(module, "new_bell", NeverLooksAgain)
-    monkeypatch.setattr(bells_aio, "_hearing", lambda bell: DeafBell())
+    monkeypatch.setattr(wakeup, "_hearing", lambda bell: DeafBell())
     monkeypatch.setattr(LoopBell, "wait", until_it_is_rung)
 
 

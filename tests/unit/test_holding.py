@@ -15,11 +15,11 @@ from steps import Steps
 
 from looop_portable import ClaimHeld, ClaimLost, Claims, Hold, Unavailable, WaitedTooLong, hold, hold_all
 from looop_portable.backends.memory import MemoryBackend
-from looop_portable.bells import DeafBell, ThreadBell, new_bell
 from looop_portable.config import resolve
-from looop_portable.lease import Head, Lease
-from looop_portable.liveness import Registration
-from looop_portable.membership import Member, this_process
+from looop_portable.holding.member import Member, this_process
+from looop_portable.protocol.lease import Head, Lease
+from looop_portable.protocol.liveness import Registration
+from looop_portable.system.watch.watcher import DeafBell, ThreadBell, new_bell
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
 
@@ -80,7 +80,7 @@ def bells(monkeypatch: pytest.MonkeyPatch) -> list[Endless]:
         made.append(Endless(new_bell()))
         return made[-1]
 
-    monkeypatch.setattr("looop_portable.holding.new_bell", make)
+    monkeypatch.setattr("looop_portable.holding.hold.new_bell", make)
     return made
 
 
@@ -101,7 +101,7 @@ class TestWaking:
     def test_a_block_that_is_left_wakes_who_has_missed_it_where_no_kernel_tells(
         self, store: str, threads: ThreadPoolExecutor, bells: list[Endless], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("looop_portable.bells.sys.platform", "none that tells")
+        monkeypatch.setattr("looop_portable.system.watch.watcher.sys.platform", "none that tells")
         monkeypatch.delattr("select.kqueue", raising=False)
         with hold("n", data_dir=store, backend="memory"):
             waiting = threads.submit(entered, store, backend="memory", timeout=None)
@@ -113,7 +113,7 @@ class TestWaking:
         self, store: str, threads: ThreadPoolExecutor, bells: list[Endless], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """It had the name for a moment, in which the claim was let go."""
-        monkeypatch.setattr("looop_portable.bells.sys.platform", "none that tells")
+        monkeypatch.setattr("looop_portable.system.watch.watcher.sys.platform", "none that tells")
         monkeypatch.delattr("select.kqueue", raising=False)
         with hold("m", data_dir=store, backend="memory"):
             """Its session is registered."""
@@ -409,7 +409,7 @@ class TestAll:
         others = Claims.open(store, NATIVE)
         others.sessions.register("other")
         others.claim("c", "other")
-        monkeypatch.setattr("looop_portable.holding_all.elapsed", lambda: now[0])
+        monkeypatch.setattr("looop_portable.holding.hold_all.elapsed", lambda: now[0])
         monkeypatch.setattr(Hold, "enter_within", slow)
         with pytest.raises(WaitedTooLong, match=r"claim c:.*waited 6 s"):
             hold_all("a", "b", "c", data_dir=store, backend=NATIVE, timeout=6).__enter__()

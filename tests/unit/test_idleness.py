@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -14,16 +15,18 @@ import pytest
 from capabilities import NATIVE
 from crew import until
 
-from looop_portable import Unavailable, aio, hold, idleness
+import looop_portable
+from looop_portable import Unavailable, aio, hold
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.config import resolve
-from looop_portable.idleness import Idleness
-from looop_portable.liveness import SHORTEST_LEASE
-from looop_portable.membership import Member, this_process
-from looop_portable.own_session import Session
+from looop_portable.holding.member import Member, this_process
+from looop_portable.holding.own_session import Session
+from looop_portable.protocol.liveness import SHORTEST_LEASE
+from looop_portable.sessions import idleness
+from looop_portable.sessions.idleness import Idleness
 
-PACKAGE = str(Path(idleness.__file__).parent)
-TRACED = ("holding.py", "entering.py", "membership.py", "aio.py")
+PACKAGE = str(Path(looop_portable.__file__).parent)
+TRACED = ("hold.py", "entrance.py", "member.py", os.path.join("aio", "__init__.py"))
 
 
 def test_it_is_idle_when_nobody_has_used_it_for_some_leases() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from looop_portable.inquiry import WORTH, Found, Seen, Sign, Worth, inquiry
-from looop_portable.liveness import (
+from looop_portable.protocol.inquiry import WORTH, Found, Seen, Sign, Worth, inquiry
+from looop_portable.protocol.liveness import (
     Basis,
     Here,
     Liveness,

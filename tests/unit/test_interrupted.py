@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from looop_portable import Claims, hold, hold_all
-from looop_portable.membership import this_process
+from looop_portable.holding.member import this_process
 
 PATIENCE = 10.0
 STRIDE = 1 if os.environ.get("INTERRUPTED") else 7

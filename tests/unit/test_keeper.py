@@ -13,12 +13,12 @@ import pytest
 from capabilities import NATIVE, NativeFiles
 
 from looop_portable import Claims, Unavailable, Won
-from looop_portable.files import OS
-from looop_portable.keeper import Keeper, Rhythm
-from looop_portable.keepers import Keepers
-from looop_portable.liveness import Here, Holder, ProcessState, Registration
-from looop_portable.processes import SYSTEM
-from looop_portable.watching import Watch
+from looop_portable.protocol.liveness import Here, Holder, ProcessState, Registration
+from looop_portable.running.keeper import Keeper, Rhythm
+from looop_portable.running.keepers import Keepers
+from looop_portable.system.files import OS
+from looop_portable.system.processes import SYSTEM
+from looop_portable.system.processes.handle import Watch
 
 LEASE = 30
 DAY = 24 * 3600
@@ -244,9 +244,9 @@ class Looked:
 
 
 def test_where_no_kernel_tells_it_is_looked_at_four_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("looop_portable.watching._pidfd", lambda pid: None)
-    monkeypatch.setattr("looop_portable.watching._note_of_exit", lambda pid: None)
-    monkeypatch.setattr("looop_portable.watching._waits_on_windows", lambda pid, seconds: False)
+    monkeypatch.setattr("looop_portable.system.processes.handle._pidfd", lambda pid: None)
+    monkeypatch.setattr("looop_portable.system.processes.handle._note_of_exit", lambda pid: None)
+    monkeypatch.setattr("looop_portable.system.processes.handle._waits_on_windows", lambda pid, seconds: False)
     waited: list[float] = []
     watch = Watch(os.getpid(), "", Looked(), waited.append)
     assert watch.ended(10)
@@ -259,7 +259,7 @@ def test_where_no_kernel_tells_it_is_looked_at_four_times_a_second(monkeypatch: 
 
 HOLDS = """
 import sys
-from looop_portable.files import OS
+from looop_portable.system.files import OS
 taken = OS.take(sys.argv[1])
 print(taken is not None, flush=True)
 sys.stdin.read()
@@ -389,7 +389,7 @@ def test_whoever_is_not_first_waits_for_the_first_to_say_who_it_is(keepers: Keep
 def test_to_end_one_ends_no_other_process_that_has_its_id(
     keepers: Keepers, idler: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("looop_portable.keepers._ENDING", 0.1)
+    monkeypatch.setattr("looop_portable.running.keepers._ENDING", 0.1)
     taken = keepers.begin(HOLDER)
     assert taken is not None
     record = Path(f"{keepers.base(HOLDER)}.json")
@@ -448,7 +448,7 @@ def test_a_host_s_name_that_changes_with_the_network_makes_no_other_host(
     assert taken is not None
     OS.let_go(taken)
     assert keepers.was_killed(HOLDER)
-    monkeypatch.setattr("looop_portable.keepers.host", lambda: "another-network.example")
+    monkeypatch.setattr("looop_portable.running.keepers.host", lambda: "another-network.example")
     assert keepers.was_killed(HOLDER)
     monkeypatch.setattr(type(SYSTEM), "here", lambda processes: Here("another kernel", "pid:[1]"))
     assert not keepers.was_killed(HOLDER)

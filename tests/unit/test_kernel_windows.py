@@ -12,14 +12,14 @@ import pytest
 from capabilities import NATIVE
 
 from looop_portable import Claims
-from looop_portable.liveness import are_two_kernels
-from looop_portable.mounts import mount_of
+from looop_portable.protocol.liveness import are_two_kernels
+from looop_portable.system.mounts import mount_of
 
 pytest.importorskip("winreg", reason="there is no registry")
 
-kernel_windows = importlib.import_module("looop_portable.kernel_windows")
+kernel_windows = importlib.import_module("looop_portable.system.processes.kernel_windows")
 
-WHO = "from looop_portable.processes import SYSTEM, host; print(*SYSTEM.here()[:2], host())"
+WHO = "from looop_portable.system.processes import SYSTEM, host; print(*SYSTEM.here()[:2], host())"
 CLAIM = "import sys; from looop_portable import Claims; print(type(Claims.open(*sys.argv[1:3]).claim('n', 'two')).__name__)"
 NAMES = ["OTHER", "with a space", "other", "", None]
 """Of the computer, in a process's environment; None: there is no such variable."""

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from capabilities import needs_null_signals, needs_zombies
 
-from looop_portable import kernel_bsd, kernel_macos, processes
 from looop_portable.errors import NoSuchProcess
-from looop_portable.liveness import ProcessState
-from looop_portable.processes import MacProcesses, PortableProcesses, start_of
+from looop_portable.protocol.liveness import ProcessState
+from looop_portable.system import processes
+from looop_portable.system.processes import MacProcesses, PortableProcesses, kernel_bsd, kernel_macos, start_of
 
 BEGAN = (1_764_322_683, 120_456)
 TOKEN = repr(BEGAN[0] + BEGAN[1] / 1e6)

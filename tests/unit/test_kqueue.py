@@ -24,22 +24,23 @@ from crew import until
 if not kqueues.is_possible():
     pytest.skip("select.kqueue is missing, and what tells of the same", allow_module_level=True)
 
-from looop_portable import bells, bells_aio, bells_kqueue, vnodes, watching
+from looop_portable.aio import wakeup
 from looop_portable.errors import Unavailable
-from looop_portable.liveness import ProcessState, Registration
-from looop_portable.processes import SYSTEM
-from looop_portable.watching import Watch
+from looop_portable.protocol.liveness import ProcessState, Registration
+from looop_portable.system.processes import SYSTEM, handle
+from looop_portable.system.processes.handle import Watch
+from looop_portable.system.watch import kqueue, vnodes, watcher
 
 LONG = 60.0
 
 
 @pytest.fixture(autouse=True)
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The module that has kqueue and kevent, which `watching` takes it from, too."""
+    """The module that has kqueue and kevent, which `handle` takes it from, too."""
     kqueues.hand_over()
     found = select if hasattr(select, "kqueue") else kqueues
-    monkeypatch.setattr(watching, "_kernel", lambda: found)
-    monkeypatch.setattr(bells_kqueue, "IDLE", 0.01)
+    monkeypatch.setattr(handle, "_kernel", lambda: found)
+    monkeypatch.setattr(kqueue, "IDLE", 0.01)
     yield found
     kqueues.wait_until_closed()
 
@@ -63,7 +64,7 @@ class Rung:
 @pytest.fixture
 def ear() -> Iterator[Any]:
     """One without a thread: what is told is rung by `_listen_once`."""
-    found = bells_kqueue.Ear()
+    found = kqueue.Ear()
     yield found
     found.close()
 
@@ -91,9 +92,9 @@ def test_where_there_is_a_kqueue_it_rings(monkeypatch: pytest.MonkeyPatch, tmp_p
     for name in kqueues.NAMES:
         if not hasattr(select, name):
             monkeypatch.setattr(select, name, getattr(kqueues, name), raising=False)
-    bell = bells.new_bell()
+    bell = watcher.new_bell()
     assert bell.listen([str(tmp_path)])
-    assert bells_kqueue._ear is not None
+    assert kqueue._ear is not None
     (tmp_path / "new").touch()
     began = time.monotonic()
     bell.wait(LONG)
@@ -101,7 +102,7 @@ def test_where_there_is_a_kqueue_it_rings(monkeypatch: pytest.MonkeyPatch, tmp_p
     bell.close()
 
     async def in_a_loop() -> bool:
-        task = bells_aio.LoopBell(asyncio.get_running_loop())
+        task = wakeup.LoopBell(asyncio.get_running_loop())
         heard = task.listen([str(tmp_path)])
         (tmp_path / "newer").touch()
         await asyncio.wait_for(task.wait(LONG), LONG / 2)
@@ -120,11 +121,11 @@ def test_without_a_kqueue_or_a_thread_nothing_is_heard(
     def no_thread(*_: object) -> None:
         raise Unavailable("no thread")
 
-    monkeypatch.setattr(bells_kqueue, "_ear", None)
-    for where, what, how in ((kernel, "kqueue", none), (bells_kqueue, "started", no_thread)):
+    monkeypatch.setattr(kqueue, "_ear", None)
+    for where, what, how in ((kernel, "kqueue", none), (kqueue, "started", no_thread)):
         with monkeypatch.context() as patch:
             patch.setattr(where, what, how)
-            bell = bells_kqueue.new_bell()
+            bell = kqueue.new_bell()
             assert not bell.listen([str(tmp_path)])
             assert not bell.follow(Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid())))
             bell.ring()
@@ -242,7 +243,7 @@ def test_a_process_is_rung_for_when_it_is_seen_to_have_ended_and_not_before(
     seen = [False, False, True]
     process.kill()
     process.wait()
-    monkeypatch.setattr(bells_kqueue, "has_ended", lambda pid, start: seen.pop(0))
+    monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: seen.pop(0))
     rung = []
     while seen:
         assert ear._listen_once()
@@ -254,9 +255,9 @@ def test_a_process_is_rung_for_when_it_is_seen_to_have_ended_and_not_before(
 def test_one_that_never_shows_as_ended_rings_all_the_same(
     ear: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bells_kqueue, "_LOOKS", 3)
-    monkeypatch.setattr(bells_kqueue, "_SOON", 0.001)
-    monkeypatch.setattr(bells_kqueue, "has_ended", lambda pid, start: False)
+    monkeypatch.setattr(kqueue, "_LOOKS", 3)
+    monkeypatch.setattr(kqueue, "_SOON", 0.001)
+    monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
     bell = Rung()
     assert ear.follow(bell, meant(process))
     process.kill()
@@ -271,10 +272,10 @@ def test_a_process_that_is_about_to_be_gone_is_not_followed(ear: Any, monkeypatc
         raise ProcessLookupError(3, "No such process")
 
     monkeypatch.setattr(ear, "_ask", gone)
-    monkeypatch.setattr(bells_kqueue, "has_ended", lambda pid, start: False)
+    monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
     assert not ear.follow(Rung(), (1, "1"))
     bell = Rung()
-    monkeypatch.setattr(bells_kqueue, "has_ended", lambda pid, start: True)
+    monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: True)
     assert ear.follow(bell, (1, "1"))
     assert bell.has_rung()
 
@@ -326,7 +327,7 @@ class Seen:
 
 @pytest.fixture
 def no_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watching, "_pidfd", lambda pid: None)
+    monkeypatch.setattr(handle, "_pidfd", lambda pid: None)
 
 
 @pytest.mark.usefixtures("no_pidfd")
@@ -368,12 +369,12 @@ def test_without_a_descriptor_a_process_is_looked_at(
 
 
 def test_when_nobody_listens_it_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert until(lambda: bells_kqueue._ear is None, LONG)
-    monkeypatch.setattr(bells_kqueue, "IDLE", 0.01)
-    bell = bells_kqueue.new_bell()
+    assert until(lambda: kqueue._ear is None, LONG)
+    monkeypatch.setattr(kqueue, "IDLE", 0.01)
+    bell = kqueue.new_bell()
     assert bell.listen([str(tmp_path)])
     bell.close()
-    assert until(lambda: bells_kqueue._ear is None, LONG)
+    assert until(lambda: kqueue._ear is None, LONG)
 
 
 PROGRAM = """
@@ -381,8 +382,8 @@ import os, sys
 sys.path.insert(0, sys.argv[2])
 import kqueues
 kqueues.put_in_place()
-from looop_portable import bells_kqueue
-from looop_portable.bells import new_bell
+from looop_portable.system.watch import kqueue
+from looop_portable.system.watch.watcher import new_bell
 bell = new_bell()
 assert bell.listen([sys.argv[1]])
 """
@@ -402,7 +403,7 @@ assert bell._latch._shut.acquire(timeout=0), "it has not rung"
 FORKS = """
 child = os.fork()
 if not child:
-    assert bells_kqueue._ear is None
+    assert kqueue._ear is None
     own = new_bell()
     heard = own.listen([sys.argv[1]])
     open(sys.argv[1] + "/new", "w").close()

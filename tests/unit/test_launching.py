@@ -10,12 +10,12 @@ from collections.abc import Callable
 import pytest
 from capabilities import needs_jobs
 
-from looop_portable import launching
-from looop_portable.launching import KEPT_BY, TIED, Fate, fate_in, launch, leave_job
+from looop_portable.system.processes import python
+from looop_portable.system.processes.python import KEPT_BY, TIED, Fate, fate_in, launch, leave_job
 
 KILLS, LETS_GO, SILENT = 0x2000, 0x800, 0x1000
 HERE = f"print('{KEPT_BY}7', flush=True)"
-popen = launching._popen
+popen = python._popen
 
 
 @pytest.mark.parametrize(
@@ -46,8 +46,8 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bool]]:
                 raise PermissionError(13, "Access is denied")
             return popen(command, stdout)
 
-        monkeypatch.setattr(launching, "_popen", start)
-        monkeypatch.setattr(launching, "_own_limits", lambda: limits)
+        monkeypatch.setattr(python, "_popen", start)
+        monkeypatch.setattr(python, "_own_limits", lambda: limits)
         return asked
 
     return enter
@@ -100,7 +100,7 @@ def test_a_keeper_in_a_job_that_would_end_it_starts_anew_outside_or_says_so(
 ) -> None:
     asked = job(limits, lets_go=lets_go)
     started: list[list[str]] = []
-    begin = launching._popen
+    begin = python._popen
 
     def start(command: list[str], stdout: object, *, breaks_away: bool = False) -> subprocess.Popen[bytes]:
         started.append(command)
@@ -108,7 +108,7 @@ def test_a_keeper_in_a_job_that_would_end_it_starts_anew_outside_or_says_so(
             child.wait()
         return child
 
-    monkeypatch.setattr(launching, "_popen", start)
+    monkeypatch.setattr(python, "_popen", start)
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "looop_portable", "session", "keep"])
     assert leave_job() is anew
     assert capfd.readouterr().out == says
@@ -118,7 +118,7 @@ def test_a_keeper_in_a_job_that_would_end_it_starts_anew_outside_or_says_so(
 
 @needs_jobs
 def test_nothing_happens_to_us_when_somebody_logs_off_and_all_else_is_left_to_others() -> None:
-    system = importlib.import_module("looop_portable.system_windows")
+    system = importlib.import_module("looop_portable.system.processes.windows_system")
     control_c, control_break, close, logoff, shutdown = 0, 1, 2, 5, 6
     assert system.on_console_event(logoff) is True
     assert [system.on_console_event(each) for each in (control_c, control_break, close, shutdown)] == [False] * 4

@@ -12,9 +12,9 @@ import pytest
 from capabilities import NATIVE_POLICY, NativeBackend, NativeFiles, needs_modes, needs_symlinks
 
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol
-from looop_portable.files import OS, Files
-from looop_portable.lease import Head, Lease
-from looop_portable.ledger import KEEP, Ledger
+from looop_portable.ledger.ledger import KEEP, Ledger
+from looop_portable.protocol.lease import Head, Lease
+from looop_portable.system.files import OS, Files
 
 Deed = Callable[[], None]
 Fault = Callable[[Deed], None]

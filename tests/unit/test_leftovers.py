@@ -11,8 +11,8 @@ import pytest
 from capabilities import NATIVE
 
 from looop_portable import Claims, Unavailable, Won, hold
-from looop_portable.backends.directory import DirectoryBackend
-from looop_portable.lease import Lease
+from looop_portable.backends.directory.backend import DirectoryBackend
+from looop_portable.protocol.lease import Lease
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
 

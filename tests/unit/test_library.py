@@ -30,7 +30,7 @@ from looop_portable import (
     hold,
 )
 from looop_portable.errors import ClaimHeld, ClaimLost
-from looop_portable.liveness import Liveness
+from looop_portable.protocol.liveness import Liveness
 
 BACKENDS = [NATIVE, "memory"]
 

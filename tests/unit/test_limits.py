@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 from capabilities import FILE_BACKENDS, NATIVE, NATIVE_POLICY, open_or_skip
 
-from looop_portable import Claims, Held, InvalidName, Lease, Won, files_open, hold, processes
+from looop_portable import Claims, Held, InvalidName, Lease, Won, hold
 from looop_portable.errors import UsageError
-from looop_portable.lease import LARGEST, encode
-from looop_portable.ledger import Ledger
-from looop_portable.liveness import LONGEST_LEASE, Holder
-from looop_portable.names import LONGEST_NAME, canonical
+from looop_portable.ledger.ledger import Ledger
+from looop_portable.protocol.lease import LARGEST, encode
+from looop_portable.protocol.liveness import LONGEST_LEASE, Holder
+from looop_portable.protocol.names import LONGEST_NAME, canonical
+from looop_portable.system import processes
+from looop_portable.system.opening import descriptors
 
 ASTRAL = "\U0001f512"
 TOO_LONG = {
@@ -86,7 +88,7 @@ def test_a_session_id_that_is_too_long_is_refused_by_every_verb(
     ):
         refused(verb)
     monkeypatch.setattr(
-        "looop_portable.session_ids.session_id", lambda given: session
+        "looop_portable.sessions.ids.session_id", lambda given: session
     )  # More than an environment can hold.
     refused(lambda: claims.claim("n"))
     assert claims.sessions.statuses() == []
@@ -115,13 +117,13 @@ def test_a_holder_that_nobody_could_read_is_not_published(tmp_path: Path) -> Non
 
 
 def test_what_is_encoded_is_what_can_be_read(tmp_path: Path) -> None:
-    assert files_open._LARGEST == LARGEST
+    assert descriptors._LARGEST == LARGEST
     most = LARGEST - len(encode({"name": ""}))
     path = tmp_path / "record"
     path.write_bytes(encode({"name": "n" * most}))
     fd = os.open(path, os.O_RDONLY)
     try:
-        assert len(files_open.read(fd)) == LARGEST
+        assert len(descriptors.read(fd)) == LARGEST
     finally:
         os.close(fd)
     for record in ({"name": "n" * (most + 1)}, {"name": [["n" * most]]}):
@@ -164,7 +166,7 @@ def test_a_host_with_a_long_name_registers_and_holds(
 
     monkeypatch.setattr(os, "uname", Long, raising=False)
     if sys.platform == "win32":
-        monkeypatch.setattr("looop_portable.kernel_windows.name", lambda: Long.nodename)
+        monkeypatch.setattr("looop_portable.system.processes.kernel_windows.name", lambda: Long.nodename)
     claims = Claims.open(str(tmp_path), NATIVE)
     a, b = two(claims)
     assert isinstance(claims.claim("n", a), Won)

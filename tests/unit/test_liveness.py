@@ -2,7 +2,7 @@
 
 import pytest
 
-from looop_portable.liveness import (
+from looop_portable.protocol.liveness import (
     Basis,
     Here,
     Liveness,

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from capabilities import needs_fifos, needs_symlinks
 
-from looop_portable import mounts
-from looop_portable.mounts import Mount, above, by_numbers, mount_of, parse
-from looop_portable.mounts_macos import mount_at, mount_of_answer
+from looop_portable.system import mounts
+from looop_portable.system.mounts import Mount, above, by_numbers, mount_of, parse
+from looop_portable.system.mounts.macos import mount_at, mount_of_answer
 
 MOUNTINFO = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:40 / /mnt/a\040b\011c\134d rw,nosuid shared:2 master:1 - tmpfs with\040space rw,size=1024k
@@ -90,7 +90,7 @@ def test_this_directory_is_on_something(tmp_path: Path) -> None:
 
 IN_A_NAMESPACE = """
 import os, subprocess, sys
-from looop_portable.mounts import mount_of
+from looop_portable.system.mounts import mount_of
 root = sys.argv[1]
 def mount(*args): subprocess.run(["mount", *args], check=True)
 for name in ("a", "a/b", "c"):

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from looop_portable.errors import InvalidName, UsageError
-from looop_portable.names import LONGEST, canonical, cut, spelled, spellings, unspelled
+from looop_portable.protocol.names import LONGEST, canonical, cut, spelled, spellings, unspelled
 
 UNHURRIED = settings(deadline=None)
 DEVICES = {

@@ -12,9 +12,9 @@ import pytest
 from capabilities import NAMES_OF_ANY_CHARACTER, NATIVE, needs_symlinks
 
 from looop_portable import Claims, LooopError, Won
-from looop_portable.files import OS
-from looop_portable.keepers import Keepers
-from looop_portable.liveness import Holder
+from looop_portable.protocol.liveness import Holder
+from looop_portable.running.keepers import Keepers
+from looop_portable.system.files import OS
 
 LIKE_OURS = [".env", ".git", ".5-x-0", ".1-", ".stamp", ".stamp-x", ".dir-x", ".age-x", ".guard-x", ".guard"]
 LIKE_OURS += ["heartbeat-x", "heartbeat-", "lock-file", "sighting-1", "007", "0", "\u0663", "-1", ".000000000001-x"]

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from looop_portable.numbers import highest
+from looop_portable.ledger.numbers import highest
 
 NAMES = st.one_of(
     st.integers(0, 120).map(str),

@@ -14,10 +14,11 @@ from typing import IO
 import pytest
 from capabilities import NATIVE, needs_fork, needs_proc, needs_stopping, needs_told_namespaces, needs_zombies
 
-from looop_portable import Claims, processes
-from looop_portable.liveness import Here, Liveness, ProcessState
-from looop_portable.processes import LinuxProcesses, PortableProcesses, Processes
-from looop_portable.sessions import Sessions
+from looop_portable import Claims
+from looop_portable.protocol.liveness import Here, Liveness, ProcessState
+from looop_portable.sessions.registrar import Sessions
+from looop_portable.system import processes
+from looop_portable.system.processes import LinuxProcesses, PortableProcesses, Processes
 
 SLEEPER = "import sys; print('ready', flush=True); sys.stdin.read()"
 WITHOUT_ITS_FIRST_THREAD = """
@@ -274,13 +275,13 @@ def in_python(program: str, *prefix: str, **environment: str) -> str:
 def test_whoever_knows_better_names_the_kernel(system: str) -> None:
     if system == "PortableProcesses":
         pytest.importorskip("psutil", reason="psutil is not installed")
-    program = f"from looop_portable.processes import {system} as P; print(P().here().boot)"
+    program = f"from looop_portable.system.processes import {system} as P; print(P().here().boot)"
     assert in_python(program, LOOOP_HOST_ID="rack-7") == "rack-7"
     assert in_python(program, LOOOP_HOST_ID="") not in ("", "rack-7")
 
 
 def test_the_other_processes_of_this_kernel_see_the_same_here(system: Processes) -> None:
-    program = f"from looop_portable.processes import {type(system).__name__} as P; print(*P().here()[:3])"
+    program = f"from looop_portable.system.processes import {type(system).__name__} as P; print(*P().here()[:3])"
     assert in_python(program, LOOOP_HOST_ID="") == " ".join(map(str, system.here()[:3]))
 
 
@@ -348,7 +349,7 @@ def test_a_session_outside_of_a_pid_namespace_is_unknown_inside(unshare: list[st
 @needs_told_namespaces
 def test_with_the_proc_of_another_pid_namespace_no_namespace_is_claimed(unshare: list[str]) -> None:
     """Without --mount-proc the pids in /proc are the outer ones, which are not the ones that the process knows."""
-    program = "from looop_portable.processes import LinuxProcesses as P; print(repr(P().here().namespace))"
+    program = "from looop_portable.system.processes import LinuxProcesses as P; print(repr(P().here().namespace))"
     without_its_own_proc = [argument for argument in unshare if argument != "--mount-proc"]
     assert in_python(program, *without_its_own_proc) == "''"
     assert in_python(program, *unshare) not in ("''", repr(LinuxProcesses().here().namespace))
@@ -389,7 +390,7 @@ def test_another_boot_identity_is_a_reboot_for_processes_of_our_own_namespace_an
 def test_a_forked_child_looks_for_its_own_namespace() -> None:
     program = """
 import os
-from looop_portable import processes
+from looop_portable.system import processes
 processes.LinuxProcesses().here()
 child = os.fork()
 if not child:

@@ -7,7 +7,7 @@ import string
 import pytest
 
 from looop_portable.errors import UsageError
-from looop_portable.programs import batch_line, found, is_batch
+from looop_portable.running.child.programs import batch_line, found, is_batch
 
 THERE = {
     *(r"C:\node\npm", r"C:\node\npm.cmd", r"C:\node\node.exe", r"C:\tools\node.exe", r"C:\tools\build.bat"),

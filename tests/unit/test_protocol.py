@@ -4,9 +4,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from looop_portable.lease import Lease
-from looop_portable.liveness import Holder, Liveness
-from looop_portable.protocol import NOBODY, TABLE, Standing, advances, is_ours, judge
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import Holder, Liveness
+from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances, is_ours, judge
 
 UNHURRIED = settings(deadline=None)
 ALIVE, DEAD, UNKNOWN = Liveness.ALIVE, Liveness.DEAD, Liveness.UNKNOWN

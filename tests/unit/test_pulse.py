@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from looop_portable.errors import Unavailable
-from looop_portable.liveness import interval, patience
-from looop_portable.pulse import Pulse
+from looop_portable.protocol.liveness import interval, patience
+from looop_portable.sessions.heartbeats import Pulse
 
 LEASE = 3
 SOON = 30.0

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from looop_portable import Claims, Held, LooopError, Standing, Won
-from looop_portable.lease import Head, decode, encode, lease_in, number, record_of, text
-from looop_portable.liveness import Liveness
+from looop_portable.protocol.lease import Head, decode, encode, lease_in, number, record_of, text
+from looop_portable.protocol.liveness import Liveness
 
 pytestmark = pytest.mark.timeout(120)
 

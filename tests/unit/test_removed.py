@@ -18,11 +18,13 @@ from typing import Any
 import pytest
 from capabilities import FILE_BACKENDS, needs_symlinks, open_or_skip
 
-from looop_portable import ClaimLost, Claims, Held, Lease, Released, Unavailable, Won, hold, running, several
+from looop_portable import ClaimLost, Claims, Held, Lease, Released, Unavailable, Won, hold
 from looop_portable.aio import hold as aio_hold
 from looop_portable.config import Config
-from looop_portable.holding import Hold
-from looop_portable.liveness import Holder
+from looop_portable.holding.hold import Hold
+from looop_portable.protocol.liveness import Holder
+from looop_portable.running import command
+from looop_portable.waiting import claiming
 
 NAME = "repo-x"
 PARTS = ["", "claims", "claims/.ledger", f"claims/.ledger/{NAME}", "claims/.queue", "sessions", "sessions/.ledger"]
@@ -234,7 +236,7 @@ def test_a_command_whose_session_was_removed_while_it_waited_is_not_run(
 ) -> None:
     """What it would hold is anybody's: there is no such session."""
     claims = Claims.open(str(store), backend)
-    claim_all = several.claim_all
+    claim_all = claiming.claim_all
 
     def removed_meanwhile(*args: Any) -> object:
         removed(store, "")
@@ -246,8 +248,8 @@ def test_a_command_whose_session_was_removed_while_it_waited_is_not_run(
         def lost(self, names: Sequence[str], reason: str, ends: bool) -> None: ...
         def left(self, name: str, reason: str) -> None: ...
 
-    monkeypatch.setattr(running, "claim_all", removed_meanwhile)
-    request = running.Request([sys.executable, "-c", f"open({str(store.parent / 'ran')!r}, 'w')"], [NAME], lease_seconds=30)
+    monkeypatch.setattr(command, "claim_all", removed_meanwhile)
+    request = command.Request([sys.executable, "-c", f"open({str(store.parent / 'ran')!r}, 'w')"], [NAME], lease_seconds=30)
     with pytest.raises(Unavailable, match="it was ended, or removed, before the command began"):
-        running.run(Config(str(store), backend), claims, request, Told())
+        command.run(Config(str(store), backend), claims, request, Told())
     assert not (store.parent / "ran").exists()

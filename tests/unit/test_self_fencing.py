@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 from capabilities import NATIVE, needs_fork, needs_proc
 
-from looop_portable import Claims, Hold, Won, hold, own_session
-from looop_portable.clock import elapsed
+from looop_portable import Claims, Hold, Won, hold
+from looop_portable.backends.directory.registry import Registry
 from looop_portable.errors import ClaimLost, UsageError
-from looop_portable.files import OS
-from looop_portable.liveness import Holder, Registration
-from looop_portable.pulse import Pulse
-from looop_portable.registry import Registry
+from looop_portable.holding import own_session
+from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.sessions.heartbeats import Pulse
+from looop_portable.system.clock import elapsed
+from looop_portable.system.files import OS
 
 LEASE = 3
 SOON = 60.0

@@ -14,8 +14,8 @@ from capabilities import NATIVE
 from looop_portable import Claims, Held, InvalidName, Lease, NoSession, Renewed, SessionAlive, Unavailable, Won
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.errors import NoSuchProcess, UsageError
-from looop_portable.liveness import Here, Liveness, ProcessState, Registration
-from looop_portable.sessions import Sessions
+from looop_portable.protocol.liveness import Here, Liveness, ProcessState, Registration
+from looop_portable.sessions.registrar import Sessions
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 STARTED_AT = "2026-01-02T03:04:05.123456789Z"

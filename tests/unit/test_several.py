@@ -13,9 +13,9 @@ from steps import Steps
 
 from looop_portable import Claims, Held, InvalidName, Renewed, Unavailable, Won, claim_all, wait_for
 from looop_portable.errors import UsageError
-from looop_portable.lease import Lease
-from looop_portable.liveness import Holder, Registration
-from looop_portable.several import claim_any, in_order, ours_of, slots_of
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.waiting.claiming import claim_any, in_order, ours_of, slots_of
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
 
@@ -135,8 +135,8 @@ class TestAll:
             found: Won = attempts()
             return found
 
-        monkeypatch.setattr("looop_portable.several.elapsed", lambda: now[0])
-        monkeypatch.setattr("looop_portable.several._wait", wait)
+        monkeypatch.setattr("looop_portable.waiting.claiming.elapsed", lambda: now[0])
+        monkeypatch.setattr("looop_portable.waiting.claiming._wait", wait)
         assert isinstance(claim_all(claims, ["a", "b", "c"], me, timeout=6), list)
         assert waits == [6, 2, 0]
 
@@ -208,7 +208,7 @@ class TestEveryStep:
 
         with pytest.MonkeyPatch.context() as patched:
             bell = _Releasing()
-            patched.setattr("looop_portable.bells.new_bell", lambda: bell)
+            patched.setattr("looop_portable.system.watch.watcher.new_bell", lambda: bell)
             claims.claim("n", "other")
             try:
                 self.every_step_of_waiting(claims, work, error, after)
@@ -291,7 +291,7 @@ class TestWaiting:
                 raise KeyboardInterrupt
 
         claims.claim("n", "other")
-        monkeypatch.setattr("looop_portable.bells.new_bell", Interrupting)
+        monkeypatch.setattr("looop_portable.system.watch.watcher.new_bell", Interrupting)
         with pytest.raises(KeyboardInterrupt):
             wait_for(claims, "n", me)
         assert held(claims) == {}
@@ -311,7 +311,7 @@ class TestWaiting:
                 monkeypatch.setattr(Claims, "claim", _raises)
 
         claims.claim("n", "other")
-        monkeypatch.setattr("looop_portable.bells.new_bell", Interrupting)
+        monkeypatch.setattr("looop_portable.system.watch.watcher.new_bell", Interrupting)
         with pytest.raises(KeyboardInterrupt):
             wait_for(claims, "n", me)
         assert held(claims) == {"n": "me"}

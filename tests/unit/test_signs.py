@@ -12,10 +12,10 @@ import pytest
 from capabilities import NATIVE_POLICY, NativeFiles
 
 from looop_portable import Claims, Held, Refused, Released, SessionAlive, Won
-from looop_portable.backends.directory import DirectoryBackend
+from looop_portable.backends.directory.backend import DirectoryBackend
 from looop_portable.errors import Unavailable
-from looop_portable.liveness import Basis, Here, Holder, Liveness, ProcessState, Registration, Verdict
-from looop_portable.sessions import Sessions
+from looop_portable.protocol.liveness import Basis, Here, Holder, Liveness, ProcessState, Registration, Verdict
+from looop_portable.sessions.registrar import Sessions
 
 LEASE = 30
 SECOND = 1_000_000_000

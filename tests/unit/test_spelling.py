@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 from capabilities import NATIVE_POLICY, NativeFiles
 
-from looop_portable import Claims, projection, spelling
-from looop_portable.backends.directory import DirectoryBackend
+from looop_portable import Claims
+from looop_portable.backends.directory import projection
+from looop_portable.backends.directory.backend import DirectoryBackend
 from looop_portable.errors import CannotExclude, Unavailable
-from looop_portable.keepers import Keepers
-from looop_portable.lease import Lease
-from looop_portable.liveness import Holder, Registration
-from looop_portable.names import spellings
-from looop_portable.outcomes import Held, Won
-from looop_portable.stamp import FLOCK, Policy
+from looop_portable.ledger import spelling
+from looop_portable.ledger.stamp import FLOCK, Policy
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.names import spellings
+from looop_portable.protocol.outcomes import Held, Won
+from looop_portable.running.keepers import Keepers
 
 SIZES = [138, 139, 140, 143, 144, 175, 176, 199, 200, 201, 255, 1000]
 LONG = [139, 140, 150, 200, 201, 300]

@@ -14,16 +14,17 @@ from pathlib import Path
 import pytest
 from capabilities import NativeFiles
 
-from looop_portable import Claims, Won, mounts
-from looop_portable.backends.advisory import ADVISORY
+from looop_portable import Claims, Won
 from looop_portable.backends.auto import AUTO, AutoBackend
-from looop_portable.backends.directory import DirectoryBackend
-from looop_portable.backends.posix import POSIX
-from looop_portable.backends.windows import POLICY as WINDOWS
+from looop_portable.backends.directory.advisory import ADVISORY
+from looop_portable.backends.directory.backend import DirectoryBackend
+from looop_portable.backends.directory.posix import POSIX
+from looop_portable.backends.directory.windows import POLICY as WINDOWS
 from looop_portable.errors import CannotExclude, Unavailable, WrongBackend
-from looop_portable.files_posix import OsFiles
-from looop_portable.lease import Lease
-from looop_portable.stamp import Policy
+from looop_portable.ledger.stamp import Policy
+from looop_portable.protocol.lease import Lease
+from looop_portable.system import mounts
+from looop_portable.system.files.posix import OsFiles
 
 POLICIES = {"posix": POSIX, "advisory": ADVISORY, "auto": AUTO, "windows": WINDOWS}
 LINKS = '{"protocol": 1, "links": true, "guard": null, "aliases": true}'

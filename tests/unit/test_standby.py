@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from looop_portable.asking import REPEAT, Asked
 from looop_portable.errors import Unavailable
-from looop_portable.standby import Standby, Standbys
+from looop_portable.system.signals.asking import REPEAT, Asked
+from looop_portable.system.threads.standby import Standby, Standbys
 
 SOON = 60.0
 

@@ -13,7 +13,7 @@ from capabilities import NativeFiles, needs_modes, needs_symlinks
 
 from looop_portable.config import state_dir
 from looop_portable.errors import Unavailable, UsageError
-from looop_portable.state import Place, choose, places
+from looop_portable.running.state import Place, choose, places
 
 Break = Callable[[Path], object]
 
@@ -35,8 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
-    monkeypatch.setattr("looop_portable.state._SYSTEMS_OWN", ())
-    monkeypatch.setattr("looop_portable.state._RUNTIME", str(tmp_path / "nowhere"))
+    monkeypatch.setattr("looop_portable.running.state._SYSTEMS_OWN", ())
+    monkeypatch.setattr("looop_portable.running.state._RUNTIME", str(tmp_path / "nowhere"))
     return tmp_path
 
 
@@ -94,8 +94,8 @@ def test_what_the_environment_says_and_cannot_be(
     monkeypatch.delenv("XDG_STATE_HOME")
     if given is not None:
         monkeypatch.setenv("XDG_STATE_HOME", given)
-    monkeypatch.setattr("looop_portable.state._me", lambda: 1)  # Root can make anything anywhere.
-    monkeypatch.setattr("looop_portable.state._verify", _as_if_ours)
+    monkeypatch.setattr("looop_portable.running.state._me", lambda: 1)  # Root can make anything anywhere.
+    monkeypatch.setattr("looop_portable.running.state._verify", _as_if_ours)
     monkeypatch.setattr(NativeFiles, "make_private", _not_in_the_root)
     monkeypatch.chdir(home)
     assert choose("files").directory == in_runtime(home)
@@ -189,7 +189,7 @@ def test_where_it_cannot_be_written_to_or_locked_in_the_next_is_used(home: Path,
 def test_a_runtime_directory_of_another_user_is_not_used(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after `su` or `sudo`."""
     assert choose("files").directory == in_state(home)
-    monkeypatch.setattr("looop_portable.state._me", lambda: os.geteuid() + 1)
+    monkeypatch.setattr("looop_portable.running.state._me", lambda: os.geteuid() + 1)
     with pytest.raises(Unavailable, match="belongs to another user"):
         choose("files")
     assert list(places("files")) == []

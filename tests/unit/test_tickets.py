@@ -11,12 +11,12 @@ import pytest
 from capabilities import NativeBackend, NativeFiles, needs_modes
 
 from looop_portable import Claims, Won
-from looop_portable.bells import DeafBell
+from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.errors import Unavailable
-from looop_portable.liveness import Liveness, Registration
-from looop_portable.mounts import Mount
-from looop_portable.several import waiter
-from looop_portable.tickets import TicketFiles
+from looop_portable.protocol.liveness import Liveness, Registration
+from looop_portable.system.mounts import Mount
+from looop_portable.system.watch.watcher import DeafBell
+from looop_portable.waiting.claiming import waiter
 
 ME = Registration("", "", 7, "start", "boot", "namespace", "host")
 NFS = Mount("/mnt/share", "nfs4", "server:/export", ("rw",))

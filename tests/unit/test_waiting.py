@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from looop_portable import Claims, Held, Renewed, Won, hold
+from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.backends.memory import MemoryBackend
-from looop_portable.lease import Lease
-from looop_portable.liveness import Holder, Registration
-from looop_portable.several import claim_any, waiter
-from looop_portable.tickets import TicketFiles
-from looop_portable.waiting import Pending, Waiting, run
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.waiting.claiming import claim_any, waiter
+from looop_portable.waiting.waiter import Pending, Waiting, run
 
 
 class Bell:

@@ -15,9 +15,9 @@ import pytest
 from capabilities import NATIVE, NativeBackend, needs_one_case
 
 from looop_portable import Claims, Held, Released, Won
-from looop_portable.files import OS
-from looop_portable.ledger import KEEP
-from looop_portable.processes import SYSTEM
+from looop_portable.ledger.ledger import KEEP
+from looop_portable.system.files import OS
+from looop_portable.system.processes import SYSTEM
 
 
 @pytest.fixture
@@ -124,7 +124,9 @@ def test_a_directory_is_the_same_with_either_slash(tmp_path: Path) -> None:
 
 def test_a_start_token_and_this_kernel_are_the_same_to_every_process() -> None:
     """Each of several asks afresh: of a kernel that boots anew with every question nothing would ever be known."""
-    program = f"from looop_portable.processes import SYSTEM; print(SYSTEM.start_of({os.getpid()}), *SYSTEM.here()[:3])"
+    program = (
+        f"from looop_portable.system.processes import SYSTEM; print(SYSTEM.start_of({os.getpid()}), *SYSTEM.here()[:3])"
+    )
     command = [sys.executable, "-c", program]
     seen = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(3)}
     assert seen == {" ".join([SYSTEM.start_of(os.getpid()), *map(str, SYSTEM.here()[:3])]) + "\n"}
@@ -140,7 +142,9 @@ def test_a_path_through_a_file_is_an_error_and_not_a_place_where_nothing_is(tmp_
         call(f"{tmp_path.as_posix()}/file/below")
 
 
-@pytest.mark.skipif("looop_portable.files_windows" not in sys.modules, reason="paths need no prefix to mean what they say")
+@pytest.mark.skipif(
+    "looop_portable.system.files.windows" not in sys.modules, reason="paths need no prefix to mean what they say"
+)
 @pytest.mark.parametrize(
     ("path", "exact", "told"),
     [
@@ -154,6 +158,6 @@ def test_a_path_through_a_file_is_an_error_and_not_a_place_where_nothing_is(tmp_
     ],
 )
 def test_a_path_means_what_it_says_and_is_told_as_it_was_given(path: str, exact: str, told: str) -> None:
-    files = sys.modules["looop_portable.files_windows"]
+    files = sys.modules["looop_portable.system.files.windows"]
     assert files._exact(path) == exact
     assert files._told(exact) == told

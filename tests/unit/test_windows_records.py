@@ -17,18 +17,18 @@ from capabilities import NATIVE, NativeBackend, NativeFiles
 
 from looop_portable import Claims, Held, Released, Won
 from looop_portable.errors import CannotExclude, Unavailable
-from looop_portable.files import OS
+from looop_portable.system.files import OS
 
 pytest.importorskip("_winapi", reason="files are not opened by handles")
 
-handles: Any = sys.modules["looop_portable.files_handles"]
-windows: Any = sys.modules["looop_portable.files_windows"]
-guards: Any = sys.modules["looop_portable.guard_windows"]
+handles: Any = sys.modules["looop_portable.system.opening.handles"]
+windows: Any = sys.modules["looop_portable.system.files.windows"]
+guards: Any = sys.modules["looop_portable.system.locks.guard_windows"]
 
 DENIED, BEING_REMOVED = 0xC0000022, 0xC0000056
 HOLDER = """
 import sys
-from looop_portable.files import OS
+from looop_portable.system.files import OS
 with OS.guard(sys.argv[1]):
     print("inside", flush=True)
     sys.stdin.read()
@@ -209,7 +209,7 @@ def test_a_name_that_is_being_removed_is_not_there(tmp_path: Path, monkeypatch: 
 
 
 def test_a_directory_that_somebody_watches_stays_and_is_used_again(tmp_path: Path) -> None:
-    from looop_portable.bells import new_bell
+    from looop_portable.system.watch.watcher import new_bell
 
     path = f"{tmp_path.as_posix()}/watched"
     OS.mkdir(path)

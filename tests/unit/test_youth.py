@@ -17,12 +17,12 @@ import pytest
 from capabilities import FILE_BACKENDS, NATIVE, NativeFiles, open_or_skip
 
 from looop_portable import Claims, Held, Won, hold
+from looop_portable.claims.youth import Youth
 from looop_portable.config import Config
-from looop_portable.keeper import Keeper
-from looop_portable.liveness import Holder
-from looop_portable.running import Request, run
-from looop_portable.watching import Watch
-from looop_portable.youth import Youth
+from looop_portable.protocol.liveness import Holder
+from looop_portable.running.command import Request, run
+from looop_portable.running.keeper import Keeper
+from looop_portable.system.processes.handle import Watch
 
 NAME = "repo-x"
 LONG_AGO = 40 * 86_400.0

@@ -1,0 +1,172 @@
+"""The same for asyncio: `async with aio.hold("repo-x") as lease:`, and `claim` and `release` that can be awaited.
+
+Guarantees: what `hold` and `Claims` do. A wait that is cancelled has won nothing when its task ends. Waiting takes no
+thread: all that wait in one event loop share a few, which the filesystem's calls run in, and on Linux one inotify.
+Does not guarantee: that a cancelled task ends at once where the filesystem does not answer: the call in the middle is
+waited for, as nobody else would know what it did; and while one store does not answer, those who use another may have to
+wait for a thread. Nor that two tasks can share a block: each enters its own.
+How: `waiting.Waiting` looks; between two looks the task waits for its bell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import closing, suppress
+from types import TracebackType
+from typing import Self
+from weakref import ref
+
+from looop_portable.aio.wakeup import LoopBell, whole
+from looop_portable.claims.gate import Claims
+from looop_portable.config import PathLike
+from looop_portable.holding.hold import Hold
+from looop_portable.holding.options import Options, options_of
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import LEASE_SECONDS, Holder
+from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
+from looop_portable.system.clock import elapsed
+from looop_portable.waiting.claiming import claim_any, slots_of, waiter
+from looop_portable.waiting.waiter import Pending, Waiting
+
+
+class AsyncHold:
+    """A claim, held from entering the `async with` block until leaving it. Made by `hold`, and entered once at a time."""
+
+    def __init__(self, name: str, options: Options, on_lost: Callable[[AsyncHold], object] | None) -> None:
+        self.lost = asyncio.Event()
+        """Set as soon as the claim is known to be lost. Another one each time that the block is entered."""
+        self._on_lost = on_lost
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._hold = Hold(name, options._replace(on_lost=self._told, tells_at_once=True))
+        self.name = self._hold.name
+
+    def __repr__(self) -> str:
+        return f"<Async{repr(self._hold)[1:]}"
+
+    @property
+    def lease(self) -> Lease:
+        """What is published. Raises `ClaimLost` outside of the block."""
+        return self._hold.lease
+
+    @property
+    def generation(self) -> int:
+        """The fencing token: every later holder's is greater."""
+        return self._hold.generation
+
+    @property
+    def session(self) -> str:
+        return self._hold.session
+
+    async def check(self) -> None:
+        """Read the claim afresh. Raises `ClaimLost` if it is no longer this one's, or was lost."""
+        await whole(self._hold.check)
+
+    async def __aenter__(self) -> Self:
+        entrance, timeout = self._hold.entrance, self._hold.options.timeout
+        task = asyncio.current_task()
+        owner = ref(task)  # Weak. Without that, a task of a loop that was closed would never end, and so never leave.
+        member = entrance.prepare_at_once(owner)
+        if member is None:
+            member = await whole(lambda: entrance.prepare(owner), lambda _: entrance.spare())
+        try:
+            self._loop, self.lost = asyncio.get_running_loop(), asyncio.Event()
+            if timeout is not None and timeout <= 0:
+                outcome = await whole(entrance.attempt, entrance.undo)
+            else:
+                bell = LoopBell(self._loop)
+                with closing(bell), member.ringing(bell):
+                    outcome = await _run(entrance.waiting(bell), bell, timeout, entrance.undo)
+            self._hold.enter(outcome)
+        except BaseException:
+            entrance.spare()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await whole(lambda: self._hold.__exit__(kind, error, trace))
+
+    def _told(self, _: Hold) -> None:
+        """In whatever thread has found it out."""
+        assert self._loop
+        with suppress(RuntimeError):  # The loop is closed: nobody is there to be told.
+            self._loop.call_soon_threadsafe(self._lose)
+
+    def _lose(self) -> None:
+        if self._hold.lost.is_set():  # Else it has been left and entered again meanwhile.
+            self.lost.set()
+        if self._on_lost:
+            self._on_lost(self)
+
+
+def hold(
+    name: str,
+    *,
+    data_dir: PathLike | None = None,
+    backend: str | None = None,
+    lease_seconds: int = LEASE_SECONDS,
+    on_lost: Callable[[AsyncHold], object] | None = None,
+    timeout: float | None = 0,
+    slots: int = 0,
+) -> AsyncHold:
+    """Claim `name` for this process while an `async with` block runs: `looop_portable.hold`, but for asyncio.
+
+    Tasks exclude each other. `on_lost` is called in the event loop; `lost` is an `asyncio.Event`.
+    """
+    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots), on_lost)
+
+
+async def claim(
+    claims: Claims,
+    name: str,
+    session: str | Holder | None = None,
+    timeout: float | None = 0,
+    slots: int = 0,
+) -> Won | Renewed | Held:
+    """Claim `name`, or one of its `slots`, for `session` (else $LOOOP_SESSION_ID); wait for it for `timeout` seconds.
+
+    None: without end. Raises as `Claims.claim` does. Cancelled, it has not won.
+    """
+
+    def undo(outcome: Won | Renewed | Held) -> None:
+        if isinstance(outcome, Won):
+            claims.release_lease(outcome.lease)
+
+    me = await whole(lambda: claims.acting(session))
+    if timeout is not None and timeout <= 0:
+        return await whole(lambda: claim_any(claims, slots_of(name, slots), me), undo)
+    bell = LoopBell(asyncio.get_running_loop())
+    with closing(bell):
+        waiting = await whole(lambda: waiter(claims, name, me, slots, bell))
+        return await _run(waiting, bell, timeout, undo)
+
+
+async def release(claims: Claims, name: str, session: str | Holder | None = None) -> Released | Refused:
+    """`Claims.release`. Cancelled, it has been done all the same."""
+    return await whole(lambda: claims.release(name, session))
+
+
+async def _run(
+    waiting: Waiting, bell: LoopBell, timeout: float | None, undo: Callable[[Won | Renewed | Held], object]
+) -> Won | Renewed | Held:
+    end = None if timeout is None else elapsed() + timeout
+
+    def give_up(found: Won | Renewed | Pending) -> None:
+        waiting.stop()
+        if not isinstance(found, Pending):
+            undo(found)
+
+    try:
+        while True:
+            found = await whole(waiting.look, give_up)
+            if not isinstance(found, Pending):
+                return found
+            left = found.pause if end is None else min(found.pause, end - elapsed())
+            if left <= 0:
+                return await whole(waiting.last_look, undo)
+            await bell.wait(left)
+    finally:
+        if waiting.waits:
+            await whole(waiting.stop)

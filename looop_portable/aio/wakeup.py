@@ -1,0 +1,157 @@
+"""Bells for those who wait in an event loop, and threads for what cannot be awaited.
+
+Guarantees: a call that was begun is waited for, cancelled or not, and undone if it was cancelled: see `whole`.
+Does not guarantee: that such a call ends: a filesystem's may not.
+How: the bells of all loops are rung by the process's `ear`; `_THREADS` threads a process, which are all begun with the
+first call, so that none has to be started to let go of something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Protocol, TypeVar
+
+from looop_portable.errors import LooopError
+from looop_portable.protocol.liveness import Registration
+from looop_portable.system.threads.standby import no_thread
+from looop_portable.system.watch.watcher import DeafBell
+
+_THREADS = 4
+_T = TypeVar("_T")
+
+
+_threads: ThreadPoolExecutor | None = None
+_beginning = threading.Lock()
+
+
+_owner = os.getpid()
+
+
+def _begun_threads() -> ThreadPoolExecutor:
+    """All of them, begun. Raises `Unavailable`.
+
+    Left to itself, the pool would start the next one when the others are busy: to let go of a claim, say.
+    """
+    global _threads
+    if _owner != os.getpid():  # A child whose fork ran no hooks.
+        _after_fork()
+    with _beginning:
+        if _threads is None:
+            threads, all_there = ThreadPoolExecutor(_THREADS, "looop aio"), threading.Event()
+            try:
+                for _ in range(_THREADS):
+                    threads.submit(all_there.wait)
+            except (RuntimeError, MemoryError) as error:
+                threads.shutdown(wait=False)
+                raise no_thread(error) from error
+            finally:
+                all_there.set()
+            _threads = threads
+        return _threads
+
+
+async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = None) -> _T:
+    """What `call` returns, which is run in a thread. Cancelled meanwhile, its end is waited for, and then it is undone.
+
+    So it is where the loop has been closed in the middle of it, but then nobody waits for it.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()  # A block is left whose loop has been closed. There is nothing to be waited in any more.
+    begun = _begun_threads().submit(call)
+    future = asyncio.wrap_future(begun)
+    cancelled: asyncio.CancelledError | None = None
+    try:
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    except GeneratorExit:
+        if undo is not None:
+            begun.add_done_callback(partial(_undo, undo))
+        raise
+    if cancelled is None:
+        return future.result()
+    if future.exception() is None and undo is not None:
+        found = future.result()
+        with contextlib.suppress(LooopError):  # Then it stays with this process, whose next block takes it up.
+            await whole(lambda: undo(found))
+    raise cancelled
+
+
+def _undo(undo: Callable[[_T], object], done: Future[_T]) -> None:
+    if done.exception() is None:
+        with contextlib.suppress(LooopError):
+            undo(done.result())
+
+
+def _after_fork() -> None:
+    """A child has none of its parent's threads."""
+    global _threads, _owner, _beginning
+    _threads, _owner, _beginning = None, os.getpid(), threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class LoopBell:
+    """A `Bell` of one task in `loop`, made and closed in its thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.rung = asyncio.Event()
+        self._hearing = _hearing(self)
+
+    def listen(self, paths: Iterable[str]) -> bool:
+        return self._hearing.listen(paths)
+
+    def follow(self, process: Registration | None) -> bool:
+        return self._hearing.follow(process)
+
+    def forget(self) -> None:
+        """Called in a thread: what rings from here on is kept, also if the loop has not come to tell yet."""
+        self.rung.clear()
+
+    def ring(self) -> None:
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits in it.
+            self._loop.call_soon_threadsafe(self.rung.set)
+
+    async def wait(self, seconds: float) -> None:
+        """Until it rings, or for so long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.rung.wait()
+
+    def close(self) -> None:
+        self._hearing.close()
+
+
+class _Hears(Protocol):
+    """What hears for a bell: see `Bell`."""
+
+    def listen(self, paths: Iterable[str]) -> bool: ...
+    def follow(self, process: Registration | None) -> bool: ...
+    def close(self) -> None: ...
+
+
+def _hearing(bell: LoopBell) -> _Hears:
+    if hasattr(select, "kqueue"):
+        from looop_portable.system.watch import kqueue
+
+        return kqueue.hearing(bell)
+    if sys.platform == "linux":
+        from looop_portable.system.watch import linux
+
+        return linux.hearing(bell)
+    return DeafBell()

@@ -1,0 +1,1 @@
+"""Claims in a directory: the ledger, the sessions and the lines of waiters, with what kernels tell of processes."""

@@ -1,0 +1,300 @@
+"""Claims in a directory: what the file backends share. They differ in their `Policy`: what they do where.
+
+Guarantees: at most one winner of a generation, whichever backends the processes use that write there: all do it in the way
+that the directory's stamp says. Without a guard (hard links work, and nobody asked for one) nothing waits for anybody.
+Does not guarantee: the same on network filesystems yet: link(2) lets one win there too, but the second look rests on
+listings that may be old. Nor, without a guard, freedom of races with looop itself, which knows no generations: a lease
+that it wrote, also over one of ours whose holder is dead, is respected when it is seen.
+Compatibility: a directory whose guard is flock can be shared with looop >= 0.57: see `adoption`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Self
+
+from looop_portable.backends.directory.adoption import Adoption, Seen
+from looop_portable.backends.directory.projection import Projection
+from looop_portable.backends.directory.registry import Registry
+from looop_portable.backends.directory.tickets import TicketFiles
+from looop_portable.errors import CannotExclude, InvalidName, LooopError, Unavailable, unreadable
+from looop_portable.ledger.ledger import KEEP, Ledger
+from looop_portable.ledger.stamp import FLOCK, Policy
+from looop_portable.protocol.lease import Head, Lease, decode, holder_of, lease_in, record_of, text
+from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.names import ONCE_LONGEST, canonical, spellings, unspelled
+from looop_portable.system.files import OS, Files
+
+_OLD = 900.0
+"""Seconds, over a network: a heartbeat there is dear enough."""
+
+
+_UNSEEN = Seen()
+
+
+class DirectoryBackend:
+    """A `Backend` in `data_dir`. Opening it touches nothing; the first `advance` makes what is missing."""
+
+    def __init__(self, data_dir: str, policy: Policy, files: Files = OS, keep: int = KEEP) -> None:
+        data_dir = data_dir.replace(os.sep, "/")
+        # Looop holds no guard over its sessions, so theirs is for filesystems that need one.
+        for_sessions = policy._replace(guard="", holds=tuple({"", *policy.holds}))
+        self.policy = policy
+        self.ledger = Ledger(f"{data_dir}/claims/.ledger", files, keep, policy=policy, floors=True)
+        self.projection = Projection(f"{data_dir}/claims", self.ledger)
+        self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions)
+        self.tickets = TicketFiles(self.ledger, self.projection)
+        self._adoption = Adoption(self.ledger, self.projection)
+        self._whole: dict[str, Lease] = {}  # The leases that are known to have a record, for `Ledger.let_go`.
+
+    @property
+    def name(self) -> str:
+        return self.policy.backend
+
+    @property
+    def stamps(self) -> str:
+        """The directory whose stamp is ours."""
+        return self.ledger.root
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a step may hold a guard, which keeps others out; or, on Windows, a handle that is no descriptor yet."""
+        try:
+            return self.policy.windows or self.ledger.place.is_guarded()
+        except OSError:
+            return True  # Whoever claims is told.
+
+    def for_this_platform(self) -> Self:
+        """This backend; raises `CannotExclude` where it is another platform's."""
+        if self._wrong_platform():
+            raise CannotExclude(self._wrong_platform())
+        return self
+
+    def _wrong_platform(self) -> str:
+        if self.policy.windows == (sys.platform == "win32"):
+            return ""
+        platform = "Windows" if self.policy.windows else "POSIX systems"
+        return f"the backend '{self.policy.backend}' is for {platform}: use --backend auto"
+
+    def read(self, claim: str) -> Head:
+        try:
+            return self._read(self.ledger.spelling.key(claim), claim)
+        except OSError as error:
+            raise unreadable(error, claim) from error
+
+    def recall(self, claim: str) -> Head | None:
+        """What `claim` was when this process let go of it, and whether looop has claimed it since: see `Ledger.recall`."""
+        try:
+            key = self.ledger.spelling.key(claim)
+            generation = self.ledger.recall(key)
+            if not generation or self._is_shared_with_looop():
+                return None  # What looop did since has to become a generation first.
+            return Head(generation, self.projection.foreign(key, claim, generation))
+        except OSError:
+            return None  # Whoever reads it is told.
+
+    def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
+        try:
+            try:
+                return self._advance(claim, expected, lease)
+            except FileNotFoundError:
+                if not self.ledger.place.may_repeat():
+                    raise
+            return self._advance(claim, expected, lease)
+        except OSError as error:
+            raise unreadable(error, claim) from error
+
+    def _advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
+        key = self.ledger.spelling.settle(claim) if spellings(claim)[1] else spellings(claim)[0]
+        self.ledger.place.shared()  # From here on it is known which guard there is.
+        with self.ledger.place.guard():
+            shared = self._is_shared_with_looop()
+            seen = self._adoption.seen(key, claim, expected) if shared else _UNSEEN
+            if seen.moved:
+                return False
+            if lease is None:
+                return self._release(key, claim, expected)
+            if holder_of(expected) and not self._is_still(key, claim, expected):
+                return False
+            if shared:
+                self.sessions.show(lease.session, lease.incarnation)
+            first = seen.nothing and self.projection.is_looops_home()
+            won = self.ledger.advance(key, expected, record_of(lease), self.projection.path(key), first=first)
+            if won:
+                self._whole[key] = lease
+            return won
+
+    def claims(self) -> Iterator[str]:
+        try:
+            known = self.projection.foreign_names()
+            keys = sorted({*self.ledger.names(), *known})
+        except OSError as error:
+            raise unreadable(error, "") from error
+        for key in keys:
+            name = self._name_if_held(key, known.get(key, ""))
+            if name:
+                yield name
+
+    def strange(self) -> str:
+        """Why nothing may be removed: what is here, without stamp or session, is of another program. Empty: a store."""
+        try:
+            if self.ledger.place.way() or self.sessions.is_used():
+                return ""
+            shown = self.projection.foreign_names()
+            if not shown or any(self.projection.shows_looops(key, name) for key, name in shown.items()):
+                return ""
+        except OSError as error:
+            raise unreadable(error, "") from error
+        return f"{self.projection.directory}: no store: there is no stamp and no session here, so its files are not ours"
+
+    def tidy(self) -> list[tuple[str, str]]:
+        failed: list[tuple[str, str]] = []
+        try:
+            keys = sorted({*self.ledger.names(), *self.projection.foreign_names()})
+        except OSError as error:
+            raise unreadable(error, "") from error
+        for sweep in (self.ledger.sweep_root, self.projection.sweep):
+            try:
+                sweep()
+            except FileNotFoundError:
+                return []  # Nobody has ever claimed anything here.
+            except OSError as error:
+                failed.append(("", str(unreadable(error, ""))))
+        for key in keys:
+            try:
+                with self.ledger.place.guard():
+                    self.ledger.sweep(key)
+                    self._mend(key)
+            except OSError as error:
+                if not self.ledger.files.in_use(error):  # Else the next sweep does it.
+                    failed.append((unspelled(key, once=True) or key, str(unreadable(error, ""))))
+            except LooopError as error:
+                failed.append((unspelled(key, once=True) or key, str(error)))
+        return failed
+
+    def keep_young(self, holder: Holder, names: Iterable[str]) -> None:
+        """What `holder` relies on, who holds `names`: see `youth`. Raises `Unavailable`."""
+        older = _OLD if self.tickets.far() else 0
+        try:
+            for key in map(self.ledger.spelling.key, names):
+                self.ledger.keep_young(key, older)
+                self.ledger.files.keep_young(self.projection.path(key), older)
+            self.ledger.place.keep_young(older)
+            self.sessions.keep_young(holder, older)
+        except OSError as error:
+            raise unreadable(error, "") from error
+
+    def unavailable(self) -> str | None:
+        if self._wrong_platform():
+            return self._wrong_platform()
+        try:
+            self.ledger.place.make()
+            with self.ledger.place.guard():
+                return None
+        except Unavailable as reason:
+            return str(reason)
+        except OSError as error:
+            return str(unreadable(error, ""))
+
+    def _read(self, key: str, name: str) -> Head:
+        shared = self._is_shared_with_looop()
+        generation, data = self._settled(key) if shared else self.ledger.head(key)
+        lease = lease_in(data, name, generation) if generation else None
+        if lease and lease.session:
+            self._whole[key] = lease
+            if shared:
+                return Head(generation, lease)
+        foreign = self.projection.foreign(key, name, generation)
+        if lease is None:
+            return Head(generation, foreign)
+        # Over ours counts only what looop has finished: whatever else lies there is no lease, and must not hide one.
+        return Head(generation, lease, foreign if foreign and foreign.session else None)
+
+    def _is_shared_with_looop(self) -> bool:
+        way = self.ledger.place.way()
+        return way is not None and way.guard == FLOCK
+
+    def _settled(self, key: str) -> tuple[int, bytes]:
+        try:
+            return self._adoption.head(key)
+        except PermissionError:
+            return self.ledger.head(key)  # Somebody who may only read. What looop did counts as soon as others come.
+
+    def _name_if_held(self, key: str, known: str) -> str | None:
+        name = known or unspelled(key, once=True)
+        try:
+            name = name or self._name_recorded(key, self.ledger.head(key)[1])
+            if name is None:
+                return None
+            lease = self._read(key, name).lease
+            none = lease is None or (lease.foreign and not lease.session and self.projection.is_strange(key))
+            return None if none else name
+        except (OSError, LooopError):
+            return name  # Whoever asks for it by name is told what is wrong with it.
+
+    def _name_recorded(self, key: str, data: bytes) -> str | None:
+        """A name that is too long to be told from its spelling; what a record says is taken only if it is spelled so."""
+        name = text(decode(data), "name")
+        try:
+            return name if canonical(name, longest=ONCE_LONGEST) == name and key in spellings(name) else None
+        except InvalidName:
+            return None
+
+    def _release(self, key: str, claim: str, expected: int) -> bool:
+        """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
+        known, holder = self._whole.pop(key, None), holder_of(expected)
+        whole = known is not None and known.generation == expected
+        path = self.projection.path(key)
+        shows = self.projection.shows_what_was_published(path, key, expected)
+        sure = shows and (holder is None or (whole and known is not None and known[1:3] == holder))
+        try:
+            if not (sure or (self._is_still(key, claim, expected) and self.ledger.is_as_published(key, expected))):
+                return False
+        except OSError as error:
+            if not whole or error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise  # Else nothing can be opened, and what this process knows of it has to do.
+        self.projection.hide(path, key, is_ours=shows)
+        if self._is_shared_with_looop():
+            # Without this, a lease of looop's would be adopted anew by whoever looks next: released, and held all the same.
+            self.projection.remove_looops(key, claim)
+        won = False
+        try:
+            won = self._publish_release(key, expected, whole)
+        finally:
+            if not won:
+                self._mend_if_possible(key)
+        if won and not whole:
+            self.projection.remove_looops(key, claim)  # It was looop's lease that has been released.
+        return won
+
+    def _is_still(self, key: str, claim: str, expected: int) -> bool:
+        """Whether generation `expected` is whose it was judged to be.
+
+        Without this, what was put in the store's place since would lose its holder to a number that is the same.
+        """
+        holder = holder_of(expected)
+        if holder is None:
+            return True
+        data = self.ledger.record(key, expected)
+        lease = lease_in(data, claim, int(expected)) if data is not None else None
+        return lease is not None and lease[1:3] == holder
+
+    def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
+        way = self.ledger.place.way()
+        if whole and way and way.links:
+            with contextlib.suppress(PermissionError):  # Another user's record. One of our own says it as well.
+                return self.ledger.let_go(key, expected)
+        return self.ledger.advance(key, expected, record_of(None))
+
+    def _mend(self, key: str) -> None:
+        if self._is_shared_with_looop():
+            self._adoption.settle(key)
+        self.projection.mend(key)
+
+    def _mend_if_possible(self, key: str) -> None:
+        with contextlib.suppress(OSError, LooopError):  # It is not the truth, and the reaper tries again.
+            self._mend(key)

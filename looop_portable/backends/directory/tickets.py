@@ -1,0 +1,147 @@
+"""Those who wait for a claim, in line: `claims/.queue/NAME/NUMBER-TOKEN`, a file for each.
+
+Guarantees: a ticket is a name that never was one before, so whoever takes somebody else's away takes away that one; it is
+complete when it can be seen; whoever came first is before whoever looked after that.
+Does not guarantee: anything about who holds. The ledger alone decides that, and whoever does not line up may win.
+How: as at a bakery (Lamport, "A New Solution of Dijkstra's Concurrent Programming Problem", 1974): one more than the
+highest number that is there; where two come at once to the same number, a random word decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
+from looop_portable.backends.directory.projection import Projection
+from looop_portable.errors import Unavailable, told
+from looop_portable.ledger.ledger import Ledger
+from looop_portable.protocol.lease import encode
+from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.names import unspelled
+from looop_portable.protocol.registrations import registration_in
+from looop_portable.system.files import Files
+from looop_portable.system.files.rooms import clear
+from looop_portable.system.mounts import Mount
+from looop_portable.system.opening.ours import PRIVATE_TICKET, those
+
+_DIGITS = 12
+_TRIES = 64
+
+_T = TypeVar("_T")
+
+
+class TicketFiles:
+    """The `Tickets` of the file backends."""
+
+    def __init__(self, ledger: Ledger, projection: Projection) -> None:
+        self.directory = f"{projection.directory}/.queue"
+        self._ledger = ledger
+        self._projection = projection
+        self._files: Files = ledger.files
+
+    def take(self, claim: str, waiter: Registration) -> str:
+        return _answered(claim, lambda: self._take(claim, waiter))
+
+    def give_back(self, claim: str, ticket: str) -> None:
+        _answered(claim, lambda: self._files.remove(self._path(claim, ticket)))
+
+    def line(self, claim: str) -> list[str]:
+        return _answered(claim, lambda: self._line(self._key(claim)))
+
+    def waiter(self, claim: str, ticket: str) -> Registration | None:
+        data = _answered(claim, lambda: self._files.read(self._path(claim, ticket)))
+        return None if data is None else registration_in("", data)
+
+    def show(self, claim: str, ticket: str) -> None:
+        _answered(claim, lambda: self._files.keep_young(self._path(claim, ticket), 0))
+
+    def shown(self, claim: str, ticket: str) -> int | None:
+        return _answered(claim, lambda: self._files.changed(self._path(claim, ticket)))
+
+    def claims(self) -> list[str]:
+        return [name for key in _answered("", self._keys) if (name := unspelled(key, once=True))]
+
+    def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
+        if not self._is_told():
+            return ()
+        if ticket:
+            return (self._path(claim, ticket),)
+        key = self._key(claim)
+        generations = f"{self._ledger.root}/{key}"
+        return (generations, self._projection.path(key)) if foreign else (generations,)
+
+    def far(self) -> bool:
+        return self._mount is not None and self._mount.network
+
+    def tidy(self) -> None:
+        """A line that is empty goes too; whoever is about to join it makes it anew."""
+        for key in _answered("", self._keys):
+            _answered("", lambda key=key: self._sweep(key))  # type: ignore[misc]
+
+    def _take(self, claim: str, waiter: Registration) -> str:
+        key, shared = self._key(claim), self._ledger.place.shared()
+        directory = f"{self.directory}/{key}"
+        data = encode(waiter._asdict())
+        for _ in range(_TRIES):
+            last = max((int(ticket[:_DIGITS]) for ticket in self._line(key)), default=0)
+            ticket = f"{last + 1:0{_DIGITS}}-{self._files.token()}"
+            private = f"{directory}/.{ticket}"
+            try:
+                self._files.create(private, data, shared=shared)
+                self._files.replace(private, f"{directory}/{ticket}")
+            except FileNotFoundError:  # It is the first, or a reaper has been here.
+                self._ledger.place.make_room(self.directory, shared)
+                with contextlib.suppress(FileNotFoundError):  # The line of lines has been removed meanwhile: once more.
+                    self._files.mkdir(directory, shared=shared)
+            else:
+                return ticket
+        raise Unavailable(f"{directory}: removed by others as often as it is made; try again", directory)
+
+    def _line(self, key: str) -> list[str]:
+        try:
+            names = self._files.list(f"{self.directory}/{key}")
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if name[:_DIGITS].isdecimal() and name[_DIGITS : _DIGITS + 1] == "-")
+
+    def _keys(self) -> list[str]:
+        try:
+            return [name for name in self._files.list(self.directory) if not name.startswith(".")]
+        except FileNotFoundError:
+            return []
+
+    def _sweep(self, key: str) -> None:
+        try:
+            with self._files.room(f"{self.directory}/{key}", 2) as room:
+                names = room.names()
+                clear(room, those(names, PRIVATE_TICKET))
+            if not names:
+                with self._files.room(self.directory, 1) as room:
+                    room.rmdir(key)
+        except OSError:
+            return  # Somebody has lined up meanwhile, or it is none of ours: it is in nobody's way.
+
+    def _path(self, claim: str, ticket: str) -> str:
+        return f"{self.directory}/{self._key(claim)}/{ticket}"
+
+    def _key(self, claim: str) -> str:
+        return self._ledger.spelling.key(claim)
+
+    def _is_told(self) -> bool:
+        """Whether the kernel tells of all that is changed here: where no other can have it mounted."""
+        return self._mount is not None and bool(self._mount.disk)
+
+    @functools.cached_property
+    def _mount(self) -> Mount | None:
+        """To ask for it takes longer than all else that somebody does who lines up."""
+        return self._files.mount_of(self._projection.directory)
+
+
+def _answered(claim: str, call: Callable[[], _T]) -> _T:
+    try:
+        return call()
+    except OSError as error:
+        about = f"claim {claim}: " if claim else ""
+        raise Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or "")) from error

@@ -1,0 +1,1 @@
+"""Claiming, releasing and reaping: read, judge, advance."""

@@ -1,0 +1,300 @@
+"""Claiming, releasing, reaping: the one place that sequences read, judge, advance.
+
+Guarantees: at most one live session holds a claim, whatever crashes, stalls or races. A verb that returns has happened;
+one that raises `Unavailable` has not told, and can be repeated: what is ours already is answered as `Renewed`.
+Does not guarantee: anything about a holder that is told to let go (`break_claim`, or its session stopped) and works on.
+It has the generation, which grows with each transition, for whoever it writes to: refuse a lower one than was seen.
+How: read the head (generation g), gather evidence about its session, judge (pure), and publish g+1 or answer. Losing g+1
+means that somebody else has moved the claim: read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from looop_portable.backends.base import Backend
+from looop_portable.claims import unreadable
+from looop_portable.claims.events import Events
+from looop_portable.claims.reaper import sweep
+from looop_portable.config import PathLike, resolve
+from looop_portable.errors import LooopError, NotEnded, Unavailable
+from looop_portable.protocol.lease import Head, Judged, Lease
+from looop_portable.protocol.liveness import Holder, Liveness, Verdict
+from looop_portable.protocol.names import canonical, refuse_longer
+from looop_portable.protocol.outcomes import (
+    Broken,
+    Checked,
+    Held,
+    Reaped,
+    Refused,
+    Released,
+    Renewed,
+    Retired,
+    Status,
+    Superseded,
+    Sweep,
+    Won,
+)
+from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances, is_ours, judge
+from looop_portable.sessions.ids import named
+from looop_portable.sessions.registrar import Sessions
+from looop_portable.system.files import timestamp
+from looop_portable.system.processes import host
+from looop_portable.system.watch.announcing import Announcements
+
+_TRIES = 256
+_FREE = Verdict(Liveness.DEAD, "it is not held")
+_SELF = Verdict(Liveness.ALIVE, "it is ours")
+
+
+class Claims:
+    """The claims in one store, as this process sees them. Safe to use from several threads. No `events`: no log."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        events: Events | None = None,
+        sessions: Sessions | None = None,
+        clock: Callable[[], str] = timestamp,
+    ) -> None:
+        self.backend = backend
+        self.events = events
+        self.sessions = sessions or Sessions(backend.sessions)
+        self._clock = clock
+        self._won: dict[tuple[str, Holder], Lease] = {}
+        self.told = Announcements(getattr(backend, "stamps", None) or f"{id(backend)}")
+        """What was let go is told to those of this process who wait for it: they need no kernel for that."""
+
+    @classmethod
+    def open(cls, data_dir: PathLike | None = None, backend: str | None = None) -> Claims:
+        """The claims in `data_dir` (else $LOOOP_DATA_DIR, else the user's state directory), on the backend so named.
+
+        Touches nothing. Raises `NoSuchBackend`, or `UsageError` for a directory that cannot be one.
+        """
+        from looop_portable.backends import open_backend
+
+        config = resolve(data_dir, backend)
+        events = None if config.backend == "memory" else Events(config.events)
+        return cls(open_backend(config.backend, config.data_dir), events)
+
+    def claim(self, name: str, session: str | Holder | None = None) -> Won | Renewed | Held:
+        """Claim `name` for `session` (else $LOOOP_SESSION_ID).
+
+        Never waits. Raises `InvalidName`, `NoSession`, or `Unavailable`.
+        """
+        name, me = canonical(name), self.acting(session)
+        recall: Callable[[str], Head | None] | None = getattr(self.backend, "recall", None)
+        recalled = recall(name) if recall else None
+        for _ in range(_TRIES):
+            head, recalled = recalled or self.backend.read(name), None
+            lease, standing, verdict = self._judge(head, me)
+            if lease and not advances(TABLE[standing].claim):
+                return Renewed(lease) if standing is Standing.OURS else Held(lease, verdict)
+            if not self._final(lease, verdict):
+                continue
+            new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
+            if self.backend.advance(name, Judged(head.generation, lease) if lease else head.generation, new):
+                self._won[name, me] = new
+                self._tell_won(new, lease, verdict)
+                return Won(new, lease, verdict if lease else None)
+        raise _contended(name)
+
+    def release(self, name: str, session: str | Holder | None = None) -> Released | Refused:
+        """Release `name`, if it is held by `session` or by nobody alive. A free claim is released already.
+
+        Raises as `claim` does.
+        """
+        name, me = canonical(name), self.acting(session)
+        won = self._won.pop((name, me), None)
+        if won:  # Its generation says all; only if that is no longer the latest, there is something to be read.
+            outcome = self.release_lease(won)
+            if isinstance(outcome, Released):
+                return outcome
+        for _ in range(_TRIES):
+            head = self.backend.read(name)
+            lease, standing, verdict = self._judge(head, me)
+            if lease is None:
+                return Released(name, head.generation)
+            if not advances(TABLE[standing].unclaim):
+                return Refused(lease, verdict)
+            if self._final(lease, verdict) and self.backend.advance(name, Judged(head.generation, lease), None):
+                self._tell("released", lease, head.generation + 1)
+                self.told.announce(name)
+                return Released(name, head.generation + 1, lease)
+        raise _contended(name)
+
+    def release_lease(self, lease: Lease) -> Released | Refused:
+        """Release exactly `lease`, which this caller won. Its generation says all, so nothing is read first.
+
+        Refused: it has been superseded, by an operator's `break` or because its session was declared dead.
+        """
+        self._won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
+        if self.backend.advance(lease.name, Judged(lease.generation, lease), None):
+            self._tell("released", lease, lease.generation + 1)
+            self.told.announce(lease.name)
+            return Released(lease.name, lease.generation + 1, lease)
+        head = self.backend.read(lease.name)
+        if head.lease is None and head.generation == lease.generation + 1:
+            return Released(lease.name, head.generation, lease)  # The reply was lost, or somebody else let go for us.
+        current = head.lease or Lease(lease.name, "", generation=head.generation)
+        return Refused(current, Verdict(Liveness.UNKNOWN, f"generation {lease.generation} has been superseded"))
+
+    def retire(self, holder: Holder) -> Retired:
+        """End the session `holder`, and release all that it holds, so that nobody has to find out that it is gone.
+
+        Its end comes first: it claims nothing more that counts. Repeated, it releases what was left. Raises as
+        `Sessions.stop` does; what fails after that is in the result, and does not keep the others from being released.
+        Raises `NotEnded` if its end could not be published: on a full disk, where a release needs no room, and that does.
+        """
+        try:
+            stopped = self.sessions.stop(*holder)
+        except Unavailable:
+            released, failed = self._release_all(holder)
+            try:
+                stopped = self.sessions.stop(*holder)  # There may be room for it now.
+            except Unavailable as error:
+                raise NotEnded(str(error), failed) from error
+            more, failed = self._release_all(holder)  # What it has claimed in between.
+            return Retired(stopped, released + more, failed)
+        return Retired(stopped, *self._release_all(holder))
+
+    def _release_all(self, holder: Holder) -> tuple[tuple[Released, ...], tuple[tuple[str, str], ...]]:
+        """What `holder` held; and for what could not be released, why: see `Retired`."""
+        released: list[Released] = []
+        failed: list[tuple[str, str]] = []
+        try:
+            names = list(self.backend.claims())
+        except LooopError as error:
+            return (), (("", str(error)),)
+        for name in names:
+            try:
+                lease, standing, _ = self._judge(self.backend.read(name), holder)
+                outcome = self.release_lease(lease) if lease and standing is Standing.OURS else None
+            except LooopError as error:
+                failed.append((name, str(error)))
+                continue
+            if isinstance(outcome, Released):
+                released.append(outcome)
+        return tuple(released), tuple(failed)
+
+    def check(self, name: str, generation: int) -> Checked:
+        """Whether `generation` is current and held, read afresh."""
+        name = canonical(name)
+        head = self.backend.read(name)
+        lease = self._judge(head, NOBODY)[0] if head.over else head.lease
+        return Checked(name, generation, head.generation, lease)
+
+    def show(self, name: str) -> Status:
+        """One claim, and whether its holder is alive."""
+        return self._shown(canonical(name))
+
+    def _shown(self, name: str) -> Status:
+        head = self.backend.read(name)
+        lease, standing, verdict = self._judge(head, NOBODY)
+        return Status(name, head.generation, lease, verdict if lease else None, standing)
+
+    def list(self) -> list[Status]:
+        """Every claim that is held. One that cannot be read has no lease and an UNKNOWN verdict that says why."""
+        return [status for name in self.backend.claims() if (status := self._status(name))]
+
+    def break_claim(self, name: str, generation: int, reason: str) -> Broken | Superseded:
+        """Release `name` whoever holds it, if `generation` is the one that does. For operators: the holder is not told."""
+        name = canonical(name)
+        refuse_longer(reason, "reason")
+        head = self.backend.read(name)
+        lease = head.lease if head.generation == generation else None
+        if lease and self.backend.advance(name, Judged(generation, lease), None):
+            self._tell("broken", lease, generation + 1, reason=reason)
+            self.told.announce(name)
+            return Broken(lease, generation + 1)
+        head = self.backend.read(name)
+        if lease and head.lease is None and head.generation == generation + 1:
+            return Broken(lease, head.generation)  # The reply was lost, or its holder let go of it just now.
+        return Superseded(name, head.generation, head.lease)
+
+    def reap(self, dry_run: bool = False) -> Sweep:
+        """One sweep of the reaper: release every claim whose session is gone, and remove what crashes left behind."""
+        return sweep(self.backend, self.sessions, self._reap_claim, dry_run)
+
+    def _reap_claim(self, name: str, verdicts: dict[Holder, Verdict], dry_run: bool) -> Reaped | None:
+        """Release `name` if its session is gone; None if it is kept. `verdicts` are those of this sweep so far."""
+        head = self.backend.read(name)
+        lease, standing, verdict = self._judge(head, NOBODY, verdicts)
+        if lease is None or not advances(TABLE[standing].reap):
+            return None
+        if not dry_run:
+            if not (self._final(lease, verdict) and self.backend.advance(name, Judged(head.generation, lease), None)):
+                return None  # Somebody has moved it since: it is theirs now. Or its session came back.
+            self._tell("claim_reaped", lease, head.generation + 1, evidence=verdict.evidence)
+            self.told.announce(name)
+        return Reaped(lease, verdict, head.generation + 1)
+
+    def _status(self, name: str) -> Status | None:
+        try:
+            status = self._shown(name)
+        except LooopError as error:
+            unknown = Verdict(Liveness.UNKNOWN, str(error))
+            return Status(name, 0, Lease(name, ""), unknown, Standing.HELD)
+        return status if status.lease else None
+
+    def _judge(
+        self, head: Head, me: Holder, verdicts: dict[Holder, Verdict] | None = None
+    ) -> tuple[Lease | None, Standing, Verdict]:
+        """The lease that counts, what it looks like, and on what evidence.
+
+        A lease of looop's over one of ours counts where ours does not hold. The other way round, an old one of looop's
+        would hide a winner that has not come to show itself yet.
+        """
+        found = self._judge_lease(head.lease, me, verdicts)
+        if head.over and found[1] is not Standing.HELD:
+            over = self._judge_lease(head.over, me, verdicts)
+            if over[1] is Standing.HELD:
+                return over
+        return found
+
+    def _judge_lease(
+        self, lease: Lease | None, me: Holder, verdicts: dict[Holder, Verdict] | None
+    ) -> tuple[Lease | None, Standing, Verdict]:
+        verdict = self._evidence(lease, me, verdicts)
+        return lease, judge(lease, me, verdict.liveness), verdict
+
+    def _evidence(self, lease: Lease | None, me: Holder, verdicts: dict[Holder, Verdict] | None) -> Verdict:
+        if lease is None:
+            return _FREE
+        if is_ours(lease, me):
+            return _SELF
+        if not lease.session:
+            return unreadable.verdict(self.backend, self.sessions, lease, me)
+        holder = Holder(lease.session, lease.incarnation)
+        found = verdicts.get(holder) if verdicts is not None else None
+        if found is None:
+            found = self.sessions.verdict(*holder)
+            if verdicts is not None and lease.incarnation:
+                verdicts[holder] = found  # Without an incarnation, the id may be a later session's before we are done.
+        return found
+
+    def _final(self, lease: Lease | None, verdict: Verdict) -> bool:
+        """Whether a death may be acted upon. One that is inferred is made a fact first."""
+        if not (lease and verdict.inferred):
+            return True
+        return self.sessions.conclude(Holder(*lease[1:3])) if lease.session else unreadable.conclude(self.sessions)
+
+    def acting(self, session: str | Holder | None) -> Holder:
+        """Who acts: `session`, else $LOOOP_SESSION_ID, in its current incarnation. Raises `NoSession`."""
+        if isinstance(session, Holder):
+            return session
+        return self.sessions.holder(named(session))
+
+    def _tell_won(self, lease: Lease, previous: Lease | None, verdict: Verdict) -> None:
+        if previous is None:
+            self._tell("claimed", lease, lease.generation)
+        else:
+            self._tell("taken_over", lease, lease.generation, previous=previous.session, evidence=verdict.evidence)
+
+    def _tell(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
+        if self.events:
+            self.events.emit(event, lease.name, session=lease.session, generation=generation, **fields)
+
+
+def _contended(name: str) -> Unavailable:
+    return Unavailable(f"claim {name}: moved by others {_TRIES} times while we tried; try again")

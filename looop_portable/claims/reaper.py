@@ -1,0 +1,91 @@
+"""The reaper: releases the claims of sessions that are gone, so that nobody ever cleans up after a crash by hand.
+
+Guarantees: only a claim whose session is proven dead is released, and only the generation that was judged. Sessions that
+cannot be enumerated stop the sweep: an unreadable fleet is not a dead one. Nothing is removed from a directory in which
+nothing says that it is a store: neither a stamp nor a session.
+Does not guarantee: that it runs. Nothing depends on it: whoever claims a dead session's claim takes it over anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from looop_portable.backends.base import Backend, Tickets
+from looop_portable.errors import LooopError
+from looop_portable.protocol.liveness import Holder, Verdict
+from looop_portable.protocol.outcomes import Reaped, Sweep
+from looop_portable.sessions.registrar import Sessions, SessionStatus
+
+ReapClaim = Callable[[str, dict[Holder, Verdict], bool], Reaped | None]
+
+
+def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: bool = False) -> Sweep:
+    """One sweep. Each session is judged once; `dry_run` changes nothing. Never raises: what fails is in the result.
+
+    The sessions are judged first, but one that is not among them is no proof of death: `reap_claim` asks for it again
+    after it has read the lease. Without that, a session that registers during the sweep would be taken for none.
+    """
+    try:
+        if strange := getattr(backend, "strange", str)():  # Only where others could have put files.
+            return Sweep(skipped=strange, dry_run=dry_run)
+        statuses = sessions.statuses()
+        names = list(backend.claims())
+    except LooopError as error:
+        return Sweep(skipped=str(error), dry_run=dry_run)
+    verdicts = {s.registration.holder: s.verdict for s in statuses}
+    reaped: list[Reaped] = []
+    failed: list[tuple[str, str]] = []
+    for name in names:
+        try:
+            found = reap_claim(name, verdicts, dry_run)
+        except LooopError as error:
+            failed.append((name, str(error)))
+            continue
+        if found:
+            reaped.append(found)
+    kept = len(names) - len(reaped) - len(failed)
+    if not dry_run:
+        known = {name for name, _ in failed}
+        failed += [found for found in _tidy(backend, sessions, statuses) if found[0] not in known]
+    return Sweep(tuple(reaped), kept, tuple(failed), dry_run=dry_run)
+
+
+def _tidy(backend: Backend, sessions: Sessions, statuses: list[SessionStatus]) -> list[tuple[str, str]]:
+    """What fails in one place is in no other's way."""
+    for status in statuses:
+        sessions.forget(status)
+    failed: list[tuple[str, str]] = []
+    tickets = backend.tickets
+    _told("", sessions.tidy, failed)
+    if tickets:
+        _told("", lambda: _clear_the_lines(tickets, sessions, failed), failed)
+        _told("", tickets.tidy, failed)
+    _told("", lambda: failed.extend(backend.tidy()), failed)
+    return failed
+
+
+def _told(about: str, step: Callable[[], object], failed: list[tuple[str, str]]) -> None:
+    try:
+        step()
+    except LooopError as error:
+        failed.append((about, str(error)))
+
+
+def _clear_the_lines(tickets: Tickets, sessions: Sessions, failed: list[tuple[str, str]]) -> None:
+    """Those who wait would find out that one before them has ended; but perhaps nobody waits there any more."""
+    for claim in tickets.claims():
+        _told(claim, lambda claim=claim: _clear_the_line(claim, tickets, sessions), failed)  # type: ignore[misc]
+
+
+def _clear_the_line(claim: str, tickets: Tickets, sessions: Sessions) -> None:
+    for ticket in tickets.line(claim):
+        waiter = tickets.waiter(claim, ticket)
+        if waiter is not None and sessions.evidence.examine(waiter).dead:
+            tickets.give_back(claim, ticket)
+
+
+def watch(once: Callable[[], Sweep], seconds: float, wait: Callable[[float], object]) -> Iterator[Sweep]:
+    """Sweep, `wait(seconds)`, and again, for as long as somebody takes the results."""
+    while True:
+        yield once()
+        wait(seconds)

@@ -1,0 +1,93 @@
+"""--wait and --timeout, and what is told on stderr meanwhile: who is waited for, on what evidence it is alive."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+import click
+
+from looop_portable.cli.output import Output, readable
+from looop_portable.protocol.outcomes import Held, Told
+from looop_portable.waiting.claiming import MOST
+
+
+def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
+    if seconds is not None and not 0 <= seconds < float("inf"):
+        raise click.BadParameter(f"{seconds:g} is not a number of seconds from 0 on")
+    return seconds
+
+
+WAIT = click.option("--wait", is_flag=True, help="Wait until it can be had.")
+TIMEOUT = click.option(
+    "--timeout",
+    type=float,
+    callback=_is_a_time,
+    metavar="SECONDS",
+    help="Wait, but no longer than this; then exit 124. 0: do not wait.",
+)
+
+
+SLOTS = click.option(
+    "--slots", type=click.IntRange(1, MOST), metavar="N", help="NAME may be held by N sessions at once, each in a slot."
+)
+
+
+def limit_of(wait: bool, timeout: float | None) -> float | None:
+    """For how many seconds to wait; None: without end."""
+    return timeout if timeout is not None else None if wait else 0
+
+
+@contextlib.contextmanager
+def waiting_for(out: Output) -> Iterator[Told]:
+    """What to call for each look that found somebody else's claim. Says it once for each holder.
+
+    On a terminal the line turns and counts the seconds; there it goes when the waiting is over.
+    """
+    with contextlib.ExitStack() as shown:
+        yield _turning(shown) if _on_a_terminal(out) else said_once(out)
+
+
+def _on_a_terminal(out: Output) -> bool:
+    return not out.as_json and sys.stderr is not None and sys.stderr.isatty()
+
+
+def said_once(out: Output) -> Told:
+    """What to call for each look; a line for each holder that is waited for."""
+    said: set[tuple[str, int]] = set()
+
+    def told(held: Held, waited: float) -> None:
+        about = held.lease.name, held.lease.generation
+        if about not in said:
+            said.add(about)
+            out.hint(_line(held, waited))
+
+    return told
+
+
+def _turning(shown: contextlib.ExitStack) -> Told:
+    update: list[Callable[[str], object]] = []
+
+    def told(held: Held, waited: float) -> None:
+        line = readable(_line(held, waited))
+        if not update:
+            from rich.console import Console
+            from rich.markup import escape
+
+            console = Console(stderr=True)
+            # Without this, one that is ended meanwhile (as timeout(1) does) would leave the terminal without its cursor.
+            setattr(console, "show_cursor", lambda _show=True: False)  # noqa: B010 (a method, for the type checker)
+            status = shown.enter_context(console.status(escape(line), spinner="line"))
+            update.append(lambda text: status.update(escape(text)))
+        update[0](line)
+
+    return told
+
+
+def _line(held: Held, waited: float) -> str:
+    lease, verdict = held
+    return (
+        f"claim {lease.name}: held by live session '{lease.session}'; waiting for it, {waited:.0f} s so far "
+        f"(generation {lease.generation}: {verdict.told})"
+    )

@@ -1,0 +1,205 @@
+"""`claim`, `unclaim`, `check`, `break`, and the worker contract `_ claim`, `_ unclaim`."""
+
+from __future__ import annotations
+
+import click
+
+from looop_portable.claims.gate import Claims
+from looop_portable.cli.complete import claim_names, session_ids
+from looop_portable.cli.ending import endings
+from looop_portable.cli.keeper import ensure_kept
+from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, waiting_for
+from looop_portable.cli.refusing import refuse
+from looop_portable.cli.root import Setting
+from looop_portable.config import session_id
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import Holder, Verdict
+from looop_portable.protocol.outcomes import Broken, Held, Refused, Renewed, Won
+from looop_portable.waiting.claiming import claim_all, in_order, ours_of
+
+NAME = click.argument("name", shell_complete=claim_names)
+NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=claim_names)
+SESSION = click.option(
+    "--session", metavar="ID", shell_complete=session_ids, help="The session to act for. [$LOOOP_SESSION_ID]"
+)
+GENERATION = click.option("--generation", type=click.IntRange(min=0), required=True, metavar="N", help="The generation.")
+
+
+@click.command()
+@NAMES
+@SESSION
+@WAIT
+@TIMEOUT
+@SLOTS
+@click.pass_obj
+def claim(
+    out: Setting, names: tuple[str, ...], session: str | None, wait: bool, timeout: float | None, slots: int | None
+) -> int:
+    """Claim NAME, or all of several NAMEs or none: at once or not at all, unless told to wait.
+
+    Exit 0: it is ours (`claimed NAME`; nothing is printed if it was ours already, so workers that are to exclude each
+    other need a session each). Exit 1: a live session holds it. Exit 124: one still did when --timeout was over. A session
+    that is not registered can claim, but its claim can be taken over at once.
+
+    Those who wait are served in the order in which they came; nothing keeps somebody who does not wait from taking what is
+    free. Several NAMEs are taken in one order, whatever the order here, and kept while the next is waited for.
+
+    With --slots N, N sessions can hold NAME at once. The slots are the claims NAME#1 to NAME#N; ours is printed.
+    """
+    claims, ordered = out.claims(), in_order(names)
+    me = claims.acting(session)
+    limit = limit_of(wait, timeout)
+    # Without this, a session whose keeper is gone would be taken for dead while it waits, and lose its turn.
+    kept = limit == 0 or ensure_kept(out, claims, me)
+    with endings() as ended:
+        with waiting_for(out) as told:
+            outcome = claim_all(claims, ordered, me, limit, slots or 0, told, ended.wait)
+        return _tell_all(out, claims, me, outcome, session, late=bool(limit), kept=kept)
+
+
+def _tell_all(
+    out: Setting,
+    claims: Claims,
+    me: Holder,
+    outcome: list[Won | Renewed] | Held,
+    session: str | None,
+    *,
+    late: bool,
+    kept: bool,
+) -> int:
+    if isinstance(outcome, Held):
+        refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
+        if kept:
+            ensure_kept(out, claims, session_id(session))
+        return 124 if late else 1
+    mine = claims.sessions.verdict(*me)
+    for each in outcome:
+        _tell(out, each, mine)
+    won = [each.lease for each in outcome if isinstance(each, Won)]
+    if won and mine.dead:
+        _warn(out, won[0], mine)
+    if kept:
+        ensure_kept(out, claims, me)
+    out.told(claims)
+    return 0
+
+
+def _tell(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
+    lease = outcome.lease
+    previous = outcome.previous.session if isinstance(outcome, Won) and outcome.previous else None
+    fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), "previous": previous}
+    if isinstance(outcome, Renewed):
+        out.answer("claim", "renewed", "", {**fields, **verdict_fields(mine)})
+        out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.told}")
+    else:
+        out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
+
+
+@click.command()
+@NAMES
+@SESSION
+@SLOTS
+@click.pass_obj
+def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: int | None) -> int:
+    """Release NAME, or each of several, if it is ours or nobody's alive. Releasing a free claim is no error.
+
+    With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: another live session holds it.
+    """
+    claims, wanted = out.claims(), in_order(names)  # Nothing is released where one of them cannot be a name.
+    code = 0
+    for name in wanted if slots is None else ours_of(claims, wanted, slots, session):
+        outcome = claims.release(name, session)
+        if isinstance(outcome, Refused):
+            refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict, {})
+            code = 1
+        else:
+            out.answer("unclaim", "released", "", {"name": outcome.name, "generation": outcome.generation})
+    out.told(claims)
+    return code
+
+
+@click.command()
+@NAME
+@GENERATION
+@SESSION
+@click.pass_obj
+def check(out: Setting, name: str, generation: int, session: str | None) -> int:
+    """Whether generation N of NAME is current and held: exit 0 if it is, 1 if it has been superseded or let go.
+
+    It does not ask whether the holder lives. For whoever is about to act on a claim's word: a worker that paused, or
+    the resource that it writes to. Where a session is named, it has to be that one's: a number alone may be another's in a
+    store that was restored from a backup, or made anew.
+    """
+    claims = out.claims()
+    me = claims.acting(session) if session_id(session) else None
+    found = claims.check(name, generation)
+    fields = {"name": found.name, "generation": generation, "head": found.head, **lease_fields(found.lease)}
+    if found.current and (me is None or found.is_held_by(me)):
+        assert found.lease
+        holder = found.lease.session
+        out.answer("check", "current", f"{found.name}: generation {generation} is current, held by '{holder}'", fields)
+        return 0
+    if found.lease and found.current:
+        whose = f"'{found.lease.session}'" if me and found.lease.session != me.session else "another session of that id"
+        now = f"generation {generation} is not that of session '{me and me.session}': it is held by {whose}"
+    elif found.lease:
+        now = f"generation {generation} is not current: generation {found.head} is held by '{found.lease.session}'"
+    else:
+        now = f"generation {generation} does not hold it: it is free, at generation {found.head}"
+    out.refusal("check", "superseded", f"check {found.name}: {now}", fields)
+    return 1
+
+
+@click.command("break")
+@NAME
+@GENERATION
+@click.option("--reason", required=True, metavar="TEXT", help="Why, for the event log.")
+@click.pass_obj
+def break_(out: Setting, name: str, generation: int, reason: str) -> int:
+    """Release NAME whoever holds it, if generation N is the one that does (see `looop show NAME`).
+
+    The claim is free at once. `hold` and `looop run` are told at their next heartbeat, a shell is not, and each may go on
+    working: be sure that it does not. Exit 1: N is not current.
+    """
+    if not reason.strip():
+        raise click.BadParameter("it is empty", param_hint="--reason")
+    claims = out.claims()
+    outcome = claims.break_claim(name, generation, reason)
+    if isinstance(outcome, Broken):
+        lease = outcome.previous
+        line = f"broke {lease.name}: generation {generation} of session '{lease.session}'"
+        fields = {"name": lease.name, "generation": outcome.generation, **lease_fields(lease)}
+        out.answer("break", "broken", line, fields)
+        out.told(claims)
+        return 0
+    if outcome.lease:
+        now = (
+            f"generation {generation} is not current: it is held by '{outcome.lease.session}', at generation {outcome.head}"
+        )
+    else:
+        now = f"nothing to break: it is free, at generation {outcome.head}"
+    out.refusal(
+        "break",
+        "superseded",
+        f"break {outcome.name}: {now}",
+        {"name": outcome.name, "generation": outcome.head, **lease_fields(outcome.lease)},
+    )
+    return 1
+
+
+@click.group("_", hidden=True)
+def worker_contract() -> None:
+    """The verbs as looop's worker contract calls them."""
+
+
+worker_contract.add_command(claim)
+worker_contract.add_command(unclaim)
+
+
+def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:
+    known = "is not alive" if lease.incarnation else "is not registered"
+    out.hint(
+        f"looop: warning: session '{lease.session}' {known} ({mine.evidence}), so this claim can be taken over at once: "
+        "register with `looop session start`"
+    )

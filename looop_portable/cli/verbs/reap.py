@@ -1,0 +1,67 @@
+"""`reap`."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+
+import click
+
+from looop_portable.claims.reaper import watch
+from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.root import Setting
+from looop_portable.protocol.outcomes import Sweep
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
+@click.option(
+    "--watch",
+    "seconds",
+    type=click.FloatRange(min=0.01, max=86400),
+    metavar="SECONDS",
+    help="Sweep again and again, with so long a pause, until interrupted.",
+)
+@click.pass_obj
+def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
+    """Release the claims of sessions that are gone, and say on what evidence.
+
+    Nothing depends on it: whoever claims a dead session's claim takes it over anyway. Exit 3: the sessions could not be
+    enumerated, or some claim could not be read.
+    """
+    if seconds is not None and math.isnan(seconds):
+        raise click.BadParameter("nan is no time", param_hint="--watch")
+    claims = out.claims()
+    if seconds is None:
+        return _tell(out, claims.reap(dry_run))
+    gc.enable()
+    for sweep in watch(lambda: claims.reap(dry_run), seconds, time.sleep):
+        _tell(out, sweep)
+        if out.unheard:
+            break
+    return 0
+
+
+def _tell(out: Setting, sweep: Sweep) -> int:
+    word = "would reap" if sweep.dry_run else "reaped"
+    for found in sweep.reaped:
+        lease = found.lease
+        whose = f"session '{lease.session}'" if lease.session else "no session"
+        out.answer(
+            "reap",
+            "would_reap" if sweep.dry_run else "reaped",
+            f"{word} {lease.name}: {whose}, generation {lease.generation}: {found.verdict.evidence}",
+            {"name": lease.name, "generation": found.generation, **lease_fields(lease), **verdict_fields(found.verdict)},
+        )
+    if sweep.skipped:
+        out.refusal("reap", "skipped", f"looop: warning: nothing was reaped: {sweep.skipped}", {"message": sweep.skipped})
+    for name, reason in sweep.failed:
+        out.refusal(
+            "reap",
+            "failed",
+            f"looop: reap {name}: {reason}" if name else f"looop: reap: {reason}",
+            {"name": name or None, "message": reason},
+        )
+    out.detail(f"{word} {len(sweep.reaped)}, kept {sweep.kept}, failed {len(sweep.failed)}")
+    return 3 if sweep.skipped or sweep.failed else 0

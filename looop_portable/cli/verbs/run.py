@@ -1,0 +1,142 @@
+"""`run`: a command that runs while its claims are held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from looop_portable.cli.complete import claim_names
+from looop_portable.cli.keeper import LEASE_LENGTH
+from looop_portable.cli.output import lease_fields
+from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, said_once
+from looop_portable.cli.refusing import refuse
+from looop_portable.cli.root import Setting
+from looop_portable.errors import Interrupted, SessionAlive
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.outcomes import Held
+
+TIMED_OUT, NOT_FOUND = 124, 127
+
+
+class Words:
+    """What is said of what happens while the command runs: on stderr, and nothing as long as all is well."""
+
+    def __init__(self, out: Setting) -> None:
+        self._out = out
+        self._told = said_once(out)
+
+    def waits(self, held: Held, seconds: float) -> None:
+        self._told(held, seconds)
+
+    def won(self, lease: Lease) -> None:
+        fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
+        self._out.answer("run", "won", "", fields)
+        self._out.detail(f"claimed {lease.name}: generation {lease.generation}, session '{lease.session}'")
+
+    def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
+        what = f"claim {', '.join(names)}" if names else "the session"
+        line = f"looop: {what}: lost: {reason}; the command {'is ended' if ends else 'goes on'}"
+        self._out.refusal("run", "lost", line, {"names": list(names), "message": reason, "ends": ends})
+
+    def stays(self, processes: Sequence[str]) -> None:
+        line = f"looop: left behind by the command, and holding nothing: {', '.join(processes)}"
+        self._out.refusal("run", "left_behind", line, {"processes": list(processes)})
+
+    def left(self, name: str, reason: str) -> None:
+        what = f"claim {name}" if name else "what was held"
+        line = f"looop: warning: {what}: not released, but free to be taken over: {reason}"
+        self._out.refusal("run", "not_released", line, {"name": name or None, "message": reason})
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--claim", "names", multiple=True, metavar="NAME", shell_complete=claim_names, help="Claim it; again for more of them."
+)
+@WAIT
+@TIMEOUT
+@SLOTS
+@LEASE_LENGTH
+@click.option(
+    "--on-lost",
+    type=click.Choice(["term", "warn"]),
+    default="term",
+    show_default=True,
+    help="When a claim is lost: end the command (SIGTERM, then SIGKILL), or only say so.",
+)
+@click.option(
+    "--until-all-end",
+    is_flag=True,
+    help="Hold until all that the command has started has ended, as flock(1) does, and not only the command. (Linux)",
+)
+@click.option("--session", default="", metavar="ID", help="The id of the command's session. [a new one is made up]")
+@click.option(
+    "-E", "--conflict-exit-code", type=click.IntRange(0, 255), default=1, metavar="N", help="Exit with N where 1 is meant."
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def run(
+    out: Setting,
+    names: tuple[str, ...],
+    wait: bool,
+    timeout: float | None,
+    slots: int | None,
+    lease: int,
+    on_lost: str,
+    until_all_end: bool,
+    session: str,
+    conflict_exit_code: int,
+    command: tuple[str, ...],
+) -> int:
+    """Run COMMAND while its claims are held: the flock(1) that recovers, and that ends who has lost.
+
+    \b
+        looop run --claim nightly -- rsync -a /srv/ backup:
+
+    The command is a session of its own, whatever $LOOOP_SESSION_ID is here; it lives by the command's process, and without
+    --claim it holds nothing yet. When the command ends, all that it holds is released. Nothing is said on stdout.
+
+    The command finds LOOOP_SESSION_ID, LOOOP_CLAIM_GENERATION (of the first claim), and LOOOP_GENERATION_NAME for each:
+    NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it.
+
+    What the command has started ends before its claims are free if a signal ended it, or looop run is killed. If it exits
+    by itself, what it leaves behind goes on without them, and is named on stderr: see --until-all-end. On Windows it ends
+    before they are free; batch files are found too, but get no argument with & | < > % or a double quote (exit 2).
+
+    Not guaranteed: that what another user owns (sudo) is ended when looop run is killed: the claim stays held on this host
+    while it lives. That what hides on purpose is found then: a daemon without its parent, our descriptor and environment.
+    Anything on other hosts while looop run is stopped, Ctrl-Z too, for longer than its lease. With --lease 0 nobody looks
+    whether a claim is lost.
+
+    \b
+    Exit code: the command's; 128+N if signal N ended it, or came before it began; and
+      1    another holds a claim, or has that session id (-E: another code)
+      2    usage      3  could not answer      124  --timeout is over
+      126  the command cannot be executed      127  it was not found
+    """
+    import gc
+
+    from looop_portable.running.command import Request
+    from looop_portable.running.command import run as run_it
+
+    gc.enable()  # It may stay for long.
+    limit = limit_of(wait, timeout)
+    request = Request(command, names, session, lease, limit, slots or 0, on_lost == "term", until_all_end)
+    claims = out.claims()
+    try:
+        outcome = run_it(out.config, claims, request, Words(out))
+    except SessionAlive as error:
+        out.error(error.code, str(error))
+        return conflict_exit_code
+    except Interrupted as error:
+        return 128 + error.number
+    if isinstance(outcome, Held):
+        late = bool(limit)
+        refuse(out, "run", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
+        return TIMED_OUT if late else conflict_exit_code
+    if outcome.failure:
+        out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure)
+    if outcome.left:
+        Words(out).stays(outcome.left)
+    out.told(claims)
+    return outcome.code

@@ -1,0 +1,91 @@
+"""`claims` and `show`."""
+
+from __future__ import annotations
+
+import calendar
+import os
+import time
+
+import click
+
+from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.root import Setting
+from looop_portable.cli.verbs.claim import NAME
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.outcomes import Status
+
+
+@click.command("claims")
+@click.pass_obj
+def claims(out: Setting) -> int:
+    """List the claims that are held: by whom, since when, and whether the holder is alive.
+
+    Exit 3: some claim could not be read.
+    """
+    found = out.claims().list()
+    rows = []
+    for status in found:
+        if out.as_json:
+            _tell(out, "claims", status)
+        assert status.lease
+        assert status.verdict
+        lease, verdict = status.lease, status.verdict
+        age = _age(lease.claimed_at)
+        rows.append((status.name, lease.session, str(status.generation), age, verdict.liveness.value, verdict.told))
+    if rows:
+        out.table(("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows)
+    else:
+        there = os.path.isdir(out.config.data_dir)
+        out.hint("no claims are held" if there else f"no claims are held: {out.config.data_dir} is not there yet")
+    unreadable = [status for status in found if status.lease == Lease(status.name, "")]
+    for status in unreadable:
+        out.hint(f"looop: {status.name}: {status.verdict.evidence if status.verdict else ''}")
+    return 3 if unreadable else 0
+
+
+@click.command()
+@NAME
+@click.pass_obj
+def show(out: Setting, name: str) -> int:
+    """Show one claim: whether it is held, by whom, and on what evidence its holder is alive or dead."""
+    status = out.claims().show(name)
+    if out.as_json:
+        _tell(out, "show", status)
+        return 0
+    lease, verdict = status.lease, status.verdict
+    if lease is None or verdict is None:
+        out.line(f"{status.name}: free, at generation {status.generation}")
+        return 0
+    out.line(f"{status.name}: held by session '{lease.session}', generation {status.generation}")
+    out.line(f"  session     {verdict.liveness.value}: {verdict.told}")
+    if lease.claimed_at:
+        out.line(f"  claimed     {lease.claimed_at} ({_age(lease.claimed_at)} ago by this host's clock), on {lease.host}")
+    if verdict.dead:
+        out.line("  next        whoever claims it takes it over at once")
+    return 0
+
+
+def _tell(out: Setting, verb: str, status: Status) -> None:
+    out.answer(
+        verb,
+        "held" if status.lease else "free",
+        "",
+        {
+            "name": status.name,
+            "generation": status.generation,
+            **lease_fields(status.lease),
+            **verdict_fields(status.verdict),
+        },
+    )
+
+
+def _age(at: str) -> str:
+    """How long ago, by this host's clock, for people: 12s, 5m, 3h, 2d."""
+    try:
+        seconds = max(0, int(time.time()) - calendar.timegm(time.strptime(at, "%Y-%m-%dT%H:%M:%SZ")))
+    except (ValueError, OverflowError):
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"

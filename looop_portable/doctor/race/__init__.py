@@ -1,0 +1,1 @@
+"""A race of processes for one claim, and the arbiter that watches it."""

@@ -1,0 +1,85 @@
+"""One process of a race: claims, tells the arbiter, releases, and again. See `arbiter`.
+
+It ends when its time is over, and at once when the arbiter is gone.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from typing import TextIO
+
+from looop_portable.claims.gate import Claims
+from looop_portable.doctor.race.children import job
+from looop_portable.doctor.race.turnstile import Turnstile
+from looop_portable.errors import LooopError, told
+from looop_portable.protocol.outcomes import Won
+
+CLAIM = "doctor"
+
+
+class _Gone(Exception):
+    """The arbiter does not answer."""
+
+
+class _Line:
+    """The line to the arbiter."""
+
+    def __init__(self, port: int, secret: str) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._answers: TextIO = self._socket.makefile("r", encoding="utf-8")
+        self.say(f"hello {secret}")
+
+    def say(self, line: str) -> None:
+        self._socket.sendall(" ".join(line.split()).encode() + b"\n")
+
+    def ask(self, line: str) -> None:
+        self.say(line)
+        if not self._answers.readline():
+            raise _Gone
+
+    def cut(self) -> bool:
+        """Whether the arbiter is gone. It never says anything unasked."""
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+
+def serve() -> None:
+    """The process: what it is to do comes on stdin."""
+    todo = job()
+    line = _Line(int(str(todo["port"])), str(todo["secret"]))
+    try:
+        _race(line, str(todo["backend"]), str(todo["directory"]), float(str(todo["seconds"])), str(todo["turns"]))
+    except _Gone:
+        return
+    except LooopError as error:
+        line.say(f"failed {error}")
+    except OSError as error:
+        line.say(f"failed {told(error)}")
+
+
+def _race(line: _Line, backend: str, directory: str, seconds: float, turns: str) -> None:
+    claims = Claims.open(directory, backend)
+    refused = claims.backend.unavailable()
+    if refused:
+        line.say(f"refused {refused}")
+    turnstile = Turnstile(turns) if turns else None
+    me = None if refused else claims.sessions.register().holder
+    line.ask("ready")
+    until = time.monotonic() + seconds
+    while me and time.monotonic() < until and not line.cut() and not (turnstile and turnstile.full):
+        outcome = claims.claim(CLAIM, me)
+        if isinstance(outcome, Won):
+            line.ask(f"enter {outcome.lease.generation}")
+            number = _through(turnstile, line) if turnstile else 0
+            line.ask(f"leave {number}")
+            claims.release(CLAIM, me)
+
+
+def _through(turnstile: Turnstile, line: _Line) -> int:
+    number, alone = turnstile.enter()
+    if not alone:
+        line.say("crossed")
+    turnstile.leave(number)
+    return number

@@ -1,0 +1,1 @@
+"""A claim for as long as a block runs, for threads and for tasks."""

@@ -1,0 +1,32 @@
+"""What a block of `hold` is to this process's membership."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from looop_portable.system.watch.watcher import Bell
+
+
+class Taker(Protocol):
+    """A block that has a name, or wants it."""
+
+    owner: object
+    """The thread or task that runs it."""
+    bell: Bell | None
+    """What rings for it, while it waits."""
+
+    def settle_if_over(self) -> None:
+        """It lets go what it has, if its block has ended without that."""
+
+
+class Block(Protocol):
+    """A block that runs in a session's name."""
+
+    def look_again(self) -> None:
+        """Whether its claim is still its own, read afresh."""
+
+    def lose(self, reason: str) -> None:
+        """It is lost."""
+
+    def forget(self) -> None:
+        """It has been left, by somebody else."""

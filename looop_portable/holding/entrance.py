@@ -1,0 +1,254 @@
+"""How a block of this process gets its claim: first among the threads and tasks of the process, then among all sessions.
+
+Guarantees: of this process at most one block has a claim, also where a directory does not tell case apart; whoever would
+wait for itself is told so; what was won by somebody who does not enter after all is let go, at whatever point that was.
+Does not guarantee: that two threads do not wait for each other.
+How: a name is taken in the process (`Member.take`), then claimed for its session, and let go again unless it was won. All
+steps of one entrance are made one after the other, in any threads.
+Interrupted: the name that is taken is the note of what may have been won; it is made before anything is published, and goes
+after all of it has been let go. Whether anything was won, the ledger tells, by the session's name. So `settle` needs no
+more than the note, wherever its block was interrupted. It is done where nothing interrupts it (`apart`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+
+from looop_portable.config import Config
+from looop_portable.errors import ClaimHeld, LooopError, Unavailable
+from looop_portable.holding.blocks import Taker
+from looop_portable.holding.leftovers import let_go_later
+from looop_portable.holding.member import Member, Process, this_process
+from looop_portable.holding.own_session import Session
+from looop_portable.holding.visits import Visit
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.outcomes import Held, Renewed, Won
+from looop_portable.protocol.standings import is_ours
+from looop_portable.system.threads.apart import apart
+from looop_portable.system.watch.watcher import Bell, ThreadBell
+from looop_portable.waiting.claiming import line_for, slots_of
+from looop_portable.waiting.stopping import Stoppable, Stopped
+from looop_portable.waiting.waiter import Waiting, run
+
+_HERE = "this process holds it already"
+_NOT_REENTRANT = "hold() is not reentrant"
+_SHARED = "this process has entered this very block, or waits to: each thread or task calls hold() for one of its own"
+
+
+class Entrance:
+    """The entrance of the block `name`, or of one that wants a slot of it. Used by one at a time: `prepare` to `spare`."""
+
+    def __init__(self, name: str, slots: int, config: Config, lease_seconds: int) -> None:
+        self._name = name
+        self._wanted: Sequence[str] = slots_of(name, slots)
+        self._line = line_for(name, slots)
+        self._config = config
+        self._lease_seconds = lease_seconds
+        self.owner: object = None
+        self.bell: Bell | None = None
+        self.process: Process | None = None
+        """In which it is used; None: in none."""
+        self.member: Member | None = None
+        self.session: Session | None = None
+        """For which the last attempt was made."""
+        self._is_at_home = False
+        """Whether it was refused for other blocks of this process alone, which ring `bell` when they let go."""
+        self._users: dict[Process, Visit] = {}
+        self._settling = threading.Lock()  # These two are never held by a thread that a signal's handler interrupts.
+        self._waiting = threading.RLock()
+
+    def prepare(self, owner: object, visit: Visit | None = None) -> Member:
+        """To be entered by `owner`, a thread or a task. Raises `ClaimHeld` if that would wait for itself."""
+        return self._prepare(this_process(), owner, visit)
+
+    def prepare_at_once(self, owner: object) -> Member | None:
+        """The same. None: that would have to wait, for a registration."""
+        process = this_process()
+        return self._prepare(process, owner, None) if process.knows(self._config, self._lease_seconds) else None
+
+    def _prepare(self, process: Process, owner: object, visit: Visit | None) -> Member:
+        member = process.member(self._config, self._lease_seconds)
+        for taker in filter(None, map(member.taker, self._wanted)):
+            taker.settle_if_over()
+        takers = [member.taker(name) for name in self._wanted]
+        if all(taker and taker.owner == owner for taker in takers):
+            raise ClaimHeld(self._name, member.current.holder.session, f"{_HERE}; {_NOT_REENTRANT}")
+        self.settle_if_over()
+        visit = visit or Visit()
+        visit.entrances.append(self)
+        if self._users.setdefault(process, visit) is not visit:  # One step: of two that come at once, one has it.
+            raise ClaimHeld(self._name, member.current.holder.session, _SHARED)
+        self.member, self.owner, self.bell, self.process = member, owner, None, process
+        return member
+
+    def spare(self) -> None:
+        """It is used no more, and can be entered again."""
+        self.process = None
+        visit = self._users.pop(this_process(), None)
+        if visit:
+            visit.done(self)
+
+    @property
+    def visit(self) -> Visit | None:
+        """The run of the block that has entered, or is about to."""
+        return self._users.get(this_process())
+
+    def settle_if_over(self) -> None:
+        """Its block has ended without having been left: then it is left now. Raises `Unavailable`."""
+        visit = self.visit
+        if visit and visit.look():
+            apart(lambda: self.settle(visit))
+
+    def settle(self, visit: Visit) -> None:
+        """What has been won is let go, of the block's run `visit` and of no later one. Repeated, it does nothing."""
+        with self._settling:
+            if self.visit is not visit:
+                return
+            bell = self.bell
+            if isinstance(bell, Stoppable):
+                bell.stop()
+            with self._waiting:  # Whoever waited for it has come back.
+                if self.member:
+                    self.undo()
+            self.spare()
+
+    def abandon(self, visit: Visit) -> None:
+        """The same, at once, of one that has been interrupted."""
+        try:
+            apart(lambda: self.settle(visit))
+        except Unavailable:  # No thread can be made.
+            self.settle(visit)
+
+    def wait(self, timeout: float | None, new_bell: Callable[[], ThreadBell]) -> Won | Renewed | Held:
+        """Claim what is wanted, and wait for it for so long (None: without end). Held: it was over."""
+        member = self.member
+        assert member
+        tickets = member.claims.backend.tickets
+        if not (tickets and tickets.line(self._line)):
+            outcome = self.attempt()
+            if not isinstance(outcome, Held):
+                return outcome
+        bell, visit = Stoppable(), self.visit
+        return apart(lambda: self._wait(visit, member, bell, timeout, new_bell), bell)
+
+    def _wait(
+        self,
+        visit: Visit | None,
+        member: Member,
+        bell: Stoppable,
+        timeout: float | None,
+        new_bell: Callable[[], ThreadBell],
+    ) -> Won | Renewed | Held:
+        with self._waiting:
+            try:
+                if bell.is_stopped or self.visit is not visit:
+                    raise Stopped
+                bell.ring_by(new_bell())
+                with contextlib.closing(bell), member.ringing(bell):
+                    return run(self.waiting(bell), bell, timeout)
+            finally:
+                if bell.is_stopped:  # Nobody is there to have what has been won.
+                    self.undo()
+
+    def waiting(self, bell: Bell) -> Waiting:
+        """One that waits for what is wanted."""
+        assert self.member
+        self.bell = bell
+        return Waiting(
+            *(self.member.claims, self._line, self._wanted, self.attempt, bell),
+            undo=self.undo,
+            at_home=lambda: self._is_at_home,
+        )
+
+    def attempt(self) -> Won | Renewed | Held:
+        """Claim what is wanted, or one of it, if no other block of this process has it.
+
+        Raises `ClaimHeld` if the owner itself has it all, in whatever spelling: nobody would ever let go.
+        """
+        assert self.member
+        member = self.member
+        if not member.is_guarded:
+            return self._attempt(member)
+        visit = self.visit
+        return apart(lambda: self._attempt_for(visit, member))
+
+    def _attempt_for(self, visit: Visit | None, member: Member) -> Won | Renewed | Held:
+        with self._waiting:
+            if self.visit is not visit:
+                raise Stopped
+            return self._attempt(member)
+
+    def _attempt(self, member: Member) -> Won | Renewed | Held:
+        held: Held | None = None
+        is_own = self._is_at_home = True
+        for name in self._wanted:
+            if member.take(name, self):
+                self._is_at_home = False
+                outcome, taker = self._claim(member, name)
+            else:
+                outcome, taker = _held_here(member, name, _HERE), member.taker(name)
+            if not isinstance(outcome, Held):
+                return outcome
+            held = held or outcome
+            is_own = is_own and taker is not None and taker.owner == self.owner
+        assert held
+        if is_own:
+            raise ClaimHeld(self._name, held.lease.session, f"{held.verdict.evidence}; {_NOT_REENTRANT}")
+        return held
+
+    def undo(self, _: object = None) -> None:
+        """Nobody enters, after all: what `attempt` has won is let go. Repeated, it does nothing."""
+        member = self.member
+        assert member
+        for name in self._wanted:
+            if member.taker(name) is self:
+                failed = not self._gives_back(member, name)
+                member.let_go(name)  # Not where that was interrupted: then nobody would know that there is something left.
+                if failed and self.session:  # It stays with this process, whose next block has it, until it is out.
+                    let_go_later(member, self.session, name)
+
+    def _gives_back(self, member: Member, name: str) -> bool:
+        try:
+            self._give_back(member, name)
+        except LooopError:
+            return False
+        return True
+
+    def _claim(self, member: Member, name: str) -> tuple[Won | Renewed | Held, Taker | None]:
+        """What came of it; if it is held by a block of this process, that. What was not won is let go."""
+        taker: Taker | None = None
+        try:
+            self.session = member.session()
+            outcome = member.claims.claim(name, self.session.holder)
+            if isinstance(outcome, Renewed):
+                # Nobody's, left by an error; or the directory does not tell case apart, and another block has it. If it is
+                # the latest still when no other block has it any more, none of them had it.
+                taker = member.respelled(name)
+                if taker or not member.claims.check(name, outcome.generation).current:
+                    outcome = _held_here(member, name, f"{_HERE}, in another spelling")
+            elif isinstance(outcome, Held) and self.process:
+                taker = self.process.taker(outcome.lease)
+        except BaseException:  # Interrupted, it may have been won all the same.
+            self.undo()
+            raise
+        if isinstance(outcome, Held):
+            member.let_go(name)
+        return outcome, taker
+
+    def _give_back(self, member: Member, name: str) -> None:
+        if self.session is None:
+            return
+        block = self.session.blocks.pop(name, None)
+        if block:
+            block.forget()
+        lease = member.claims.backend.read(name).lease
+        # In this order. Without it, one that another block wins in between, in another spelling, would be released.
+        if lease and is_ours(lease, self.session.holder) and not member.respelled(name):
+            member.claims.release_lease(lease)
+
+
+def _held_here(member: Member, name: str, evidence: str) -> Held:
+    return Held(Lease(name, *member.current.holder), Verdict(Liveness.ALIVE, evidence))

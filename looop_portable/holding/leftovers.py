@@ -1,0 +1,63 @@
+"""What a block could not let go is let go later, by a thread of its session, until it is out.
+
+Guarantees: a claim whose release failed, as where a program had a file of the store open for a moment, does not stay with
+this process for as long as that lives. Nothing that a block of this process has is let go.
+Does not guarantee: that it is soon: the store may not answer. Nor that a block which asks for just that claim is not
+refused for the moment: it is woken then, as where another block has had it.
+How: a name is taken, as a block does (`Member.take`), so whatever lease of this session is there by then is nobody's.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from looop_portable.holding.member import Member
+from looop_portable.holding.own_session import Session
+from looop_portable.protocol.liveness import interval
+from looop_portable.protocol.standings import is_ours
+from looop_portable.system.watch.watcher import Bell
+
+_FIRST = 0.1
+"""Seconds until it is tried again; twice as long each time, up to the interval of heartbeats."""
+
+
+class _Leftover:
+    """Has the name meanwhile: see `blocks.Taker`."""
+
+    def __init__(self) -> None:
+        self.owner: object = self
+        self.bell: Bell | None = None
+
+    def settle_if_over(self) -> None:
+        """It is over soon."""
+
+
+def let_go_later(member: Member, session: Session, name: str) -> None:
+    """Returns at once."""
+    session.left[name] = None
+    session.later(partial(_let_go_all, member, session))
+
+
+def _let_go_all(member: Member, session: Session) -> None:
+    pause = _FIRST
+    while session.left and not session.has_gone:
+        time.sleep(pause)
+        for name in list(session.left):
+            if _is_out(member, session, name):
+                session.left.pop(name, None)
+        pause = min(2 * pause, interval(session.lease_seconds))
+
+
+def _is_out(member: Member, session: Session, name: str) -> bool:
+    if session.has_gone or not member.take(name, _Leftover()):
+        return False  # A block has it, which lets it go itself.
+    try:
+        lease = member.claims.backend.read(name).lease
+        if lease and is_ours(lease, session.holder) and not member.respelled(name):
+            member.claims.release_lease(lease)
+    except Exception:  # noqa: BLE001 (no memory, no descriptor: whatever it is, it may be over the next time)
+        return False
+    finally:
+        member.let_go(name)
+    return True

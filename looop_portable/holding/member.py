@@ -1,0 +1,209 @@
+"""This process as a session of each store that it uses, for `hold`: registered once, with heartbeats of its own.
+
+Guarantees: one session at a time per store and length of the lease, whatever threads ask; a new one after that is lost, or
+ended; none that a forked child would share with its parent; none left behind when the process ends in good order. The
+threads that are needed to find out that it is lost, to tell, and to leave are there before it is registered. One that
+nobody uses for some leases leaves, with its threads and descriptors; the next block registers anew. No session is half
+made, or made and not known, by a signal's handler that raises; one that takes a claim itself waits for no lock of what it
+has interrupted: what has a lock is done apart (`apart`), and what is done for each block has none.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+from weakref import WeakSet
+
+from looop_portable.claims.gate import Claims
+from looop_portable.config import Config
+from looop_portable.errors import LooopError, Unavailable
+from looop_portable.holding import visits
+from looop_portable.holding.blocks import Taker
+from looop_portable.holding.own_session import Session
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import Holder
+from looop_portable.system.threads.apart import apart
+from looop_portable.system.threads.standby import Standbys
+from looop_portable.system.watch.watcher import Bell
+
+T = TypeVar("T")
+
+
+class Member:
+    """This process in one store: its session, the next one after that is lost, and which of its blocks has which claim."""
+
+    def __init__(self, config: Config, lease_seconds: int) -> None:
+        self.claims = Claims.open(config.data_dir, config.backend)
+        self._lease_seconds = lease_seconds
+        self._guard = threading.Lock()
+        self._taking = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
+        self.current = Session(self.claims, lease_seconds, self._lets_go)
+        self._taken: dict[str, Taker] = {}
+        self._missed: dict[str, WeakSet[Bell]] = {}
+
+    def whole(self, step: Callable[[], T]) -> T:
+        """What `step` gives. Nothing comes in between where it holds a guard, which an error would keep while it lives."""
+        return apart(step) if self.is_guarded else step()
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a step takes a guard."""
+        return bool(getattr(self.claims.backend, "is_guarded", False))
+
+    @property
+    def holding(self) -> list[str]:
+        """The names that blocks of this process have, or are about to claim."""
+        return list(self._taken)
+
+    def take(self, name: str, taker: Taker) -> bool:
+        """Keep the other blocks of this process from `name`. False: one has it; `taker.bell` rings when it lets go."""
+        other = self._taken.setdefault(name, taker)  # One step. With two, a signal's handler could come in between.
+        if other is taker:
+            return True
+        other.settle_if_over()
+        if taker.bell is not None:
+            with self._taking:
+                self._missed.setdefault(name, WeakSet()).add(taker.bell)
+        return self._taken.setdefault(name, taker) is taker  # It may have been let go since.
+
+    def taker(self, name: str) -> Taker | None:
+        """Which has it."""
+        return self._taken.get(name)
+
+    def respelled(self, name: str) -> Taker | None:
+        """Which has it in another spelling: the same claim, where a directory does not tell case apart."""
+        folded = name.casefold()
+        others = [other for other in list(self._taken) if other != name and other.casefold() == folded]
+        return self._taken.get(others[0]) if others else None
+
+    def let_go(self, name: str) -> None:
+        """The others may have it. Those who have asked in between are woken: nothing else would tell them."""
+        self._taken.pop(name, None)
+        if name in self._missed:
+            with self._taking:
+                for bell in list(self._missed.pop(name, ())):
+                    bell.ring()  # Within the guard. Without that, it could be one that has been closed meanwhile.
+
+    @contextlib.contextmanager
+    def ringing(self, bell: Bell) -> Iterator[None]:
+        """While `bell` may be rung; not after that."""
+        try:
+            yield
+        finally:
+            with self._taking:
+                for bells in self._missed.values():
+                    bells.discard(bell)
+
+    def session(self) -> Session:
+        """The one to claim for. What an earlier one holds stays with that one."""
+        current = self.current
+        current.idleness.used = True
+        return apart(self._next_session) if current.is_over or current.has_ended() else current
+
+    def _next_session(self) -> Session:
+        with self._guard:
+            self.current.idleness.used = True
+            current = self.current
+            if current.is_over or current.has_ended():
+                if not (current.is_over or current.blocks):  # Else the last of them does it, as its pulse tells them.
+                    current.leave_when_possible()
+                self.current = Session(self.claims, self._lease_seconds, self._lets_go)
+            return self.current
+
+    def _lets_go(self, session: Session) -> bool:
+        """Whether `session`, which is idle, may leave; nobody claims for it from then on.
+
+        Whoever claims takes the name first, then looks whether the session is over, and lets go of the name when the claim
+        is let go. Here it is over first, and then it is looked whether a name is taken. So of the two one sees the other;
+        and who sees that it is over waits for the guard, until it is certain.
+        """
+        if not self._guard.acquire(blocking=False):
+            return False  # Somebody asks for it just now.
+        try:
+            session.is_over = True
+            if self._taken or session.idleness.used:
+                session.is_over = False
+            return session.is_over
+        finally:
+            self._guard.release()
+
+
+class Process:
+    """The memberships of one process, and the guard over them."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.guard = threading.Lock()
+        self.is_ending = False
+        self.standbys = Standbys("looop lost")
+        """For those who are to be told that a block is lost."""
+        self.members: dict[tuple[Config, int], Member] = {}
+
+    def knows(self, config: Config, lease_seconds: int) -> bool:
+        """Whether there is a membership already."""
+        return (config, lease_seconds) in self.members
+
+    def member(self, config: Config, lease_seconds: int) -> Member:
+        """The one for this store and this length of the lease. Raises `Unavailable`."""
+        key = config, lease_seconds
+        return self.members.get(key) or apart(lambda: self._new_member(*key))
+
+    def _new_member(self, config: Config, lease_seconds: int) -> Member:
+        key = config, lease_seconds
+        with self.guard:
+            if self.is_ending:  # Nobody would end its session.
+                raise Unavailable("this process is ending: claim it earlier")
+            if key not in self.members:
+                visits.prepare()
+                self.members[key] = Member(config, lease_seconds)
+            return self.members[key]
+
+    def taker(self, lease: Lease) -> Taker | None:
+        """Which block holds this lease: one of another length of the lease, say, as another session of this process."""
+        holder = Holder(lease.session, lease.incarnation)
+        found = (member.taker(lease.name) for member in list(self.members.values()) if member.current.holder == holder)
+        return next(found, None)
+
+
+_process = Process()
+
+
+def this_process() -> Process:
+    """The memberships of this process; another's, after a fork, are not.
+
+    Python's hooks run in no child that a C library forks, and in one of Python's own only after those registered before.
+    """
+    if _process.pid != os.getpid():
+        _after_fork()
+    return _process
+
+
+def _after_fork() -> None:
+    """Without this, a child would act for its parent's session, with a guard that another thread may have held."""
+    global _process
+    _process = Process()
+
+
+def _leave_all() -> None:
+    process = this_process()
+    with process.guard:
+        process.is_ending = True
+        members = [process.members.pop(key) for key, member in list(process.members.items()) if not member.holding]
+    for member in members:  # Where a thread still holds, the session ends with the process.
+        if member.current.is_over:
+            continue  # It was idle, and leaves, or has left.
+        if member.current.pulse.over:
+            continue  # The filesystem may not answer, and whoever can see this process sees that it ends.
+        try:
+            member.current.leave()
+        except LooopError:
+            continue  # The process ends now, and that is all the evidence of death that anybody needs.
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_leave_all)

@@ -1,0 +1,41 @@
+"""What `hold` was told, as it applies here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from looop_portable.config import Config, PathLike, resolve
+from looop_portable.errors import UsageError
+from looop_portable.protocol.liveness import LEASE_SECONDS, SHORTEST_LEASE
+from looop_portable.protocol.names import excerpt
+from looop_portable.sessions.ids import refuse_lease
+
+
+class Options(NamedTuple):
+    """What `hold` was told: see there."""
+
+    config: Config
+    lease_seconds: int = LEASE_SECONDS
+    on_lost: Callable[[Any], object] | None = None
+    timeout: float | None = 0
+    slots: int = 0
+    tells_at_once: bool = False
+    """`on_lost` keeps nobody waiting, and needs no thread of its own."""
+
+
+def options_of(
+    data_dir: PathLike | None,
+    backend: str | None,
+    lease_seconds: int,
+    on_lost: Callable[[Any], object] | None,
+    timeout: float | None,
+    slots: int,
+) -> Options:
+    """The same, as they apply here. Raises `UsageError`."""
+    if type(lease_seconds) is int and lease_seconds < SHORTEST_LEASE:
+        raise UsageError(
+            f"a lease of {excerpt(lease_seconds)} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} or more"
+        )
+    refuse_lease(lease_seconds)
+    return Options(resolve(data_dir, backend), lease_seconds, on_lost, timeout, slots)

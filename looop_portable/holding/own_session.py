@@ -1,0 +1,142 @@
+"""This process as one session of a store: registered, with heartbeats, until it is ended, lost, or idle for some leases.
+
+Guarantees: the threads that are needed to find out that it is lost, to tell, and to leave are there before it is
+registered. One that nobody uses for some leases leaves, with its threads and descriptors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+
+from looop_portable.claims.gate import Claims
+from looop_portable.claims.youth import Youth
+from looop_portable.errors import LooopError, NoSession
+from looop_portable.holding.blocks import Block
+from looop_portable.protocol.liveness import interval
+from looop_portable.sessions.heartbeats import Pulse
+from looop_portable.sessions.idleness import Idleness
+from looop_portable.system.clock import elapsed
+from looop_portable.system.threads.standby import Call, Standby
+
+
+class Session:
+    """This process as one session of a store, its heartbeats, and the blocks that run in its name."""
+
+    def __init__(self, claims: Claims, lease_seconds: int, may_go: Callable[[Session], bool]) -> None:
+        """`may_go` is asked when it is idle for long; True: nobody claims for it from then on."""
+        self._claims = claims
+        self.lease_seconds = lease_seconds
+        self._may_go = may_go
+        self.idleness = Idleness(lease_seconds)
+        self.is_over = False
+        """Nobody claims for it any more: it was idle, and leaves, or has left."""
+        self.blocks: dict[str, Block] = {}
+        self.left: dict[str, None] = {}
+        """The names of what a block could not let go: see `leftovers`."""
+        self._youth = Youth(claims)
+        self.pulse = Pulse(self._renew, lease_seconds, self._lose, elapsed())
+        self._leaver = Standby("looop leave")
+        try:
+            self.pulse.prepare()
+            self.pulse.begins(self._register())
+            self.pulse.start()
+        except BaseException:
+            self.pulse.stop()
+            self._leaver.dismiss()
+            raise
+
+    def _register(self) -> float:
+        """When the first heartbeat that counts was begun.
+
+        What a filesystem has taken long to answer is old when it comes, as just after a partition. Said again, it is new.
+        """
+        sessions, slow = self._claims.sessions, interval(self.lease_seconds)
+        while True:
+            began = elapsed()
+            self.holder = sessions.register(lease_seconds=self.lease_seconds, locked=True).holder
+            while elapsed() - began > slow:
+                began = elapsed()
+                if not sessions.resume(self.holder):
+                    break  # Others have not waited so long: another one.
+            else:
+                return began
+
+    def has_ended(self) -> bool:
+        """Whether it is lost, or somebody has ended it. Without asking, all that it claims later would be anybody's."""
+        return bool(self.pulse.check()) or self._claims.sessions.has_ended(self.holder)
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether what it held needs no release any more: it is left, or lost."""
+        return self.is_over or self.pulse.is_stopped or bool(self.pulse.over)
+
+    def later(self, call: Call) -> None:
+        """Done by its own thread, which leaves after that if it is to leave. Returns at once."""
+        self._leaver.do(call)
+
+    def leave(self) -> None:
+        """End the session, and remove it: its id is made up, so nobody will ask for it again."""
+        self.pulse.stop()
+        self._leaver.dismiss()
+        with contextlib.suppress(NoSession):  # All of it has been removed, and the registration with it.
+            self._claims.sessions.stop(*self.holder)
+            self._forget()
+
+    def leave_when_possible(self) -> None:
+        """The same, of one that is lost. Without this, to this host it would live, and hold, while this process does."""
+        self._leaver.do(self._keep_leaving)
+        self._leaver.dismiss()
+
+    def _keep_leaving(self) -> None:
+        """Until it has ended. What it holds is let go as soon as that is possible, which may be before."""
+        self.pulse.stop()
+        while True:
+            try:
+                self._claims.retire(self.holder)
+                self._forget()
+                return
+            except NoSession:
+                return  # Somebody has removed it.
+            except Exception:  # noqa: BLE001 (no memory, no descriptor: whatever it is, it may be over the next time)
+                time.sleep(interval(self.lease_seconds))
+
+    def _forget(self) -> None:
+        sessions = self._claims.sessions
+        sessions.forget(sessions.status(self.holder.session))
+
+    def _leaves(self) -> bool:
+        """Whether it leaves because nobody uses it. What fails is tried again when the next heartbeat is due."""
+        is_long = self.idleness.is_long(in_use=bool(self.blocks))
+        if not (self.is_over or (is_long and self._may_go(self))):
+            return False
+        with contextlib.suppress(LooopError):
+            with contextlib.suppress(NoSession):
+                self._claims.sessions.stop(*self.holder)
+                self._forget()
+            self.pulse.stop()
+            self._leaver.dismiss()
+        return True
+
+    def _renew(self, after_long_silence: bool) -> bool:
+        """A heartbeat, and then a look at each claim: to be able to write does not prove that others still count on us."""
+        if self._leaves():
+            return True
+        sessions = self._claims.sessions
+        goes_on = sessions.resume(self.holder) if after_long_silence else sessions.renew(self.holder)
+        if goes_on:
+            for block in list(self.blocks.values()):
+                block.look_again()
+            self._youth.renew(self.holder, list(self.blocks))
+        return goes_on
+
+    def _lose(self, reason: str) -> None:
+        failed: Exception | None = None
+        for block in list(self.blocks.values()):
+            try:
+                block.lose(reason)
+            except Exception as error:  # noqa: BLE001 (the others are told all the same, and this one again)
+                failed = error
+        if failed:
+            raise failed

@@ -1,0 +1,137 @@
+"""The directory of a ledger: its stamp, its guard, and the modes of what is made in it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from looop_portable.ledger.stamp import NAME, Policy, Stamp, Way, refuse_local_guard
+from looop_portable.system.files import Files
+
+FLOORS = ".floors"
+"""See `floors`."""
+
+_UNGUARDED: AbstractContextManager[None] = contextlib.nullcontext()
+_UNKNOWN = Way()
+
+
+class Place:
+    """`root`, as a backend of that `policy` uses it. Nothing is touched before `make`."""
+
+    def __init__(self, root: str, files: Files, policy: Policy) -> None:
+        self.root = root
+        self.policy = policy
+        self._files = files
+        self._inside = threading.local()
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Forget what was seen: all of it has been removed, or is another directory now."""
+        self._stamp = Stamp(self.root, self._files, self.policy)
+        self._way: Way | None = None
+        self._kind: str | None = None
+        self._shared: int | None = None
+        self._trusted = False
+
+    def way(self) -> Way | None:
+        """How generations are published here; None as long as nobody has published any."""
+        way = self._way
+        if way is None:
+            way = self._way = self._stamp.known()
+        return way
+
+    def make(self) -> Way:
+        """There is a directory, and it can exclude. Raises `CannotExclude` if not."""
+        return self._way or self._stamp.make()
+
+    def shared(self) -> int:
+        """The permissions that new files share. The first call makes the directory."""
+        shared = self._shared
+        if shared is None:
+            self._stamp.make()
+            shared = self._shared = self._files.shared_bits(self.root)
+        return shared
+
+    def refuse_links(self, key: str) -> None:
+        """Where others can write, no link was planted since we looked: neither for the root nor for `key` in it.
+
+        Does not guarantee that none is in the next moment. What is removed is removed elsewhere: see `pruning`.
+        """
+        if self.shared():
+            for path in (self.root, f"{self.root}/{key}"):
+                with contextlib.suppress(FileNotFoundError):
+                    self._files.refuse_link(path)
+
+    def make_room(self, directory: str, shared: int) -> None:
+        """`directory` is there, in the root or beside it, which are made again if they have been removed."""
+        try:
+            self._files.mkdir(directory, shared=shared)
+        except FileNotFoundError:  # All of it has been removed since we looked.
+            self.start_anew()
+            self.shared()
+            self._files.mkdir(directory, shared=self._files.shared_bits(directory.rpartition("/")[0]))
+
+    def may_repeat(self) -> bool:
+        """Whether a step that did not find its directory, and changed nothing, is worth another try: it is forgotten.
+
+        Not with the guard held: what is held then is the guard of the directory that has been removed.
+        """
+        return self._way is None and not getattr(self._inside, "held", False)
+
+    def guard(self) -> AbstractContextManager[None]:
+        """The directory's guard, if it has one: held until the block ends. May be nested within a thread."""
+        kind = self._kind
+        if kind is None:
+            kind = self._found_kind()
+        if not kind or getattr(self._inside, "held", False):
+            return _UNGUARDED
+        return self._enter(kind)
+
+    def is_guarded(self) -> bool:
+        """Whether it has a guard, or may yet be given one."""
+        return self.way() is None or bool(self._found_kind())
+
+    def _found_kind(self) -> str:
+        way = self.way()
+        kind = (way or _UNKNOWN).guard
+        if way is not None:
+            self._kind = kind
+        return kind
+
+    @contextlib.contextmanager
+    def _enter(self, kind: str) -> Iterator[None]:
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._guard(kind))
+            except FileNotFoundError:  # All of it has been removed since we looked.
+                self.start_anew()
+                self.make()
+                if kind := self._found_kind():  # What was made in its place may have another, or none.
+                    held.enter_context(self._guard(kind))
+            self._inside.held = True
+            try:
+                yield
+            finally:
+                self._inside.held = False
+
+    def _guard(self, kind: str) -> AbstractContextManager[None]:
+        shared, path = self.shared(), self._stamp.guard_path(kind)
+        if not self._trusted:
+            refuse_local_guard(self._files, kind, path, stamped=True)
+            self._trusted = True
+        return self._files.guard(path, shared=shared)
+
+    def keep_young(self, older: float) -> None:
+        """What is in the root, and its guard: see `youth`."""
+        for path in (
+            f"{self.root}/{NAME}",
+            f"{self.root}/{FLOORS}",
+            *(self._stamp.guard_path(kind) for kind in [self._found_kind()] if kind),
+        ):
+            self._files.keep_young(path, older)
+
+    def sweep(self) -> int:
+        """Remove what crashed processes left beside the names. How many there were."""
+        return self._stamp.sweep()

@@ -1,0 +1,99 @@
+"""How a directory spells a name: mostly as `names` does, but for long ones which it has had since before 0.2.
+
+Guarantees: all processes spell one name in one way there, at any time and of whichever version; no generation is lost.
+Does not guarantee: that a version before 0.2 can use a long name which a later one has made: it is refused ("Not a
+directory").
+How: a long name has two spellings, of which only versions before 0.2 make a directory for the longer one. Nobody ever
+removes that (but for ids that were made up, which are short), so where there is one, it is used by all. Whoever comes first
+to a name that has none makes a *file* of the longer spelling, exclusively, before he makes a directory for the shorter one.
+So the longer one is a directory, or a file, or cannot be stored, and stays that; and where it is nothing yet, whoever is
+about to publish makes it something first. Two of this version never disagree: neither makes such a directory, and both
+make sure before they publish. An older one finds a file there, and can make no directory.
+Where the ledger was made to be shared with looop, names are spelled as looop spells them, if they can be stored so.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from looop_portable.ledger.root import Place
+from looop_portable.ledger.stamp import FLOCK
+from looop_portable.protocol.names import LONGEST, spellings
+from looop_portable.system.files import Files
+
+NOT_STORED = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+"""How a filesystem answers to a name that is too long for it."""
+
+_FENCE = b'{"moved": true}\n'
+
+
+class Spelling:
+    """Of the names in the ledger at `place`."""
+
+    def __init__(self, place: Place, files: Files) -> None:
+        self._place = place
+        self._files = files
+
+    def key(self, name: str) -> str:
+        """How a canonical name is spelled here."""
+        now, once = spellings(name)
+        return once if once and self._is_used(once) else now
+
+    def settle(self, name: str) -> str:
+        """The same for whoever is about to publish: nobody will spell it in another way from then on."""
+        now, once = spellings(name)
+        if not once:
+            return now
+        for again in (True, False):
+            shared = self._place.shared()  # From here on it is certain who is at home.
+            if self.is_looops_home():
+                return self.key(name)
+            try:
+                self._files.create(f"{self._place.root}/{once}", _FENCE, shared=shared)
+            except FileExistsError:
+                return self.key(name)
+            except FileNotFoundError:  # All of it has been removed since we looked; or Windows, of a path that is too long.
+                self._place.start_anew()
+                if again:
+                    continue
+            except OSError as error:
+                if error.errno not in NOT_STORED:
+                    raise
+            break
+        return now
+
+    def is_none(self, file_name: str) -> bool:
+        """Whether this name in the ledger's directory is no spelling: a file, by which older versions are kept out."""
+        return len(file_name.encode(errors="surrogateescape")) > LONGEST and not self._is_directory(file_name)
+
+    def is_looops_home(self) -> bool:
+        """Whether the directory was made to be shared with looop."""
+        way = self._place.way()
+        return way is not None and way.links and way.guard == FLOCK
+
+    def can_be_shown(self, stem: str) -> bool:
+        """Whether a file of this name, and `.json`, can be stored here."""
+        return self._is_stored(f"{stem}.json")
+
+    def _is_used(self, once: str) -> bool:
+        return self.can_be_shown(once) if self.is_looops_home() else self._is_directory(once)
+
+    def _is_directory(self, name: str) -> bool:
+        try:
+            self._files.list(f"{self._place.root}/{name}")
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            if error.errno in NOT_STORED:
+                return False
+            raise
+        return True
+
+    def _is_stored(self, name: str) -> bool:
+        try:
+            self._files.read(f"{self._place.root}/{name}")
+        except OSError as error:
+            if error.errno in NOT_STORED:
+                return False
+            raise
+        return True

@@ -1,0 +1,270 @@
+"""`.ledger/.protocol.json`: which protocol a directory is written with, and how its generations are published.
+
+Guarantees: a directory of another protocol is neither read nor written; one that cannot exclude is refused, with the
+remedy; all who write in a directory do it in one way, whichever backend they were told to use: what contradicts the
+stamp is refused. The stamp is made once, from what the directory was found able to do, and never changed.
+How: the stamp is itself published as a generation is: by a hard link; where there are none it is renamed into place, under
+the guard. A guard is tried when the stamp is made: one that does not keep a second holder out is none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import NamedTuple
+
+from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, WrongBackend, because
+from looop_portable.protocol.lease import decode, encode, number, text
+from looop_portable.system.files import Files
+from looop_portable.system.files.rooms import clear
+from looop_portable.system.opening.hard_links import no_links
+from looop_portable.system.opening.ours import DIRECTORY, STAMP, those
+
+PROTOCOL = 1
+
+FLOCK = "flock"
+"""The guard of all that share a directory with looop: flock(2) on `.dirlock`, beside the ledger."""
+
+WINDOWS = "windows"
+"""The guard among Windows processes, where there are no hard links: a byte range of `.guard`, in the ledger. One for all
+names, as earlier versions hold it in the same directory."""
+
+_GUARDS = ("", FLOCK, WINDOWS)
+_TRIES = 16
+NAME = ".protocol.json"
+"""The stamp, in the directory that it is about."""
+
+BACKEND = "backend"
+"""Says in a stamp which backend has the claims of this directory, if they are not in files: see `backends.remembered`."""
+
+_PRIVATE = ".stamp-"
+_LONGEST = 100
+"""Characters of a guard's or a backend's name: more is not told of it."""
+
+
+class Way(NamedTuple):
+    """How generations are published: by hard links or, without, under a guard; and the guard, if there is one.
+
+    `aliases`: a record may have several names. Linux mounts of SMB refuse to open a file by one name while it is open by
+    another, by anybody on that host; there a record keeps one.
+    """
+
+    links: bool = True
+    guard: str = ""
+    aliases: bool = True
+
+    @property
+    def told(self) -> str:
+        links = "with hard links" if self.links else "without hard links"
+        return f"{links}, {f'guard: {self.guard}' if self.guard else 'without a guard'}"
+
+
+class Policy(NamedTuple):
+    """What a backend can do.
+
+    `guard`: the one that it gives a directory that it makes; `without_links`: the one where there are no hard links (None:
+    it refuses those); `holds`: those that it can hold where another backend made the directory. `windows`: it publishes by
+    renaming where there are no hard links, and what it shows is a copy.
+    """
+
+    backend: str
+    guard: str = ""
+    without_links: str | None = None
+    holds: tuple[str, ...] = ("", FLOCK)
+    windows: bool = False
+
+
+class Stamp:
+    """The stamp of `root`. It is read once; who has seen it relies on it."""
+
+    def __init__(self, root: str, files: Files, policy: Policy) -> None:
+        self.root = root
+        self._files = files
+        self._policy = policy
+        self._way: Way | None = None
+
+    def known(self) -> Way | None:
+        """What the stamp says; None: there is none. Raises `UnknownProtocol`, or `WrongBackend` if ours cannot do that."""
+        if self._way is not None:
+            return self._way
+        with contextlib.suppress(FileNotFoundError):
+            self._files.refuse_link(self.root)
+        data = self._files.read(f"{self.root}/{NAME}")
+        if data is None:
+            return None
+        self._way = self._read(data)
+        return self._way
+
+    def make(self) -> Way:
+        """There is a stamp, and a directory for it. Raises `CannotExclude` where the backend cannot exclude."""
+        for _ in range(_TRIES):
+            way = self.known()
+            if way is not None:
+                return way
+            self._publish()
+        raise Unavailable(f"{self.root}: its stamp vanishes as often as it is written; try again", self.root)
+
+    def guard_path(self, guard: str) -> str:
+        """The file that a guard is held on. `.dirlock` is looop's name for it."""
+        return f"{self.root.rpartition('/')[0]}/.dirlock" if guard == FLOCK else f"{self.root}/.guard"
+
+    def sweep(self) -> int:
+        """Remove the private stamps and directories of crashed processes."""
+        try:
+            with self._files.room(self.root, 1) as room:
+                names = room.names()
+                for name in those(names, DIRECTORY):
+                    with contextlib.suppress(OSError):  # Its maker may have renamed it by now.
+                        room.rmdir(name)
+                return clear(room, those(names, STAMP))
+        except FileNotFoundError:
+            return 0
+
+    def _publish(self) -> None:
+        _make_directory(self._files, self.root)
+        shared = self._files.shared_bits(self.root)
+        if self._policy.guard:
+            self._try_guard(self._policy.guard, shared)
+        try:
+            aliases = self._aliases()
+        except FileNotFoundError:
+            return  # A reaper has swept what it was tried with.
+        private = self._write(Way(True, self._policy.guard, aliases), shared)
+        try:
+            self._files.link(private, f"{self.root}/{NAME}")
+        except (FileExistsError, FileNotFoundError):
+            return  # Another was faster, or a reaper has swept ours.
+        except OSError as error:
+            if not no_links(error):
+                raise
+            self._publish_without_links(because(error), shared)
+        finally:
+            self._files.remove(private)
+
+    def _aliases(self) -> bool:
+        """Whether this host, and any other that is likely to come, can open a file by two names at once."""
+        mount = self._files.mount_of(self.root)
+        if mount and mount.smb:
+            return False
+        probe = f"{self.root}/{_PRIVATE}{self._files.token()}"
+        try:
+            self._files.create(f"{probe}-1", b"?")
+            self._files.link(f"{probe}-1", f"{probe}-2")
+            return self._files.opens_by_both(f"{probe}-1", f"{probe}-2")
+        except OSError as error:
+            if no_links(error):
+                return False
+            raise
+        finally:
+            for name in ("1", "2"):
+                with contextlib.suppress(OSError):
+                    self._files.remove(f"{probe}-{name}")
+
+    def _publish_without_links(self, why: str, shared: int) -> None:
+        guard = self._policy.without_links
+        if guard is None:
+            raise CannotExclude(
+                f"{self.root}: this filesystem has no hard links ({why}), so the {self._policy.backend} backend cannot "
+                "exclude here: use --backend auto or advisory, or choose a directory on another filesystem with --data-dir "
+                "or LOOOP_DATA_DIR",
+                self.root,
+            )
+        self._try_guard(guard, shared)
+        with self._files.guard(self.guard_path(guard), shared=shared):
+            if self.known() is None:
+                self._files.replace(self._write(Way(False, guard, False), shared), f"{self.root}/{NAME}")
+
+    def _write(self, way: Way, shared: int) -> str:
+        private = f"{self.root}/{_PRIVATE}{self._files.token()}"
+        self._files.create(private, encode(self._record(way)), shared=shared, durable=True)
+        return private
+
+    def _record(self, way: Way) -> dict[str, object]:
+        return {"protocol": PROTOCOL, "links": way.links, "guard": way.guard or None, "aliases": way.aliases}
+
+    def _try_guard(self, guard: str, shared: int) -> None:
+        """Without this, a filesystem that grants flock to everybody would be taken for one that excludes."""
+        path = self.guard_path(guard)
+        refuse_local_guard(self._files, guard, path, stamped=False)
+        try:
+            excludes = self._files.guard_excludes(path, shared=shared)
+        except OSError as error:
+            why = because(error)
+            raise CannotExclude(f"{path}: no guard can be held here ({why}): {_elsewhere(guard)}", path) from error
+        if not excludes:
+            raise CannotExclude(f"{path}: this filesystem grants a guard to everybody at once: {_elsewhere(guard)}", path)
+
+    def _read(self, data: bytes) -> Way:
+        """What a stamp says to us. Raises as `known`."""
+        policy, way = self._policy, stamped(self.root, data)
+        if way.guard in policy.holds if way.links else way.guard == policy.without_links:
+            return way
+        raise WrongBackend(
+            f"{self.root}: the backend '{policy.backend}' contradicts the stamp of this directory ({way.told}): "
+            f"{_way_out(policy, way, self.root)}",
+            self.root,
+        )
+
+
+def refuse_local_guard(files: Files, guard: str, path: str, *, stamped: bool) -> None:
+    """Each host mounts for itself: without this, one that mounts with `nolock` would walk through everybody's guard."""
+    if guard != FLOCK:
+        return
+    mount = files.mount_of(path)
+    if mount and mount.local_guard:
+        way_out = "another directory there with --backend auto" if stamped else "--backend auto"
+        raise CannotExclude(
+            f"{path}: {mount.point} is mounted with '{mount.local_guard}', so this guard keeps out nobody on another host: "
+            f"use {way_out}, which needs no guard where hard links work; or mount it without that option",
+            path,
+        )
+
+
+def stamped(root: str, data: bytes) -> Way:
+    """What a stamp says. Raises `UnknownProtocol` if it is of another protocol than ours.
+
+    And `WrongBackend` if the claims of this directory are not in files at all.
+    """
+    record = decode(data)
+    version, guard, backend = number(record, "protocol"), text(record, "guard")[:_LONGEST], text(record, BACKEND)[:_LONGEST]
+    if version == PROTOCOL and backend:
+        raise WrongBackend(
+            f"{root}: the claims of this directory are in the backend '{backend}' and not in files: use --backend "
+            f"{backend}, or LOOOP_BACKEND={backend}, or another directory with --data-dir or LOOOP_DATA_DIR",
+            root,
+        )
+    if version != PROTOCOL or guard not in _GUARDS:
+        raise UnknownProtocol(
+            f"{root}: written with protocol {version or 'unknown'}{f', guard {guard}' if guard else ''}, this is protocol "
+            f"{PROTOCOL}: use the version of looop-portable that wrote it (see {NAME} there)",
+            root,
+        )
+    return Way(record.get("links") is True, guard, record.get("aliases") is not False)
+
+
+def _way_out(policy: Policy, way: Way, root: str) -> str:
+    if way.links and not way.guard:
+        return (
+            "it is used without a guard, so that what looop itself removes would not be noticed: use --backend auto; or, "
+            f"to share it with looop from now on, end all that use it, remove {root}/{NAME}, and come back with --backend "
+            f"{policy.backend}"
+        )
+    if way.guard == WINDOWS:
+        return "a Windows host made it where there are no hard links, and only those can hold its guard: use another one"
+    if policy.backend == WINDOWS:
+        return "its guard is flock, which Windows hosts cannot hold: use another directory on this host"
+    return "use --backend auto or advisory"
+
+
+def _elsewhere(guard: str) -> str:
+    links = "use --backend auto, which needs none where hard links work, or " if guard == FLOCK else ""
+    return f"{links}choose a directory on another filesystem with --data-dir or LOOOP_DATA_DIR"
+
+
+def _make_directory(files: Files, directory: str) -> None:
+    """`directory` and those above it, shared as the one above is."""
+    above = directory.rpartition("/")[0] or "/"
+    try:
+        files.mkdir(directory, shared=files.shared_bits(above))
+    except FileNotFoundError:
+        _make_directory(files, above)
+        files.mkdir(directory, shared=files.shared_bits(above))

@@ -1,0 +1,79 @@
+"""The rules: what a claim looks like to one session, and what each verb does about it.
+
+Pure: no clock, no file, no process. `TABLE` is what the verbs go by, and the table in the README; a test compares the two.
+
+Every transition of a claim is one step, whoever makes it: be the first to publish generation g+1. A verb reads the head
+(generation g), judges it here, and either answers or advances from exactly g. So a decision can be old, but it cannot be
+acted upon once it is: somebody else's g+1 is in the way.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import Holder, Liveness
+
+
+class Standing(Enum):
+    """What a claim looks like to one session."""
+
+    VACANT = "never claimed, or released"
+    OURS = "our id and our incarnation"
+    HELD = "its holder is alive, or nobody can tell"
+    ORPHANED = "its holder is proven dead, an older incarnation of our own id included; or has our id and no incarnation"
+    DEBRIS = "it has no readable holder, and nobody lives who may be it"
+
+
+class Verbs(NamedTuple):
+    """What each verb does about one standing, and what it answers if that succeeds."""
+
+    claim: str
+    unclaim: str
+    reap: str
+
+
+TABLE: dict[Standing, Verbs] = {
+    Standing.VACANT: Verbs(claim="advance: Won", unclaim="Released", reap="-"),
+    Standing.OURS: Verbs(claim="nothing written: Renewed", unclaim="advance: Released", reap="-"),
+    Standing.HELD: Verbs(claim="Held", unclaim="Refused", reap="keep"),
+    Standing.ORPHANED: Verbs(claim="advance: Won", unclaim="advance: Released", reap="advance: Reaped"),
+    Standing.DEBRIS: Verbs(claim="advance: Won", unclaim="advance: Released", reap="advance: Reaped"),
+}
+
+
+def advances(action: str) -> bool:
+    """Whether a verb publishes the next generation; otherwise it answers, and nothing is written."""
+    return action.startswith("advance")
+
+
+NOBODY = Holder("", "")
+"""Whose eyes the reaper and `list` see with: no lease is ever theirs."""
+
+
+def is_ours(lease: Lease | None, me: Holder) -> bool:
+    """Whether `lease` is that of exactly this registration of our session.
+
+    Without the incarnation, a session that re-uses a dead one's id would adopt its lease while a reaper, which has
+    rightly judged it dead, is about to release it. A lease that looop wrote has no incarnation to compare, so it is
+    never simply ours: it is adopted by publishing a generation.
+    """
+    return lease is not None and not lease.foreign and Holder(lease.session, lease.incarnation) == me != NOBODY
+
+
+def judge(lease: Lease | None, me: Holder, liveness: Liveness) -> Standing:
+    """What a claim whose current lease is `lease` looks like to `me`; `liveness` is that of the lease's session.
+
+    Our own id in another incarnation is no licence: without asking its liveness, a verb that a dead shell left running
+    would take the claim from the live session that has registered the id since. An older incarnation is proven dead by
+    the registration that followed it.
+    """
+    if lease is None:
+        return Standing.VACANT
+    if is_ours(lease, me):
+        return Standing.OURS
+    if not lease.session:
+        return Standing.DEBRIS if lease.settled and liveness is Liveness.DEAD else Standing.HELD
+    adopted = lease.session == me.session and not lease.incarnation
+    return Standing.ORPHANED if adopted or liveness is Liveness.DEAD else Standing.HELD

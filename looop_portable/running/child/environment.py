@@ -1,0 +1,48 @@
+"""The environment of a command that `looop run` runs: ours, and what the command has to know of its claims.
+
+Does not guarantee: a variable for each claim: two whose names differ only in what no variable's name can hold would share
+one, and then neither has it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from looop_portable.config import BACKEND, DATA_DIR, SESSION_ID, Config
+from looop_portable.protocol.lease import Lease
+from looop_portable.sessions.ids import is_made_up
+from looop_portable.system.opening.locales import for_children
+
+GENERATION = "LOOOP_CLAIM_GENERATION"
+GENERATION_OF = "LOOOP_GENERATION_"
+
+
+def environment_of(config: Config, session: str, leases: Mapping[str, Lease], first: str) -> dict[str, str]:
+    """`leases`: by the names that were asked for. `first`: which of them was named first; empty: there is none."""
+    found = {**os.environ, SESSION_ID: for_children(session), DATA_DIR: config.data_dir, BACKEND: config.backend}
+    found.pop(GENERATION, None)
+    variables = [variable(name) for name in leases]
+    for name, lease in zip(variables, leases.values(), strict=True):
+        found.pop(name, None)
+        if variables.count(name) == 1:
+            found[name] = str(lease.generation)
+    if first:
+        found[GENERATION] = str(leases[first].generation)
+    return found
+
+
+def marks_of(environment: Mapping[str, str]) -> list[bytes]:
+    """What only those have in their environment that were begun by the run which has this one; empty: that cannot be told.
+
+    A session's id that people use may be that of an earlier run, of which something is left.
+    """
+    if GENERATION not in environment and not is_made_up(environment.get(SESSION_ID, "")):
+        return []
+    ours = (SESSION_ID, DATA_DIR, GENERATION)
+    return [os.fsencode(f"{name}={value}") for name, value in environment.items() if name in ours]
+
+
+def variable(name: str) -> str:
+    """Of a claim's generation in the command's environment."""
+    return GENERATION_OF + "".join(c.upper() if c.isascii() and c.isalnum() else "_" for c in name)

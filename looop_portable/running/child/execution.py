@@ -1,0 +1,111 @@
+"""A process of `looop run` that was just forked, until it is the command: it waits to be told, and executes it.
+
+Guarantees: nothing is executed before it is told to; and nothing at all once this process's parent is gone.
+Does not guarantee: that the command has a part in its session's lock: there may be none.
+How: it reads its environment, and where that lock is, from a pipe; an exec that fails is told by a second pipe, which exec
+closes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from looop_portable.system.locks.session_locks import share_lock
+
+assert sys.platform != "win32"
+
+_LENGTH = 16  # Digits before what is written to the pipe.
+_LONGEST_ERROR = 4096
+
+
+class Told(NamedTuple):
+    """`lock`: the path of the session's lock; empty: it has none."""
+
+    environment: dict[str, str]
+    lock: str
+
+
+def tell(pipe: int, environment: Mapping[str, str], lock: str) -> None:
+    """Have it execute the command. Raises BrokenPipeError if it is gone."""
+    said = json.dumps(Told(dict(environment), lock)).encode()
+    said = f"{len(said):{_LENGTH}}".encode() + said
+    while said:
+        said = said[os.write(pipe, said) :]
+
+
+def failure(pipe: int, program: str) -> tuple[int, str]:
+    """Once it has ended: 127, or another code, and why the command could not be executed; 0 and nothing if it was."""
+    said = os.read(pipe, _LONGEST_ERROR)
+    if not said:
+        return 0, ""
+    number, _, why = said.decode(errors="surrogateescape").partition(" ")
+    return explained(program, int(number), why)
+
+
+def execute(command: list[str], told: int, failed: int, signals: Iterable[int], before: set[int]) -> None:
+    """`signals` are as they are by default, and those of `before` are blocked. Never returns."""
+    code = 127
+    try:
+        found = _told(told)
+        if found is None:
+            return
+        if found.lock:
+            with contextlib.suppress(OSError):
+                share_lock(found.lock)
+        for number in (*signals, signal.SIGPIPE, signal.SIGXFSZ):  # The last two are Python's own doing.
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.execvpe(command[0], command, found.environment)  # noqa: S606 (what the user has told us to run)
+    except OSError as error:
+        os.write(failed, f"{error.errno or 0} {error.strerror or error}".encode(errors="surrogateescape"))
+    except BaseException as error:  # noqa: BLE001 (there is nobody above who could tell)
+        os.write(failed, f"0 {error}".encode(errors="replace")[:_LONGEST_ERROR])
+    finally:
+        os._exit(code)
+
+
+def explained(program: str, number: int, why: str) -> tuple[int, str]:
+    """The exit code, as shells have it, and a line, of a program that could not be executed."""
+    if number in (errno.ENOENT, errno.ENOTDIR):
+        if number == errno.ENOENT and os.sep in program and os.path.exists(program):
+            return 126, f"{program}: what its first line names, or its loader, was not found"
+        return 127, f"{program}: command not found"
+    if number == errno.ENOEXEC:
+        return 126, f"{program}: not a program, nor a script that begins with #! and its interpreter"
+    return 126, f"{program}: cannot be executed: {why}"
+
+
+def _told(pipe: int) -> Told | None:
+    """What to go on with; None if this process's parent is gone.
+
+    The parent keeps the pipe open as long as it lives. Without the last look, one that was killed just after it had told
+    would leave a child behind that begins.
+    """
+    length = _read(pipe, _LENGTH)
+    said = _read(pipe, int(length)) if length else b""
+    if not said:
+        return None
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)  # Nothing more is ever told. Asked for no event, macOS tells of no hang-up.
+    if poll.poll(0):
+        return None
+    return Told(*json.loads(said))
+
+
+def _read(pipe: int, size: int) -> bytes:
+    """So many bytes; none if they do not come."""
+    found = b""
+    while len(found) < size:
+        more = os.read(pipe, size - len(found))
+        if not more:
+            return b""
+        found += more
+    return found

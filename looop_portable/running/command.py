@@ -1,0 +1,298 @@
+"""`looop run`: a command that runs while its claims are held, for as long as it runs, and not without them.
+
+Guarantees: the session is the command's: it lives by the command's process, so a claim is not free while that lives on this
+host. Who loses a claim is told, and by default ended, so that it is dead when the whole lease has passed since the last
+heartbeat that got through: before another host may take over, which is after 4/3. What the command has started ends with it
+where a signal has ended it, it has lost, or this process is killed: then the command is too.
+Does not guarantee: the end of what the command leaves behind when it exits by itself: that is told. Nor anything on other
+hosts while this process is stopped, or the machine sleeps: then nothing ends the command, and when they go on it goes on
+until this process has looked.
+How: see `child/posix` and `child/windows` for the process, `heartbeats` for those, which look at the claims too. The
+threads that end the command, and leave, are there before anything is claimed (`standby`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from looop_portable.claims.gate import Claims
+from looop_portable.claims.youth import Youth
+from looop_portable.config import Config
+from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import LEASE_SECONDS, Holder, interval
+from looop_portable.protocol.names import canonical
+from looop_portable.protocol.outcomes import Held
+from looop_portable.running.child.environment import environment_of, variable
+from looop_portable.sessions.heartbeats import Pulse
+from looop_portable.system.clock import elapsed
+from looop_portable.system.threads.standby import Standby
+from looop_portable.waiting.claiming import claim_all, in_order
+
+if sys.platform == "win32":
+    from looop_portable.running.child.windows import Child
+else:
+    from looop_portable.running.child.posix import Child
+
+__all__ = ["Ended", "Listener", "Request", "run", "variable"]
+
+_LOOKS = 20
+"""Into how many parts the time that a lost command has left is cut: a condition's clock stands still in a sleep."""
+
+
+class Ended(NamedTuple):
+    """The command has run, or could not be run: then `failure` says why. `left`: what it has left behind, for people."""
+
+    code: int
+    failure: str = ""
+    left: Sequence[str] = ()
+
+
+class Listener(Protocol):
+    """Who is told of what happens meanwhile, from whatever thread."""
+
+    def waits(self, held: Held, seconds: float) -> None:
+        """For so long a claim has been waited for that another holds."""
+
+    def won(self, lease: Lease) -> None: ...
+    def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
+        """`ends`: the command is being ended for it."""
+
+    def left(self, name: str, reason: str) -> None:
+        """`name` (empty: all that was held) could not be released; its session has ended, as far as anybody can tell."""
+
+
+class Request(NamedTuple):
+    """What is to be run, and for what. `names`: of claims; `session`: its id, made up if empty; seconds.
+
+    `timeout`: for how long the claims are waited for; None: without end. `slots`: of each claim; 0: it has none.
+    `until_all_end`: what the command leaves behind holds too.
+    """
+
+    command: Sequence[str]
+    names: Sequence[str] = ()
+    session: str = ""
+    lease_seconds: int = LEASE_SECONDS
+    timeout: float | None = 0
+    slots: int = 0
+    ends_when_lost: bool = True
+    until_all_end: bool = False
+
+
+def run(config: Config, claims: Claims, request: Request, listener: Listener) -> Ended | Held:
+    """Run a command as a session of its own that holds all of its claims; `Held`: another holds one, and nothing was run.
+
+    Call it in the main thread while there is no other: it forks, and takes the signals of this process meanwhile, of which
+    other threads would get some. Raises `Interrupted` if one has asked for its end before the command ran, and as
+    `Sessions.register` and `Claims.claim` do.
+    """
+    return _Run(config, claims, request, listener).run()
+
+
+class _Run:
+    def __init__(self, config: Config, claims: Claims, request: Request, listener: Listener) -> None:
+        self._config = config
+        self._claims = claims
+        self._request = request
+        self._names = in_order(request.names)
+        self._listener = listener
+        self._child = Child(request.command, holds=request.until_all_end)
+        self._holder: Holder | None = None
+        self._lock = ""
+        self._youth = Youth(claims, looks=True)
+        self._pulse: Pulse | None = None
+        self._standby: Standby | None = None
+        self._left = threading.Event()
+        self._saying = 0
+        self._leases: dict[str, Lease] = {}
+        self._changed = threading.Condition()
+        self._began = self._ended = False
+        self._lost: set[str] = set()
+        self._why_lost = ""
+        self._deadline: float | None = None
+
+    def run(self) -> Ended | Held:
+        try:
+            return self._run()
+        finally:
+            self._child.close()
+
+    def _run(self) -> Ended | Held:
+        try:
+            held = self._start()
+            code = 0 if held else self._child.wait()
+        except BaseException:
+            self._child.discard()
+            self._leave(tell=False)
+            raise
+        if held:
+            self._child.discard()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._leave()
+        failed, why = (0, "") if held else self._child.failure()
+        return held or Ended(failed or code, why, self._child.left)
+
+    def _start(self) -> Held | None:
+        """Until the command runs, or is not to run."""
+        request = self._request
+        try:
+            pid = self._child.prepare()
+        except OSError as error:
+            raise Unavailable(f"the command's process could not be made: {because(error)}") from error
+        self._stand_by()
+        holder = self._register(pid)
+        with self._child.interruptible():
+            found = claim_all(self._claims, self._names, holder, request.timeout, request.slots, self._listener.waits)
+        if isinstance(found, Held):
+            return found
+        if self._claims.sessions.has_ended(holder):  # With all of the store, say: what it has claimed is anybody's.
+            raise Unavailable(f"session {holder.session}: it was ended, or removed, before the command began; try again")
+        self._leases = dict(zip(self._names, (outcome.lease for outcome in found), strict=True))
+        for lease in self._leases.values():
+            self._listener.won(lease)
+        if self._pulse:
+            self._pulse.check()
+        with self._child.interruptible():
+            environment = self._environment(holder)
+        with self._changed:
+            if self._why_lost:
+                raise Unavailable(f"session {holder.session}: lost before the command began: {self._why_lost}")
+            self._child.begin(environment, lambda pid: self._hand_over(holder, pid), self._lock)
+            self._began = True
+        return None
+
+    def _stand_by(self) -> None:
+        """The threads that find a loss out, end the command, and leave. After the fork, which takes no threads along."""
+        self._standby = Standby("looop end")
+        if self._request.lease_seconds:
+            self._pulse = Pulse(self._renew, self._request.lease_seconds, self._lose_all, elapsed())
+            self._pulse.prepare()
+
+    def _register(self, pid: int) -> Holder:
+        sessions, lease_seconds = self._claims.sessions, self._request.lease_seconds
+        began = elapsed()
+        found = sessions.register(self._request.session, pid=pid, lease_seconds=lease_seconds, locked=True)
+        self._holder, self._lock = found.holder, sessions.lock_path(found)
+        if self._pulse:
+            while elapsed() - began > interval(lease_seconds):  # It is as old as that already. Said again, it is new.
+                began = elapsed()
+                if not sessions.resume(found.holder):
+                    raise Unavailable(f"session {found.session}: registered so slowly that others have ended it; try again")
+            self._pulse.begins(began)
+            self._pulse.start()
+        return found.holder
+
+    def _hand_over(self, holder: Holder, pid: int) -> None:
+        if not self._claims.sessions.hand_over(holder, pid):
+            raise Unavailable(f"session {holder.session}: it was ended before the command began")
+
+    def _environment(self, holder: Holder) -> dict[str, str]:
+        first = canonical(self._request.names[0]) if self._request.names else ""
+        return environment_of(self._config, holder.session, self._leases, first)
+
+    def _renew(self, after_long_silence: bool) -> bool:
+        """A heartbeat, and then a look at each claim: somebody may have broken it."""
+        holder, sessions = self._holder, self._claims.sessions
+        assert holder
+        goes_on = sessions.resume(holder) if after_long_silence else sessions.renew(holder)
+        if goes_on:
+            for name, lease in list(self._leases.items()):
+                found = None if name in self._lost else self._claims.check(lease.name, lease.generation)
+                if found and not found.is_still(lease):
+                    self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
+            self._youth.renew(holder, [lease.name for lease in list(self._leases.values())])
+        return goes_on
+
+    def _lose_all(self, reason: str) -> None:
+        self._lose([name for name in self._leases if name not in self._lost], reason)
+
+    def _lose(self, names: list[str], reason: str) -> None:
+        """They are lost, and the command with them, if it is to be."""
+        with self._changed:
+            self._why_lost = self._why_lost or reason
+            if self._ended or not self._began:
+                return
+            ends = self._request.ends_when_lost
+            if ends and self._deadline is None:  # Before anything is said: whoever should hear it may keep us waiting.
+                assert self._standby
+                deadline = self._last_moment()
+                self._standby.do(self._end)
+                self._deadline = deadline  # Only then. What raises in between is done again.
+            self._lost |= set(names)
+            self._saying += 1
+        try:
+            with contextlib.suppress(OSError):  # A full disk, say. Nobody hears it, and that is no reason to lose more.
+                self._listener.lost(names, reason, ends)
+        finally:
+            with self._changed:
+                self._saying -= 1
+                self._changed.notify_all()
+
+    def _last_moment(self) -> float:
+        """When the command must be dead: at the whole lease; a third of it from now, if others may take over already."""
+        assert self._pulse
+        return min(elapsed() + interval(self._request.lease_seconds), self._pulse.renewed_at + self._request.lease_seconds)
+
+    def _end(self) -> None:
+        """Ask the command to end, and end it if it does not."""
+        try:
+            self._child.terminate()
+            with self._changed:
+                assert self._deadline is not None
+                while not self._ended and (left := self._deadline - elapsed()) > 0:
+                    self._changed.wait(min(left, self._request.lease_seconds / _LOOKS))
+        finally:
+            self._child.kill()
+
+    def _leave(self, *, tell: bool = True) -> None:
+        """End the session, and let go of all that it holds, what the command has claimed too.
+
+        Waits no longer for that than a lease: after that everybody knows by the silence.
+        """
+        holder = self._holder
+        if self._pulse:
+            self._pulse.stop()
+        if holder is None or self._standby is None:
+            if self._standby:
+                self._standby.dismiss()
+            return
+        seconds = self._request.lease_seconds or LEASE_SECONDS
+        trouble = [("", f"the store has not answered for {seconds} s")]
+
+        def leave() -> None:
+            trouble[:] = self._retire(holder)
+            self._left.set()
+
+        self._standby.do(leave)
+        self._standby.dismiss()
+        try:
+            with self._child.interruptible(patiently=True):
+                began = elapsed()
+                self._left.wait(seconds)
+                with self._changed:  # Without this, the process could end before it has said why.
+                    self._changed.wait_for(lambda: not self._saying, max(began + seconds - elapsed(), 0.0))
+        except Interrupted:
+            if not self._left.is_set():
+                trouble = [("", "interrupted")]
+        for name, reason in list(trouble) if tell else []:
+            self._listener.left(name, reason)
+
+    def _retire(self, holder: Holder) -> list[tuple[str, str]]:
+        """Why what could not be released."""
+        sessions = self._claims.sessions
+        try:
+            retired = self._claims.retire(holder)
+            sessions.forget(sessions.status(holder.session))
+        except NotEnded as error:
+            return list(error.failed)  # What is not held keeps nobody waiting, and its process is seen to have ended.
+        except LooopError as error:
+            return [("", str(error))]
+        except Exception as error:  # noqa: BLE001 (no memory, say: there is nobody else who could tell)
+            return [("", f"{type(error).__name__}: {error}")]
+        return list(retired.failed)

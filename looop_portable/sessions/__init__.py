@@ -1,0 +1,1 @@
+"""Who may hold: registering sessions, their heartbeats, and whether one is alive."""

@@ -1,0 +1,295 @@
+"""Who may hold: registering sessions, ending them, and telling whether one is alive.
+
+Guarantees: an id whose session is alive, or may be, is not registered again; of two that register one id at once exactly
+one succeeds; each registration has an incarnation of its own, so a new session inherits nothing from a dead one of its
+name.
+Does not guarantee: exclusion against looop itself starting a session of the same id at the same moment.
+How: an id's registrations are generations, advanced like a claim's; to end a session is to publish that it has ended. A
+session that has only been silent is ended so by whoever is about to act on its death, and one that comes back from a long
+silence publishes that it goes on: of the two one wins, so no clock decides between them.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from looop_portable.backends.base import SessionHead, SessionStore
+from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, told
+from looop_portable.protocol.lease import Judged
+from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
+from looop_portable.protocol.names import canonical
+from looop_portable.sessions.evidence import Evidence
+from looop_portable.sessions.ids import chosen, is_made_up, made_up, refuse_lease
+from looop_portable.system.files import timestamp
+from looop_portable.system.opening.nonces import nonce
+from looop_portable.system.processes import SYSTEM, Processes, host, start_of
+
+_TRIES = 64
+
+
+class SessionStatus(NamedTuple):
+    """One session, and whether it is alive."""
+
+    registration: Registration
+    verdict: Verdict
+
+
+class Sessions:
+    """The sessions in a store, as this process sees them. Methods raise `Unavailable` when they cannot answer."""
+
+    def __init__(
+        self,
+        store: SessionStore,
+        processes: Processes = SYSTEM,
+        nonce: Callable[[], str] = nonce,
+        clock: Callable[[], str] = timestamp,
+    ) -> None:
+        self._store = store
+        self._processes = processes
+        self.evidence = Evidence(store, processes)
+        self._nonce = nonce
+        self._clock = clock
+
+    def register(
+        self, session: str = "", *, pid: int = 0, lease_seconds: int = 0, locked: bool = False, kept: bool = False
+    ) -> Registration:
+        """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
+
+        `lease_seconds` promises a heartbeat: whoever promises it calls `renew` every third of it, or is taken for dead by
+        other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
+        runs `pid`, and whatever that starts will have a part in the lock. `kept`: the heartbeats come from a keeper (see
+        `keeper`), for a process that gives none itself.
+        Raises `SessionAlive`, `NoSuchProcess`, `InvalidName`, or `UsageError`.
+        """
+        refuse_lease(lease_seconds)
+        pid = pid or os.getpid()
+        start, here = start_of(self._processes, pid), self._processes.here()
+        new = Registration(
+            session=chosen(session) if session else made_up(pid),
+            incarnation=self._nonce(),
+            pid=pid,
+            start=start,
+            boot=here.boot,
+            namespace=here.namespace,
+            host=host(),
+            started_at=self._clock(),
+            lease_seconds=lease_seconds,
+            kept=kept,
+            own=pid == os.getpid(),
+        )
+        head = self._read(new.session)
+        self._refuse_if_alive(new.session, head)
+        try:
+            new = self._promise(new, locked=locked)
+            new = new._replace(heirs=new.locked and not new.own)
+            for _ in range(_TRIES):
+                if self._advance(new.session, Judged(head.generation, head.own), new):
+                    return new
+                head = self._read(new.session)
+                self._refuse_if_alive(new.session, head)
+            raise Unavailable(f"session {new.session}: others register and end it all the time; try again")
+        except BaseException as error:
+            if isinstance(error, Unavailable) and self._stands(new.holder):
+                return new  # What failed came after the deed.
+            self._take_back(new, published=not isinstance(error, SessionAlive))
+            raise
+
+    def _stands(self, holder: Holder) -> bool:
+        """Whether it is registered, as far as that can be told."""
+        with contextlib.suppress(Unavailable):
+            return self.registration(holder) is not None
+        return False
+
+    def _take_back(self, registration: Registration, *, published: bool) -> None:
+        """Nothing is left of one that nobody is told of. Without this, its id would live while its process does."""
+        if published:
+            with contextlib.suppress(Unavailable, NoSession, UsageError):
+                self.stop(*registration.holder)
+        self._store.signs.unpromise(registration)
+
+    def stop(self, session: str, incarnation: str = "") -> bool:
+        """Say that a session has ended; its claims can be taken over at once. False: it has ended already.
+
+        `incarnation` names the registration that is meant (default: the current one). Raises `NoSession` if there is
+        none of that id, `UsageError` if looop started it.
+        """
+        session = canonical(session, "session id")
+        for _ in range(_TRIES):
+            head = self._read(session)
+            if not (head.own or head.damaged or head.torn):
+                if head.foreign:
+                    raise UsageError(
+                        f"session '{session}' was started by looop itself: end it there (`looop _ kill {session}`)"
+                    )
+                raise NoSession(f"no such session: '{session}'")
+            current = head.own or Registration(session, self._nonce(), 0, started_at=self._clock())
+            over = current.ended or bool(incarnation and current.incarnation != incarnation)
+            if over or self._advance(session, Judged(head.generation, head.own), current._replace(ended=True)):
+                # Its lock, if it is this process's: without this, one would stay open for each session that came and went.
+                self._store.signs.unpromise(current._replace(incarnation=incarnation or current.incarnation))
+                return not over
+        raise Unavailable(f"session {session}: others register and end it all the time; try again")
+
+    def renew(self, holder: Holder) -> bool:
+        """A heartbeat of a session that is to go on. False: it is over, or has been registered anew.
+
+        Its registration is read after the beat: to be able to write does not prove that the others still count on us.
+        Raises `Unavailable`: it may or may not have been heard.
+        """
+        try:
+            self._store.signs.beat(*holder)
+        except OSError as error:
+            if self.registration(holder) is None:
+                return False
+            raise Unavailable(f"session {holder.session}: no heartbeat could be given: {told(error)}") from error
+        return self.registration(holder) is not None
+
+    def resume(self, holder: Holder) -> bool:
+        """As `renew`, of a session that has been silent for so long that others may be about to end it.
+
+        It publishes that it goes on. Whoever judged its silence before loses, and judges anew: see `conclude`.
+        """
+        for _ in range(_TRIES):
+            if not self.renew(holder):
+                return False
+            head = self._read(holder.session)
+            goes_on = head.own and head.own.holder == holder and not head.own.ended
+            if head.own and goes_on and self._advance(holder.session, Judged(head.generation, head.own), head.own):
+                return True
+        raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
+
+    def hand_over(self, holder: Holder, pid: int) -> bool:
+        """The session lives by the process `pid` from now on. False: it is over, or has been registered anew.
+
+        It stays the same incarnation, so it holds what it held. Raises `NoSuchProcess`.
+        """
+        start = start_of(self._processes, pid)
+        for _ in range(_TRIES):
+            head = self._read(holder.session)
+            if not (head.own and head.own.holder == holder and not head.own.ended):
+                return False
+            if self._advance(holder.session, Judged(head.generation, head.own), head.own._replace(pid=pid, start=start)):
+                return True
+        raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
+
+    def conclude(self, holder: Holder) -> bool:
+        """End a session that is dead by no whole proof, before anybody acts on that. False: it is not, after all.
+
+        Without this, one that comes back in the last moment would hold beside whoever takes over. Its registration is read
+        before its heartbeat is: if it resumes in between, its number is taken.
+        """
+        head = self._read(holder.session)
+        own = head.own
+        if own is None and not head.generation and holder.incarnation:  # What had registered it has been removed.
+            gone = Registration(*holder, pid=0, started_at=self._clock(), ended=True)
+            return self._advance(holder.session, 0, gone)
+        if own is None or own.ended or (holder.incarnation and own.holder != holder):
+            return True  # Somebody else has ended it, or there is a later one of that id.
+        found = self.evidence.examine(own)
+        if not found.inferred:
+            return found.dead
+        return self._advance(holder.session, Judged(head.generation, head.own), own._replace(ended=True))
+
+    def holder(self, session: str) -> Holder:
+        """`session` in its current incarnation, to act for. Not registered: no incarnation."""
+        session = canonical(session, "session id")
+        found = self.evidence.current(self._read(session))
+        return Holder(session, found.incarnation if found else "")
+
+    def registration(self, holder: Holder) -> Registration | None:
+        """What `holder` registered; None if it has ended, or its id has been registered anew."""
+        own = self._read(holder.session).own
+        return own if own is not None and own.holder == holder and not own.ended else None
+
+    def has_ended(self, holder: Holder) -> bool:
+        """Whether somebody has ended `holder`, of which the caller knows that its process lives: it is its own.
+
+        As `verdict`, without a look at that process. What cannot be read has not ended.
+        """
+        try:
+            head = self._store.read(holder.session)
+            if head.own is None:
+                return not head.generation and self._store.absent(holder.session)
+        except (OSError, Unavailable):
+            return False
+        return head.own.ended or head.own.incarnation != holder.incarnation
+
+    def verdict(self, session: str, incarnation: str) -> Verdict:
+        """Whether the session that wrote a lease is alive. Read the lease first: see `Evidence.verdict`."""
+        return self.evidence.verdict(session, incarnation)
+
+    def statuses(self) -> list[SessionStatus]:
+        """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""
+        return [status for session in self.ids() if (status := self.status(session))]
+
+    def status(self, session: str) -> SessionStatus | None:
+        """One session; None if there is none of that id."""
+        nameless = Registration(session, "", 0)
+        try:
+            head = self._read(session)
+        except Unavailable as error:
+            return SessionStatus(nameless, Verdict(Liveness.UNKNOWN, str(error)))
+        found = self.evidence.current(head)
+        if found:
+            return SessionStatus(found, self.evidence.examine(found))
+        return SessionStatus(nameless, self.evidence.verdict(session, "")) if head.damaged or head.torn else None
+
+    def ids(self) -> list[str]:
+        """Every id. Raises `Unavailable` if they cannot be enumerated."""
+        try:
+            return self._store.ids()
+        except OSError as error:
+            raise Unavailable(f"the sessions cannot be enumerated: {told(error)}") from error
+
+    def forget(self, status: SessionStatus | None) -> bool:
+        """Remove a session that has ended and whose id was made up. Whether it was one, and is gone.
+
+        Only such an id is never registered again; any other may have been, since it was judged.
+        """
+        if not (status and status.verdict.dead and is_made_up(status.registration.session)):
+            return False
+        try:
+            if status.verdict.inferred and not self.conclude(status.registration.holder):
+                return False
+            self._store.forget(status.registration.session)
+        except (OSError, Unavailable):
+            return False  # Another user's, perhaps. It is dead all the same.
+        return True
+
+    def lock_path(self, registration: Registration) -> str:
+        """Where the lock is that its heirs take part in; empty: it has none."""
+        return self._store.signs.lock_path(registration) if registration.heirs else ""
+
+    def tidy(self) -> None:
+        """Remove what crashed processes left behind. Raises `Unavailable`."""
+        try:
+            self._store.tidy()
+        except OSError as error:
+            raise Unavailable(f"the sessions cannot be tidied: {told(error)}") from error
+
+    def _promise(self, registration: Registration, *, locked: bool) -> Registration:
+        try:
+            return self._store.signs.promise(registration, locked=locked)
+        except OSError as error:
+            raise Unavailable(f"session {registration.session}: {told(error)}") from error
+
+    def _refuse_if_alive(self, session: str, head: SessionHead) -> None:
+        """What cannot be read is alive; but where we have a registration, a torn file of looop's is its projection."""
+        if head.damaged:
+            raise SessionAlive(session, f"its registration is damaged; `looop session stop {session}` ends it")
+        found = self.evidence.verdict_on_any(head._replace(torn=head.torn and not head.own))
+        if not found.dead:
+            raise SessionAlive(session, found.told)
+
+    def _read(self, session: str) -> SessionHead:
+        try:
+            return self._store.read(session)
+        except OSError as error:
+            raise Unavailable(f"session {session}: {told(error)}") from error
+
+    def _advance(self, session: str, expected: int, registration: Registration) -> bool:
+        try:
+            return self._store.advance(session, expected, registration)
+        except OSError as error:
+            raise Unavailable(f"session {session}: {told(error)}") from error

@@ -1,0 +1,1 @@
+"""What the operating system does. Nothing in here knows of a claim."""

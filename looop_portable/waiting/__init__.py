@@ -1,0 +1,1 @@
+"""Waiting for a claim: first come, first served."""

@@ -1,0 +1,299 @@
+"""Waiting for a claim: first come, first served, as far as it can be told who came first.
+
+Guarantees: what `claim` does, as nothing here is relied upon: it is `claim` that decides, whenever somebody may ask.
+Whoever waits asks again after a while, whatever it has not heard. One that stops waiting, however it does, leaves nothing
+behind that anybody would have to remove; a ticket of one that was killed is removed by whoever waits behind it.
+Does not guarantee: that nobody who does not wait comes in between: `claim` without waiting takes what is free. Nor the
+place of a waiter that does not take its turn for some seconds (stopped, or starved): whoever is behind it goes first, and
+it lines up anew. Nor an order on a backend that has no tickets.
+How: everybody takes a ticket. Whoever has somebody alive before him listens for that ticket's end alone, so that a release
+wakes one and not all, as in Mellor-Crummey and Scott's queues and in ZooKeeper's recipe for locks; the first in line
+listens to the claim, and for the end of its holder's process. `Waiting` does one look at a time and never blocks; who
+drives it waits for its bell: `run` here, `aio` in an event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from looop_portable.claims.gate import Claims
+from looop_portable.errors import LooopError, Unavailable
+from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.liveness import FOREIGN, Registration
+from looop_portable.protocol.outcomes import Held, Renewed, Told, Won
+from looop_portable.protocol.standings import Standing
+from looop_portable.system.clock import elapsed
+from looop_portable.system.watch.watcher import Bell, ThreadBell
+from looop_portable.waiting.pauses import Pauses, chance
+from looop_portable.waiting.turns import TURN, Free, Turns
+
+TELLS = 2.0
+"""Seconds of waiting, after which people are told whom for."""
+
+_TRIES = 64
+
+Attempt = Callable[[], Won | Renewed | Held]
+
+
+class Pending(NamedTuple):
+    """Not yet. `held`: who holds it, if somebody does; look again when the bell rings, or after `pause` seconds."""
+
+    held: Held | None
+    pause: float
+
+
+class _Seen(NamedTuple):
+    held: Held | None = None
+    free: Free | None = None
+    ours: bool = False
+
+
+def _nobodys(lease: Lease) -> bool:  # noqa: ARG001 (as `ours` is called)
+    return False
+
+
+def _stays(outcome: Won | Renewed) -> None:
+    """What is won stays so."""
+
+
+def _is_looops(lease: Lease) -> bool:
+    return lease.foreign or lease.incarnation.startswith(FOREIGN)
+
+
+class Waiting:
+    """One waiter in the line of `queue`, for any of the claims `wanted`, which `attempt` asks for.
+
+    `ours` tells a lease that satisfies the waiter at once, whoever is before it: without that, whoever asks again for what
+    it holds would wait for itself. `undo` lets go what has been won, where leaving the line is interrupted afterwards.
+    `at_home`: whether what was refused last is this process's own, which rings the bell when it lets go. None: nobody knows
+    of what is won who will let it go, in which process.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        queue: str,
+        wanted: Sequence[str],
+        attempt: Attempt,
+        bell: Bell,
+        ours: Callable[[Lease], bool] = _nobodys,
+        clock: Callable[[], float] = elapsed,
+        chance: Callable[[], float] = chance,
+        undo: Callable[[Won | Renewed], object] = _stays,
+        at_home: Callable[[], bool] | None = None,
+    ) -> None:
+        self._claims = claims
+        self._tickets = tickets = claims.backend.tickets
+        self._evidence = claims.sessions.evidence
+        self._queue = queue
+        self._wanted = wanted
+        self._attempt = attempt
+        self._bell = bell
+        self._ours = ours
+        self._pauses = Pauses(chance, far=tickets is not None and tickets.far())
+        self._undo = undo
+        self._at_home = at_home
+        self._expected: tuple[str, ...] = ()
+        self._me: Registration | None = None
+        self._ticket = ""
+        self._before: list[str] = []
+        self._turns = Turns(tickets, queue, self._evidence, clock) if tickets else None
+
+    def look(self) -> Won | Renewed | Pending:
+        """Ask for it, if it is our turn. Raises as `claim` does."""
+        self._bell.forget()
+        if not self._ticket and not (self._tickets and self._tickets.line(self._queue)):
+            if self._tickets is None:
+                self._expect(self._wanted)
+            outcome = self._attempt()
+            if not isinstance(outcome, Held):
+                return self._done(outcome)
+            if self._tickets is None:
+                return Pending(outcome, self._pauses.where_nothing_is_heard(first=True))
+        is_new = not self._ticket
+        while True:
+            ahead, waiter = self._place()
+            found = self._look_from_behind(ahead, waiter, is_new=is_new) if ahead else self._ask()
+            if found:
+                return found
+
+    def _look_from_behind(self, ahead: str, waiter: Registration | None, *, is_new: bool) -> Won | Renewed | Pending | None:
+        """None: the one `ahead` is not there any more."""
+        news = self._hears_of(ahead, waiter)
+        if news is None:
+            return None
+        if self._at_home and is_new and self._expected:  # It will ring, and soon as a rule: most never look again.
+            return Pending(None, min(self._pauses.of(news), TURN))
+        seen = self._glance()
+        if seen.ours and not isinstance(outcome := self._attempt(), Held):
+            return self._done(outcome)
+        patience = self._turns.patience(self._ticket, self._before, seen.free) if self._turns else 0.0
+        if patience <= 0:
+            self._leave(ahead)
+            return None
+        return Pending(seen.held, min(self._pauses.of(news, len(self._before)), patience))
+
+    def last_look(self) -> Won | Renewed | Held:
+        """Ask once more, whoever is before us, and wait no more: time is over."""
+        outcome = self._attempt()
+        if not isinstance(outcome, Held):
+            return self._done(outcome)
+        self.stop()
+        return outcome
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to be given back by `stop`."""
+        return bool(self._ticket or self._expected)
+
+    def stop(self, later: str = "") -> None:
+        """Wait no more. A ticket that cannot be given back is in the way until it is seen that this process has ended."""
+        self._expect(())
+        if self._ticket:
+            with contextlib.suppress(Unavailable):  # What was waited for counts: it must not be lost for this.
+                self._leave(self._ticket, later)
+            self._ticket = ""  # Only then. Whoever is interrupted stops once more.
+
+    def _done(self, outcome: Won | Renewed) -> Won | Renewed:
+        """Without this, Ctrl-C while the line is left would leave what has just been won to nobody who knows of it.
+
+        Whoever is next, in this process, is not woken by that, but when it is let go: until then it could only wait on.
+        """
+        later = outcome.lease.name if self._at_home and len(self._wanted) == 1 else ""
+        try:
+            self.stop(later)
+        except BaseException:
+            with contextlib.suppress(LooopError):
+                self._undo(outcome)
+            raise
+        return outcome
+
+    def _place(self) -> tuple[str, Registration | None]:
+        """The last of those before us; those that have ended are not counted any more."""
+        tickets = self._tickets
+        assert tickets
+        for _ in range(_TRIES):
+            if not self._ticket:
+                self._me = self._me or self._evidence.this_process()
+                self._ticket = tickets.take(self._queue, self._me)
+            line = tickets.line(self._queue)
+            if (
+                self._ticket not in line
+            ):  # We have missed our turn. Or it is listed late: it would stay, in everybody's way.
+                self._leave(self._ticket)
+                self._ticket = ""
+                continue
+            self._before = line[: line.index(self._ticket)]
+            while self._before:
+                waiter = tickets.waiter(self._queue, self._before[-1])
+                if waiter is not None and (self._is_this_process(waiter) or not self._evidence.has_left(waiter)):
+                    return self._before[-1], waiter
+                self._leave(self._before.pop())
+            return "", None
+        return "", None  # Others take our ticket away as often as we get one. Then the order is lost, and nothing else.
+
+    def _hears_of(self, ahead: str, waiter: Registration | None) -> bool | None:
+        """Whether it will ring when the one `ahead` leaves the line. None: it has left it already."""
+        assert self._tickets
+        if waiter and self._is_this_process(waiter):  # Then it needs no kernel.
+            self._expect((self._word(ahead),))
+            self._bell.listen(())
+            self._bell.follow(None)
+            return True if self._tickets.waiter(self._queue, ahead) else None
+        self._expect(())
+        news = self._listen([self._queue], ahead)
+        news &= self._bell.follow(waiter if waiter and self._evidence.is_seen(waiter) else None)
+        return news
+
+    def _ask(self) -> Won | Renewed | Pending:
+        """It is our turn."""
+        self._before = []
+        self._expect(self._wanted)
+        outcome = self._attempt()
+        if not isinstance(outcome, Held):
+            return self._done(outcome)
+        if self._at_home and self._at_home():  # Nothing that others do makes it ours before that.
+            self._expect(())
+            self._bell.listen(())
+            return Pending(outcome, self._pauses.of(news=True))
+        foreign = _is_looops(outcome.lease)
+        while news := self._listen(self._wanted, foreign=foreign):
+            outcome = self._attempt()  # Listen first, look then.
+            if not isinstance(outcome, Held):
+                return self._done(outcome)
+            if foreign or not _is_looops(outcome.lease):
+                break
+            foreign = True
+        lease, alone = outcome.lease, len(self._wanted) == 1
+        seen = self._bell.follow(self._evidence.process_of(lease.session, lease.incarnation) if alone else None)
+        if news and not seen:
+            return Pending(outcome, self._pauses.where_the_end_is_not_heard())
+        return Pending(outcome, self._pauses.of(news))
+
+    def _listen(self, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
+        assert self._tickets
+        return self._bell.listen(path for claim in claims for path in self._tickets.news(claim, ticket, foreign=foreign))
+
+    def _expect(self, whats: Sequence[str]) -> None:
+        """Ring when another thread or task of this process tells one of these, and nothing else."""
+        told = self._claims.told
+        told.expect_no_more(self._bell, [what for what in self._expected if what not in whats])
+        self._expected = tuple(whats)
+        told.expect(self._bell, whats)
+
+    def _word(self, ticket: str) -> str:
+        return f"{self._queue}/{ticket}"
+
+    def _is_this_process(self, waiter: Registration) -> bool:
+        me = self._me
+        return me is not None and bool(me.start) and waiter[2:6] == me[2:6]
+
+    def _glance(self) -> _Seen:
+        """How it stands, whoever's turn it is."""
+        held = free = None
+        for name in self._wanted:
+            status = self._claims.show(name)
+            if status.standing is not Standing.HELD:
+                free = free or (name, status.generation)
+                continue
+            assert status.lease
+            assert status.verdict
+            if self._ours(status.lease):
+                return _Seen(ours=True)
+            held = held or Held(status.lease, status.verdict)
+        return _Seen(free=free) if free else _Seen(held)
+
+    def _leave(self, ticket: str, later: str = "") -> None:
+        assert self._tickets
+        self._tickets.give_back(self._queue, ticket)
+        if later:
+            self._claims.told.postpone(self._word(ticket), later)
+        else:
+            self._claims.told.announce(self._word(ticket))
+
+
+def run(waiting: Waiting, bell: ThreadBell, timeout: float | None, told: Told | None = None) -> Won | Renewed | Held:
+    """Wait in this thread, for `timeout` seconds (None: without end). Held: it was over. Raises as `claim` does."""
+    began, end = elapsed(), None if timeout is None else elapsed() + timeout
+    try:
+        while True:
+            found = waiting.look()
+            if not isinstance(found, Pending):
+                return found
+            waited = elapsed() - began
+            pause = found.pause
+            if told:
+                if waited >= TELLS and found.held:
+                    told(found.held, waited)
+                elif waited < TELLS:
+                    pause = min(pause, TELLS - waited)
+            if end is not None:
+                left = end - elapsed()
+                if left <= 0:
+                    return waiting.last_look()
+                pause = min(pause, left)
+            bell.wait(pause)
+    finally:
+        waiting.stop()
