@@ -20,7 +20,7 @@ from looop_portable.doctor import examine, nearest
 from looop_portable.doctor.race.arbiter import race
 from looop_portable.doctor.workshop import opened
 from looop_portable.errors import UsageError
-from looop_portable.system.mounts import Mount
+from looop_portable.system.mounts.mount import Mount
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ("--seconds", "0.3", "--processes", "2")

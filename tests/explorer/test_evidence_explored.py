@@ -21,7 +21,7 @@ from looop_portable.protocol.inquiry import WORTH, Seen, Worth
 from looop_portable.protocol.liveness import Here, Holder, Lock, ProcessState
 from looop_portable.protocol.outcomes import Released, Renewed, Won
 from looop_portable.sessions.registrar import Sessions
-from looop_portable.system.mounts import Mount
+from looop_portable.system.mounts.mount import Mount
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses, word
 from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
 from looop_portable.testing.explorer.world import GENERATION, ROBBED, STUCK, TWO_HOLDERS, Violation, World

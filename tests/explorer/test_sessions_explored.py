@@ -13,7 +13,7 @@ from looop_portable.ledger.ledger import Ledger
 from looop_portable.ledger.publishing import Publisher
 from looop_portable.protocol.lease import encode
 from looop_portable.sessions.registrar import Sessions
-from looop_portable.system.mounts import Mount
+from looop_portable.system.mounts.mount import Mount
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses
 from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
 from looop_portable.testing.explorer.world import ROBBED, STUCK, TWO_HOLDERS, Violation, World

@@ -80,7 +80,7 @@ def session_of(store: str) -> Session:
 
 def members(store: str) -> list[Member]:
     directory = resolve(store).data_dir
-    return [member for (config, _), member in this_process().members.items() if config.data_dir == directory]
+    return [member for (config, _), member in list(this_process().members.items()) if config.data_dir == directory]
 
 
 EARS = "anon_inode:inotify", "anon_inode:[eventfd]"
@@ -287,7 +287,7 @@ async def is_broken(block: aio.AsyncHold, others: Claims) -> None:
 
 
 def session_blocks(store: str) -> dict[str, object]:
-    return {name: block for member in members(store) for name, block in member.current.blocks.items()}
+    return {name: block for member in members(store) for name, block in list(member.current.blocks.items())}
 
 
 HOLDER = """

@@ -1,6 +1,7 @@
 """The rooms: imports go one way, what decides is pure, and one room alone changes anything on the disk."""
 
 import ast
+import graphlib
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -40,6 +41,8 @@ ROOMS = [
     "__main__",
 ]
 """Low to high; "" is the package itself. A module imports from its own room, and from those below it."""
+MOST_FLOORS, MOST_ROOMS, MOST_ENTRIES = 12, 20, 9
+"""Of the rooms at the top: how long a way down by imports may be, and how many there may be; and what a folder may have."""
 PURE = [
     "protocol",
     "running.child.programs",
@@ -115,6 +118,19 @@ def is_in(module: str, rooms: Iterable[str]) -> bool:
     return any(module == room or module.startswith(f"{room}.") for room in rooms)
 
 
+def graph() -> dict[str, set[str]]:
+    """Which modules each one imports. A package that is imported along with a module of its own is none of them."""
+    return {module: {found for found in imports_of_ours(module) if found != module} for module in MODULES}
+
+
+def floors(imports: dict[str, set[str]]) -> dict[str, int]:
+    """How long the longest way down is. Raises `graphlib.CycleError`."""
+    found: dict[str, int] = {}
+    for each in graphlib.TopologicalSorter(imports).static_order():
+        found[each] = 1 + max((found[below] for below in imports.get(each, ())), default=0)
+    return found
+
+
 def test_every_module_is_in_a_room() -> None:
     assert {module.split(".")[0] for module in MODULES} == {room.split(".")[0] for room in ROOMS}
 
@@ -123,6 +139,29 @@ def test_every_module_is_in_a_room() -> None:
 def test_a_module_imports_from_its_own_room_and_from_those_below_it(module: str) -> None:
     rank = ROOMS.index(room_of(module))
     assert not {found for found in imports_of_ours(module) if ROOMS.index(room_of(found)) > rank}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert floors(graph())
+
+
+def test_the_house_is_low_and_its_rooms_are_few() -> None:
+    rooms: dict[str, set[str]] = {}
+    for module, found in graph().items():
+        top = module.split(".")[0]
+        rooms.setdefault(top, set()).update({below.split(".")[0] for below in found} - {top})
+    assert max(floors(rooms).values()) <= MOST_FLOORS
+    assert len(rooms) <= MOST_ROOMS
+
+
+def test_no_folder_has_more_than_can_be_seen_at_once() -> None:
+    folders = {path.parent for path in MODULES.values()} - {ROOT}
+    many = {
+        str(folder.relative_to(ROOT)): len(entries)
+        for folder in folders
+        if len(entries := [each for each in folder.iterdir() if not each.name.startswith("__")]) > MOST_ENTRIES
+    }
+    assert not many
 
 
 def test_the_check_of_imports_sees_the_lazy_and_the_named_ones() -> None:

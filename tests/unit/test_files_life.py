@@ -10,7 +10,7 @@ import pytest
 from capabilities import NativeFiles
 
 from looop_portable.system.files import beats
-from looop_portable.system.mounts import Mount
+from looop_portable.system.mounts.mount import Mount
 
 FULL = [errno.ENOSPC, errno.EDQUOT]
 LONG_AGO = 1_000_000_000

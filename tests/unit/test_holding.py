@@ -39,7 +39,7 @@ def member(store: str, lease_seconds: int = 30) -> Member:
     directory = resolve(store).data_dir
     (found,) = [
         member
-        for (config, lease), member in this_process().members.items()
+        for (config, lease), member in list(this_process().members.items())
         if (config.data_dir, lease) == (directory, lease_seconds)
     ]
     return found

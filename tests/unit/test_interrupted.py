@@ -127,7 +127,9 @@ def claims_of(store: str, backend: str) -> Claims:
     """As another process has them, where there can be another."""
     if backend != "memory":
         return Claims.open(store, backend)
-    return next(member.claims for key, member in this_process().members.items() if Path(key[0].data_dir) == Path(store))
+    return next(
+        member.claims for key, member in list(this_process().members.items()) if Path(key[0].data_dir) == Path(store)
+    )
 
 
 def interrupted(call: Callable[[], object], point: int, error: type[BaseException]) -> tuple[str, BaseException | None]:
@@ -166,7 +168,7 @@ def test_wherever_it_is_raised_nothing_is_held_and_all_can_be_claimed(
             break
         raised += 1
         scenario(store, backend)
-        assert in_time(lambda: not any(member.holding for member in this_process().members.values())), where
+        assert in_time(lambda: not any(member.holding for member in list(this_process().members.values()))), where
         assert not claims.backend.tickets or not any(map(claims.backend.tickets.line, ("n", "m", "n#"))), where
         del caught
         kept.clear()

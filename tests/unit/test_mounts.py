@@ -15,8 +15,9 @@ import pytest
 from capabilities import needs_fifos, needs_symlinks
 
 from looop_portable.system import mounts
-from looop_portable.system.mounts import Mount, above, by_numbers, mount_of, parse
+from looop_portable.system.mounts import above, by_numbers, mount_of, parse
 from looop_portable.system.mounts.macos import mount_at, mount_of_answer
+from looop_portable.system.mounts.mount import Mount
 
 MOUNTINFO = rb"""22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:40 / /mnt/a\040b\011c\134d rw,nosuid shared:2 master:1 - tmpfs with\040space rw,size=1024k

@@ -25,6 +25,7 @@ from looop_portable.ledger.stamp import Policy
 from looop_portable.protocol.lease import Lease
 from looop_portable.system import mounts
 from looop_portable.system.files.posix import OsFiles
+from looop_portable.system.mounts.mount import Mount
 
 POLICIES = {"posix": POSIX, "advisory": ADVISORY, "auto": AUTO, "windows": WINDOWS}
 LINKS = '{"protocol": 1, "links": true, "guard": null, "aliases": true}'
@@ -155,7 +156,7 @@ def test_where_no_guard_can_be_held_there_is_a_refusal(tmp_path: Path, name: str
     assert everything(tmp_path) == set()
 
 
-NOLOCK = mounts.Mount("/mnt/share", "nfs", "server:/export", ("rw", "vers=3", "nolock", "local_lock=all"))
+NOLOCK = Mount("/mnt/share", "nfs", "server:/export", ("rw", "vers=3", "nolock", "local_lock=all"))
 
 
 def test_a_mount_whose_guard_is_local_to_this_host_is_refused_and_leaves_no_stamp(
@@ -194,7 +195,7 @@ class OneName(Scripted):
         return False
 
 
-CIFS = mounts.Mount("/mnt/share", "cifs", "//server/share", ("rw", "vers=3.1.1"))
+CIFS = Mount("/mnt/share", "cifs", "//server/share", ("rw", "vers=3.1.1"))
 
 
 @pytest.mark.parametrize("told_by", ["trying", "its mount"])

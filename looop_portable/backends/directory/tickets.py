@@ -23,7 +23,7 @@ from looop_portable.protocol.names import unspelled
 from looop_portable.protocol.registrations import registration_in
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
-from looop_portable.system.mounts import Mount
+from looop_portable.system.mounts.mount import Mount
 from looop_portable.system.opening.ours import PRIVATE_TICKET, those
 
 _DIGITS = 12

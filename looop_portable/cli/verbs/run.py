@@ -10,8 +10,8 @@ from looop_portable.cli.complete import claim_names
 from looop_portable.cli.keeper import LEASE_LENGTH
 from looop_portable.cli.output import lease_fields
 from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, said_once
-from looop_portable.cli.refusing import refuse
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verbs.refusing import refuse
 from looop_portable.errors import Interrupted, SessionAlive
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.outcomes import Held

@@ -12,9 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-import looop_portable
-
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(looop_portable.__file__)))
+_PACKAGE = os.path.abspath(f"{__file__}/../../../..")
 _START = """\
 import signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from looop_portable.protocol.liveness import Lock
-    from looop_portable.system.mounts import Mount
+    from looop_portable.system.mounts.mount import Mount
 
 from looop_portable.system.files.beats import PROBE
 from looop_portable.system.files.directories import PRIVATE_DIRECTORY

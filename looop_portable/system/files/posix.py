@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from looop_portable.system.mounts import Mount
+    from looop_portable.system.mounts.mount import Mount
 
 from looop_portable.system.files.beats import LifeFiles
 from looop_portable.system.files.directories import DirectoryFiles

@@ -13,7 +13,7 @@ import ctypes
 import os
 import struct
 
-from looop_portable.system.mounts import NOT_LOCAL, Mount
+from looop_portable.system.mounts.mount import NOT_LOCAL, Mount
 
 _ROOM = 4096
 """Bytes, of which a `struct statfs` takes 2168."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-from looop_portable.system.mounts import Mount
+from looop_portable.system.mounts.mount import Mount
 
 assert sys.platform == "win32"
 

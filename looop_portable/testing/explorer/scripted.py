@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from looop_portable.protocol.liveness import Here, Liveness, Lock, ProcessState, Registration, Verdict
 from looop_portable.system.files.rooms import NamedRoom, Room
-from looop_portable.system.mounts import Mount
+from looop_portable.system.mounts.mount import Mount
 from looop_portable.testing.explorer.world import QUEUE, Answer, Failure, Op
 
 
