@@ -1,3 +1,3 @@
-"""The suite's own options (`tests/parts.py`), and what holds for each test of it (`tests/orphans.py`)."""
+"""The suite's own options (`tests/support/parts.py`), and what holds for each test of it (`tests/support/orphans.py`)."""
 
-pytest_plugins = ["parts", "orphans"]
+pytest_plugins = ["support.parts", "support.orphans"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from capabilities import needs_cmd, needs_jobs
+from support.capabilities import needs_cmd, needs_jobs
 
 from looop_portable import Claims
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from capabilities import CMD, needs_cmd
-from crew import until
+from support.capabilities import CMD, needs_cmd
+from support.crew import until
 
 import looop_portable
 from looop_portable import Claims

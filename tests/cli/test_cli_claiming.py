@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from capabilities import needs_stopping, needs_zombies
+from support.capabilities import needs_stopping, needs_zombies
 
 from looop_portable import Claims, Won
 from looop_portable.protocol.liveness import Here

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from capabilities import needs_stopping
-from children import Child, Start, says, starting
-from waiters import Line
+from support.capabilities import needs_stopping
+from support.children import Child, Start, says, starting
+from support.waiters import Line
 
 from looop_portable import Claims
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import pytest
-from capabilities import needs_fifos
+from support.capabilities import needs_fifos
 
 from looop_portable.cli.verbs.events import _lines
 

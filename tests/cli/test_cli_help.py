@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from capabilities import BASH, NATIVE, needs_bash, needs_names_of_any_character
+from support.capabilities import BASH, NATIVE, needs_bash, needs_names_of_any_character
 
 import looop_portable
 from looop_portable import Claims

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from capabilities import needs_jobs
-from crew import until
+from support.capabilities import needs_jobs
+from support.crew import until
 
 from looop_portable.config import state_dir
 from looop_portable.protocol.liveness import Holder

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from capabilities import SH, needs_sh
-from crew import until
+from support.capabilities import SH, needs_sh
+from support.crew import until
 
 from looop_portable import Claims
 from looop_portable.config import state_dir

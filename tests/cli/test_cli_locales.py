@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from capabilities import needs_inotify, needs_locale
+from support.capabilities import needs_inotify, needs_locale
 
 from looop_portable import Claims
 

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
-from capabilities import NATIVE, NativeBackend
+from support.capabilities import NATIVE, NativeBackend
 
 from looop_portable import Claims
 from looop_portable.backends import open_backend

@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
-from capabilities import SH, needs_fork, needs_proc, needs_sh, needs_stopping
-from crew import until
+from support.capabilities import SH, needs_fork, needs_proc, needs_sh, needs_stopping
+from support.crew import until
 
 from looop_portable import Claims, Held, Won
 from looop_portable.running.command import variable

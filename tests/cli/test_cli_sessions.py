@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from capabilities import BASH, needs_bash, needs_zombies
+from support.capabilities import BASH, needs_bash, needs_zombies
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]

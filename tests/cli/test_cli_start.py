@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from capabilities import needs_sh
+from support.capabilities import needs_sh
 
 import looop_portable
 

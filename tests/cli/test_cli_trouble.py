@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from capabilities import NAMES_OF_ANY_CHARACTER, NATIVE, SH, needs_dev_full, needs_fifos, needs_modes, needs_symlinks
+from support.capabilities import (
+    NAMES_OF_ANY_CHARACTER,
+    NATIVE,
+    SH,
+    needs_dev_full,
+    needs_fifos,
+    needs_modes,
+    needs_symlinks,
+)
 
 from looop_portable.system.files import OS
 

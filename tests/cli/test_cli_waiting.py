@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from crew import until
-from waiters import Line
+from support.crew import until
+from support.waiters import Line
 
 from looop_portable import Claims, Held, Lease
 from looop_portable.cli.output import Output

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from capabilities import open_or_skip
+from support.capabilities import open_or_skip
 
 from looop_portable.backends import SHIPPED, open_backend
 from looop_portable.backends.memory import MemoryBackend

@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from capabilities import needs_hatchling, needs_sh
+from support.capabilities import needs_hatchling, needs_sh
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from capabilities import (
+from support.capabilities import (
     PID_NAMESPACE,
     namespaces_or_skip,
     needs_fork,
@@ -26,15 +26,15 @@ from capabilities import (
     needs_sh,
     program_or_skip,
 )
-from crew import until
-from users import as_user
+from support.crew import until
+from support.users import as_user
 
 from looop_portable import Claims, Held, Won
 
 pytestmark = [needs_fork, needs_proc, needs_sh]
 
 LOOOP = (sys.executable, "-m", "looop_portable")
-ELSEWHERE = (sys.executable, str(Path(__file__).parents[1] / "elsewhere.py"))
+ELSEWHERE = (sys.executable, str(Path(__file__).parents[1] / "support" / "elsewhere.py"))
 """Without /proc, pidfds, prctl(2) and locks that are inherited."""
 PYTHON = (sys.executable, "-I", "-S", "-c")
 SOON = 30.0
@@ -215,7 +215,8 @@ def test_elsewhere_the_group_of_a_command_that_a_signal_ends_is_asked_first_and_
 UNLISTED = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-import elsewhere, psutil
+import psutil
+from support import elsewhere
 elsewhere.take_away()
 def refused():
     raise PermissionError(1, "Operation not permitted")

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from capabilities import NATIVE, PIDS, needs_fork, needs_other_users, needs_pids, needs_proc
-from children import Start, says, starting
+from support.capabilities import NATIVE, PIDS, needs_fork, needs_other_users, needs_pids, needs_proc
+from support.children import Start, says, starting
 
 from looop_portable import Claims, Won
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from capabilities import NATIVE, mounted_or_skipped, needs_fork, needs_proc
-from children import Start, starting
-from crew import until
+from support.capabilities import NATIVE, mounted_or_skipped, needs_fork, needs_proc
+from support.children import Start, starting
+from support.crew import until
 
 from looop_portable import Claims, hold
 from looop_portable.errors import ClaimLost, NotEnded, Unavailable

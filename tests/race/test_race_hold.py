@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from crew import program_says
+from support.crew import program_says
 
 from looop_portable import ClaimHeld, Claims, Held, hold
 from looop_portable.protocol.liveness import Holder

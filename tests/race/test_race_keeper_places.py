@@ -11,9 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from capabilities import PIDS, needs_pids
-from crew import until
-from rooms import PROC, Room
+from support.capabilities import PIDS, needs_pids
+from support.crew import until
+from support.rooms import PROC, Room
 
 from looop_portable import Claims
 

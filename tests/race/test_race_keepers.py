@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from crew import until
-from rooms import FOREIGN, SUBSET, Room, without_proc
+from support.crew import until
+from support.rooms import FOREIGN, SUBSET, Room, without_proc
 
 from looop_portable import Claims
 from looop_portable.protocol.liveness import Holder

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import kqueues
 import pytest
-from capabilities import needs_sh
-from children import Child, Start, says, starting
-from crew import until
+from support import kqueues
+from support.capabilities import needs_sh
+from support.children import Child, Start, says, starting
+from support.crew import until
 
 if not kqueues.is_possible():
     pytest.skip("select.kqueue is missing, and what tells of the same", allow_module_level=True)
@@ -22,7 +22,7 @@ SOON = 60.0
 NEVER_LOOKS = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-import elsewhere, kqueues
+from support import elsewhere, kqueues
 kqueues.put_in_place()
 elsewhere.take_away()
 from looop_portable.system.processes import handle
@@ -114,7 +114,7 @@ def test_who_waits_is_woken_by_the_end_of_one_before_it(start: Start, tmp_path: 
 KEEPER = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
-import elsewhere, kqueues
+from support import elsewhere, kqueues
 kqueues.put_in_place()
 elsewhere.take_away()
 from looop_portable.system.processes import handle
@@ -139,7 +139,7 @@ def test_a_keeper_is_told_of_the_end_of_its_process(start: Start) -> None:
 def test_with_few_descriptors_a_waiter_gets_it_all_the_same(start: Start, tmp_path: Path, limit: int) -> None:
     """It looks, then."""
     pytest.importorskip("resource")
-    elsewhere = str(Path(__file__).parents[1] / "elsewhere.py")
+    elsewhere = str(Path(__file__).parents[1] / "support" / "elsewhere.py")
     holder = runs(start, "echo runs; read x")
     assert says(holder) == "runs"
     program = (

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from capabilities import needs_other_users
-from users import as_user
+from support.capabilities import needs_other_users
+from support.users import as_user
 
 from looop_portable import Claims, Released, Won, hold
 from looop_portable.system.files import OS

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 import pytest
-from capabilities import needs_fork
+from support.capabilities import needs_fork
 
 from looop_portable.system.files import OS
 

@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from capabilities import needs_stopping, needs_zombies, open_or_skip
-from crew import (
+from support.capabilities import needs_stopping, needs_zombies, open_or_skip
+from support.crew import (
     busy_claimer,
     busy_reaper,
     crew_of,

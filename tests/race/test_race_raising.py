@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from capabilities import needs_timers
+from support.capabilities import needs_timers
 
 BLOCKS = int(os.environ.get("RAISING_BLOCKS", "60"))
 KINDS = ["hold", "kept", "waiting", "contended", "all", "slots", "claim_all", "wait_for", "memory"]

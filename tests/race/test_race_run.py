@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from capabilities import needs_proc, needs_stopping
-from children import Start, says, starting
-from crew import LONG_ENOUGH
+from support.capabilities import needs_proc, needs_stopping
+from support.children import Start, says, starting
+from support.crew import LONG_ENOUGH
 
 from looop_portable import Claims, Won
 
@@ -27,7 +27,7 @@ fcntl = pytest.importorskip("fcntl", reason="no flock(2), which is the oracle")
 termios = pytest.importorskip("termios", reason="no terminals to be made")
 
 LOOOP = (sys.executable, "-m", "looop_portable")
-ELSEWHERE = (sys.executable, str(Path(__file__).parents[1] / "elsewhere.py"))
+ELSEWHERE = (sys.executable, str(Path(__file__).parents[1] / "support" / "elsewhere.py"))
 """Where the system does not tell who has sent a signal."""
 PYTHON = (sys.executable, "-I", "-S", "-c")
 SOON = 30.0

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from capabilities import BASH, needs_bash, needs_proc, needs_stopping
-from crew import until
+from support.capabilities import BASH, needs_bash, needs_proc, needs_stopping
+from support.crew import until
 
 from looop_portable import Claims
 
@@ -44,7 +44,7 @@ print("runs.", flush=True)
 sys.stdin.readline() or time.sleep(600)
 print("ends.")
 """
-ELSEWHERE = RUN.replace("-m looop_portable", str(Path(__file__).parents[1] / "elsewhere.py"))
+ELSEWHERE = RUN.replace("-m looop_portable", str(Path(__file__).parents[1] / "support" / "elsewhere.py"))
 """Where the system does not tell who has sent a signal."""
 PARENT = (
     "import os, time; parent, command = os.getppid(), os.getpid(); child = os.fork();"

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import users
-from capabilities import needs_other_users
+from support import users
+from support.capabilities import needs_other_users
 
 from looop_portable import Claims, Held, Released, Won
 from looop_portable.protocol.liveness import Holder

@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from capabilities import FILE_BACKENDS, needs_stopping, open_or_skip
-from crew import Crew, crew_of, holder_of, register, until
-from waiters import Line, blocks_of, waiter_of
+from support.capabilities import FILE_BACKENDS, needs_stopping, open_or_skip
+from support.crew import Crew, crew_of, holder_of, register, until
+from support.waiters import Line, blocks_of, waiter_of
 
 from looop_portable import Claims, Held, Won
 from looop_portable.protocol.liveness import Holder

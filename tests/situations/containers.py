@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from capabilities import PID_NAMESPACE, namespaces_or_skip, program_or_skip, works_or_skip
+from support.capabilities import PID_NAMESPACE, namespaces_or_skip, program_or_skip, works_or_skip
 
 from .support import ENVIRONMENT, Place
 

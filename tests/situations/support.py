@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 import psutil
-from capabilities import PID_NAMESPACE
+from support.capabilities import PID_NAMESPACE
 
 LEASE = 3
 """Seconds: the shortest there is."""

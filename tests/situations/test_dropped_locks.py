@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from capabilities import namespaces_or_skip
+from support.capabilities import namespaces_or_skip
 
 from .support import ANOTHER_NAMESPACE, HOST, LEASE, Asked, Party, let_in, never_free, python
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from capabilities import namespaces_or_skip, needs_fork
+from support.capabilities import namespaces_or_skip, needs_fork
 
 from .support import ANOTHER_NAMESPACE, HOST, WATCHED, Place, let_in, python
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from capabilities import needs_proc
+from support.capabilities import needs_proc
 
 from .support import HOST, Party, python
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from capabilities import namespaces_or_skip, works_or_skip
+from support.capabilities import namespaces_or_skip, works_or_skip
 
 from .support import HOLDER, HOST, PATIENCE, WATCHED, Party, Place, let_in, never_free, python
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from capabilities import works_or_skip
+from support.capabilities import works_or_skip
 
 from looop_portable.protocol.liveness import ProcessState
 from looop_portable.system.mounts import mount_of

@@ -1,6 +1,6 @@
 """What Windows alone can tell, and not Wine: open files stand in the way, and ended processes stay as long as a handle.
 
-The rest of what is Windows' is in `tests/unit/test_windows.py`, which Wine can tell too.
+The rest of what is Windows' is in `tests/unit/system/test_windows.py`, which Wine can tell too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from capabilities import works_or_skip
+from support.capabilities import works_or_skip
 
 from looop_portable import Claims, Held, Won
 from looop_portable.protocol.liveness import ProcessState

@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from capabilities import namespaces_or_skip, needs_fork
+from support.capabilities import namespaces_or_skip, needs_fork
 
 from .support import ANOTHER_NAMESPACE, HOST, Party, Place, let_in, never_free, python
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from capabilities import namespaces_or_skip
-from crew import until
+from support.capabilities import namespaces_or_skip
+from support.crew import until
 
 from .support import ANOTHER_NAMESPACE, HOST
 from .test_boot_ids import KINDS, command_of

@@ -1,0 +1,431 @@
+"""What macOS and the BSDs tell of changes and of ends: kqueue(2), or on Linux one of the tests' own, over real ones.
+
+What all kernels tell alike is in `test_bells`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import kqueues
+from support.capabilities import needs_fork
+from support.crew import until
+
+if not kqueues.is_possible():
+    pytest.skip("select.kqueue is missing, and what tells of the same", allow_module_level=True)
+
+from looop_portable.aio import wakeup
+from looop_portable.errors import Unavailable
+from looop_portable.protocol.liveness import ProcessState, Registration
+from looop_portable.system.processes import SYSTEM, handle
+from looop_portable.system.processes.handle import Watch
+from looop_portable.system.watch import kqueue, vnodes, watcher
+
+LONG = 60.0
+
+
+@pytest.fixture(autouse=True)
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The module that has kqueue and kevent, which `handle` takes it from, too."""
+    kqueues.hand_over()
+    found = select if hasattr(select, "kqueue") else kqueues
+    monkeypatch.setattr(handle, "_kernel", lambda: found)
+    monkeypatch.setattr(kqueue, "IDLE", 0.01)
+    yield found
+    kqueues.wait_until_closed()
+
+
+class Rung:
+    """A bell that counts."""
+
+    def __init__(self) -> None:
+        self.rung = threading.Semaphore(0)
+
+    def ring(self) -> None:
+        self.rung.release()
+
+    def rings(self) -> bool:
+        return self.rung.acquire(timeout=LONG / 2)
+
+    def has_rung(self) -> bool:
+        return self.rung.acquire(blocking=False)
+
+
+@pytest.fixture
+def ear() -> Iterator[Any]:
+    """One without a thread: what is told is rung by `_listen_once`."""
+    found = kqueue.Ear()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    found = subprocess.Popen([sys.executable, "-I", "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    yield found
+    found.kill()
+    found.communicate()
+
+
+def meant(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+    return process.pid, SYSTEM.start_of(process.pid)
+
+
+def opened(ear: Any) -> int:
+    return len(ear._vnodes._opened)
+
+
+# Which bell there is.
+
+
+def test_where_there_is_a_kqueue_it_rings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in kqueues.NAMES:
+        if not hasattr(select, name):
+            monkeypatch.setattr(select, name, getattr(kqueues, name), raising=False)
+    bell = watcher.new_bell()
+    assert bell.listen([str(tmp_path)])
+    assert kqueue._ear is not None
+    (tmp_path / "new").touch()
+    began = time.monotonic()
+    bell.wait(LONG)
+    assert time.monotonic() - began < LONG / 2
+    bell.close()
+
+    async def in_a_loop() -> bool:
+        task = wakeup.LoopBell(asyncio.get_running_loop())
+        heard = task.listen([str(tmp_path)])
+        (tmp_path / "newer").touch()
+        await asyncio.wait_for(task.wait(LONG), LONG / 2)
+        task.close()
+        return heard
+
+    assert asyncio.run(in_a_loop())
+
+
+def test_without_a_kqueue_or_a_thread_nothing_is_heard(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: Any
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    def no_thread(*_: object) -> None:
+        raise Unavailable("no thread")
+
+    monkeypatch.setattr(kqueue, "_ear", None)
+    for where, what, how in ((kernel, "kqueue", none), (kqueue, "started", no_thread)):
+        with monkeypatch.context() as patch:
+            patch.setattr(where, what, how)
+            bell = kqueue.new_bell()
+            assert not bell.listen([str(tmp_path)])
+            assert not bell.follow(Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid())))
+            bell.ring()
+            bell.wait(LONG)
+            bell.close()
+
+
+# Paths.
+
+
+def test_however_many_listen_to_a_path_there_is_one_descriptor(ear: Any, tmp_path: Path) -> None:
+    listeners = [Rung() for _ in range(300)]
+    numbers = {ear.listen(bell, str(tmp_path)) for bell in listeners}
+    assert (len(numbers), opened(ear)) == (1, 1)
+    (tmp_path / "new").touch()
+    assert ear._listen_once()
+    assert all(bell.has_rung() for bell in listeners)
+    for bell in listeners:
+        ear.ignore(bell, *numbers)
+    assert opened(ear) == 0
+
+
+def test_more_paths_than_there_is_room_for_are_not_heard_and_then_again(ear: Any, tmp_path: Path) -> None:
+    bell, numbers = Rung(), []
+    for number in range(vnodes.MOST + 1):
+        (tmp_path / f"{number}").touch()
+        numbers.append(ear.listen(bell, str(tmp_path / f"{number}")))
+    assert numbers[-1] is None
+    assert None not in numbers[:-1]
+    ear.ignore(bell, numbers[0])
+    assert ear.listen(bell, str(tmp_path / f"{vnodes.MOST}")) is not None
+
+
+def test_without_descriptors_a_path_is_not_heard_and_nothing_is_left(
+    ear: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Any
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    for where, what in ((os, "open"), (ear._queue, "control"), (kernel, "kevent")):
+        with monkeypatch.context() as patch:
+            try:
+                patch.setattr(where, what, refused)
+            except AttributeError:  # A real kqueue's cannot be replaced.
+                continue
+            assert ear.listen(Rung(), str(tmp_path)) is None
+        assert opened(ear) == 0
+
+
+def test_what_is_put_in_a_files_place_before_its_end_was_heard_is_heard_and_nobody_waits_for_the_old_one(
+    ear: Any, tmp_path: Path
+) -> None:
+    first, second, path = Rung(), Rung(), tmp_path / "one"
+    path.touch()
+    old = ear.listen(first, str(path))
+    (tmp_path / "two").touch()
+    (tmp_path / "two").replace(path)
+    new = ear.listen(second, str(path))
+    assert old != new
+    assert first.has_rung()
+    ear.ignore(first, old)
+    path.unlink()
+    assert ear._listen_once()
+    assert second.has_rung()
+    assert opened(ear) == 0
+
+
+def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_heard(
+    ear: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real = tmp_path / "one", os.fstat
+    path.touch()
+
+    def goes(fd: int) -> os.stat_result:
+        path.unlink(missing_ok=True)
+        return real(fd)
+
+    monkeypatch.setattr(os, "fstat", goes)
+    assert ear.listen(Rung(), str(path)) is None
+    assert opened(ear) == 0
+
+
+def test_who_is_no_more_keeps_nothing_open(ear: Any, tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
+    bell = Rung()
+    assert ear.listen(bell, str(tmp_path)) is not None
+    assert ear.follow(bell, meant(process))
+    del bell
+    (tmp_path / "new").touch()
+    assert ear._listen_once()
+    assert opened(ear) == 0
+    assert not ear._ends
+
+
+def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(ear: Any, tmp_path: Path) -> None:
+    bell = Rung()
+    number = ear.listen(bell, str(tmp_path))
+    (fd,) = ear._vnodes._opened
+    os.close(fd)
+    other = os.open(os.devnull, os.O_RDONLY)
+    assert other == fd or os.dup2(other, fd) == fd
+    ear.ignore(bell, number)
+    os.fstat(fd)  # It is open.
+    os.close(fd)
+
+
+# Processes.
+
+
+def test_a_process_is_rung_for_when_it_is_seen_to_have_ended_and_not_before(
+    ear: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XNU tells of an exit while the process still shows as running: who is rung then looks, and sleeps again."""
+    bell, told = Rung(), meant(process)
+    assert ear.follow(bell, told)
+    seen = [False, False, True]
+    process.kill()
+    process.wait()
+    monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: seen.pop(0))
+    rung = []
+    while seen:
+        assert ear._listen_once()
+        rung.append(bell.has_rung())
+    assert rung == [False, False, True]
+    assert not ear._ending
+
+
+def test_one_that_never_shows_as_ended_rings_all_the_same(
+    ear: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kqueue, "_LOOKS", 3)
+    monkeypatch.setattr(kqueue, "_SOON", 0.001)
+    monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
+    bell = Rung()
+    assert ear.follow(bell, meant(process))
+    process.kill()
+    process.wait()
+    for _ in range(4):
+        assert ear._listen_once()
+    assert bell.has_rung()
+
+
+def test_a_process_that_is_about_to_be_gone_is_not_followed(ear: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        raise ProcessLookupError(3, "No such process")
+
+    monkeypatch.setattr(ear, "_ask", gone)
+    monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
+    assert not ear.follow(Rung(), (1, "1"))
+    bell = Rung()
+    monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: True)
+    assert ear.follow(bell, (1, "1"))
+    assert bell.has_rung()
+
+
+def test_two_processes_of_one_id_are_told_apart(ear: Any, process: subprocess.Popen[bytes]) -> None:
+    earlier, later = Rung(), Rung()
+    assert ear.follow(later, meant(process))
+    assert ear.follow(earlier, (process.pid, "another"))
+    assert earlier.has_rung()
+    process.kill()
+    process.wait()
+    while not later.has_rung():
+        assert ear._listen_once()
+    assert not earlier.has_rung()
+
+
+def test_two_follow_one_and_one_of_them_no_more(ear: Any, process: subprocess.Popen[bytes]) -> None:
+    stays, goes, told = Rung(), Rung(), meant(process)
+    assert ear.follow(stays, told)
+    assert ear.follow(goes, told)
+    ear.follow_no_more(goes, told)
+    process.kill()
+    process.wait()
+    while not stays.has_rung():
+        assert ear._listen_once()
+    assert not goes.has_rung()
+
+
+# A process that is watched by itself, as a keeper does.
+
+
+def never(_: float) -> None:
+    raise AssertionError("it looks again and again")
+
+
+class Seen:
+    """Processes that run, whatever becomes of them; what is asked is counted."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def state(self, pid: int, start: str) -> ProcessState:
+        self.asked += 1
+        return ProcessState.RUNNING
+
+    here = SYSTEM.here
+    start_of = SYSTEM.start_of
+
+
+@pytest.fixture
+def no_pidfd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handle, "_pidfd", lambda pid: None)
+
+
+@pytest.mark.usefixtures("no_pidfd")
+def test_a_keeper_is_told_of_the_end_and_looks_once(process: subprocess.Popen[bytes]) -> None:
+    seen = Seen()
+    watch = Watch(*meant(process), seen, never)
+    assert not watch.ended(0.01)
+    process.kill()
+    assert watch.ended(LONG)
+    assert watch.ended(0)
+    assert seen.asked == 1
+    watch.close()
+    process.wait()
+
+
+@pytest.mark.usefixtures("no_pidfd")
+def test_a_later_process_of_its_id_is_not_the_one_that_is_watched(process: subprocess.Popen[bytes]) -> None:
+    watch = Watch(process.pid, f"{SYSTEM.start_of(process.pid)}1", sleep=never)
+    assert watch.ended(0)
+    watch.close()
+
+
+@pytest.mark.usefixtures("no_pidfd")
+def test_without_a_descriptor_a_process_is_looked_at(
+    process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, kernel: Any
+) -> None:
+    def none() -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(kernel, "kqueue", none)
+    waited: list[float] = []
+    watch = Watch(*meant(process), sleep=waited.append)
+    assert not watch.ended(0.5)
+    assert waited == [0.25, 0.25]
+    watch.close()
+
+
+# The ear, which is the process's.
+
+
+def test_when_nobody_listens_it_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert until(lambda: kqueue._ear is None, LONG)
+    monkeypatch.setattr(kqueue, "IDLE", 0.01)
+    bell = kqueue.new_bell()
+    assert bell.listen([str(tmp_path)])
+    bell.close()
+    assert until(lambda: kqueue._ear is None, LONG)
+
+
+PROGRAM = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from support import kqueues
+kqueues.put_in_place()
+from looop_portable.system.watch import kqueue
+from looop_portable.system.watch.watcher import new_bell
+bell = new_bell()
+assert bell.listen([sys.argv[1]])
+"""
+CLOSES = """
+os.closerange(3, 100)
+kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
+for number in range(1000):
+    bell.wait(0.05)
+    bell.forget()
+    if bell.listen([sys.argv[1]]):
+        break
+open(sys.argv[1] + "/new", "w").close()
+bell.wait(60)
+assert bell._latch._shut.acquire(timeout=0), "it has not rung"
+[os.fstat(fd) for fd in kept]
+"""
+FORKS = """
+child = os.fork()
+if not child:
+    assert kqueue._ear is None
+    own = new_bell()
+    heard = own.listen([sys.argv[1]])
+    open(sys.argv[1] + "/new", "w").close()
+    own.wait(60)
+    os._exit(0 if heard and own._latch._shut.acquire(timeout=0) else 2)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+bell.wait(60)
+assert bell._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
+"""
+
+
+def run(program: str, directory: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM + program, str(directory), str(Path(__file__).parents[2])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_whose_descriptors_somebody_closes_opens_others_and_closes_none_of_theirs(tmp_path: Path) -> None:
+    """As a program does that becomes a daemon, and then opens its own."""
+    run(CLOSES, tmp_path)
+
+
+@needs_fork
+def test_a_child_has_an_ear_of_its_own(tmp_path: Path) -> None:
+    run(FORKS, tmp_path)
