@@ -111,7 +111,7 @@ def test_what_the_command_left_behind_has_ended_before_its_claim_is_free(tmp_pat
 
 REFUSED = """
 from looop_portable.running.child import windows
-child_windows._resume = lambda handle: -1073741790  # STATUS_ACCESS_DENIED.
+windows._resume = lambda handle: -1073741790  # STATUS_ACCESS_DENIED.
 from looop_portable.__main__ import main
 main()
 """

@@ -203,7 +203,7 @@ import os, psutil
 psutil._LOWEST_PID = os.getpid()
 psutil.pids = lambda: [os.getpid()]
 from looop_portable.cli import caller
-print(*[each.pid for each in callers._chain()][:2], os.getpid())
+print(*[each.pid for each in caller._chain()][:2], os.getpid())
 """
 
 
