@@ -10,7 +10,7 @@ Where there are no hard links, the directory has a guard (see `stamp`). Under it
 Windows, renamed to; neither replaces. What is seen incomplete in place is being written, or its writer has died; who holds
 the guard knows that he has died. Such a generation repeats the one below it, so it says nothing new.
 Source: exclusive creation as the one compare-and-set of all filesystems is folklore (open(2) on O_EXCL over NFS names
-link); a log of numbered generations with a second look, and its proof, are in ARCHITECTURE.md.
+link); a log of numbered generations with a second look, and its proof, are in docs/explanation/protocol.md.
 """
 
 from __future__ import annotations
@@ -117,9 +117,9 @@ class Ledger:
         """The generation in which this process itself has let go of `key`, if it is likely to be the head yet; else 0.
 
         Does not guarantee that it is: there is no listing. But it was the head, and is released, so whoever publishes the
-        next number goes by an old view, as one does who slept after he had read: see ARCHITECTURE.md, "Why it is safe". Its
-        record is read: by its token it tells this directory from one that was made in its place. Where others come in
-        between, their turns are not guessed at.
+        next number goes by an old view, as one does who slept after he had read: see docs/explanation/protocol.md, "Why it
+        is safe", 7. Its record is read: by its token it tells this directory from one that was made in its place. Where
+        others come in between, their turns are not guessed at.
         """
         recent = self.recent.get(key, UNKNOWN)
         generation, data = recent.let_go

@@ -93,7 +93,7 @@ WORTH: dict[Seen, Worth] = {
     Seen.SILENCE: Worth.HINT,  # One that is believed.
     Seen.NO_PROMISE: Worth.NOTHING,
 }
-"""The rule of evidence, which `inquiry` goes by. ARCHITECTURE.md has the same table, and a test compares the two."""
+"""The rule of evidence, which `inquiry` goes by. A test compares it with the table in docs/explanation/evidence.md."""
 
 
 Found = ProcessState | Lock | Silence | bool | None

@@ -1,4 +1,4 @@
-"""The README's table is the code's, its program runs, and its first command does what it says."""
+"""The README's table and that of evidence are the code's, its program runs, and its first command does what it says."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def test_the_table_of_standings_is_the_code_s() -> None:
     assert rows == [(standing.name, standing.value, *verbs) for standing, verbs in TABLE.items()]
 
 
-def test_the_rule_of_evidence_in_the_architecture_is_the_code_s() -> None:
-    architecture = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    table = architecture.partition("| seen | worth |\n|---|---|\n")[2].partition("\n\n")[0]
+def test_the_documented_rule_of_evidence_is_the_code_s() -> None:
+    evidence = (ROOT / "docs" / "explanation" / "evidence.md").read_text(encoding="utf-8")
+    table = evidence.partition("| seen | worth |\n|---|---|\n")[2].partition("\n\n")[0]
     assert table.splitlines() == [f"| {seen.value} | {worth.value} |" for seen, worth in WORTH.items()]
 
 

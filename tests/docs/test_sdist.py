@@ -15,7 +15,7 @@ import pytest
 from support.capabilities import needs_hatchling, needs_sh
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 INCLUDED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"][
     "sdist"
 ]["include"]
@@ -44,7 +44,7 @@ def test_the_readme_s_first_command_does_what_it_says_in_what_is_distributed(tmp
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
         archive.extractall(tmp_path / "source", filter="data")
     source = next((tmp_path / "source").iterdir())
-    assert (source / "SECURITY.md").exists()
+    assert [str(document) for document in DOCUMENTS if not (source / document.relative_to(ROOT)).exists()] == []
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "looop").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m looop_portable "$@"\n')

@@ -1,8 +1,8 @@
 """Ours and the real looop fight for one claim: nobody is ever let in beside a live holder, as far as looop itself allows.
 
 Looop since 0.57 holds a flock while it changes a claim, the same as we: there exclusion is required, kills included. 0.14.0
-holds nothing. What it does to itself is measured (`lanes.interop.race`), and told in ARCHITECTURE.md; required is only what
-it can keep.
+holds nothing. What it does to itself is measured (`lanes.interop.race`), and told in docs/explanation/coexistence.md;
+required is only what it can keep.
 """
 
 from __future__ import annotations
