@@ -42,6 +42,8 @@ from looop_portable.system.files import timestamp
 from looop_portable.system.processes import host
 from looop_portable.system.watch.announcing import Announcements
 
+__all__ = ["Claims"]
+
 _TRIES = 256
 _FREE = Verdict(Liveness.DEAD, "it is not held")
 _SELF = Verdict(Liveness.ALIVE, "it is ours")
@@ -170,11 +172,10 @@ class Claims:
             try:
                 lease, standing, _ = self._judge(self.backend.read(name), holder)
                 outcome = self.release_lease(lease) if lease and standing is Standing.OURS else None
+                if isinstance(outcome, Released):
+                    released.append(outcome)
             except LooopError as error:
                 failed.append((name, str(error)))
-                continue
-            if isinstance(outcome, Released):
-                released.append(outcome)
         return tuple(released), tuple(failed)
 
     def check(self, name: str, generation: int) -> Checked:
@@ -233,8 +234,7 @@ class Claims:
         try:
             status = self._shown(name)
         except LooopError as error:
-            unknown = Verdict(Liveness.UNKNOWN, str(error))
-            return Status(name, 0, Lease(name, ""), unknown, Standing.HELD)
+            return Status(name, 0, Lease(name, ""), Verdict(Liveness.UNKNOWN, str(error)), Standing.HELD)
         return status if status.lease else None
 
     def _judge(
