@@ -113,13 +113,14 @@ _LATER = {
 }
 """Imported when used: the command line needs neither them nor threads."""
 
+if not TYPE_CHECKING:  # Without this, a type checker would take any name for a public one.
 
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-    return getattr(import_module(f"looop_portable.{_LATER[name]}"), name)
+        return getattr(import_module(f"looop_portable.{_LATER[name]}"), name)
 
 
 def __dir__() -> list[str]:

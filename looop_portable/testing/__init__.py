@@ -10,13 +10,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BackendExam", "Reopen"]
 
+if not TYPE_CHECKING:  # Without this, a type checker would take any name for a public one.
 
-def __getattr__(name: str) -> object:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from looop_portable.testing import exam
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from looop_portable.testing import exam
 
-    return getattr(exam, name)
+        return getattr(exam, name)
 
 
 def __dir__() -> list[str]:
