@@ -43,7 +43,6 @@ from looop_portable.system.processes import host
 from looop_portable.system.watch.announcing import Announcements
 
 __all__ = ["Claims"]
-
 _TRIES = 256
 _FREE = Verdict(Liveness.DEAD, "it is not held")
 _SELF = Verdict(Liveness.ALIVE, "it is ours")
@@ -172,10 +171,11 @@ class Claims:
             try:
                 lease, standing, _ = self._judge(self.backend.read(name), holder)
                 outcome = self.release_lease(lease) if lease and standing is Standing.OURS else None
-                if isinstance(outcome, Released):
-                    released.append(outcome)
             except LooopError as error:
                 failed.append((name, str(error)))
+                continue
+            if isinstance(outcome, Released):
+                released.append(outcome)
         return tuple(released), tuple(failed)
 
     def check(self, name: str, generation: int) -> Checked:
