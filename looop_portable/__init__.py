@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from looop_portable.backends.base import Backend
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import (
+    BackendNotInstalled,
     CannotExclude,
     ClaimHeld,
     ClaimLost,
@@ -18,12 +19,17 @@ from looop_portable.errors import (
     LooopError,
     NoSession,
     NoSuchBackend,
+    NoSuchProcess,
+    NotEnded,
     SessionAlive,
     Unavailable,
+    UnknownProtocol,
+    UsageError,
     WaitedTooLong,
+    WrongBackend,
 )
 from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.liveness import Basis, Holder, Liveness, Registration, Verdict
 from looop_portable.protocol.outcomes import (
     Broken,
     Checked,
@@ -39,16 +45,19 @@ from looop_portable.protocol.outcomes import (
     Won,
 )
 from looop_portable.protocol.standings import Standing
+from looop_portable.sessions.registrar import Sessions, SessionStatus
 
 if TYPE_CHECKING:
     from looop_portable.holding.hold import Hold, hold
-    from looop_portable.holding.hold_all import hold_all
+    from looop_portable.holding.hold_all import HoldAll, hold_all
     from looop_portable.waiting.claiming import claim_all, wait_for
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Backend",
+    "BackendNotInstalled",
+    "Basis",
     "Broken",
     "CannotExclude",
     "Checked",
@@ -58,26 +67,36 @@ __all__ = [
     "Head",
     "Held",
     "Hold",
+    "HoldAll",
+    "Holder",
     "InvalidName",
     "Lease",
     "Liveness",
     "LooopError",
     "NoSession",
     "NoSuchBackend",
+    "NoSuchProcess",
+    "NotEnded",
     "Reaped",
     "Refused",
+    "Registration",
     "Released",
     "Renewed",
     "Retired",
     "SessionAlive",
+    "SessionStatus",
+    "Sessions",
     "Standing",
     "Status",
     "Superseded",
     "Sweep",
     "Unavailable",
+    "UnknownProtocol",
+    "UsageError",
     "Verdict",
     "WaitedTooLong",
     "Won",
+    "WrongBackend",
     "claim_all",
     "hold",
     "hold_all",
@@ -86,6 +105,7 @@ __all__ = [
 
 _LATER = {
     "Hold": "holding.hold",
+    "HoldAll": "holding.hold_all",
     "hold": "holding.hold",
     "hold_all": "holding.hold_all",
     "claim_all": "waiting.claiming",
@@ -93,10 +113,15 @@ _LATER = {
 }
 """Imported when used: the command line needs neither them nor threads."""
 
+if not TYPE_CHECKING:  # Without this, a type checker would take any name for a public one.
 
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
 
-    return getattr(import_module(f"looop_portable.{_LATER[name]}"), name)
+        return getattr(import_module(f"looop_portable.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

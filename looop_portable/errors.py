@@ -9,6 +9,25 @@ from __future__ import annotations
 
 import errno
 
+__all__ = [
+    "BackendNotInstalled",
+    "CannotExclude",
+    "ClaimHeld",
+    "ClaimLost",
+    "InvalidName",
+    "LooopError",
+    "NoSession",
+    "NoSuchBackend",
+    "NoSuchProcess",
+    "NotEnded",
+    "SessionAlive",
+    "Unavailable",
+    "UnknownProtocol",
+    "UsageError",
+    "WaitedTooLong",
+    "WrongBackend",
+]
+
 
 class LooopError(Exception):
     """The root of every error that this package raises."""

@@ -29,6 +29,8 @@ from looop_portable.system.clock import elapsed
 from looop_portable.waiting.claiming import claim_any, slots_of, waiter
 from looop_portable.waiting.waiter import Pending, Waiting
 
+__all__ = ["AsyncHold", "claim", "hold", "release"]
+
 
 class AsyncHold:
     """A claim, held from entering the `async with` block until leaving it. Made by `hold`, and entered once at a time."""

@@ -10,6 +10,8 @@ from typing import NamedTuple, Protocol
 from looop_portable.protocol.lease import Head, Lease
 from looop_portable.protocol.liveness import Lock, Registration, Silence
 
+__all__ = ["Backend", "SessionHead", "SessionStore", "Signs", "Tickets"]
+
 
 class SessionHead(NamedTuple):
     """What is known of a session id.

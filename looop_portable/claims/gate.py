@@ -42,6 +42,7 @@ from looop_portable.system.files import timestamp
 from looop_portable.system.processes import host
 from looop_portable.system.watch.announcing import Announcements
 
+__all__ = ["Claims"]
 _TRIES = 256
 _FREE = Verdict(Liveness.DEAD, "it is not held")
 _SELF = Verdict(Liveness.ALIVE, "it is ours")
@@ -233,8 +234,7 @@ class Claims:
         try:
             status = self._shown(name)
         except LooopError as error:
-            unknown = Verdict(Liveness.UNKNOWN, str(error))
-            return Status(name, 0, Lease(name, ""), unknown, Standing.HELD)
+            return Status(name, 0, Lease(name, ""), Verdict(Liveness.UNKNOWN, str(error)), Standing.HELD)
         return status if status.lease else None
 
     def _judge(

@@ -35,6 +35,8 @@ from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
 from looop_portable.system.threads.standby import Standby
 from looop_portable.system.watch.watcher import new_bell
 
+__all__ = ["Hold", "hold"]
+
 
 class Hold:
     """A claim, held from entering the `with` block until leaving it. Made by `hold`, and entered once at a time.

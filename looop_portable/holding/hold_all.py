@@ -23,6 +23,8 @@ from looop_portable.protocol.names import canonical
 from looop_portable.system.clock import elapsed
 from looop_portable.waiting.claiming import in_order
 
+__all__ = ["HoldAll", "hold_all"]
+
 
 class HoldAll:
     """Several claims, held from entering the `with` block until leaving it. Made by `hold_all`."""

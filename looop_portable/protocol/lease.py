@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol, Self, cast
 
 from looop_portable.errors import InvalidName
 
+__all__ = ["Head", "Lease"]
+
 LARGEST = 1 << 20
 """Bytes of a record. Whoever reads takes a larger file for no record (`files_open.read`), so it must not be written."""
 

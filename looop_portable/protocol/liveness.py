@@ -8,6 +8,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
+__all__ = ["Basis", "Holder", "Liveness", "Registration", "Verdict"]
+
 FOREIGN = "looop:"
 """How the incarnation of a session that looop itself started begins: its pid and its start follow."""
 

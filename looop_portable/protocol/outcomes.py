@@ -11,6 +11,22 @@ from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Holder, Verdict
 from looop_portable.protocol.standings import Standing
 
+__all__ = [
+    "Broken",
+    "Checked",
+    "Held",
+    "Reaped",
+    "Refused",
+    "Released",
+    "Renewed",
+    "Retired",
+    "Status",
+    "Superseded",
+    "Sweep",
+    "Told",
+    "Won",
+]
+
 
 class Won(NamedTuple):
     """The claim is ours from now on. `previous` is the lease that we took over, and `verdict` on what evidence."""

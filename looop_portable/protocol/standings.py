@@ -15,6 +15,8 @@ from typing import NamedTuple
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Holder, Liveness
 
+__all__ = ["Standing"]
+
 
 class Standing(Enum):
     """What a claim looks like to one session."""

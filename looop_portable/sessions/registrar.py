@@ -25,6 +25,8 @@ from looop_portable.system.files import timestamp
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.processes import SYSTEM, Processes, host, start_of
 
+__all__ = ["SessionStatus", "Sessions"]
+
 _TRIES = 64
 
 

@@ -1,1 +1,24 @@
-"""The exam that a backend passes, and the means to explore the protocol: shipped, so that a plug-in can use them too."""
+"""The exam that a backend passes, and the means to explore the protocol: shipped, so that a plug-in can use them too.
+
+The names below are the public surface. They are imported when they are used.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from looop_portable.testing.exam import BackendExam, Reopen
+
+__all__ = ["BackendExam", "Reopen"]
+
+if not TYPE_CHECKING:  # Without this, a type checker would take any name for a public one.
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from looop_portable.testing import exam
+
+        return getattr(exam, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

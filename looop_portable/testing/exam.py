@@ -22,6 +22,8 @@ from looop_portable.protocol.names import spelled
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.sessions.registrar import Sessions
 
+__all__ = ["BackendExam", "Reopen"]
+
 Reopen = Callable[[], Backend]
 
 WORKERS, ROUNDS = 6, 40

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from looop_portable.waiting.stopping import Stoppable
     from looop_portable.waiting.waiter import Waiting
 
+__all__ = ["claim_all", "wait_for"]
+
 _TRIES = 3
 
 MOST = 10_000

@@ -236,12 +236,12 @@ class Waiting:
         assert self._tickets
         return self._bell.listen(path for claim in claims for path in self._tickets.news(claim, ticket, foreign=foreign))
 
-    def _expect(self, whats: Sequence[str]) -> None:
+    def _expect(self, topics: Sequence[str]) -> None:
         """Ring when another thread or task of this process tells one of these, and nothing else."""
         told = self._claims.told
-        told.expect_no_more(self._bell, [what for what in self._expected if what not in whats])
-        self._expected = tuple(whats)
-        told.expect(self._bell, whats)
+        told.expect_no_more(self._bell, [what for what in self._expected if what not in topics])
+        self._expected = tuple(topics)
+        told.expect(self._bell, topics)
 
     def _word(self, ticket: str) -> str:
         return f"{self._queue}/{ticket}"

@@ -25,12 +25,12 @@ READS_ALL = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
 READ_ONLY = 'mount --bind "$HOME" "$HOME"; mount -o remount,ro,bind "$HOME"'
 FULL = 'mount -t tmpfs -o size=64k tmpfs "$HOME"; ! dd if=/dev/zero of="$HOME/fill" bs=1k status=none 2>/dev/null'
 FILE = 'mkdir -p "$HOME/.local/state"; touch "$HOME/.local/state/looop"'
-ANOTHERS = f'mkdir -p "$HOME/.local/state/looop/keepers"; chown -R {USER} "$HOME/.local"'
+NOT_OURS = f'mkdir -p "$HOME/.local/state/looop/keepers"; chown -R {USER} "$HOME/.local"'
 LINK = 'mkdir -p "$HOME/.local/state/looop" "$HOME/else"; ln -sfn "$HOME/else" "$HOME/.local/state/looop/keepers"'
 NOTHING_TEMPORARY = (
     'for each in /tmp /var/tmp "$TMPDIR"; do mount --bind "$each" "$each"; mount -o remount,ro,bind "$each"; done'
 )
-BROKEN = {"read-only": READ_ONLY, "full": FULL, "a file": FILE, "another's": ANOTHERS, "a link": LINK}
+BROKEN = {"read-only": READ_ONLY, "full": FULL, "a file": FILE, "another's": NOT_OURS, "a link": LINK}
 
 
 @pytest.fixture(autouse=True)

@@ -31,10 +31,10 @@ class Announcements:
     def __init__(self, store: str) -> None:
         self._store = store
 
-    def expect(self, bell: Rings, whats: Iterable[str]) -> None:
+    def expect(self, bell: Rings, topics: Iterable[str]) -> None:
         """`bell` rings once when one of them is announced."""
         me = ref(bell)  # Weak. Without that, tasks of a loop that was closed would never end.
-        for what in whats:
+        for what in topics:
             word = self._store, what
             while True:
                 bells = _expected.setdefault(word, set())
@@ -42,10 +42,10 @@ class Announcements:
                 if _expected.get(word) is bells:
                     break  # Else it has been announced in between, to those who were there before.
 
-    def expect_no_more(self, bell: Rings, whats: Iterable[str]) -> None:
+    def expect_no_more(self, bell: Rings, topics: Iterable[str]) -> None:
         """`bell` is not rung for these any more, but by whoever is about to."""
         me = ref(bell)
-        for what in whats:
+        for what in topics:
             word = self._store, what
             bells = _expected.get(word)
             if bells is not None:
