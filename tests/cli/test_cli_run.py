@@ -321,7 +321,7 @@ def test_signals_are_passed_on_to_the_command(start: Callable[..., Running], cla
 @needs_sh
 @needs_stopping
 def test_without_a_terminal_they_go_to_all_that_the_command_has_started(start: Callable[..., Running]) -> None:
-    running = start("run", "--", SH, "-c", f'{PYTHON[0]} -I -S -c "$1" SIGTERM & wait $!; wait', "-", SIGNALS)
+    running = start("run", "--", SH, "-c", f'"{PYTHON[0]}" -I -S -c "$1" SIGTERM & wait $!; wait', "-", SIGNALS)
     assert running.says() == "runs"
     running.process.terminate()
     assert running.says() == "SIGTERM"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,7 +26,10 @@ termios = pytest.importorskip("termios", reason="no terminals to be made")
 pytestmark = [needs_bash, needs_stopping]
 
 SOON = 30.0
-RUN = f"{sys.executable} -m looop_portable run --claim repo-x --"
+LOOOP = [sys.executable, "-m", "looop_portable"]
+RUNS = ["run", "--claim", "repo-x", "--"]
+PYTHON = shlex.quote(sys.executable)
+RUN = shlex.join([*LOOOP, *RUNS])
 ASKS = "echo asks; read answer </dev/tty; echo answer:$answer"
 COUNTS = (
     "import os, signal, sys; n = [signal.SIGINT, signal.SIGTERM]; signal.pthread_sigmask(signal.SIG_BLOCK, n);"
@@ -44,7 +48,7 @@ print("runs.", flush=True)
 sys.stdin.readline() or time.sleep(600)
 print("ends.")
 """
-ELSEWHERE = RUN.replace("-m looop_portable", str(Path(__file__).parents[1] / "support" / "elsewhere.py"))
+ELSEWHERE = shlex.join([sys.executable, str(Path(__file__).parents[1] / "support" / "elsewhere.py"), *RUNS])
 """Where the system does not tell who has sent a signal."""
 PARENT = (
     "import os, time; parent, command = os.getppid(), os.getpid(); child = os.fork();"
@@ -66,6 +70,8 @@ class Shell:
         def take_it() -> None:
             os.setsid()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+            for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # A script's `pytest &`, and nohup, ignore them.
+                signal.signal(number, signal.SIG_DFL)
 
         keep = {key: value for key, value in os.environ.items() if not key.startswith("LOOOP_")}
         self.process = subprocess.Popen(
@@ -175,7 +181,7 @@ def test_keys_end_the_command_and_all_of_it(shell: Shell, claims: Claims, run: s
 
 @pytest.mark.parametrize("run", STDIN.values(), ids=STDIN)
 def test_ctrl_c_comes_once(shell: Shell, claims: Claims, run: str) -> None:
-    shell.type(f"{run} {sys.executable} -S -c '{COUNTS}'\n")
+    shell.type(f"{run} {PYTHON} -S -c '{COUNTS}'\n")
     pid = int(shell.says(r"runs:(\d+)"))
     for _ in range(2):
         shell.type("\x03")
@@ -203,7 +209,7 @@ def test_the_shell_is_told_of_a_stop_when_the_command_has_stopped(shell: Shell, 
     """What is typed is the command's, until it has."""
     program = tmp_path / "saves.py"
     program.write_text(SAVES)
-    shell.type(f"{run} {sys.executable} -S {program}\n")
+    shell.type(f"{run} {PYTHON} -S {shlex.quote(str(program))}\n")
     shell.says("runs")
     shell.type("\x1a")
     assert "saved." in shell.says(r"(?s)(.*)Stopped.*\n")
@@ -273,9 +279,10 @@ def test_as_the_leader_of_the_session_it_is_told_of_the_hang_up(tmp_path: Path, 
     def take_it() -> None:
         os.setsid()
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
     running = subprocess.Popen(
-        [*RUN.split(), "sh", "-c", "echo runs; sleep 600; echo more"],
+        [*LOOOP, *RUNS, "sh", "-c", "echo runs; sleep 600; echo more"],
         stdin=subprocess.DEVNULL,
         stdout=theirs,
         stderr=theirs,
@@ -299,7 +306,7 @@ def test_what_the_caller_ignores_stays_ignored(tmp_path: Path, ignored: list[sig
             signal.signal(number, signal.SIG_IGN)
 
     done = subprocess.run(
-        [*RUN.split(), sys.executable, "-I", "-S", "-c", program],
+        [*LOOOP, *RUNS, sys.executable, "-I", "-S", "-c", program],
         preexec_fn=ignore,
         capture_output=True,
         text=True,
@@ -313,7 +320,7 @@ def test_without_a_controlling_terminal_the_command_leads_a_group(tmp_path: Path
     """Also where stdin is a terminal, but another session's."""
     ours, theirs = os.openpty()
     done = subprocess.run(
-        [*RUN.split(), sys.executable, "-I", "-S", "-c", "import os; print(os.getpid() == os.getpgrp())"],
+        [*LOOOP, *RUNS, sys.executable, "-I", "-S", "-c", "import os; print(os.getpid() == os.getpgrp())"],
         stdin=theirs,
         capture_output=True,
         start_new_session=True,
@@ -328,19 +335,19 @@ def test_without_a_controlling_terminal_the_command_leads_a_group(tmp_path: Path
 
 # What goes round the command, whether the terminal is its own or lent to it.
 
-RUNS = pytest.mark.parametrize("run", [RUN, ELSEWHERE], ids=["here", "elsewhere"])
+WHERE = pytest.mark.parametrize("run", [RUN, ELSEWHERE], ids=["here", "elsewhere"])
 
 
-@RUNS
+@WHERE
 def test_the_command_is_in_the_foreground(shell: Shell, run: str) -> None:
     """Many programs ask whether they are, before they show how far they are."""
     asks = "import os; print(f'front:{os.tcgetpgrp(0) == os.getpgrp()}.')"
-    shell.type(f'{run} {sys.executable} -S -c "{asks}"\n')
+    shell.type(f'{run} {PYTHON} -S -c "{asks}"\n')
     assert shell.says(r"front:(\w+)\.") == "True"
     assert shell.code() == 0
 
 
-@RUNS
+@WHERE
 def test_a_pager_behind_it_has_the_keys(shell: Shell, claims: Claims, run: str) -> None:
     shell.type(f"{run} sh -c 'echo out; exec sleep 600' | sh -c 'read x; echo got:$x; read x </dev/tty; echo key:$x'\n")
     shell.says("got:out")
@@ -351,7 +358,7 @@ def test_a_pager_behind_it_has_the_keys(shell: Shell, claims: Claims, run: str) 
     assert until(lambda: not claims.list())
 
 
-@RUNS
+@WHERE
 def test_the_script_that_has_started_it_is_told_of_ctrl_c(shell: Shell, claims: Claims, tmp_path: Path, run: str) -> None:
     script = tmp_path / "script"
     script.write_text(f"trap 'echo told; exit 7' INT; {run} sh -c 'echo runs; exec sleep 600'; echo went on\n")
@@ -364,7 +371,7 @@ def test_the_script_that_has_started_it_is_told_of_ctrl_c(shell: Shell, claims: 
     assert not claims.list()
 
 
-@RUNS
+@WHERE
 def test_a_script_that_runs_it_in_the_background_keeps_the_terminal(shell: Shell, tmp_path: Path, run: str) -> None:
     script = tmp_path / "script"
     script.write_text(f"{run} sh -c 'echo runs; exec sleep 600' & read x; echo got:$x; kill $!; wait $!; echo code:$?.\n")
@@ -375,7 +382,7 @@ def test_a_script_that_runs_it_in_the_background_keeps_the_terminal(shell: Shell
     assert shell.says(r"code:(\d+)\.") == str(128 + signal.SIGTERM)
 
 
-@RUNS
+@WHERE
 def test_a_shell_as_the_command_has_jobs(shell: Shell, claims: Claims, run: str) -> None:
     shell.type(f"PS1='in> ' {run} {BASH} --norc --noediting -i\n")
     shell.says("in> ")
@@ -391,11 +398,11 @@ def test_a_shell_as_the_command_has_jobs(shell: Shell, claims: Claims, run: str)
     assert shell.code() == 3
 
 
-@RUNS
+@WHERE
 @needs_proc
 def test_it_is_sent_what_stops_it_and_goes_on_in_the_background(shell: Shell, claims: Claims, run: str) -> None:
     """Not by keys: by somebody who knows its process id."""
-    shell.type(f"{run} {sys.executable} -S -c '{COUNTS}'\n")
+    shell.type(f"{run} {PYTHON} -S -c '{COUNTS}'\n")
     pid = int(shell.says(r"runs:(\d+)"))
     running = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(running, signal.SIGTSTP)
@@ -410,9 +417,9 @@ def test_it_is_sent_what_stops_it_and_goes_on_in_the_background(shell: Shell, cl
     assert until(lambda: not claims.list())
 
 
-@RUNS
+@WHERE
 def test_killed_at_the_terminal_the_command_and_its_children_end(shell: Shell, run: str) -> None:
-    shell.type(f'{run} {sys.executable} -I -S -c "{PARENT}"\n')
+    shell.type(f'{run} {PYTHON} -I -S -c "{PARENT}"\n')
     running, command, child = [int(shell.says(rf"{what}:(\d+)\.")) for what in ("by", "runs", "child")]
     os.kill(running, signal.SIGKILL)
     assert until(lambda: is_gone(command) and is_gone(child))
