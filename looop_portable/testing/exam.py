@@ -5,26 +5,29 @@
         def reopen(self, tmp_path):
             return lambda: MyBackend(str(tmp_path))
 
+        def cut_off(self, backend):
+            return MyBackend(where_nobody_answers)  # Optional: see `exam_life`.
+
 `reopen` is a fixture that gives a function; each call of it opens the same store anew, as another process would. A backend
 that lives in one process may give the same object each time.
+Here are the laws of claims. `exam_life` and `exam_sessions` have those of sessions, `exam_waiting` those of waiting. What
+fails says which law was broken, and how. `faults` looks for untruth after a reply that was lost.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from threading import Barrier
 
-from looop_portable.backends.base import Backend, Tickets
 from looop_portable.claims.gate import Claims
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.lease import Head
 from looop_portable.protocol.names import spelled
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
-from looop_portable.sessions.registrar import Sessions
+from looop_portable.testing.exam_life import LifeExam
+from looop_portable.testing.exam_waiting import WaitingExam
+from looop_portable.testing.examiner import ROUNDS, WORKERS, Reopen, at_once, lease, registered, starting_line
 
-Reopen = Callable[[], Backend]
+__all__ = ["BackendExam", "LifeExam", "Reopen", "WaitingExam"]
 
-WORKERS, ROUNDS = 6, 40
 ODD_NAMES = (
     "con",
     "a.",
@@ -42,13 +45,8 @@ ODD_NAMES = (
 )
 
 
-def lease(name: str, session: str = "w1", incarnation: str = "i1") -> Lease:
-    """A lease as a claimer proposes it."""
-    return Lease(name, session, incarnation, claimed_at="2026-01-02T03:04:05Z", host="here")
-
-
-class BackendExam:
-    """The laws of a `Backend`."""
+class BackendExam(LifeExam, WaitingExam):
+    """The laws of a `Backend`: of its claims, and all others."""
 
     def test_it_can_be_used_here(self, reopen: Reopen) -> None:
         assert reopen().unavailable() is None
@@ -116,62 +114,6 @@ class BackendExam:
             assert held.generation == 1
             assert held.lease == lease(name, f"holder of {name[:20]}".replace("\t", " "))._replace(generation=1)
 
-    def test_those_who_wait_are_in_line_in_the_order_in_which_they_came(self, reopen: Reopen) -> None:
-        tickets = tickets_of(reopen())
-        if tickets is None:
-            return
-        assert tickets.line("repo-x") == []
-        taken = [tickets.take("repo-x", waiter(number)) for number in (3, 1, 2)]
-        there = tickets_of(reopen())
-        assert there
-        assert there.line("repo-x") == taken
-        assert [there.waiter("repo-x", ticket) for ticket in taken] == [waiter(3), waiter(1), waiter(2)]
-        assert there.line("repo-y") == []
-        assert there.claims() == ["repo-x"]
-
-    def test_a_ticket_that_is_given_back_leaves_the_others_in_line(self, reopen: Reopen) -> None:
-        tickets = tickets_of(reopen())
-        if tickets is None:
-            return
-        first, second, third = (tickets.take("repo-x", waiter(number)) for number in (1, 2, 3))
-        for _ in range(2):
-            tickets.give_back("repo-x", second)
-        assert tickets.line("repo-x") == [first, third]
-        assert tickets.waiter("repo-x", second) is None
-        tickets.give_back("repo-x", third)
-        again = tickets.take("repo-x", waiter(3))
-        assert again not in (second, third)
-        assert tickets.line("repo-x") == [first, again]
-
-    def test_a_sweep_keeps_those_who_wait(self, reopen: Reopen) -> None:
-        backend = reopen()
-        tickets = tickets_of(backend)
-        if tickets is None:
-            return
-        living = Sessions(backend.sessions).evidence.this_process()
-        gone = living._replace(start=f"{living.start}0")
-        taken = [tickets.take("repo-x", process) for process in (gone, living, gone)]
-        Claims(backend).reap()
-        assert tickets.line("repo-x") == taken[1:2]
-        tickets.give_back("repo-x", taken[1])
-        Claims(backend).reap()
-        assert tickets.line("repo-x") == []
-        assert tickets.take("repo-x", living)
-
-    def test_many_who_come_at_once_each_have_a_ticket_of_their_own(self, reopen: Reopen) -> None:
-        found: list[str] = []
-
-        def work(worker: int) -> None:
-            tickets = tickets_of(reopen())
-            if tickets:
-                found.extend(tickets.take("repo-x", waiter(worker)) for _ in range(ROUNDS // 4))
-
-        _run(work)
-        tickets = tickets_of(reopen())
-        if tickets:
-            assert len(set(found)) == WORKERS * (ROUNDS // 4)
-            assert sorted(found) == tickets.line("repo-x")
-
     def test_many_workers_that_fight_never_win_the_same_generation(self, reopen: Reopen) -> None:
         """Everybody builds upon everybody at once, as no claimer does: each lease has one winner at most.
 
@@ -179,7 +121,7 @@ class BackendExam:
         """
         won: list[int] = []
         let_go: list[int] = []
-        start = threading.Barrier(WORKERS)
+        start = starting_line()
 
         def work(worker: int) -> None:
             backend = reopen()
@@ -189,7 +131,7 @@ class BackendExam:
                 if backend.advance("counter", generation, lease("counter", f"w{worker}") if generation % 2 else None):
                     (won if generation % 2 else let_go).append(generation + 1)
 
-        _run(work)
+        at_once(work)
         assert len(set(won)) == len(won)
         assert len(won) + len(let_go) >= ROUNDS
         assert reopen().read("counter").generation >= max(won + let_go)
@@ -197,7 +139,7 @@ class BackendExam:
     def test_many_workers_incrementing_through_it_count_exactly(self, reopen: Reopen) -> None:
         """A counter that only its holder touches, in steps that anybody else could come between."""
         counter = [0]
-        start = threading.Barrier(WORKERS)
+        start = starting_line()
 
         def work(worker: int) -> None:
             backend = reopen()
@@ -213,25 +155,25 @@ class BackendExam:
                 done += 1
                 assert backend.advance("counter", head.generation + 1, None)
 
-        _run(work)
+        at_once(work)
         assert counter == [WORKERS * ROUNDS]
         assert reopen().read("counter") == Head(2 * WORKERS * ROUNDS, None)
 
     def test_of_many_that_claim_a_free_name_exactly_one_wins(self, reopen: Reopen) -> None:
         for turn in range(20):
             outcomes: list[object] = []
-            start = threading.Barrier(WORKERS)
+            start = starting_line()
 
-            def work(
-                worker: int, turn: int = turn, outcomes: list[object] = outcomes, start: threading.Barrier = start
-            ) -> None:
+            def work(worker: int, turn: int = turn, outcomes: list[object] = outcomes, start: Barrier = start) -> None:
                 claims = Claims(reopen())
                 me = registered(claims, f"w{turn}-{worker}")
                 start.wait()
                 outcomes.append(claims.claim(f"name-{turn}", me))
 
-            _run(work)
-            assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Held"] * (WORKERS - 1) + ["Won"]
+            at_once(work, start)
+            found = sorted(type(outcome).__name__ for outcome in outcomes)
+            law = "law: of all that claim a free name at once one wins"
+            assert found == ["Held"] * (WORKERS - 1) + ["Won"], f"{law}: {found}"
 
     def test_the_verbs_answer_by_the_table(self, reopen: Reopen) -> None:
         claims, other = Claims(reopen()), Claims(reopen())
@@ -283,48 +225,3 @@ class BackendExam:
         assert not sweep.failed
         assert list(reopen().claims()) == ["c"]
         assert reopen().read("a") == Head(2, None)
-
-    def test_registering_is_a_compare_and_set_too(self, reopen: Reopen) -> None:
-        store = reopen().sessions
-        registration = Sessions(store).register("w1")
-        head = store.read("w1")
-        assert head.own == registration
-        assert not store.advance("w1", head.generation - 1, registration._replace(incarnation="other"))
-        assert reopen().sessions.read("w1") == head
-        assert reopen().sessions.ids() == ["w1"]
-        assert store.read("nobody").own is None
-
-
-def tickets_of(backend: Backend) -> Tickets | None:
-    """None: it says that it cannot order those who wait, which is no fault."""
-    return backend.tickets
-
-
-def waiter(number: int) -> Registration:
-    """A process that waits, as one of another host is seen."""
-    return Registration("", "", number, f"start-{number}", "boot", "namespace", "host")
-
-
-def registered(claims: Claims, session: str) -> Holder:
-    """This process as a session of that id."""
-    registration = claims.sessions.register(session)
-    return registration.holder
-
-
-def _run(work: Callable[[int], None]) -> None:
-    """`work` in WORKERS threads; what one of them raises is raised."""
-    failures: list[BaseException] = []
-
-    def guarded(worker: int) -> None:
-        try:
-            work(worker)
-        except BaseException as failure:
-            failures.append(failure)
-            raise
-
-    threads = [threading.Thread(target=guarded, args=(worker,)) for worker in range(WORKERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures, failures
