@@ -16,15 +16,19 @@ fails says which law was broken, and how. `faults` looks for untruth after a rep
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Barrier
 
 from looop_portable.claims.gate import Claims
+from looop_portable.errors import Unavailable
 from looop_portable.protocol.lease import Head
+from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.names import spelled
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
+from looop_portable.sessions.registrar import Sessions
 from looop_portable.testing.exam_life import LifeExam
 from looop_portable.testing.exam_waiting import WaitingExam
-from looop_portable.testing.examiner import ROUNDS, WORKERS, Reopen, at_once, lease, registered, starting_line
+from looop_portable.testing.examiner import ROUNDS, WORKERS, Reopen, at_once, far, lease, registered, starting_line, waiter
 
 __all__ = ["BackendExam", "LifeExam", "Reopen", "WaitingExam"]
 
@@ -67,6 +71,49 @@ class BackendExam(LifeExam, WaitingExam):
         assert not backend.advance("repo-x", 0, lease("repo-x", "w2"))
         assert not backend.advance("repo-x", 0, None)
         assert reopen().read("repo-x") == head
+
+    def test_what_one_opening_publishes_another_that_has_read_before_reads(self, reopen: Reopen) -> None:
+        backend, other = reopen(), reopen()
+        for number in range(4):
+            wanted = None if number % 2 else lease("repo-x", f"w{number}")
+            assert other.read("repo-x").generation == number
+            assert backend.advance("repo-x", number, wanted)
+            found, law = other.read("repo-x"), "law: what is read is the latest that is published"
+            assert found == Head(number + 1, wanted and wanted._replace(generation=number + 1)), f"{law}: it is {found}"
+            assert list(other.claims()) == ([] if number % 2 else ["repo-x"]), law
+
+    def test_a_store_that_does_not_answer_says_so_and_nothing_else(self, reopen: Reopen) -> None:
+        """A no that nobody said would make a claim free, or a session dead, that are not."""
+        backend = reopen()
+        me = registered(Claims(backend), "me")
+        assert backend.advance("repo-x", 0, lease("repo-x", *me))
+        cut_off = self.cut_off(backend)
+        if cut_off is None:
+            return
+        sessions, tickets = cut_off.sessions, cut_off.tickets
+        asked: dict[str, Callable[[], object]] = {
+            "read": lambda: cut_off.read("repo-x"),
+            "advance": lambda: cut_off.advance("repo-x", 1, None),
+            "claims": lambda: list(cut_off.claims()),
+            "sessions.read": lambda: sessions.read("me"),
+            "sessions.advance": lambda: sessions.advance("w2", 0, far("w2")),
+            "sessions.ids": sessions.ids,
+        }
+        if tickets:
+            asked["tickets.take"] = lambda: tickets.take("repo-x", waiter(1))
+            asked["tickets.line"] = lambda: tickets.line("repo-x")
+        for what, ask in asked.items():
+            try:
+                found = ask()
+            except (Unavailable, OSError) as error:
+                failure: Exception = error
+            else:
+                raise AssertionError(f"law: a store that does not answer says so: {what} said {found!r}")
+            is_told = isinstance(failure, Unavailable) or what.startswith("sessions.")
+            assert is_told, f"law: every failure is Unavailable: {what} raised {failure!r}"
+            assert "\n" not in str(failure), f"law: an error is one line: {failure}"
+        assert Sessions(sessions).verdict(*me).liveness is Liveness.UNKNOWN, "law: who cannot be asked for is UNKNOWN"
+        assert reopen().read("repo-x").generation == 1
 
     def test_generations_only_grow_across_release_and_takeover(self, reopen: Reopen) -> None:
         seen = []

@@ -65,6 +65,9 @@ class LifeExam(SessionExam):
             began = beat(store, me)
             for each in (store, other, reopen().sessions):
                 is_never_older(each, me, began, "a beat")
+        time.sleep(PAUSE)
+        for each in (store, other):
+            is_never_older(each, me, began, "a beat")
 
     def test_a_beat_resets_the_silence(self, reopen: Reopen) -> None:
         """Also one that is watched, by this opening of the store and by another."""
@@ -92,7 +95,7 @@ class LifeExam(SessionExam):
         self._is_not_ours(reopen, far("another"))
 
     def test_the_beat_of_another_incarnation_is_not_ours(self, reopen: Reopen) -> None:
-        self._is_not_ours(reopen, far("me", "i2"))
+        self._is_not_ours(reopen, far("me", 2))
 
     def _is_not_ours(self, reopen: Reopen, another: Registration) -> None:
         store, other = reopen().sessions, reopen().sessions
@@ -101,7 +104,7 @@ class LifeExam(SessionExam):
             return
         another, law = enter(other, another), "law: the beat of another is not ours"
         beat(other, another)
-        for who in (far("nobody"), far(another.session, "i3")):
+        for who in (far("nobody"), far(another.session, 3)):
             assert not store.signs.has_beat(*who.holder), f"{law}: {who.holder} has one, though it never gave any"
         began, seconds = elapsed(), 0.0
         while seconds <= _GROWN:
@@ -115,6 +118,9 @@ class LifeExam(SessionExam):
         store = reopen().sessions
         taken_back = store.signs.promise(far("taken-back"), locked=False)
         store.signs.unpromise(taken_back)
+        assert not store.signs.has_beat(*taken_back.holder), (
+            "law: what was promised, and taken back, is gone: it has a beat"
+        )
         for session in (taken_back, far("never-promised")):
             began = elapsed()
             try:

@@ -41,7 +41,7 @@ class SessionExam:
 
             def work(worker: int, turn: int = turn, published=published, told=told, start=start) -> None:  # type: ignore[no-untyped-def]
                 store = reopen().sessions
-                mine = far(f"id{turn}", f"i{worker}")
+                mine = far(f"id{turn}", worker)
                 start.wait()
                 if store.advance(mine.session, 0, mine):
                     published.append(mine)
@@ -68,6 +68,15 @@ class SessionExam:
         assert reopen().sessions.ids() == ["w1"]
         assert store.read("nobody").own is None
 
+    def test_what_one_opening_registers_another_that_has_read_before_reads(self, reopen: Reopen) -> None:
+        store, other = reopen().sessions, reopen().sessions
+        for number in range(3):
+            head = other.read("w1")
+            assert store.advance("w1", head.generation, far("w1", number))
+            own = other.read("w1").own
+            assert own == far("w1", number), f"law: what is read is the latest that is registered: it is {own}"
+            assert other.ids() == ["w1"]
+
     def test_an_ended_one_s_id_starts_anew(self, reopen: Reopen) -> None:
         sessions = Sessions(reopen().sessions)
         law, old = "law: an id whose session has ended starts anew", sessions.register("w1")
@@ -93,14 +102,12 @@ class SessionExam:
 
     def test_any_id_can_be_registered_and_is_told_apart(self, reopen: Reopen) -> None:
         for number, session in enumerate(ODD_IDS):
-            assert reopen().sessions.advance(session, 0, far(session, f"i{number}")), (
-                f"law: any id can be registered: {session}"
-            )
+            assert reopen().sessions.advance(session, 0, far(session, number)), f"law: any id can be registered: {session}"
         found = reopen().sessions.ids()
         assert found == sorted(ODD_IDS), f"law: a scan lists what is there and nothing else: {found}"
         for number, session in enumerate(ODD_IDS):
             own = reopen().sessions.read(session).own
-            assert own == far(session, f"i{number}"), f"law: ids are told apart: {session} is {own}"
+            assert own == far(session, number), f"law: ids are told apart: {session} is {own}"
 
     def test_a_scan_of_sessions_lists_what_is_there_and_nothing_else(self, reopen: Reopen) -> None:
         """Those that have ended too, while they are not forgotten; not what was only promised, asked for or lined up."""
@@ -138,7 +145,7 @@ class SessionExam:
                     line.wait()
                     line.wait()
                     assert mine.advance(name, 2 * turn + 1, None), name
-                    assert mine.sessions.advance(name, turn, far(name, f"i{turn}")), name
+                    assert mine.sessions.advance(name, turn, far(name, turn)), name
                 else:
                     looks(mine)
                     line.wait()
@@ -175,7 +182,7 @@ class SessionExam:
         assert Sessions(store).stop(*old.holder)
         assert backend.advance("repo-x", 0, lease("repo-x", *old.holder))
         store.forget(old.session)
-        new = enter(reopen().sessions, far("auto-1", "i2"))
+        new = enter(reopen().sessions, far("auto-1", 2))
         law, fresh = "law: the numbers of what was forgotten never matter", Sessions(reopen().sessions)
         assert reopen().sessions.read("auto-1").own == new, law
         assert fresh.verdict(*old.holder).dead, f"{law}: {old.holder} lives, by the registration of {new.holder}"

@@ -87,9 +87,21 @@ class WaitingExam:
             assert tickets
             assert (found := tickets.line("repo-x")) == [second], f"{_GONE}: {first} left, and the line is {found}"
             assert tickets.waiter("repo-x", first) is None, f"{_GONE}: {first} left, and is waited with"
-            assert tickets.shown("repo-x", first) is None, f"{_GONE}: {first} left, and is shown"
             assert tickets.line("repo-y") == [elsewhere], f"{_GONE}: the line of another claim is {tickets.line('repo-y')}"
             assert tickets.waiter("repo-x", second) == waiter(2), f"{_GONE}: {second} has lost its waiter"
+
+    def test_a_ticket_is_never_one_that_was_before(self, reopen: Reopen) -> None:
+        """Also where the line was empty, and has been swept: whoever takes an old one away would take a new one's turn."""
+        taken: list[str] = []
+        for _ in range(4):
+            tickets = tickets_of(reopen())
+            if tickets is None:
+                return
+            ticket = tickets.take("repo-x", waiter(1))
+            assert ticket not in taken, f"law: a ticket was never one before: {ticket} was, of {taken}"
+            taken.append(ticket)
+            tickets.give_back("repo-x", ticket)
+            tickets.tidy()
 
     def test_who_shows_that_he_waits_is_seen(self, reopen: Reopen) -> None:
         """Where anybody is: in one process's memory all that wait are seen anyway."""

@@ -47,11 +47,14 @@ def registered(claims: Claims, session: str) -> Holder:
     return registration.holder
 
 
-def far(session: str, incarnation: str = "i1", *, boot: str = "") -> Registration:
-    """A session of another host, of which nothing is to be seen but its heartbeat. `boot`: of another kernel, certainly."""
+def far(session: str, number: int = 1, *, boot: str = "") -> Registration:
+    """A session of another host, of which nothing is to be seen but its heartbeat. `boot`: of another kernel, certainly.
+
+    `number` tells its incarnation, which is a word as `Sessions` makes them.
+    """
     return Registration(
         session,
-        incarnation,
+        f"{number:016x}",
         pid=4242,
         start="start",
         boot=boot,

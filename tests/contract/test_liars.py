@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.beating import BeatingBackend, BeatingSessions, BeatingSigns
@@ -75,6 +76,26 @@ class _TwiceAsOld(BeatingSigns):
     def silence(self, registration: Registration, *, watched: bool = False) -> Silence:
         found = super().silence(registration, watched=watched)
         return Silence(2 * found.seconds + 0.5, found.watched)
+
+
+class _InMilliseconds(BeatingSigns):
+    def silence(self, registration: Registration, *, watched: bool = False) -> Silence:
+        found = super().silence(registration, watched=watched)
+        return Silence(1000 * found.seconds, 1000 * found.watched)
+
+
+class _BeatByALook(BeatingSigns):
+    """Whoever is looked for is heard by that."""
+
+    def silence(self, registration: Registration, *, watched: bool = False) -> Silence:
+        found = super().silence(registration, watched=watched)
+        self.beat(*registration.holder)
+        return found
+
+
+class _NeverTakenBack(BeatingSigns):
+    def unpromise(self, registration: Registration) -> None:
+        """It stays."""
 
 
 class _QuietlyFailing(BeatingSigns):
@@ -252,6 +273,15 @@ class _OneTicketForTwo(MemoryTickets):
         return super().take(claim, waiter)
 
 
+class _TheSameTicketAgain(MemoryTickets):
+    """Where the line was empty."""
+
+    def take(self, claim: str, waiter: Registration) -> str:
+        if not self._lines.get(claim):
+            self._last = 0
+        return super().take(claim, waiter)
+
+
 class _ListsOneLine(MemoryTickets):
     def claims(self) -> list[str]:
         return super().claims()[:1]
@@ -304,6 +334,9 @@ LIARS: list[tuple[Callable[[], Backend], str, str]] = [
     (_signs(_NeverLong), "a_silence_grows_while_nobody_beats", "a silence that lasts is heard"),
     (_signs(_NoNumber), "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
     (_signs(_TwiceAsOld), "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
+    (_signs(_InMilliseconds), "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
+    (_signs(_BeatByALook), "a_silence_grows_while_nobody_beats", "a silence that lasts is heard"),
+    (_signs(_NeverTakenBack), "a_beat_makes_what_is_missing_or_says_that_it_cannot", "taken back, is gone"),
     (_signs(_QuietlyFailing), "a_beat_resets_the_silence", NEVER_OLDER),
     (_signs(_Failing), "a_beat_resets_the_silence", "a session that lives can give a beat"),
     (_signs(_Everybodys), "the_beat_of_another_session_is_not_ours", OTHERS),
@@ -330,6 +363,7 @@ LIARS: list[tuple[Callable[[], Backend], str, str]] = [
     (_tickets(_NeverGone), "a_ticket_that_is_given_back_leaves_the_others_in_line", "who leaves the line is gone"),
     (_tickets(_BackAgain), "who_is_put_out_of_the_line_by_another_is_gone_for_all", "who leaves the line is gone"),
     (_tickets(_OneTicketForTwo), "many_who_come_at_once_each_have_a_ticket_of_their_own", "no two have one ticket"),
+    (_tickets(_TheSameTicketAgain), "a_ticket_is_never_one_that_was_before", "a ticket was never one before"),
     (_tickets(_ListsOneLine), "the_lines_that_are_listed_are_those_that_there_are", "each line is listed"),
 ]
 
@@ -339,6 +373,65 @@ def test_a_liar_is_caught_by_a_law_that_is_named(liar: Callable[[], Backend], te
     backend = liar()
     with pytest.raises(AssertionError, match=f"^law: .*{law}"):
         getattr(_Impatient(), f"test_{test}")(lambda: backend)
+
+
+class _Remembering:
+    """An opening that reads each thing once, and remembers it; of a backend, or of its sessions."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+        self._read: dict[str, Any] = {}
+        if hasattr(target, "sessions"):
+            self.sessions = _Remembering(target.sessions)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def read(self, name: str) -> Any:
+        return self._read.setdefault(name, self._target.read(name))
+
+
+@pytest.mark.parametrize("what", ["publishes", "registers"])
+def test_an_opening_that_remembers_what_it_has_read_is_caught(what: str) -> None:
+    backend = BeatingBackend()
+    test = getattr(_Impatient(), f"test_what_one_opening_{what}_another_that_has_read_before_reads")
+    with pytest.raises(AssertionError, match=r"^law: what is read is the latest"):
+        test(lambda: _Remembering(backend))
+
+
+class _SayingNo:
+    """What cannot be read is nobody's."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = faulty(backend, Injector(Fault(1, ONWARD)))
+        self.sessions, self.tickets = self._backend.sessions, self._backend.tickets
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def read(self, claim: str) -> Head:
+        with suppress(Unavailable):
+            return self._backend.read(claim)
+        return Head(0, None)
+
+
+class _RaisingOtherwise(_SayingNo):
+    def read(self, claim: str) -> Head:
+        raise TimeoutError("the server does not answer")
+
+
+@pytest.mark.parametrize(
+    ("liar", "law"),
+    [(_SayingNo, "a store that does not answer says so"), (_RaisingOtherwise, "every failure is Unavailable")],
+)
+def test_a_store_that_says_no_when_it_cannot_be_asked_is_caught(liar: Callable[[Backend], Backend], law: str) -> None:
+    class Exam(_Impatient):
+        def cut_off(self, backend: Backend) -> Backend:
+            return liar(backend)
+
+    backend = BeatingBackend()
+    with pytest.raises(AssertionError, match=f"^law: {law}: read"):
+        Exam().test_a_store_that_does_not_answer_says_so_and_nothing_else(lambda: backend)
 
 
 class _DeafBackend(NativeBackend):
