@@ -46,7 +46,7 @@ _GROWN = 2 * GRAIN
 class LifeExam(SessionExam):
     """The laws of `Signs`, and those of `SessionStore`."""
 
-    patience = 20.0
+    patience = 10.0
     """Seconds for which a store that is asked again and again may hear nothing new: some clocks tick every two seconds."""
 
     def cut_off(self, backend: Backend) -> Backend | None:

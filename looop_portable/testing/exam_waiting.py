@@ -30,7 +30,7 @@ _TOLD = "law: whoever listens where `news` says is told"
 class WaitingExam:
     """The laws of `Tickets`."""
 
-    patience = 20.0
+    patience = 10.0
     """Seconds for which what must come some time may be waited for."""
 
     def test_those_who_wait_are_in_line_in_the_order_in_which_they_came(self, reopen: Reopen) -> None:
