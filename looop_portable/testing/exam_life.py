@@ -7,7 +7,7 @@
 
 `BackendExam` has all of it. A backend that keeps no heartbeats (in one process's memory whoever could ask is the process
 that would give them) says of each session that it was never silent, and is not asked for more.
-Does not see: a store's clock that is set, or that runs too fast by less than `examiner.GRAIN` tells; what a store does in
+Does not see: a store's clock that is set, or that runs too fast by less than `grain` tells; what a store does in
 a silence of longer than a second.
 """
 
@@ -24,8 +24,6 @@ from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.exam_sessions import SessionExam
 from looop_portable.testing.examiner import (
-    GRAIN,
-    PAUSE,
     ROUNDS,
     Reopen,
     at_once,
@@ -40,14 +38,22 @@ from looop_portable.testing.examiner import (
     starting_line,
 )
 
-_GROWN = 2 * GRAIN
-
 
 class LifeExam(SessionExam):
     """The laws of `Signs`, and those of `SessionStore`."""
 
     patience = 10.0
     """Seconds for which a store that is asked again and again may hear nothing new: some clocks tick every two seconds."""
+
+    grain = 0.1
+    """Seconds by which the store's clock may be coarse, and what is heard may seem older than it is. A backend whose clock
+    ticks by whole seconds says so here; its tests take longer.
+    """
+
+    @property
+    def _pause(self) -> float:
+        """Seconds in which nobody beats, so that a silence is told from a beat."""
+        return 3 * self.grain
 
     def cut_off(self, backend: Backend) -> Backend | None:
         """The store of `backend`, opened so that it can be asked and never answers. None: that cannot be made.
@@ -60,14 +66,14 @@ class LifeExam(SessionExam):
         store, other = reopen().sessions, reopen().sessions
         began = elapsed()
         me = enter(store, far("me"))
-        is_never_older(store, me, began, "a promise")
+        is_never_older(store, me, began, "a promise", self.grain)
         for _ in range(3):
             began = beat(store, me)
             for each in (store, other, reopen().sessions):
-                is_never_older(each, me, began, "a beat")
-        time.sleep(PAUSE)
+                is_never_older(each, me, began, "a beat", self.grain)
+        time.sleep(self._pause)
         for each in (store, other):
-            is_never_older(each, me, began, "a beat")
+            is_never_older(each, me, began, "a beat", self.grain)
 
     def test_a_beat_resets_the_silence(self, reopen: Reopen) -> None:
         """Also one that is watched, by this opening of the store and by another."""
@@ -75,18 +81,18 @@ class LifeExam(SessionExam):
         me = enter(store, far("me"))
         for watched in (False, True):
             heard(other, me, watched=watched)
-            time.sleep(PAUSE)
+            time.sleep(self._pause)
             began = beat(store, me)
             for each in (store, other):
-                is_never_older(each, me, began, "a beat")
+                is_never_older(each, me, began, "a beat", self.grain)
 
     def test_a_silence_grows_while_nobody_beats(self, reopen: Reopen) -> None:
         """Else nobody's claim would ever be taken over."""
         store = reopen().sessions
         me = enter(store, far("me"))
-        if keeps_beats(store, me):
+        if keeps_beats(store, me, self._pause):
             began = elapsed()
-            while min(found := heard(store, me, watched=True)) <= _GROWN:
+            while min(found := heard(store, me, watched=True)) <= 2 * self.grain:
                 told = f"heard {min(found):g} s {elapsed() - began:.1f} s after it was first looked for"
                 assert elapsed() - began < self.patience, f"law: a silence that lasts is heard: {told}"
                 time.sleep(0.02)
@@ -100,14 +106,14 @@ class LifeExam(SessionExam):
     def _is_not_ours(self, reopen: Reopen, another: Registration) -> None:
         store, other = reopen().sessions, reopen().sessions
         me = enter(store, far("me"))
-        if not keeps_beats(store, me):
+        if not keeps_beats(store, me, self._pause):
             return
         another, law = enter(other, another), "law: the beat of another is not ours"
         beat(other, another)
         for who in (far("nobody"), far(another.session, 3)):
             assert not store.signs.has_beat(*who.holder), f"{law}: {who.holder} has one, though it never gave any"
         began, seconds = elapsed(), 0.0
-        while seconds <= _GROWN:
+        while seconds <= 2 * self.grain:
             told = f"heard {seconds:g} s of {me.holder}, silent for {elapsed() - began:.1f} s, while {another.holder} beats"
             assert elapsed() - began < self.patience, f"{law}: {told}"
             time.sleep(0.02)
@@ -127,14 +133,14 @@ class LifeExam(SessionExam):
                 store.signs.beat(*session.holder)
             except (OSError, Unavailable):
                 continue
-            is_never_older(store, session, began, "a beat that made what was missing")
+            is_never_older(store, session, began, "a beat that made what was missing", self.grain)
 
     def test_a_beat_that_was_given_is_remembered(self, reopen: Reopen) -> None:
         """A lease whose registration was removed, though its session beats, is nobody else's."""
         store = reopen().sessions
         me = store.signs.promise(far("me"), locked=False)
         beat(store, me)
-        if keeps_beats(store, me):
+        if keeps_beats(store, me, self._pause):
             law = "law: a beat that was given is remembered"
             assert reopen().sessions.signs.has_beat(*me.holder), f"{law}: of {me.holder} nothing is known"
             verdict = Sessions(reopen().sessions).verdict(*me.holder)
@@ -152,7 +158,7 @@ class LifeExam(SessionExam):
             except (OSError, Unavailable):
                 found = ()
             law, truth = "law: the silence of one that never beat is no death", elapsed() - began
-            assert all(seconds <= truth + GRAIN for seconds in found), (
+            assert all(seconds <= truth + self.grain for seconds in found), (
                 f"{law}: heard {max(found):g} s of a session that was registered {truth:.1f} s ago"
             )
             verdict = Sessions(reopen().sessions).evidence.examine(mute)
@@ -185,7 +191,7 @@ class LifeExam(SessionExam):
                     line.wait()
                     began = beat(store, session)
                     line.wait()
-                    is_never_older(store, session, began, "a beat, one of many at once,")
+                    is_never_older(store, session, began, "a beat, one of many at once,", self.grain)
 
         at_once(work, line)
 
@@ -199,7 +205,7 @@ class LifeExam(SessionExam):
             her = registered(other, f"her{len(boot)}")
             for _ in range(2):
                 other.claim(name, her)
-                time.sleep(PAUSE / 2)
+                time.sleep(self._pause / 2)
                 beat(backend.sessions, me)
                 outcome = other.claim(name, her)
                 law = "law: who beats keeps what it holds"

@@ -20,10 +20,6 @@ from looop_portable.system.clock import elapsed
 Reopen = Callable[[], Backend]
 
 WORKERS, ROUNDS = 6, 40
-PAUSE = 0.3
-"""Seconds in which nobody beats, so that a silence is told from a beat. More than twice `GRAIN`."""
-GRAIN = 0.1
-"""Seconds by which a store's clock may be coarse: what is heard may seem older by so much."""
 
 
 def lease(name: str, session: str = "w1", incarnation: str = "i1") -> Lease:
@@ -91,22 +87,22 @@ def heard(store: SessionStore, session: Registration, *, watched: bool = False) 
         raise AssertionError(f"law: a beat that was given is heard: {session.holder} is not: {error!r}") from error
 
 
-def is_never_older(store: SessionStore, session: Registration, began: float, after: str) -> None:
-    """What is heard now of `session`, which gave `after` no earlier than `began`."""
+def is_never_older(store: SessionStore, session: Registration, began: float, after: str, grain: float) -> None:
+    """What is heard now of `session`, which gave `after` no earlier than `began`. `grain`: see `LifeExam`."""
     for watched in (False, True):
         found = heard(store, session, watched=watched)
         truth = elapsed() - began
-        assert all(seconds <= truth + GRAIN for seconds in found), (
+        assert all(seconds <= truth + grain for seconds in found), (
             f"law: what is heard is never older than the truth: heard {max(found):g} s after {after} of {truth:.1f} s ago"
             f" ({session.holder}, watched={watched}); who is silent for {SHORTEST_LEASE} s may be taken for dead"
         )
 
 
-def keeps_beats(store: SessionStore, session: Registration) -> bool:
+def keeps_beats(store: SessionStore, session: Registration, pause: float) -> bool:
     """Whether the store tells a silence at all. In one process's memory nobody who could ask outlives who is asked for."""
     if store.signs.has_beat(*session.holder):
         return True
-    time.sleep(PAUSE)
+    time.sleep(pause)
     return any(heard(store, session))
 
 

@@ -17,6 +17,7 @@ from looop_portable.backends.memory import MemoryBackend, MemoryTickets, NoSigns
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.lease import Head, Lease
 from looop_portable.protocol.liveness import Holder, Registration, Silence
+from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.watcher import new_bell
 from looop_portable.testing.exam import BackendExam, Reopen
 from looop_portable.testing.faults import ONWARD, Fault, Injector, faulty
@@ -373,6 +374,16 @@ def test_a_liar_is_caught_by_a_law_that_is_named(liar: Callable[[], Backend], te
     backend = liar()
     with pytest.raises(AssertionError, match=f"^law: .*{law}"):
         getattr(_Impatient(), f"test_{test}")(lambda: backend)
+
+
+class _ToldHowCoarse(BackendExam):
+    grain = 0.25
+
+
+@pytest.mark.parametrize("test", ["what_is_heard_is_never_older_than_the_beat", "a_beat_resets_the_silence"])
+def test_a_clock_that_is_coarse_passes_if_the_exam_is_told_how_coarse_it_is(test: str) -> None:
+    backend = BeatingBackend(BeatingSigns(lambda: elapsed() // 0.25 * 0.25))
+    getattr(_ToldHowCoarse(), f"test_{test}")(lambda: backend)
 
 
 class _Remembering:
