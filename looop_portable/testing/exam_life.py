@@ -18,7 +18,7 @@ import time
 from looop_portable.backends.base import Backend
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.liveness import Lock, Registration
 from looop_portable.protocol.outcomes import Held
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import elapsed
@@ -87,10 +87,13 @@ class LifeExam(SessionExam):
                 is_never_older(each, me, began, "a beat", self.grain)
 
     def test_a_silence_grows_while_nobody_beats(self, reopen: Reopen) -> None:
-        """Else nobody's claim would ever be taken over."""
+        """Else nobody's claim would ever be taken over. Where no other host can be, nobody has to be heard."""
         store = reopen().sessions
         me = enter(store, far("me"))
-        if keeps_beats(store, me, self._pause):
+        if not keeps_beats(store, me, self._pause):
+            law = "law: where other hosts may reach the store, a silence is heard"
+            assert store.signs.disk(), f"{law}: there is none, and no disk that only this system has"
+        else:
             began = elapsed()
             while min(found := heard(store, me, watched=True)) <= 2 * self.grain:
                 told = f"heard {min(found):g} s {elapsed() - began:.1f} s after it was first looked for"
@@ -178,6 +181,17 @@ class LifeExam(SessionExam):
             raise AssertionError("law: a beat that fails raises Unavailable: it returned, from a store that never answers")
         verdict = Sessions(cut_off.sessions).evidence.examine(me)
         assert not verdict.dead, f"law: who cannot be asked for is not dead: {verdict}"
+
+    def test_a_lock_that_was_promised_is_held_while_its_process_lives(self, reopen: Reopen) -> None:
+        """Where there is one. A lock that seems free proves that its process has executed another program since."""
+        store = reopen().sessions
+        me = Sessions(store).register("me", locked=True)
+        if me.locked:
+            for each in (store, reopen().sessions):
+                lock = each.signs.lock(me)
+                assert lock is Lock.HELD, f"law: a lock that was promised is held while its process lives: {lock.value}"
+        verdict = Sessions(reopen().sessions).verdict(*me.holder)
+        assert not verdict.dead, f"law: whose process lives is not dead: {me.holder} is: {verdict}"
 
     def test_each_of_many_threads_is_heard(self, reopen: Reopen) -> None:
         """Each by its own heartbeat; and one session, whose heartbeat they all give."""

@@ -16,7 +16,7 @@ from looop_portable.backends.base import Backend, SessionHead, SessionStore
 from looop_portable.backends.memory import MemoryBackend, MemoryTickets, NoSigns
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Holder, Registration, Silence
+from looop_portable.protocol.liveness import Holder, Lock, Registration, Silence
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.watcher import new_bell
 from looop_portable.testing.exam import BackendExam, Reopen
@@ -92,6 +92,27 @@ class _BeatByALook(BeatingSigns):
         found = super().silence(registration, watched=watched)
         self.beat(*registration.holder)
         return found
+
+
+class _OfNoHost(BeatingSigns):
+    """It has no heartbeats, and does not say that only this process could ask."""
+
+    def has_beat(self, session: str, incarnation: str) -> bool:
+        return False
+
+    def silence(self, registration: Registration, *, watched: bool = False) -> Silence:
+        return Silence(0.0)
+
+    def disk(self) -> str:
+        return ""
+
+
+class _FreeLock(BeatingSigns):
+    def promise(self, registration: Registration, *, locked: bool) -> Registration:
+        return super().promise(registration, locked=locked)._replace(locked=locked)
+
+    def lock(self, registration: Registration) -> Lock:
+        return Lock.FREE
 
 
 class _NeverTakenBack(BeatingSigns):
@@ -337,6 +358,8 @@ LIARS: list[tuple[Callable[[], Backend], str, str]] = [
     (_signs(_TwiceAsOld), "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
     (_signs(_InMilliseconds), "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
     (_signs(_BeatByALook), "a_silence_grows_while_nobody_beats", "a silence that lasts is heard"),
+    (_signs(_OfNoHost), "a_silence_grows_while_nobody_beats", "where other hosts may reach the store, a silence is heard"),
+    (_signs(_FreeLock), "a_lock_that_was_promised_is_held_while_its_process_lives", "a lock that was promised is held"),
     (_signs(_NeverTakenBack), "a_beat_makes_what_is_missing_or_says_that_it_cannot", "taken back, is gone"),
     (_signs(_QuietlyFailing), "a_beat_resets_the_silence", NEVER_OLDER),
     (_signs(_Failing), "a_beat_resets_the_silence", "a session that lives can give a beat"),
