@@ -26,6 +26,7 @@ from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.names import spelled
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.sessions.registrar import Sessions
+from looop_portable.system.clock import elapsed
 from looop_portable.testing.exam_life import LifeExam
 from looop_portable.testing.exam_waiting import WaitingExam
 from looop_portable.testing.examiner import ROUNDS, WORKERS, Reopen, at_once, far, lease, registered, starting_line, waiter
@@ -49,28 +50,35 @@ ODD_NAMES = (
 )
 
 
+_STALE = "law: who advances from a number that is not the latest loses, and changes nothing"
+_RELEASE = "law: a release leaves no lease, and keeps the number"
+_SCAN = "law: a scan lists the names that are held and nothing else"
+
+
 class BackendExam(LifeExam, WaitingExam):
     """The laws of a `Backend`: of its claims, and all others."""
 
     def test_it_can_be_used_here(self, reopen: Reopen) -> None:
-        assert reopen().unavailable() is None
+        reason = reopen().unavailable()
+        assert reason is None, f"law: a backend that is examined can be used here: {reason}"
 
     def test_a_name_that_nobody_claimed_is_at_generation_0(self, reopen: Reopen) -> None:
         backend = reopen()
-        assert backend.read("repo-x") == Head(0, None)
-        assert list(backend.claims()) == []
+        assert (found := backend.read("repo-x")) == Head(0, None), f"law: what nobody claimed is at generation 0: {found}"
+        assert list(backend.claims()) == [], "law: what is listed as held is held: nothing was claimed"
 
     def test_advance_publishes_the_next_generation_as_proposed(self, reopen: Reopen) -> None:
         assert reopen().advance("repo-x", 0, lease("repo-x"))
-        assert reopen().read("repo-x") == Head(1, lease("repo-x")._replace(generation=1))
+        found, wanted = reopen().read("repo-x"), Head(1, lease("repo-x")._replace(generation=1))
+        assert found == wanted, f"law: the next generation is published as proposed: {found} instead of {wanted}"
 
     def test_advance_from_another_generation_loses_and_changes_nothing(self, reopen: Reopen) -> None:
         backend = reopen()
         assert backend.advance("repo-x", 0, lease("repo-x"))
         head = backend.read("repo-x")
-        assert not backend.advance("repo-x", 0, lease("repo-x", "w2"))
-        assert not backend.advance("repo-x", 0, None)
-        assert reopen().read("repo-x") == head
+        for late in (lease("repo-x", "w2"), None):
+            assert not backend.advance("repo-x", 0, late), f"{_STALE}: it won with {late}"
+        assert (found := reopen().read("repo-x")) == head, f"{_STALE}: {head} is {found}"
 
     def test_what_one_opening_publishes_another_that_has_read_before_reads(self, reopen: Reopen) -> None:
         backend, other = reopen(), reopen()
@@ -122,19 +130,19 @@ class BackendExam(LifeExam, WaitingExam):
             generation = backend.read("repo-x").generation
             assert backend.advance("repo-x", generation, lease("repo-x", f"w{turn}") if turn % 3 else None)
             seen.append(backend.read("repo-x").generation)
-        assert seen == list(range(1, 41))
+        assert seen == list(range(1, 41)), f"law: numbers grow by one and never restart: {seen}"
 
     def test_a_release_leaves_no_lease_and_keeps_the_number(self, reopen: Reopen) -> None:
         backend = reopen()
         assert backend.advance("repo-x", 0, lease("repo-x"))
         assert backend.advance("repo-x", 1, None)
-        assert reopen().read("repo-x") == Head(2, None)
-        assert not reopen().advance("repo-x", 1, lease("repo-x", "w2"))
+        assert (found := reopen().read("repo-x")) == Head(2, None), f"{_RELEASE}: {found}"
+        assert not reopen().advance("repo-x", 1, lease("repo-x", "w2")), f"{_STALE}: it won"
 
     def test_a_release_by_another_who_has_only_read_it_is_the_same(self, reopen: Reopen) -> None:
         assert reopen().advance("repo-x", 0, lease("repo-x"))
         assert reopen().advance("repo-x", 1, None)
-        assert reopen().read("repo-x") == Head(2, None)
+        assert (found := reopen().read("repo-x")) == Head(2, None), f"{_RELEASE}: {found}"
 
     def test_a_very_old_view_never_wins(self, reopen: Reopen) -> None:
         backend = reopen()
@@ -142,24 +150,23 @@ class BackendExam(LifeExam, WaitingExam):
             assert backend.advance("repo-x", generation, lease("repo-x", f"w{generation}"))
         head = backend.read("repo-x")
         for old in range(60):
-            assert not backend.advance("repo-x", old, lease("repo-x", "late"))
-        assert reopen().read("repo-x") == head
+            assert not backend.advance("repo-x", old, lease("repo-x", "late")), f"{_STALE}: it won from {old} of 60"
+        assert (found := reopen().read("repo-x")) == head, f"{_STALE}: {head} is {found}"
 
     def test_claims_are_the_names_that_are_held(self, reopen: Reopen) -> None:
         backend = reopen()
         for name in ("a", "b", "c"):
             assert backend.advance(name, 0, lease(name))
         assert backend.advance("b", 1, None)
-        assert sorted(reopen().claims()) == ["a", "c"]
+        assert (found := sorted(reopen().claims())) == ["a", "c"], f"{_SCAN}: {found} instead of a, c"
 
     def test_any_name_can_be_claimed_and_is_told_apart(self, reopen: Reopen) -> None:
         for name in ODD_NAMES:
             assert reopen().advance(name, 0, lease(name, f"holder of {name[:20]}".replace("\t", " ")))
-        assert sorted(reopen().claims()) == sorted(ODD_NAMES)
+        assert (found := sorted(reopen().claims())) == sorted(ODD_NAMES), f"{_SCAN}: {found}"
         for name in ODD_NAMES:
-            held = reopen().read(name)
-            assert held.generation == 1
-            assert held.lease == lease(name, f"holder of {name[:20]}".replace("\t", " "))._replace(generation=1)
+            held, wanted = reopen().read(name), lease(name, f"holder of {name[:20]}".replace("\t", " "))
+            assert held == Head(1, wanted._replace(generation=1)), f"law: names are told apart: {name!r} is {held}"
 
     def test_many_workers_that_fight_never_win_the_same_generation(self, reopen: Reopen) -> None:
         """Everybody builds upon everybody at once, as no claimer does: each lease has one winner at most.
@@ -179,7 +186,7 @@ class BackendExam(LifeExam, WaitingExam):
                     (won if generation % 2 else let_go).append(generation + 1)
 
         at_once(work)
-        assert len(set(won)) == len(won)
+        assert len(set(won)) == len(won), f"law: of all that advance from one number exactly one wins: {sorted(won)}"
         assert len(won) + len(let_go) >= ROUNDS
         assert reopen().read("counter").generation >= max(won + let_go)
 
@@ -191,8 +198,9 @@ class BackendExam(LifeExam, WaitingExam):
         def work(worker: int) -> None:
             backend = reopen()
             start.wait()
-            done = 0
+            done, began = 0, elapsed()
             while done < ROUNDS:
+                assert elapsed() - began < 6 * self.patience, f"law: of those who claim somebody wins: {done} times"
                 head = backend.read("counter")
                 if head.lease or not backend.advance("counter", head.generation, lease("counter", f"w{worker}")):
                     continue
@@ -203,7 +211,8 @@ class BackendExam(LifeExam, WaitingExam):
                 assert backend.advance("counter", head.generation + 1, None)
 
         at_once(work)
-        assert counter == [WORKERS * ROUNDS]
+        told = f"{WORKERS * ROUNDS} turns were won, and {counter[0]} were one after the other"
+        assert counter == [WORKERS * ROUNDS], f"law: no two hold: {told}"
         assert reopen().read("counter") == Head(2 * WORKERS * ROUNDS, None)
 
     def test_of_many_that_claim_a_free_name_exactly_one_wins(self, reopen: Reopen) -> None:
@@ -229,8 +238,8 @@ class BackendExam(LifeExam, WaitingExam):
         won = claims.claim("repo-x", me)
         assert isinstance(won, Won)
         assert isinstance(claims.claim("repo-x", me), Renewed)
-        assert isinstance(other.claim("repo-x", her), Held)
-        assert isinstance(other.release("repo-x", her), Refused)
+        assert isinstance(found := other.claim("repo-x", her), Held), f"law: no two hold: {won}, and {found}"
+        assert isinstance(told := other.release("repo-x", her), Refused), f"law: only who holds lets go: {told}"
         assert other.reap().reaped == ()
         assert other.check("repo-x", won.generation).current
         assert isinstance(claims.release("repo-x", me), Released)
@@ -243,7 +252,7 @@ class BackendExam(LifeExam, WaitingExam):
         assert isinstance(first, Won)
         assert other.sessions.stop("me")
         second = other.claim("repo-x", her)
-        assert isinstance(second, Won)
+        assert isinstance(second, Won), f"law: what an ended session held is free: {second}"
         assert second.generation > first.generation
         assert second.previous is not None
         assert second.previous.session == "me"
@@ -255,7 +264,8 @@ class BackendExam(LifeExam, WaitingExam):
         claims.sessions.stop("me")
         new = registered(claims, "me")
         assert new != old
-        assert isinstance(Claims(reopen()).claim("repo-x", new), Won)
+        outcome = Claims(reopen()).claim("repo-x", new)
+        assert isinstance(outcome, Won), f"law: a new session inherits nothing from a dead one of its id: {outcome}"
 
     def test_the_reaper_releases_what_ended_sessions_held_and_nothing_else(self, reopen: Reopen) -> None:
         claims = Claims(reopen())
@@ -267,8 +277,9 @@ class BackendExam(LifeExam, WaitingExam):
         assert {found.lease.name for found in Claims(reopen()).reap(dry_run=True).reaped} == {"a", "b"}
         assert sorted(reopen().claims()) == ["a", "b", "c"]
         sweep = Claims(reopen()).reap()
-        assert {found.lease.name for found in sweep.reaped} == {"a", "b"}
-        assert sweep.kept == 1
+        law = "law: the reaper releases what ended sessions held, and nothing else"
+        assert {found.lease.name for found in sweep.reaped} == {"a", "b"}, f"{law}: {sweep}"
+        assert sweep.kept == 1, f"{law}: {sweep}"
         assert not sweep.failed
         assert list(reopen().claims()) == ["c"]
         assert reopen().read("a") == Head(2, None)
