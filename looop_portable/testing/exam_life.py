@@ -115,13 +115,13 @@ class LifeExam(SessionExam):
         beat(other, another)
         for who in (far("nobody"), far(another.session, 3)):
             assert not store.signs.has_beat(*who.holder), f"{law}: {who.holder} has one, though it never gave any"
-        began, seconds = elapsed(), 0.0
-        while seconds <= 2 * self.grain:
+        began, seconds, theirs = elapsed(), 0.0, 0.0
+        while seconds <= theirs + self.grain:
             told = f"heard {seconds:g} s of {me.holder}, silent for {elapsed() - began:.1f} s, while {another.holder} beats"
             assert elapsed() - began < self.patience, f"{law}: {told}"
             time.sleep(0.02)
-            beat(other, another)
-            seconds = max(heard(store, me))
+            last = beat(other, another)
+            seconds, theirs = max(heard(store, me)), elapsed() - last
 
     def test_a_beat_makes_what_is_missing_or_says_that_it_cannot(self, reopen: Reopen) -> None:
         store = reopen().sessions
