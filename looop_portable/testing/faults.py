@@ -1,6 +1,9 @@
 """Faults at the calls of a backend, or of what is below it: call number n fails, or its reply is lost, or all ends there.
 
-    def fresh(): return Store(reopen, lambda injector: faulty(MyBackend(url), injector))
+    def fresh():
+        url = an_empty_store()
+        return Store(lambda: MyBackend(url), lambda injector: faulty(MyBackend(url), injector))
+
     assert sweep(fresh)
 
 `sweep` runs each verb with each fault at each of its calls, in a fresh store each time, and looks for untruth: whoever was
