@@ -3,12 +3,20 @@
 The names below are the public surface. They are imported when they are used.
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from looop_portable.testing.exam import BackendExam, Reopen
+    from looop_portable.testing.exam import BackendExam, LifeExam, Reopen, WaitingExam
 
-__all__ = ["BackendExam", "Reopen"]
+__all__ = ["BackendExam", "LifeExam", "Reopen", "WaitingExam"]
+
+_EXAM = ("exam", "exam_life", "exam_sessions", "exam_waiting", "examiner", "faults")
+
+_pytest = sys.modules.get("pytest")
+if _pytest is not None and hasattr(_pytest, "register_assert_rewrite"):
+    # Without this, an assertion of the exam that fails in a plug-in's tests would not tell the values in it.
+    _pytest.register_assert_rewrite(*(f"{__name__}.{part}" for part in _EXAM))
 
 if not TYPE_CHECKING:  # Without this, a type checker would take any name for a public one.
 

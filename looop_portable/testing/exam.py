@@ -5,28 +5,34 @@
         def reopen(self, tmp_path):
             return lambda: MyBackend(str(tmp_path))
 
+        def cut_off(self, backend):
+            return MyBackend(where_nobody_answers)  # Optional: see `exam_life`.
+
 `reopen` is a fixture that gives a function; each call of it opens the same store anew, as another process would. A backend
 that lives in one process may give the same object each time.
+Here are the laws of claims. `exam_life` and `exam_sessions` have those of sessions, `exam_waiting` those of waiting. What
+fails says which law was broken, and how. `faults` looks for untruth after a reply that was lost.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from threading import Barrier
 
-from looop_portable.backends.base import Backend, Tickets
 from looop_portable.claims.gate import Claims
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.errors import Unavailable
+from looop_portable.protocol.lease import Head
+from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.names import spelled
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.sessions.registrar import Sessions
+from looop_portable.system.clock import elapsed
+from looop_portable.testing.exam_life import LifeExam
+from looop_portable.testing.exam_waiting import WaitingExam
+from looop_portable.testing.examiner import ROUNDS, WORKERS, Reopen, at_once, far, lease, registered, starting_line, waiter
 
-__all__ = ["BackendExam", "Reopen"]
+__all__ = ["BackendExam", "LifeExam", "Reopen", "WaitingExam"]
 
-Reopen = Callable[[], Backend]
-
-WORKERS, ROUNDS = 6, 40
 ODD_NAMES = (
     "con",
     "a.",
@@ -44,33 +50,78 @@ ODD_NAMES = (
 )
 
 
-def lease(name: str, session: str = "w1", incarnation: str = "i1") -> Lease:
-    """A lease as a claimer proposes it."""
-    return Lease(name, session, incarnation, claimed_at="2026-01-02T03:04:05Z", host="here")
+_STALE = "law: who advances from a number that is not the latest loses, and changes nothing"
+_RELEASE = "law: a release leaves no lease, and keeps the number"
+_SCAN = "law: a scan lists the names that are held and nothing else"
 
 
-class BackendExam:
-    """The laws of a `Backend`."""
+class BackendExam(LifeExam, WaitingExam):
+    """The laws of a `Backend`: of its claims, and all others."""
 
     def test_it_can_be_used_here(self, reopen: Reopen) -> None:
-        assert reopen().unavailable() is None
+        reason = reopen().unavailable()
+        assert reason is None, f"law: a backend that is examined can be used here: {reason}"
 
     def test_a_name_that_nobody_claimed_is_at_generation_0(self, reopen: Reopen) -> None:
         backend = reopen()
-        assert backend.read("repo-x") == Head(0, None)
-        assert list(backend.claims()) == []
+        assert (found := backend.read("repo-x")) == Head(0, None), f"law: what nobody claimed is at generation 0: {found}"
+        assert list(backend.claims()) == [], "law: what is listed as held is held: nothing was claimed"
 
     def test_advance_publishes_the_next_generation_as_proposed(self, reopen: Reopen) -> None:
         assert reopen().advance("repo-x", 0, lease("repo-x"))
-        assert reopen().read("repo-x") == Head(1, lease("repo-x")._replace(generation=1))
+        found, wanted = reopen().read("repo-x"), Head(1, lease("repo-x")._replace(generation=1))
+        assert found == wanted, f"law: the next generation is published as proposed: {found} instead of {wanted}"
 
     def test_advance_from_another_generation_loses_and_changes_nothing(self, reopen: Reopen) -> None:
         backend = reopen()
         assert backend.advance("repo-x", 0, lease("repo-x"))
         head = backend.read("repo-x")
-        assert not backend.advance("repo-x", 0, lease("repo-x", "w2"))
-        assert not backend.advance("repo-x", 0, None)
-        assert reopen().read("repo-x") == head
+        for late in (lease("repo-x", "w2"), None):
+            assert not backend.advance("repo-x", 0, late), f"{_STALE}: it won with {late}"
+        assert (found := reopen().read("repo-x")) == head, f"{_STALE}: {head} is {found}"
+
+    def test_what_one_opening_publishes_another_that_has_read_before_reads(self, reopen: Reopen) -> None:
+        backend, other = reopen(), reopen()
+        for number in range(4):
+            wanted = None if number % 2 else lease("repo-x", f"w{number}")
+            assert other.read("repo-x").generation == number
+            assert backend.advance("repo-x", number, wanted)
+            found, law = other.read("repo-x"), "law: what is read is the latest that is published"
+            assert found == Head(number + 1, wanted and wanted._replace(generation=number + 1)), f"{law}: it is {found}"
+            assert list(other.claims()) == ([] if number % 2 else ["repo-x"]), law
+
+    def test_a_store_that_does_not_answer_says_so_and_nothing_else(self, reopen: Reopen) -> None:
+        """A no that nobody said would make a claim free, or a session dead, that are not."""
+        backend = reopen()
+        me = registered(Claims(backend), "me")
+        assert backend.advance("repo-x", 0, lease("repo-x", *me))
+        cut_off = self.cut_off(backend)
+        if cut_off is None:
+            return
+        sessions, tickets = cut_off.sessions, cut_off.tickets
+        asked: dict[str, Callable[[], object]] = {
+            "read": lambda: cut_off.read("repo-x"),
+            "advance": lambda: cut_off.advance("repo-x", 1, None),
+            "claims": lambda: list(cut_off.claims()),
+            "sessions.read": lambda: sessions.read("me"),
+            "sessions.advance": lambda: sessions.advance("w2", 0, far("w2")),
+            "sessions.ids": sessions.ids,
+        }
+        if tickets:
+            asked["tickets.take"] = lambda: tickets.take("repo-x", waiter(1))
+            asked["tickets.line"] = lambda: tickets.line("repo-x")
+        for what, ask in asked.items():
+            try:
+                found = ask()
+            except (Unavailable, OSError) as error:
+                failure: Exception = error
+            else:
+                raise AssertionError(f"law: a store that does not answer says so: {what} said {found!r}")
+            is_told = isinstance(failure, Unavailable) or what.startswith("sessions.")
+            assert is_told, f"law: every failure is Unavailable: {what} raised {failure!r}"
+            assert "\n" not in str(failure), f"law: an error is one line: {failure}"
+        assert Sessions(sessions).verdict(*me).liveness is Liveness.UNKNOWN, "law: who cannot be asked for is UNKNOWN"
+        assert reopen().read("repo-x").generation == 1
 
     def test_generations_only_grow_across_release_and_takeover(self, reopen: Reopen) -> None:
         seen = []
@@ -79,19 +130,19 @@ class BackendExam:
             generation = backend.read("repo-x").generation
             assert backend.advance("repo-x", generation, lease("repo-x", f"w{turn}") if turn % 3 else None)
             seen.append(backend.read("repo-x").generation)
-        assert seen == list(range(1, 41))
+        assert seen == list(range(1, 41)), f"law: numbers grow by one and never restart: {seen}"
 
     def test_a_release_leaves_no_lease_and_keeps_the_number(self, reopen: Reopen) -> None:
         backend = reopen()
         assert backend.advance("repo-x", 0, lease("repo-x"))
         assert backend.advance("repo-x", 1, None)
-        assert reopen().read("repo-x") == Head(2, None)
-        assert not reopen().advance("repo-x", 1, lease("repo-x", "w2"))
+        assert (found := reopen().read("repo-x")) == Head(2, None), f"{_RELEASE}: {found}"
+        assert not reopen().advance("repo-x", 1, lease("repo-x", "w2")), f"{_STALE}: it won"
 
     def test_a_release_by_another_who_has_only_read_it_is_the_same(self, reopen: Reopen) -> None:
         assert reopen().advance("repo-x", 0, lease("repo-x"))
         assert reopen().advance("repo-x", 1, None)
-        assert reopen().read("repo-x") == Head(2, None)
+        assert (found := reopen().read("repo-x")) == Head(2, None), f"{_RELEASE}: {found}"
 
     def test_a_very_old_view_never_wins(self, reopen: Reopen) -> None:
         backend = reopen()
@@ -99,80 +150,23 @@ class BackendExam:
             assert backend.advance("repo-x", generation, lease("repo-x", f"w{generation}"))
         head = backend.read("repo-x")
         for old in range(60):
-            assert not backend.advance("repo-x", old, lease("repo-x", "late"))
-        assert reopen().read("repo-x") == head
+            assert not backend.advance("repo-x", old, lease("repo-x", "late")), f"{_STALE}: it won from {old} of 60"
+        assert (found := reopen().read("repo-x")) == head, f"{_STALE}: {head} is {found}"
 
     def test_claims_are_the_names_that_are_held(self, reopen: Reopen) -> None:
         backend = reopen()
         for name in ("a", "b", "c"):
             assert backend.advance(name, 0, lease(name))
         assert backend.advance("b", 1, None)
-        assert sorted(reopen().claims()) == ["a", "c"]
+        assert (found := sorted(reopen().claims())) == ["a", "c"], f"{_SCAN}: {found} instead of a, c"
 
     def test_any_name_can_be_claimed_and_is_told_apart(self, reopen: Reopen) -> None:
         for name in ODD_NAMES:
             assert reopen().advance(name, 0, lease(name, f"holder of {name[:20]}".replace("\t", " ")))
-        assert sorted(reopen().claims()) == sorted(ODD_NAMES)
+        assert (found := sorted(reopen().claims())) == sorted(ODD_NAMES), f"{_SCAN}: {found}"
         for name in ODD_NAMES:
-            held = reopen().read(name)
-            assert held.generation == 1
-            assert held.lease == lease(name, f"holder of {name[:20]}".replace("\t", " "))._replace(generation=1)
-
-    def test_those_who_wait_are_in_line_in_the_order_in_which_they_came(self, reopen: Reopen) -> None:
-        tickets = tickets_of(reopen())
-        if tickets is None:
-            return
-        assert tickets.line("repo-x") == []
-        taken = [tickets.take("repo-x", waiter(number)) for number in (3, 1, 2)]
-        there = tickets_of(reopen())
-        assert there
-        assert there.line("repo-x") == taken
-        assert [there.waiter("repo-x", ticket) for ticket in taken] == [waiter(3), waiter(1), waiter(2)]
-        assert there.line("repo-y") == []
-        assert there.claims() == ["repo-x"]
-
-    def test_a_ticket_that_is_given_back_leaves_the_others_in_line(self, reopen: Reopen) -> None:
-        tickets = tickets_of(reopen())
-        if tickets is None:
-            return
-        first, second, third = (tickets.take("repo-x", waiter(number)) for number in (1, 2, 3))
-        for _ in range(2):
-            tickets.give_back("repo-x", second)
-        assert tickets.line("repo-x") == [first, third]
-        assert tickets.waiter("repo-x", second) is None
-        tickets.give_back("repo-x", third)
-        again = tickets.take("repo-x", waiter(3))
-        assert again not in (second, third)
-        assert tickets.line("repo-x") == [first, again]
-
-    def test_a_sweep_keeps_those_who_wait(self, reopen: Reopen) -> None:
-        backend = reopen()
-        tickets = tickets_of(backend)
-        if tickets is None:
-            return
-        living = Sessions(backend.sessions).evidence.this_process()
-        gone = living._replace(start=f"{living.start}0")
-        taken = [tickets.take("repo-x", process) for process in (gone, living, gone)]
-        Claims(backend).reap()
-        assert tickets.line("repo-x") == taken[1:2]
-        tickets.give_back("repo-x", taken[1])
-        Claims(backend).reap()
-        assert tickets.line("repo-x") == []
-        assert tickets.take("repo-x", living)
-
-    def test_many_who_come_at_once_each_have_a_ticket_of_their_own(self, reopen: Reopen) -> None:
-        found: list[str] = []
-
-        def work(worker: int) -> None:
-            tickets = tickets_of(reopen())
-            if tickets:
-                found.extend(tickets.take("repo-x", waiter(worker)) for _ in range(ROUNDS // 4))
-
-        _run(work)
-        tickets = tickets_of(reopen())
-        if tickets:
-            assert len(set(found)) == WORKERS * (ROUNDS // 4)
-            assert sorted(found) == tickets.line("repo-x")
+            held, wanted = reopen().read(name), lease(name, f"holder of {name[:20]}".replace("\t", " "))
+            assert held == Head(1, wanted._replace(generation=1)), f"law: names are told apart: {name!r} is {held}"
 
     def test_many_workers_that_fight_never_win_the_same_generation(self, reopen: Reopen) -> None:
         """Everybody builds upon everybody at once, as no claimer does: each lease has one winner at most.
@@ -181,7 +175,7 @@ class BackendExam:
         """
         won: list[int] = []
         let_go: list[int] = []
-        start = threading.Barrier(WORKERS)
+        start = starting_line()
 
         def work(worker: int) -> None:
             backend = reopen()
@@ -191,21 +185,22 @@ class BackendExam:
                 if backend.advance("counter", generation, lease("counter", f"w{worker}") if generation % 2 else None):
                     (won if generation % 2 else let_go).append(generation + 1)
 
-        _run(work)
-        assert len(set(won)) == len(won)
+        at_once(work)
+        assert len(set(won)) == len(won), f"law: of all that advance from one number exactly one wins: {sorted(won)}"
         assert len(won) + len(let_go) >= ROUNDS
         assert reopen().read("counter").generation >= max(won + let_go)
 
     def test_many_workers_incrementing_through_it_count_exactly(self, reopen: Reopen) -> None:
         """A counter that only its holder touches, in steps that anybody else could come between."""
         counter = [0]
-        start = threading.Barrier(WORKERS)
+        start = starting_line()
 
         def work(worker: int) -> None:
             backend = reopen()
             start.wait()
-            done = 0
+            done, began = 0, elapsed()
             while done < ROUNDS:
+                assert elapsed() - began < 6 * self.patience, f"law: of those who claim somebody wins: {done} times"
                 head = backend.read("counter")
                 if head.lease or not backend.advance("counter", head.generation, lease("counter", f"w{worker}")):
                     continue
@@ -215,25 +210,26 @@ class BackendExam:
                 done += 1
                 assert backend.advance("counter", head.generation + 1, None)
 
-        _run(work)
-        assert counter == [WORKERS * ROUNDS]
+        at_once(work)
+        told = f"{WORKERS * ROUNDS} turns were won, and {counter[0]} were one after the other"
+        assert counter == [WORKERS * ROUNDS], f"law: no two hold: {told}"
         assert reopen().read("counter") == Head(2 * WORKERS * ROUNDS, None)
 
     def test_of_many_that_claim_a_free_name_exactly_one_wins(self, reopen: Reopen) -> None:
         for turn in range(20):
             outcomes: list[object] = []
-            start = threading.Barrier(WORKERS)
+            start = starting_line()
 
-            def work(
-                worker: int, turn: int = turn, outcomes: list[object] = outcomes, start: threading.Barrier = start
-            ) -> None:
+            def work(worker: int, turn: int = turn, outcomes: list[object] = outcomes, start: Barrier = start) -> None:
                 claims = Claims(reopen())
                 me = registered(claims, f"w{turn}-{worker}")
                 start.wait()
                 outcomes.append(claims.claim(f"name-{turn}", me))
 
-            _run(work)
-            assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Held"] * (WORKERS - 1) + ["Won"]
+            at_once(work, start)
+            found = sorted(type(outcome).__name__ for outcome in outcomes)
+            law = "law: of all that claim a free name at once one wins"
+            assert found == ["Held"] * (WORKERS - 1) + ["Won"], f"{law}: {found}"
 
     def test_the_verbs_answer_by_the_table(self, reopen: Reopen) -> None:
         claims, other = Claims(reopen()), Claims(reopen())
@@ -242,8 +238,8 @@ class BackendExam:
         won = claims.claim("repo-x", me)
         assert isinstance(won, Won)
         assert isinstance(claims.claim("repo-x", me), Renewed)
-        assert isinstance(other.claim("repo-x", her), Held)
-        assert isinstance(other.release("repo-x", her), Refused)
+        assert isinstance(found := other.claim("repo-x", her), Held), f"law: no two hold: {won}, and {found}"
+        assert isinstance(told := other.release("repo-x", her), Refused), f"law: only who holds lets go: {told}"
         assert other.reap().reaped == ()
         assert other.check("repo-x", won.generation).current
         assert isinstance(claims.release("repo-x", me), Released)
@@ -256,7 +252,7 @@ class BackendExam:
         assert isinstance(first, Won)
         assert other.sessions.stop("me")
         second = other.claim("repo-x", her)
-        assert isinstance(second, Won)
+        assert isinstance(second, Won), f"law: what an ended session held is free: {second}"
         assert second.generation > first.generation
         assert second.previous is not None
         assert second.previous.session == "me"
@@ -268,7 +264,8 @@ class BackendExam:
         claims.sessions.stop("me")
         new = registered(claims, "me")
         assert new != old
-        assert isinstance(Claims(reopen()).claim("repo-x", new), Won)
+        outcome = Claims(reopen()).claim("repo-x", new)
+        assert isinstance(outcome, Won), f"law: a new session inherits nothing from a dead one of its id: {outcome}"
 
     def test_the_reaper_releases_what_ended_sessions_held_and_nothing_else(self, reopen: Reopen) -> None:
         claims = Claims(reopen())
@@ -280,53 +277,9 @@ class BackendExam:
         assert {found.lease.name for found in Claims(reopen()).reap(dry_run=True).reaped} == {"a", "b"}
         assert sorted(reopen().claims()) == ["a", "b", "c"]
         sweep = Claims(reopen()).reap()
-        assert {found.lease.name for found in sweep.reaped} == {"a", "b"}
-        assert sweep.kept == 1
+        law = "law: the reaper releases what ended sessions held, and nothing else"
+        assert {found.lease.name for found in sweep.reaped} == {"a", "b"}, f"{law}: {sweep}"
+        assert sweep.kept == 1, f"{law}: {sweep}"
         assert not sweep.failed
         assert list(reopen().claims()) == ["c"]
         assert reopen().read("a") == Head(2, None)
-
-    def test_registering_is_a_compare_and_set_too(self, reopen: Reopen) -> None:
-        store = reopen().sessions
-        registration = Sessions(store).register("w1")
-        head = store.read("w1")
-        assert head.own == registration
-        assert not store.advance("w1", head.generation - 1, registration._replace(incarnation="other"))
-        assert reopen().sessions.read("w1") == head
-        assert reopen().sessions.ids() == ["w1"]
-        assert store.read("nobody").own is None
-
-
-def tickets_of(backend: Backend) -> Tickets | None:
-    """None: it says that it cannot order those who wait, which is no fault."""
-    return backend.tickets
-
-
-def waiter(number: int) -> Registration:
-    """A process that waits, as one of another host is seen."""
-    return Registration("", "", number, f"start-{number}", "boot", "namespace", "host")
-
-
-def registered(claims: Claims, session: str) -> Holder:
-    """This process as a session of that id."""
-    registration = claims.sessions.register(session)
-    return registration.holder
-
-
-def _run(work: Callable[[int], None]) -> None:
-    """`work` in WORKERS threads; what one of them raises is raised."""
-    failures: list[BaseException] = []
-
-    def guarded(worker: int) -> None:
-        try:
-            work(worker)
-        except BaseException as failure:
-            failures.append(failure)
-            raise
-
-    threads = [threading.Thread(target=guarded, args=(worker,)) for worker in range(WORKERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures, failures

@@ -106,7 +106,12 @@ class SignFiles:
         """It has its time before it has its name: on SMB a new file has the client's, which may be wrong by hours."""
         private = f"{directory}/.{_SIGHTING}{self._files.token()}"
         self._files.make_beat(private, shared=shared)
-        self._files.replace(private, sighting)
+        try:
+            self._files.replace(private, sighting)
+        except PermissionError:  # Windows: others who look at this moment have made it, and have it open.
+            self._files.remove(private)
+            if self._files.changed(sighting) is None:
+                raise
         earlier = f"{sighting.rpartition('-')[0]}-".rpartition("/")[2]
         with self._files.room(directory, 1) as room:
             names = those(room.names(), SIGN)

@@ -231,6 +231,39 @@ def test_a_clock_that_is_set_back_while_one_is_watched_starts_the_watch_anew(sha
     assert len(share.signs("sighting")) == 1
 
 
+class Denied(Stepped):
+    """As on Windows, where nothing replaces what somebody has open. `rivals`: whether it is another's sighting."""
+
+    def __init__(self, *, rivals: bool) -> None:
+        super().__init__()
+        self.rivals = rivals
+
+    def replace(self, private: str, public: str) -> None:
+        if "sighting" not in public:
+            return super().replace(private, public)
+        if self.rivals:
+            self.make_beat(public)
+        raise PermissionError(errno.EACCES, "Access denied", public)
+
+
+@pytest.mark.parametrize("rivals", [True, False])
+def test_of_two_who_look_at_once_both_are_answered(share: Share, rivals: bool) -> None:
+    """And where nobody's sighting is to be seen, it is not said that one is watched."""
+    files = Denied(rivals=rivals)
+    signs = DirectoryBackend(str(share.directory.parent), NATIVE_POLICY, files).sessions.signs
+    registration = share.holders.sessions.registration(share.holder)
+    assert registration
+    if rivals:
+        assert signs.silence(registration, watched=True).watched == 0.0
+        files.ahead = 5.0
+        assert 4.0 <= signs.silence(registration, watched=True).watched <= 6.0
+    else:
+        with pytest.raises(PermissionError):
+            signs.silence(registration, watched=True)
+    left = [name for name in os.listdir(share.directory / "h") if name.startswith(".")]
+    assert not left
+
+
 def test_who_sleeps_between_two_looks_takes_a_beat_for_younger_never_for_older(share: Share) -> None:
     share.files.stalls = 3600
     assert share.liveness() is Liveness.ALIVE
