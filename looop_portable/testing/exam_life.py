@@ -38,6 +38,8 @@ from looop_portable.testing.examiner import (
     starting_line,
 )
 
+__all__ = ["LifeExam"]
+
 
 class LifeExam(SessionExam):
     """The laws of `Signs`, and those of `SessionStore`."""

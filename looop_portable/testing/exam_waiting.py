@@ -22,6 +22,8 @@ from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.watcher import new_bell
 from looop_portable.testing.examiner import ROUNDS, WORKERS, Reopen, at_once, registered, tickets_of, waiter
 
+__all__ = ["WaitingExam"]
+
 _ORDER = "law: whoever comes first is first in line"
 _GONE = "law: who leaves the line is gone, and nobody else"
 _TOLD = "law: whoever listens where `news` says is told"
