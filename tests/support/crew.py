@@ -31,7 +31,7 @@ Work = Callable[..., object]
 Recruit = Callable[[Meet], Work]
 """Called in the new process; what it returns is called with each command, and its result is the answer."""
 
-_PROGRAM = "import crew; crew.serve()"
+_PROGRAM = "from support import crew; crew.serve()"
 
 
 class Crew:
