@@ -19,7 +19,7 @@ from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageErr
 from looop_portable.protocol.lease import Judged
 from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
 from looop_portable.protocol.names import canonical
-from looop_portable.sessions.evidence import Evidence
+from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import chosen, is_made_up, made_up, refuse_lease
 from looop_portable.system.files import timestamp
 from looop_portable.system.opening.nonces import nonce
@@ -193,14 +193,18 @@ class Sessions:
 
     def holder(self, session: str) -> Holder:
         """`session` in its current incarnation, to act for. Not registered: no incarnation."""
+        return self.look(session)[0]
+
+    def look(self, session: str) -> tuple[Holder, SessionHead]:
+        """The same, and what is known of it: so that a verb which is done in a moment need not read that again."""
         session = canonical(session, "session id")
-        found = self.evidence.current(self._read(session))
-        return Holder(session, found.incarnation if found else "")
+        head = self._read(session)
+        found = self.evidence.current(head)
+        return Holder(session, found.incarnation if found else ""), head
 
     def registration(self, holder: Holder) -> Registration | None:
         """What `holder` registered; None if it has ended, or its id has been registered anew."""
-        own = self._read(holder.session).own
-        return own if own is not None and own.holder == holder and not own.ended else None
+        return standing(self._read(holder.session), holder)
 
     def has_ended(self, holder: Holder) -> bool:
         """Whether somebody has ended `holder`, of which the caller knows that its process lives: it is its own.
@@ -215,9 +219,9 @@ class Sessions:
             return False
         return head.own.ended or head.own.incarnation != holder.incarnation
 
-    def verdict(self, session: str, incarnation: str) -> Verdict:
+    def verdict(self, session: str, incarnation: str, known: SessionHead | None = None) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see `Evidence.verdict`."""
-        return self.evidence.verdict(session, incarnation)
+        return self.evidence.verdict(session, incarnation, known)
 
     def statuses(self) -> list[SessionStatus]:
         """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""

@@ -21,17 +21,17 @@ from looop_portable.backends.directory.adoption import Adoption, Seen
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.backends.directory.registry import Registry
 from looop_portable.backends.directory.tickets import TicketFiles
-from looop_portable.errors import CannotExclude, InvalidName, LooopError, Unavailable, unreadable
+from looop_portable.errors import CannotExclude, LooopError, Unavailable, unreadable
 from looop_portable.ledger.ledger import KEEP, Ledger
+from looop_portable.ledger.spelling import recorded, that_say
 from looop_portable.ledger.stamp import FLOCK, Policy
-from looop_portable.protocol.lease import Head, Lease, decode, holder_of, lease_in, record_of, text
+from looop_portable.protocol.lease import Head, Lease, holder_of, is_word, lease_in, record_of
 from looop_portable.protocol.liveness import Holder
-from looop_portable.protocol.names import ONCE_LONGEST, canonical, spellings, unspelled
+from looop_portable.protocol.names import spellings, unspelled
 from looop_portable.system.files import OS, Files
 
 _OLD = 900.0
 """Seconds, over a network: a heartbeat there is dear enough."""
-
 
 _UNSEEN = Seen()
 
@@ -128,16 +128,31 @@ class DirectoryBackend:
                 self._whole[key] = lease
             return won
 
-    def claims(self) -> Iterator[str]:
+    def claims(self, holder: Holder | None = None, but: Iterable[str] = ()) -> Iterator[str]:
+        return self._said_by(holder, but) if holder else (name for name, _ in self.heads())
+
+    def heads(self) -> Iterator[tuple[str, Head | None]]:
+        """The names that are held, each with its head; None: that cannot be read."""
         try:
             known = self.projection.foreign_names()
             keys = sorted({*self.ledger.names(), *known})
         except OSError as error:
             raise unreadable(error, "") from error
         for key in keys:
-            name = self._name_if_held(key, known.get(key, ""))
-            if name:
-                yield name
+            if found := self._head_if_held(key, known.get(key, "")):
+                yield found
+
+    def held_by(self, holder: Holder, but: Iterable[str]) -> Iterator[str]:
+        """The names that `holder` may hold, but for those. Of each other name the latest record is read, and no more."""
+        return self.claims(holder, but)
+
+    def _said_by(self, holder: Holder, but: Iterable[str]) -> Iterator[str]:
+        said = holder.incarnation.encode() if is_word(holder.incarnation) else b""
+        try:
+            keys = {*self.ledger.names()} - {self.ledger.spelling.key(name) for name in but}
+        except OSError as error:
+            raise unreadable(error, "") from error
+        yield from that_say(said, sorted(keys), lambda key: self.ledger.head(key)[1])
 
     def strange(self) -> str:
         """Why nothing may be removed: what is here, without stamp or session, is of another program. Empty: a store."""
@@ -202,7 +217,7 @@ class DirectoryBackend:
 
     def _read(self, key: str, name: str) -> Head:
         shared = self._is_shared_with_looop()
-        generation, data = self._settled(key) if shared else self.ledger.head(key)
+        generation, data = self._adoption.head(key) if shared else self.ledger.head(key)
         lease = lease_in(data, name, generation) if generation else None
         if lease and lease.session:
             self._whole[key] = lease
@@ -218,31 +233,18 @@ class DirectoryBackend:
         way = self.ledger.place.way()
         return way is not None and way.guard == FLOCK
 
-    def _settled(self, key: str) -> tuple[int, bytes]:
-        try:
-            return self._adoption.head(key)
-        except PermissionError:
-            return self.ledger.head(key)  # Somebody who may only read. What looop did counts as soon as others come.
-
-    def _name_if_held(self, key: str, known: str) -> str | None:
+    def _head_if_held(self, key: str, known: str) -> tuple[str, Head | None] | None:
         name = known or unspelled(key, once=True)
         try:
-            name = name or self._name_recorded(key, self.ledger.head(key)[1])
+            name = name or recorded(key, self.ledger.head(key)[1], "name")
             if name is None:
                 return None
-            lease = self._read(key, name).lease
+            head = self._read(key, name)
+            lease = head.lease
             none = lease is None or (lease.foreign and not lease.session and self.projection.is_strange(key))
-            return None if none else name
         except (OSError, LooopError):
-            return name  # Whoever asks for it by name is told what is wrong with it.
-
-    def _name_recorded(self, key: str, data: bytes) -> str | None:
-        """A name that is too long to be told from its spelling; what a record says is taken only if it is spelled so."""
-        name = text(decode(data), "name")
-        try:
-            return name if canonical(name, longest=ONCE_LONGEST) == name and key in spellings(name) else None
-        except InvalidName:
-            return None
+            return (name, None) if name else None  # Whoever asks for it by name is told what is wrong with it.
+        return None if none else (name, head)
 
     def _release(self, key: str, claim: str, expected: int) -> bool:
         """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
@@ -266,7 +268,8 @@ class DirectoryBackend:
             won = self._publish_release(key, expected, whole)
         finally:
             if not won:
-                self._mend_if_possible(key)
+                with contextlib.suppress(OSError, LooopError):  # It is not the truth, and the reaper tries again.
+                    self._mend(key)
         if won and not whole:
             self.projection.remove_looops(key, claim)  # It was looop's lease that has been released.
         return won
@@ -294,7 +297,3 @@ class DirectoryBackend:
         if self._is_shared_with_looop():
             self._adoption.settle(key)
         self.projection.mend(key)
-
-    def _mend_if_possible(self, key: str) -> None:
-        with contextlib.suppress(OSError, LooopError):  # It is not the truth, and the reaper tries again.
-            self._mend(key)
