@@ -1,8 +1,9 @@
 """The end of a session, and of all that it holds: what this process has won for it first, then what others have.
 
 Guarantees: whatever it holds is released, whoever won it. What others hold is not judged, and their holders are not asked.
-Does not guarantee: that nothing is read of what others hold. Anybody who knows a session's id may claim for it, the command
-of `looop run` say, and leaves no trace but the lease. So each name's latest record is looked at once: see `held_by`.
+Does not guarantee: that nothing is looked at of what others hold. Anybody who knows a session's id may claim for it, the
+command of `looop run` say, and leaves no trace but the lease. So the latest record of each name is read, unless the name
+was not touched since the session began (`births`), which this process knows of those that it has registered itself.
 """
 
 from __future__ import annotations
@@ -32,21 +33,22 @@ class Steps(NamedTuple):
 
 def retire(backend: Backend, sessions: Sessions, steps: Steps, holder: Holder, won: Iterable[Lease]) -> Retired:
     """See `Claims.retire`. `won`: what this process has won for `holder`, and not released, as far as it knows."""
+    since = sessions.births.since(holder)
     try:
         stopped = sessions.stop(*holder)
     except Unavailable:
-        released, failed = _release_all(backend, steps, holder, won)
+        released, failed = _release_all(backend, steps, holder, won, since)
         try:
             stopped = sessions.stop(*holder)  # There may be room for it now.
         except Unavailable as error:
             raise NotEnded(str(error), failed) from error
-        more, failed = _release_all(backend, steps, holder, ())  # What it has claimed in between.
+        more, failed = _release_all(backend, steps, holder, (), since)  # What it has claimed in between.
         return Retired(stopped, released + more, failed)
-    return Retired(stopped, *_release_all(backend, steps, holder, won))
+    return Retired(stopped, *_release_all(backend, steps, holder, won, since))
 
 
 def _release_all(
-    backend: Backend, steps: Steps, holder: Holder, won: Iterable[Lease]
+    backend: Backend, steps: Steps, holder: Holder, won: Iterable[Lease], since: int
 ) -> tuple[tuple[Released, ...], Failed]:
     """What `holder` held; and for what could not be released, why: see `Retired`."""
     released: dict[str, Released] = {}
@@ -58,7 +60,7 @@ def _release_all(
         except LooopError as error:
             failed[lease.name] = str(error)
     try:
-        for name in _held_by(backend, holder, [*released, *failed]):
+        for name in _held_by(backend, holder, [*released, *failed], since):
             try:
                 mine = _ours(steps, backend.read(name), holder)
                 outcome = steps.release(mine) if mine else None
@@ -80,6 +82,6 @@ def _ours(steps: Steps, head: Head, holder: Holder) -> Lease | None:
     return lease if standing is Standing.OURS else None
 
 
-def _held_by(backend: Backend, holder: Holder, but: list[str]) -> Iterator[str]:
-    held_by: Callable[[Holder, list[str]], Iterator[str]] | None = getattr(backend, "held_by", None)
-    return held_by(holder, but) if held_by else (name for name in backend.claims() if name not in but)
+def _held_by(backend: Backend, holder: Holder, but: list[str], since: int) -> Iterator[str]:
+    held_by: Callable[[Holder, list[str], int], Iterator[str]] | None = getattr(backend, "held_by", None)
+    return held_by(holder, but, since) if held_by else (name for name in backend.claims() if name not in but)

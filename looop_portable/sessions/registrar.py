@@ -19,6 +19,7 @@ from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageErr
 from looop_portable.protocol.lease import Judged
 from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
 from looop_portable.protocol.names import canonical
+from looop_portable.sessions.births import Births
 from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import chosen, is_made_up, made_up, refuse_lease
 from looop_portable.system.files import timestamp
@@ -48,6 +49,7 @@ class Sessions:
         self._store = store
         self._processes = processes
         self.evidence = Evidence(store, processes)
+        self.births = Births()
         self._nonce = nonce
         self._clock = clock
 
@@ -85,6 +87,7 @@ class Sessions:
             new = new._replace(heirs=new.locked and not new.own)
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
+                    self.births.note(self._store, new, head.generation + 1)
                     return new
                 head = self._read(new.session)
                 self._refuse_if_alive(new.session, head)
@@ -137,6 +140,7 @@ class Sessions:
         Its registration is read after the beat: to be able to write does not prove that the others still count on us.
         Raises `Unavailable`: it may or may not have been heard.
         """
+        self.births.look(holder)
         try:
             self._store.signs.beat(*holder)
         except OSError as error:
@@ -153,9 +157,8 @@ class Sessions:
         for _ in range(_TRIES):
             if not self.renew(holder):
                 return False
-            head = self._read(holder.session)
-            goes_on = head.own and head.own.holder == holder and not head.own.ended
-            if head.own and goes_on and self._advance(holder.session, Judged(head.generation, head.own), head.own):
+            own = standing(head := self._read(holder.session), holder)
+            if own and self._advance(holder.session, Judged(head.generation, own), own):
                 return True
         raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
 
@@ -196,7 +199,6 @@ class Sessions:
         return self.look(session)[0]
 
     def look(self, session: str) -> tuple[Holder, SessionHead]:
-        """The same, and what is known of it: so that a verb which is done in a moment need not read that again."""
         session = canonical(session, "session id")
         head = self._read(session)
         found = self.evidence.current(head)
@@ -234,8 +236,7 @@ class Sessions:
             head = self._read(session)
         except Unavailable as error:
             return SessionStatus(nameless, Verdict(Liveness.UNKNOWN, str(error)))
-        found = self.evidence.current(head)
-        if found:
+        if found := self.evidence.current(head):
             return SessionStatus(found, self.evidence.examine(found))
         return SessionStatus(nameless, self.evidence.verdict(session, "")) if head.damaged or head.torn else None
 

@@ -128,31 +128,32 @@ class DirectoryBackend:
                 self._whole[key] = lease
             return won
 
-    def claims(self, holder: Holder | None = None, but: Iterable[str] = ()) -> Iterator[str]:
-        return self._said_by(holder, but) if holder else (name for name, _ in self.heads())
+    def claims(self, holder: Holder | None = None, but: Iterable[str] = (), since: int = 0) -> Iterator[str]:
+        return self._said_by(holder, but, since) if holder else (name for name, _ in self.heads())
 
     def heads(self) -> Iterator[tuple[str, Head | None]]:
         """The names that are held, each with its head; None: that cannot be read."""
         try:
-            known = self.projection.foreign_names()
-            keys = sorted({*self.ledger.names(), *known})
+            names, known = self.ledger.names(), self.projection.foreign_names()
         except OSError as error:
             raise unreadable(error, "") from error
-        for key in keys:
+        for key in sorted({*names, *known}):
             if found := self._head_if_held(key, known.get(key, "")):
                 yield found
 
-    def held_by(self, holder: Holder, but: Iterable[str]) -> Iterator[str]:
-        """The names that `holder` may hold, but for those. Of each other name the latest record is read, and no more."""
-        return self.claims(holder, but)
+    def held_by(self, holder: Holder, but: Iterable[str], since: int) -> Iterator[str]:
+        """The names that `holder` may hold, but for those. Of names that were touched `since` the latest record is read."""
+        return self.claims(holder, but, since)
 
-    def _said_by(self, holder: Holder, but: Iterable[str]) -> Iterator[str]:
-        said = holder.incarnation.encode() if is_word(holder.incarnation) else b""
+    def _said_by(self, holder: Holder, but: Iterable[str], since: int) -> Iterator[str]:
+        ledger, said = self.ledger, holder.incarnation if is_word(holder.incarnation) else ""
         try:
-            keys = {*self.ledger.names()} - {self.ledger.spelling.key(name) for name in but}
+            keys, way = {*ledger.names()} - {ledger.spelling.key(name) for name in but}, ledger.place.way()
+            tells = since and way and way.links and self.sessions.is_beside(ledger.root)
         except OSError as error:
             raise unreadable(error, "") from error
-        yield from that_say(said, sorted(keys), lambda key: self.ledger.head(key)[1])
+        there = (key for key in sorted(keys) if not (tells and ledger.files.is_untouched(f"{ledger.root}/{key}", since)))
+        yield from that_say(said.encode(), there, lambda key: ledger.head(key)[1])
 
     def strange(self) -> str:
         """Why nothing may be removed: what is here, without stamp or session, is of another program. Empty: a store."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.capabilities import NATIVE
+from support.capabilities import NATIVE, times_or_skip
 from support.counting import Asked, asked
 
 from looop_portable import Claims, Held, Released, Renewed, Won
@@ -18,6 +18,8 @@ from looop_portable.cli import main
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Holder
 from looop_portable.protocol.outcomes import Status
+from looop_portable.sessions.births import Births
+from looop_portable.system.files import OS
 from looop_portable.waiting.claiming import Attempts, claim_any, slots_of
 
 Command = Callable[..., tuple[int, Asked]]
@@ -52,6 +54,16 @@ def command(store: Path) -> Command:
 def own_and_others(store: Path) -> tuple[Claims, Holder, Holder]:
     claims = Claims.open(str(store), NATIVE)
     return claims, claims.sessions.holder("me"), claims.sessions.holder("other")
+
+
+def later(claims: Claims, store: Path) -> Holder:
+    """A session that begins when the filesystem's clock has gone on."""
+    began = OS.now(str(store))
+    while OS.now(str(store)) < began + 50_000_000:
+        pass
+    holder = claims.sessions.register("run").holder
+    times_or_skip(claims, store)
+    return holder
 
 
 @pytest.mark.parametrize(("session", "code"), [("me", 0), ("other", 0)])
@@ -153,6 +165,42 @@ class TestTheEndOfASession:
         assert [path for path in what.reads if "/sessions/.ledger/other/" in path] == []
         assert what.more_than_once("/claims/.ledger/n") == []
         assert len([path for path in what.reads if "/claims/n" in path]) == 0
+
+    def test_reads_nothing_of_what_was_untouched_since_it_began(self, store: Path) -> None:
+        claims, _, other = own_and_others(store)
+        for number in range(30):
+            claims.claim(f"n{number}", other)
+        me = later(claims, store)
+        claims.claim("mine", me)
+        Claims.open(str(store), NATIVE).claim("its-command-s", me)
+        claims.release("n7", other)
+        Claims.open(str(store), NATIVE).claim("n7", me)
+        with asked() as what:
+            released = [each.name for each in claims.retire(me).released]
+        assert released == ["its-command-s", "mine", "n7"]
+        assert [path for path in what.listings if "/claims/.ledger/n" in path and "/n7" not in path] == []
+
+    def test_goes_by_no_time_that_somebody_has_set(self, store: Path) -> None:
+        claims, _, other = own_and_others(store)
+        claims.claim("a", other)
+        claims.release("a", other)
+        me = later(claims, store)
+        Claims.open(str(store), NATIVE).claim("a", me)
+        for path in (store / "claims/.ledger/a", store / "claims/.ledger"):
+            os.utime(path, (0, 0))
+        assert [each.name for each in claims.retire(me).released] == ["a"]
+
+    def test_reads_everything_where_the_clock_was_set_back(self, store: Path) -> None:
+        """Then what was claimed for it may look older than it is: here everything does."""
+        claims, _, other = own_and_others(store)
+        claims.claim("a", other)
+        claims.release("a", other)
+        wall = [1000.0, 999.0]
+        claims.sessions.births = Births(wall=lambda: wall.pop(0) if len(wall) > 1 else wall[0], even=lambda: 0.0)
+        claims.backend.sessions.stamp = lambda *_: 2**62  # type: ignore[attr-defined]
+        me = later(claims, store)
+        Claims.open(str(store), NATIVE).claim("a", me)
+        assert [each.name for each in claims.retire(me).released] == ["a"]
 
     def test_releases_what_another_process_has_claimed_for_it(self, store: Path) -> None:
         claims, me, _ = own_and_others(store)
