@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.capabilities import NATIVE
+from support.capabilities import NATIVE, times_or_skip
 from support.counting import Asked, asked
 
 from looop_portable import Claims, Held, hold
 from looop_portable.cli import main
 from looop_portable.protocol.liveness import Holder
+from looop_portable.system.files import OS
 from looop_portable.waiting.claiming import claim_any, slots_of
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "costs.md"
@@ -55,12 +57,24 @@ def hundred(scene: Scene, work: Callable[[], Asked]) -> Asked:
     return work()
 
 
-def end(scene: Scene, others: int) -> Asked:
-    """As of `looop run`: in the process that has registered and claimed."""
+def reap(scene: Scene) -> Asked:
+    if os.unlink not in os.supports_dir_fd:
+        pytest.skip("nothing can be removed in a directory that is open: it is listed once more")
+    return hundred(scene, lambda: command("reap"))
+
+
+def end(scene: Scene, others: int, *, here: bool = True) -> Asked:
+    """`here`: as of `looop run`, in the process that has registered and claimed. Else as of `session stop`."""
     scene.hold(HUNDRED[:others], scene.other)
+    began = OS.now(str(scene.directory))
+    while OS.now(str(scene.directory)) < began + 50_000_000:
+        pass  # What was touched in the moment before is read.
     claims = scene.claims
     holder = claims.sessions.register("run").holder
+    if here:
+        times_or_skip(claims, scene.directory)
     claims.claim("of-run", holder)
+    claims = claims if here else scene.claims
     with asked() as found:
         assert [each.name for each in claims.retire(holder).released] == ["of-run"]
     return found
@@ -102,9 +116,12 @@ COUNTED: dict[str, Callable[[Scene], Asked]] = {
     "`looop check`": lambda _: command("check", "mine", "--generation", "3"),
     "`looop show`": lambda _: command("show", "mine"),
     "`looop claims`, 100 of one session and 2": lambda scene: hundred(scene, lambda: command("claims")),
-    "`looop reap`, 100 of one session and 2, all kept": lambda scene: hundred(scene, lambda: command("reap")),
-    "the end of `looop run`, 1 claim, beside 2 of others": lambda scene: end(scene, 0),
-    "the end of `looop run`, 1 claim, beside 102 of others": lambda scene: end(scene, 100),
+    "`looop reap --dry-run`, 100 of one session and 2": lambda scene: hundred(scene, lambda: command("reap", "--dry-run")),
+    "`looop reap`, 100 of one session and 2, all kept": reap,
+    "the end of `looop run`, 1 claim, beside 2 older ones": lambda scene: end(scene, 0),
+    "the end of `looop run`, 1 claim, beside 102 older ones": lambda scene: end(scene, 100),
+    "`looop session stop`, 1 claim, beside 2 others": lambda scene: end(scene, 0, here=False),
+    "`looop session stop`, 1 claim, beside 102 others": lambda scene: end(scene, 100, here=False),
     "one slot of 100, all held by one session": slots,
     "`claim` and `release` again, in one process": cycle,
     "`with hold`, again": block,
