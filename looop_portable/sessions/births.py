@@ -20,6 +20,9 @@ from looop_portable.system.clock import elapsed
 _SLACK, _DRIFT = 0.02, 0.001
 """By how many seconds, and by how much of the time that has passed, the system's clock may fall behind: it is slewed."""
 
+_MOST = 100
+"""Sessions that are known. When there are more, all are forgotten: their ends read what they could have left unread."""
+
 
 class _Birth(NamedTuple):
     stamp: int
@@ -38,8 +41,13 @@ class Births:
     def note(self, store: SessionStore, new: Registration, generation: int) -> None:
         """`new` has been published as `generation`."""
         stamp: Callable[[str, int], int] | None = getattr(store, "stamp", None)
-        if stamp and new.disk and (found := stamp(new.session, generation)):
-            self._known[new.holder] = _Birth(found, self._wall(), self._even())
+        if not (stamp and new.disk and (found := stamp(new.session, generation))):
+            return
+        birth = _Birth(found, self._wall(), self._even())
+        if found <= birth.wall * 1e9:  # Else the clock was set back in this very moment.
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[new.holder] = birth
 
     def look(self, holder: Holder) -> float:
         """By how many seconds the clock may have fallen behind. If it was more, nothing is known of `holder` any more."""

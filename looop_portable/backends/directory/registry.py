@@ -56,7 +56,7 @@ class Registry:
     def stamp(self, session: str, generation: int) -> int:
         """When the record of that registration was written, by the filesystem's clock, in nanoseconds; 0: nobody knows."""
         with contextlib.suppress(OSError):
-            return self.files.changed(f"{self.ledger.root}/{self.ledger.spelling.key(session)}/{generation}") or 0
+            return self.files.written_at(f"{self.ledger.root}/{self.ledger.spelling.key(session)}/{generation}")
         return 0
 
     def is_beside(self, path: str) -> bool:

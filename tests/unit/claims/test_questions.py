@@ -195,7 +195,7 @@ class TestTheEndOfASession:
         claims, _, other = own_and_others(store)
         claims.claim("a", other)
         claims.release("a", other)
-        wall = [1000.0, 999.0]
+        wall = [5e9, 4.9e9]
         claims.sessions.births = Births(wall=lambda: wall.pop(0) if len(wall) > 1 else wall[0], even=lambda: 0.0)
         claims.backend.sessions.stamp = lambda *_: 2**62  # type: ignore[attr-defined]
         me = later(claims, store)

@@ -19,7 +19,7 @@ class Store(MemorySessions):
 
 class Clocks:
     def __init__(self) -> None:
-        self.wall = self.even = 100.0
+        self.wall, self.even = 5001.0, 100.0
         self.births = Births(lambda: self.wall, lambda: self.even)
 
     def pass_by(self, seconds: float, by_the_wall: float | None = None) -> None:
@@ -60,4 +60,17 @@ def test_after_a_clock_was_set_back_it_is_not_known_any_more(clocks: Clocks) -> 
     clocks.pass_by(10, -3600)
     clocks.births.look(REGISTRATION.holder)
     clocks.pass_by(10, 3630)
+    assert clocks.births.since(REGISTRATION.holder) == 0
+
+
+def test_of_many_sessions_that_came_and_went_nothing_is_kept(clocks: Clocks) -> None:
+    for number in range(1000):
+        clocks.births.note(Store(), REGISTRATION._replace(incarnation=f"i{number}"), 1)
+        assert clocks.births.since(REGISTRATION._replace(incarnation=f"i{number}").holder)
+    assert sum(bool(clocks.births.since(REGISTRATION._replace(incarnation=f"i{n}").holder)) for n in range(1000)) <= 100
+
+
+def test_it_is_not_known_where_the_clock_was_set_back_in_that_moment(clocks: Clocks) -> None:
+    clocks.wall = 4999.0
+    clocks.births.note(Store(), REGISTRATION, 1)
     assert clocks.births.since(REGISTRATION.holder) == 0
