@@ -45,6 +45,7 @@ from looop_portable.system.processes import host
 from looop_portable.system.watch.announcing import Announcements
 
 _TRIES = 256
+_Verdicts = dict[Holder, Verdict]
 _FREE = Verdict(Liveness.DEAD, "it is not held")
 _SELF = Verdict(Liveness.ALIVE, "it is ours")
 
@@ -87,7 +88,7 @@ class Claims:
 
         Never waits. Raises `InvalidName`, `NoSession`, or `Unavailable`.
         """
-        name, me = canonical(name), self.acting(session)
+        name, me = canonical(name), session if isinstance(session, Holder) else self.acting(session)
         recall: Callable[[str], Head | None] | None = getattr(self.backend, "recall", None)
         recalled = recall(name) if recall else None
         for _ in range(_TRIES):
@@ -95,7 +96,7 @@ class Claims:
             lease, standing, verdict = self._judge(head, me)
             if lease and not advances(TABLE[standing].claim):
                 return Renewed(lease) if standing is Standing.OURS else Held(lease, verdict)
-            if not self._final(lease, verdict):
+            if lease and not self._final(lease, verdict):
                 continue
             new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
             try:
@@ -108,7 +109,7 @@ class Claims:
                 raise
         raise moved(name, _TRIES)
 
-    def refused(self, head: Head, me: Holder, verdicts: dict[Holder, Verdict]) -> Held | None:
+    def refused(self, head: Head, me: Holder, verdicts: _Verdicts) -> Held | None:
         """Held, if `claim` would be refused by this head. `verdicts`: on whose leases have all been read before."""
         lease, standing, verdict = self._judge(head, me, verdicts)
         return Held(lease, verdict) if lease and standing is Standing.HELD else None
@@ -184,7 +185,7 @@ class Claims:
         name = canonical(name)
         return self._shown(name, self.backend.read(name))
 
-    def _shown(self, name: str, head: Head, verdicts: dict[Holder, Verdict] | None = None) -> Status:
+    def _shown(self, name: str, head: Head, verdicts: _Verdicts | None = None) -> Status:
         lease, standing, verdict = self._judge(head, NOBODY, verdicts)
         return Status(name, head.generation, lease, verdict if lease else None, standing)
 
@@ -213,9 +214,7 @@ class Claims:
         """One sweep of the reaper: release every claim whose session is gone, and remove what crashes left behind."""
         return sweep(self.backend, self.sessions, self._reap_claim, dry_run)
 
-    def _reap_claim(
-        self, name: str, verdicts: dict[Holder, Verdict], dry_run: bool, head: Head | None = None
-    ) -> Reaped | None:
+    def _reap_claim(self, name: str, verdicts: _Verdicts, dry_run: bool, head: Head | None = None) -> Reaped | None:
         """Release `name` if its session is gone; None if it is kept. `verdicts` are those of this sweep so far.
 
         By its `head` of this sweep it is kept, mostly, and nothing is read. Whoever is to lose it is read once more.
@@ -233,7 +232,7 @@ class Claims:
             self.told.announce(name)
         return Reaped(lease, verdict, head.generation + 1)
 
-    def _status(self, name: str, head: Head | None, verdicts: dict[Holder, Verdict]) -> Status | None:
+    def _status(self, name: str, head: Head | None, verdicts: _Verdicts) -> Status | None:
         try:
             status = self._shown(name, head, verdicts) if head else self.show(name)
         except LooopError as error:
@@ -241,14 +240,14 @@ class Claims:
             return Status(name, 0, Lease(name, ""), unknown, Standing.HELD)
         return status if status.lease else None
 
-    def _judge(
-        self, head: Head, me: Holder, verdicts: dict[Holder, Verdict] | None = None
-    ) -> tuple[Lease | None, Standing, Verdict]:
+    def _judge(self, head: Head, me: Holder, verdicts: _Verdicts | None = None) -> tuple[Lease | None, Standing, Verdict]:
         """The lease that counts, what it looks like, and on what evidence.
 
         A lease of looop's over one of ours counts where ours does not hold. The other way round, an old one of looop's
         would hide a winner that has not come to show itself yet.
         """
+        if head.lease is None and head.over is None:
+            return None, Standing.VACANT, _FREE
         found = self._judge_lease(head.lease, me, verdicts)
         if head.over and found[1] is not Standing.HELD:
             over = self._judge_lease(head.over, me, verdicts)
@@ -257,12 +256,12 @@ class Claims:
         return found
 
     def _judge_lease(
-        self, lease: Lease | None, me: Holder, verdicts: dict[Holder, Verdict] | None
+        self, lease: Lease | None, me: Holder, verdicts: _Verdicts | None
     ) -> tuple[Lease | None, Standing, Verdict]:
         verdict = self._evidence(lease, me, verdicts)
         return lease, judge(lease, me, verdict.liveness), verdict
 
-    def _evidence(self, lease: Lease | None, me: Holder, verdicts: dict[Holder, Verdict] | None) -> Verdict:
+    def _evidence(self, lease: Lease | None, me: Holder, verdicts: _Verdicts | None) -> Verdict:
         if lease is None:
             return _FREE
         if is_ours(lease, me):
@@ -277,9 +276,9 @@ class Claims:
                 verdicts[holder] = found  # Without an incarnation, the id may be a later session's before we are done.
         return found
 
-    def _final(self, lease: Lease | None, verdict: Verdict) -> bool:
+    def _final(self, lease: Lease, verdict: Verdict) -> bool:
         """Whether a death may be acted upon. One that is inferred is made a fact first."""
-        if not (lease and verdict.inferred):
+        if not verdict.inferred:
             return True
         return self.sessions.conclude(Holder(*lease[1:3])) if lease.session else unreadable.conclude(self.sessions)
 

@@ -117,7 +117,7 @@ class DirectoryBackend:
             if seen.moved:
                 return False
             if lease is None:
-                return self._release(key, claim, expected)
+                return self._release(key, claim, expected, shared)
             if holder_of(expected) and not self._is_still(key, claim, expected):
                 return False
             if shared:
@@ -247,11 +247,10 @@ class DirectoryBackend:
             return (name, None) if name else None  # Whoever asks for it by name is told what is wrong with it.
         return None if none else (name, head)
 
-    def _release(self, key: str, claim: str, expected: int) -> bool:
+    def _release(self, key: str, claim: str, expected: int, shared: bool) -> bool:
         """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
-        known, holder = self._whole.pop(key, None), holder_of(expected)
+        known, holder, path = self._whole.pop(key, None), holder_of(expected), self.projection.path(key)
         whole = known is not None and known.generation == expected
-        path = self.projection.path(key)
         shows = self.projection.shows_what_was_published(path, key, expected)
         sure = shows and (holder is None or (whole and known is not None and known[1:3] == holder))
         try:
@@ -261,7 +260,7 @@ class DirectoryBackend:
             if not whole or error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise  # Else nothing can be opened, and what this process knows of it has to do.
         self.projection.hide(path, key, is_ours=shows)
-        if self._is_shared_with_looop():
+        if shared:
             # Without this, a lease of looop's would be adopted anew by whoever looks next: released, and held all the same.
             self.projection.remove_looops(key, claim)
         won = False
@@ -288,10 +287,11 @@ class DirectoryBackend:
         return lease is not None and lease[1:3] == holder
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
-        way = self.ledger.place.way()
-        if whole and way and way.links:
-            with contextlib.suppress(PermissionError):  # Another user's record. One of our own says it as well.
+        if whole and (way := self.ledger.place.way()) and way.links:
+            try:
                 return self.ledger.let_go(key, expected)
+            except PermissionError:  # Another user's record. One of our own says it as well.
+                return self.ledger.advance(key, expected, record_of(None))
         return self.ledger.advance(key, expected, record_of(None))
 
     def _mend(self, key: str) -> None:
