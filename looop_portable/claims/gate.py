@@ -15,9 +15,7 @@ from collections.abc import Callable
 from looop_portable.backends.base import Backend
 from looop_portable.claims import unreadable
 from looop_portable.claims.events import Events
-from looop_portable.claims.reaper import sweep
 from looop_portable.claims.retiring import Steps, retire
-from looop_portable.claims.scanning import each_judged, scan
 from looop_portable.config import PathLike, resolve
 from looop_portable.errors import LooopError, moved
 from looop_portable.protocol.lease import Head, Judged, Lease
@@ -191,6 +189,8 @@ class Claims:
 
     def list(self) -> list[Status]:
         """Every claim that is held. One that cannot be read has no lease and an UNKNOWN verdict that says why."""
+        from looop_portable.claims.scanning import each_judged, scan
+
         found = scan(self.backend)
         verdicts = each_judged(found, self.sessions.verdict)
         return [status for name, head in found if (status := self._status(name, head, verdicts))]
@@ -212,16 +212,15 @@ class Claims:
 
     def reap(self, dry_run: bool = False) -> Sweep:
         """One sweep of the reaper: release every claim whose session is gone, and remove what crashes left behind."""
+        from looop_portable.claims.reaper import sweep
+
         return sweep(self.backend, self.sessions, self._reap_claim, dry_run)
 
     def _reap_claim(self, name: str, verdicts: _Verdicts, dry_run: bool, head: Head | None = None) -> Reaped | None:
-        """Release `name` if its session is gone; None if it is kept. `verdicts` are those of this sweep so far.
-
-        By its `head` of this sweep it is kept, mostly, and nothing is read. Whoever is to lose it is read once more.
-        """
+        """Release `name` if its session is gone; None if it is kept, as its `head` may tell. `verdicts`: of this sweep."""
         if head and not advances(TABLE[self._judge(head, NOBODY, verdicts)[1]].reap):
             return None
-        head = self.backend.read(name)
+        head = self.backend.read(name)  # Who is to lose it is read once more: looop may have come in between.
         lease, standing, verdict = self._judge(head, NOBODY, verdicts)
         if lease is None or not advances(TABLE[standing].reap):
             return None

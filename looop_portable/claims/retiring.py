@@ -33,7 +33,7 @@ class Steps(NamedTuple):
 
 def retire(backend: Backend, sessions: Sessions, steps: Steps, holder: Holder, won: Iterable[Lease]) -> Retired:
     """See `Claims.retire`. `won`: what this process has won for `holder`, and not released, as far as it knows."""
-    since = sessions.births.since(holder)
+    since = sessions.evidence.births.since(holder)
     try:
         stopped = sessions.stop(*holder)
     except Unavailable:

@@ -5,9 +5,10 @@ Guarantees: what cannot be read is UNKNOWN, never an error and never a death.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
@@ -26,6 +27,9 @@ from looop_portable.protocol.liveness import (
 )
 from looop_portable.system.processes import Processes, host
 
+if TYPE_CHECKING:
+    from looop_portable.sessions.births import Births
+
 _TORN = "its metadata are being written by looop, or damaged"
 
 
@@ -36,6 +40,13 @@ class Evidence:
         self._store = store
         self._processes = processes
         self._this_process: Registration | None = None
+
+    @functools.cached_property
+    def births(self) -> Births:
+        """Of the sessions that this process has registered: mostly a verb has none, and imports nothing for it."""
+        from looop_portable.sessions.births import Births
+
+        return Births()
 
     def verdict(self, session: str, incarnation: str, known: SessionHead | None = None) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see below. `known`: what was read of it.

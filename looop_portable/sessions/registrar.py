@@ -19,7 +19,6 @@ from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageErr
 from looop_portable.protocol.lease import Judged
 from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
 from looop_portable.protocol.names import canonical
-from looop_portable.sessions.births import Births
 from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import chosen, is_made_up, made_up, refuse_lease
 from looop_portable.system.files import timestamp
@@ -49,7 +48,6 @@ class Sessions:
         self._store = store
         self._processes = processes
         self.evidence = Evidence(store, processes)
-        self.births = Births()
         self._nonce = nonce
         self._clock = clock
 
@@ -87,7 +85,7 @@ class Sessions:
             new = new._replace(heirs=new.locked and not new.own)
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
-                    self.births.note(self._store, new, head.generation + 1)
+                    self.evidence.births.note(self._store, new, head.generation + 1)
                     return new
                 head = self._read(new.session)
                 self._refuse_if_alive(new.session, head)
@@ -140,7 +138,7 @@ class Sessions:
         Its registration is read after the beat: to be able to write does not prove that the others still count on us.
         Raises `Unavailable`: it may or may not have been heard.
         """
-        self.births.look(holder)
+        self.evidence.births.look(holder)
         try:
             self._store.signs.beat(*holder)
         except OSError as error:
