@@ -46,7 +46,7 @@ class Scene:
 
 
 def command(*args: str, code: int = 0) -> Asked:
-    with asked() as found, pytest.raises(SystemExit) as end:
+    with asked(Path(os.environ["LOOOP_DATA_DIR"])) as found, pytest.raises(SystemExit) as end:
         main(args)
     assert end.value.code == code
     return found
@@ -75,7 +75,7 @@ def end(scene: Scene, others: int, *, here: bool = True) -> Asked:
         times_or_skip(claims, scene.directory)
     claims.claim("of-run", holder)
     claims = claims if here else scene.claims
-    with asked() as found:
+    with asked(scene.directory) as found:
         assert [each.name for each in claims.retire(holder).released] == ["of-run"]
     return found
 
@@ -84,7 +84,7 @@ def slots(scene: Scene) -> Asked:
     wanted = slots_of("slot", 100)
     scene.hold(wanted, scene.other)
     claims = scene.claims
-    with asked() as found:
+    with asked(scene.directory) as found:
         assert isinstance(claim_any(claims, wanted, scene.me), Held)
     return found
 
@@ -93,7 +93,7 @@ def block(scene: Scene) -> Asked:
     """The second one of this process."""
     with hold("block", data_dir=str(scene.directory), backend=NATIVE, lease_seconds=3600):
         pass
-    with asked() as found, hold("block", data_dir=str(scene.directory), backend=NATIVE, lease_seconds=3600):
+    with asked(scene.directory) as found, hold("block", data_dir=str(scene.directory), backend=NATIVE, lease_seconds=3600):
         pass
     return found
 
@@ -102,7 +102,7 @@ def cycle(scene: Scene) -> Asked:
     """The second one of this process."""
     claims = scene.claims
     for _ in range(2):
-        with asked() as found:
+        with asked(scene.directory) as found:
             claims.claim("cycle", scene.me)
             claims.release("cycle", scene.me)
     return found

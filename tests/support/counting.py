@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
@@ -28,17 +29,19 @@ class Asked(NamedTuple):
 
 
 @contextlib.contextmanager
-def asked() -> Iterator[Asked]:
-    """What this process asks inside, whichever of its objects does."""
-    found = Asked([], [])
+def asked(below: Path) -> Iterator[Asked]:
+    """What this process asks inside about the store `below`, whichever of its objects does."""
+    found, root = Asked([], []), below.as_posix()
     read, listed = NativeFiles.read, NativeFiles.list
 
     def read_too(self: NativeFiles, path: str) -> bytes | None:
-        found.reads.append(path)
+        if path.startswith(root):  # Another test's session may still beat in its store.
+            found.reads.append(path)
         return read(self, path)
 
     def list_too(self: NativeFiles, path: str) -> list[str]:
-        found.listings.append(path)
+        if path.startswith(root):
+            found.listings.append(path)
         return listed(self, path)
 
     with mock.patch.object(NativeFiles, "read", read_too), mock.patch.object(NativeFiles, "list", list_too):

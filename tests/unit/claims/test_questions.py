@@ -43,7 +43,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def command(store: Path) -> Command:
     def run(*args: str) -> tuple[int, Asked]:
-        with asked() as found, pytest.raises(SystemExit) as end:
+        with asked(store) as found, pytest.raises(SystemExit) as end:
             main(args)
         assert isinstance(end.value.code, int)
         return end.value.code, found
@@ -97,7 +97,7 @@ def test_the_list_judges_each_session_once_and_reads_each_claim_once(store: Path
     claims = Claims.open(str(store))
     for number in range(20):
         claims.claim(f"n{number}", session)
-    with asked() as what:
+    with asked(store) as what:
         found = Claims.open(str(store)).list()
     assert len(found) == 21
     assert {each.verdict.dead for each in found if each.verdict and each.name != "first"} == {session == "unregistered"}
@@ -109,7 +109,7 @@ def test_a_reaper_reads_what_is_kept_once(store: Path) -> None:
     claims = Claims.open(str(store))
     for number in range(20):
         claims.claim(f"n{number}", "other")
-    with asked() as what:
+    with asked(store) as what:
         assert Claims.open(str(store)).reap(dry_run=True).kept == 21
     assert what.more_than_once("/claims/") == []
 
@@ -127,7 +127,7 @@ def test_slots_that_are_all_held_are_read_once_each(store: Path) -> None:
         return read(name)
 
     setattr(fresh.backend, "read", counted)  # noqa: B010 (a method, for the type checker)
-    with asked() as what:
+    with asked(store) as what:
         outcome = Attempts(fresh, wanted, me)()
     assert isinstance(outcome, Held)
     assert outcome.lease.name == "n#1"
@@ -160,7 +160,7 @@ class TestTheEndOfASession:
         for number in range(30):
             claims.claim(f"n{number}", other)
         claims.claim("mine", me)
-        with asked() as what:
+        with asked(store) as what:
             assert [each.name for each in claims.retire(me).released] == ["mine"]
         assert [path for path in what.reads if "/sessions/.ledger/other/" in path] == []
         assert what.more_than_once("/claims/.ledger/n") == []
@@ -175,7 +175,7 @@ class TestTheEndOfASession:
         Claims.open(str(store), NATIVE).claim("its-command-s", me)
         claims.release("n7", other)
         Claims.open(str(store), NATIVE).claim("n7", me)
-        with asked() as what:
+        with asked(store) as what:
             released = [each.name for each in claims.retire(me).released]
         assert released == ["its-command-s", "mine", "n7"]
         assert [path for path in what.listings if "/claims/.ledger/n" in path and "/n7" not in path] == []
