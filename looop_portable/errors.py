@@ -198,3 +198,8 @@ def unreadable(error: OSError, claim: str) -> Unavailable:
     """The error that says which path could not be used, and why."""
     about = f"claim {claim}: " if claim else ""
     return Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or ""))
+
+
+def moved(claim: str, times: int) -> Unavailable:
+    """Others were quicker so many times."""
+    return Unavailable(f"claim {claim}: moved by others {times} times while we tried; try again")

@@ -60,7 +60,10 @@ class Signs(Protocol):
 
 
 class SessionStore(Protocol):
-    """The registrations of sessions. Methods raise OSError or `Unavailable` when they cannot answer."""
+    """The registrations of sessions. Methods raise OSError or `Unavailable` when they cannot answer.
+
+    A store of files may have `stamp(session, generation) -> int`: see `births`.
+    """
 
     @property
     def signs(self) -> Signs:
@@ -129,9 +132,12 @@ class Tickets(Protocol):
 class Backend(Protocol):
     """The generations of claims. Names are canonical (see `names`). Methods raise `Unavailable` when they cannot answer.
 
-    A backend may have two methods more. `recall(claim) -> Head | None`: a head that it once was and that holds nobody,
+    A backend may have four methods more. `recall(claim) -> Head | None`: a head that it once was and that holds nobody,
     known without asking; None if there is none. `claim` tries to build upon it, and reads if that is lost. And
-    `keep_young(holder, names)`, called with each heartbeat of `holder`, who holds `names`: see `youth`.
+    `keep_young(holder, names)`, called with each heartbeat of `holder`, who holds `names`: see `youth`. And two of claims:
+    `heads() -> Iterator[tuple[str, Head | None]]`: as `claims`, each with its head; None: it cannot be read. And
+    `held_by(holder, but, since) -> Iterator[str]`: of the names that are held, all that `holder` may hold, but for those of
+    the list `but`. It has held nothing before `since`: see `births`; 0: nobody knows since when there is that session.
     One whose claims are files in a data directory has `stamps`, the path of the directory with its `Stamp`. Of any other
     the data directory remembers that its claims are elsewhere: see `remembered`.
     """

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from looop_portable.backends.base import Backend
 from looop_portable.claims import unreadable
 from looop_portable.claims.events import Events
-from looop_portable.claims.reaper import sweep
+from looop_portable.claims.retiring import Steps, retire
 from looop_portable.config import PathLike, resolve
-from looop_portable.errors import LooopError, NotEnded, Unavailable
+from looop_portable.errors import LooopError, moved
 from looop_portable.protocol.lease import Head, Judged, Lease
 from looop_portable.protocol.liveness import Holder, Liveness, Verdict
 from looop_portable.protocol.names import canonical, refuse_longer
@@ -44,6 +44,7 @@ from looop_portable.system.watch.announcing import Announcements
 
 __all__ = ["Claims"]
 _TRIES = 256
+_Verdicts = dict[Holder, Verdict]
 _FREE = Verdict(Liveness.DEAD, "it is not held")
 _SELF = Verdict(Liveness.ALIVE, "it is ours")
 
@@ -62,7 +63,10 @@ class Claims:
         self.events = events
         self.sessions = sessions or Sessions(backend.sessions)
         self._clock = clock
-        self._won: dict[tuple[str, Holder], Lease] = {}
+        self.won: dict[tuple[str, Holder], Lease] = {}
+        """What this process has won, and not released. It may have been superseded."""
+        self.tried: dict[tuple[str, Holder], Lease] = {}
+        """What it may have won: an error, or an interruption, came in its way."""
         self.told = Announcements(getattr(backend, "stamps", None) or f"{id(backend)}")
         """What was let go is told to those of this process who wait for it: they need no kernel for that."""
 
@@ -83,7 +87,7 @@ class Claims:
 
         Never waits. Raises `InvalidName`, `NoSession`, or `Unavailable`.
         """
-        name, me = canonical(name), self.acting(session)
+        name, me = canonical(name), session if isinstance(session, Holder) else self.acting(session)
         recall: Callable[[str], Head | None] | None = getattr(self.backend, "recall", None)
         recalled = recall(name) if recall else None
         for _ in range(_TRIES):
@@ -91,14 +95,23 @@ class Claims:
             lease, standing, verdict = self._judge(head, me)
             if lease and not advances(TABLE[standing].claim):
                 return Renewed(lease) if standing is Standing.OURS else Held(lease, verdict)
-            if not self._final(lease, verdict):
+            if lease and not self._final(lease, verdict):
                 continue
             new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
-            if self.backend.advance(name, Judged(head.generation, lease) if lease else head.generation, new):
-                self._won[name, me] = new
-                self._tell_won(new, lease, verdict)
-                return Won(new, lease, verdict if lease else None)
-        raise _contended(name)
+            try:
+                if self.backend.advance(name, Judged(head.generation, lease) if lease else head.generation, new):
+                    self.won[name, me] = new
+                    self._tell_won(new, lease, verdict)
+                    return Won(new, lease, verdict if lease else None)
+            except BaseException:
+                self.tried[name, me] = new
+                raise
+        raise moved(name, _TRIES)
+
+    def refused(self, head: Head, me: Holder, verdicts: _Verdicts) -> Held | None:
+        """Held, if `claim` would be refused by this head. `verdicts`: on whose leases have all been read before."""
+        lease, standing, verdict = self._judge(head, me, verdicts)
+        return Held(lease, verdict) if lease and standing is Standing.HELD else None
 
     def release(self, name: str, session: str | Holder | None = None) -> Released | Refused:
         """Release `name`, if it is held by `session` or by nobody alive. A free claim is released already.
@@ -106,7 +119,7 @@ class Claims:
         Raises as `claim` does.
         """
         name, me = canonical(name), self.acting(session)
-        won = self._won.pop((name, me), None)
+        won = self.won.pop((name, me), None)
         if won:  # Its generation says all; only if that is no longer the latest, there is something to be read.
             outcome = self.release_lease(won)
             if isinstance(outcome, Released):
@@ -122,14 +135,14 @@ class Claims:
                 self._tell("released", lease, head.generation + 1)
                 self.told.announce(name)
                 return Released(name, head.generation + 1, lease)
-        raise _contended(name)
+        raise moved(name, _TRIES)
 
     def release_lease(self, lease: Lease) -> Released | Refused:
         """Release exactly `lease`, which this caller won. Its generation says all, so nothing is read first.
 
         Refused: it has been superseded, by an operator's `break` or because its session was declared dead.
         """
-        self._won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
+        self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if self.backend.advance(lease.name, Judged(lease.generation, lease), None):
             self._tell("released", lease, lease.generation + 1)
             self.told.announce(lease.name)
@@ -147,36 +160,17 @@ class Claims:
         `Sessions.stop` does; what fails after that is in the result, and does not keep the others from being released.
         Raises `NotEnded` if its end could not be published: on a full disk, where a release needs no room, and that does.
         """
-        try:
-            stopped = self.sessions.stop(*holder)
-        except Unavailable:
-            released, failed = self._release_all(holder)
-            try:
-                stopped = self.sessions.stop(*holder)  # There may be room for it now.
-            except Unavailable as error:
-                raise NotEnded(str(error), failed) from error
-            more, failed = self._release_all(holder)  # What it has claimed in between.
-            return Retired(stopped, released + more, failed)
-        return Retired(stopped, *self._release_all(holder))
+        won = [lease for (_, who), lease in list(self.won.items()) if who == holder]
+        return retire(self.backend, self.sessions, Steps(self._judge, self._let_go, self.release_lease), holder, won)
 
-    def _release_all(self, holder: Holder) -> tuple[tuple[Released, ...], tuple[tuple[str, str], ...]]:
-        """What `holder` held; and for what could not be released, why: see `Retired`."""
-        released: list[Released] = []
-        failed: list[tuple[str, str]] = []
-        try:
-            names = list(self.backend.claims())
-        except LooopError as error:
-            return (), (("", str(error)),)
-        for name in names:
-            try:
-                lease, standing, _ = self._judge(self.backend.read(name), holder)
-                outcome = self.release_lease(lease) if lease and standing is Standing.OURS else None
-            except LooopError as error:
-                failed.append((name, str(error)))
-                continue
-            if isinstance(outcome, Released):
-                released.append(outcome)
-        return tuple(released), tuple(failed)
+    def _let_go(self, lease: Lease) -> Released | None:
+        """As `release_lease`, of one that may have been superseded long ago: then None, and nothing is read."""
+        self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
+        if not self.backend.advance(lease.name, Judged(lease.generation, lease), None):
+            return None
+        self._tell("released", lease, lease.generation + 1)
+        self.told.announce(lease.name)
+        return Released(lease.name, lease.generation + 1, lease)
 
     def check(self, name: str, generation: int) -> Checked:
         """Whether `generation` is current and held, read afresh."""
@@ -187,16 +181,20 @@ class Claims:
 
     def show(self, name: str) -> Status:
         """One claim, and whether its holder is alive."""
-        return self._shown(canonical(name))
+        name = canonical(name)
+        return self._shown(name, self.backend.read(name))
 
-    def _shown(self, name: str) -> Status:
-        head = self.backend.read(name)
-        lease, standing, verdict = self._judge(head, NOBODY)
+    def _shown(self, name: str, head: Head, verdicts: _Verdicts | None = None) -> Status:
+        lease, standing, verdict = self._judge(head, NOBODY, verdicts)
         return Status(name, head.generation, lease, verdict if lease else None, standing)
 
     def list(self) -> list[Status]:
         """Every claim that is held. One that cannot be read has no lease and an UNKNOWN verdict that says why."""
-        return [status for name in self.backend.claims() if (status := self._status(name))]
+        from looop_portable.claims.scanning import each_judged, scan
+
+        found = scan(self.backend)
+        verdicts = each_judged(found, self.sessions.verdict)
+        return [status for name, head in found if (status := self._status(name, head, verdicts))]
 
     def break_claim(self, name: str, generation: int, reason: str) -> Broken | Superseded:
         """Release `name` whoever holds it, if `generation` is the one that does. For operators: the holder is not told."""
@@ -215,11 +213,15 @@ class Claims:
 
     def reap(self, dry_run: bool = False) -> Sweep:
         """One sweep of the reaper: release every claim whose session is gone, and remove what crashes left behind."""
+        from looop_portable.claims.reaper import sweep
+
         return sweep(self.backend, self.sessions, self._reap_claim, dry_run)
 
-    def _reap_claim(self, name: str, verdicts: dict[Holder, Verdict], dry_run: bool) -> Reaped | None:
-        """Release `name` if its session is gone; None if it is kept. `verdicts` are those of this sweep so far."""
-        head = self.backend.read(name)
+    def _reap_claim(self, name: str, verdicts: _Verdicts, dry_run: bool, head: Head | None = None) -> Reaped | None:
+        """Release `name` if its session is gone; None if it is kept, as its `head` may tell. `verdicts`: of this sweep."""
+        if head and not advances(TABLE[self._judge(head, NOBODY, verdicts)[1]].reap):
+            return None
+        head = self.backend.read(name)  # Who is to lose it is read once more: looop may have come in between.
         lease, standing, verdict = self._judge(head, NOBODY, verdicts)
         if lease is None or not advances(TABLE[standing].reap):
             return None
@@ -230,21 +232,21 @@ class Claims:
             self.told.announce(name)
         return Reaped(lease, verdict, head.generation + 1)
 
-    def _status(self, name: str) -> Status | None:
+    def _status(self, name: str, head: Head | None, verdicts: _Verdicts) -> Status | None:
         try:
-            status = self._shown(name)
+            status = self._shown(name, head, verdicts) if head else self.show(name)
         except LooopError as error:
             return Status(name, 0, Lease(name, ""), Verdict(Liveness.UNKNOWN, str(error)), Standing.HELD)
         return status if status.lease else None
 
-    def _judge(
-        self, head: Head, me: Holder, verdicts: dict[Holder, Verdict] | None = None
-    ) -> tuple[Lease | None, Standing, Verdict]:
+    def _judge(self, head: Head, me: Holder, verdicts: _Verdicts | None = None) -> tuple[Lease | None, Standing, Verdict]:
         """The lease that counts, what it looks like, and on what evidence.
 
         A lease of looop's over one of ours counts where ours does not hold. The other way round, an old one of looop's
         would hide a winner that has not come to show itself yet.
         """
+        if head.lease is None and head.over is None:
+            return None, Standing.VACANT, _FREE
         found = self._judge_lease(head.lease, me, verdicts)
         if head.over and found[1] is not Standing.HELD:
             over = self._judge_lease(head.over, me, verdicts)
@@ -253,12 +255,12 @@ class Claims:
         return found
 
     def _judge_lease(
-        self, lease: Lease | None, me: Holder, verdicts: dict[Holder, Verdict] | None
+        self, lease: Lease | None, me: Holder, verdicts: _Verdicts | None
     ) -> tuple[Lease | None, Standing, Verdict]:
         verdict = self._evidence(lease, me, verdicts)
         return lease, judge(lease, me, verdict.liveness), verdict
 
-    def _evidence(self, lease: Lease | None, me: Holder, verdicts: dict[Holder, Verdict] | None) -> Verdict:
+    def _evidence(self, lease: Lease | None, me: Holder, verdicts: _Verdicts | None) -> Verdict:
         if lease is None:
             return _FREE
         if is_ours(lease, me):
@@ -273,9 +275,9 @@ class Claims:
                 verdicts[holder] = found  # Without an incarnation, the id may be a later session's before we are done.
         return found
 
-    def _final(self, lease: Lease | None, verdict: Verdict) -> bool:
+    def _final(self, lease: Lease, verdict: Verdict) -> bool:
         """Whether a death may be acted upon. One that is inferred is made a fact first."""
-        if not (lease and verdict.inferred):
+        if not verdict.inferred:
             return True
         return self.sessions.conclude(Holder(*lease[1:3])) if lease.session else unreadable.conclude(self.sessions)
 
@@ -294,7 +296,3 @@ class Claims:
     def _tell(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
         if self.events:
             self.events.emit(event, lease.name, session=lease.session, generation=generation, **fields)
-
-
-def _contended(name: str) -> Unavailable:
-    return Unavailable(f"claim {name}: moved by others {_TRIES} times while we tried; try again")

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from looop_portable.backends.base import Backend, Tickets
+from looop_portable.claims.scanning import scan
 from looop_portable.errors import LooopError
+from looop_portable.protocol.lease import Head
 from looop_portable.protocol.liveness import Holder, Verdict
 from looop_portable.protocol.outcomes import Reaped, Sweep
 from looop_portable.sessions.registrar import Sessions, SessionStatus
 
-ReapClaim = Callable[[str, dict[Holder, Verdict], bool], Reaped | None]
+ReapClaim = Callable[[str, dict[Holder, Verdict], bool, Head | None], Reaped | None]
 
 
 def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: bool = False) -> Sweep:
@@ -29,21 +31,21 @@ def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: 
         if strange := getattr(backend, "strange", str)():  # Only where others could have put files.
             return Sweep(skipped=strange, dry_run=dry_run)
         statuses = sessions.statuses()
-        names = list(backend.claims())
+        claims = scan(backend)
     except LooopError as error:
         return Sweep(skipped=str(error), dry_run=dry_run)
     verdicts = {s.registration.holder: s.verdict for s in statuses}
     reaped: list[Reaped] = []
     failed: list[tuple[str, str]] = []
-    for name in names:
+    for name, head in claims:
         try:
-            found = reap_claim(name, verdicts, dry_run)
+            found = reap_claim(name, verdicts, dry_run, head)
         except LooopError as error:
             failed.append((name, str(error)))
             continue
         if found:
             reaped.append(found)
-    kept = len(names) - len(reaped) - len(failed)
+    kept = len(claims) - len(reaped) - len(failed)
     if not dry_run:
         known = {name for name, _ in failed}
         failed += [found for found in _tidy(backend, sessions, statuses) if found[0] not in known]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import click
 
+from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.complete import session_ids
 from looop_portable.cli.ending import Endings
@@ -25,6 +26,7 @@ from looop_portable.protocol.liveness import (
 from looop_portable.protocol.names import canonical
 from looop_portable.running import keepers as all_keepers
 from looop_portable.running.keepers import Begun, Keepers
+from looop_portable.sessions.evidence import standing
 from looop_portable.system.opening.locales import as_given
 from looop_portable.system.processes.python import KEPT_BY, leave_job
 
@@ -157,16 +159,18 @@ def end_keeper(out: Setting, holder: Holder) -> None:
             out.hint(f"looop: warning: {error}; it ends by itself when it next gives a heartbeat")
 
 
-def ensure_kept(out: Setting, claims: Claims, session: Holder | str) -> bool:
+def ensure_kept(out: Setting, claims: Claims, session: Holder | str, known: SessionHead | None = None) -> bool:
     """Start a session's keeper again, if it should have one here and it is gone. Whoever acts for it goes on anyway.
 
     One that is gone and cannot be started is told of, and so is one elsewhere that has not been heard for too long: then
-    the answer is False.
+    the answer is False. `known` is what has just been read of it.
     """
     holder = session if isinstance(session, Holder) else Holder(session, "")
     try:
         holder = claims.sessions.holder(session) if isinstance(session, str) else session
-        registration = claims.sessions.registration(holder) if holder.incarnation else None
+        registration = None
+        if holder.incarnation:
+            registration = standing(known, holder) if known else claims.sessions.registration(holder)
         if registration is None or not registration.kept or all_keepers.where_is(holder):
             return True
         if _is_from_here(claims, registration):

@@ -14,11 +14,15 @@ Where the ledger was made to be shared with looop, names are spelled as looop sp
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Callable, Iterable, Iterator
 
+from looop_portable.errors import InvalidName, LooopError
 from looop_portable.ledger.root import Place
 from looop_portable.ledger.stamp import FLOCK
-from looop_portable.protocol.names import LONGEST, spellings
+from looop_portable.protocol.lease import decode, text
+from looop_portable.protocol.names import LONGEST, ONCE_LONGEST, canonical, spellings, unspelled
 from looop_portable.system.files import Files
 
 NOT_STORED = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
@@ -97,3 +101,24 @@ class Spelling:
                 return False
             raise
         return True
+
+
+def that_say(said: bytes, keys: Iterable[str], record: Callable[[str], bytes]) -> Iterator[str]:
+    """The names, spelled `keys`, whose `record` has `said` in it, or cannot be read: who reads that by name is told why."""
+    for key in keys:
+        data: bytes | None = None
+        with contextlib.suppress(OSError, LooopError):
+            data = record(key)
+        if data is None or said in data:
+            name = unspelled(key, once=True) or recorded(key, data or b"", "name")
+            if name:
+                yield name
+
+
+def recorded(key: str, data: bytes, field: str) -> str | None:
+    """A name that is too long to be told from its spelling `key`; what a record says is taken only if it is spelled so."""
+    name = text(decode(data), field)
+    try:
+        return name if canonical(name, longest=ONCE_LONGEST) == name and key in spellings(name) else None
+    except InvalidName:
+        return None

@@ -5,9 +5,10 @@ Guarantees: what cannot be read is UNKNOWN, never an error and never a death.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
@@ -26,6 +27,9 @@ from looop_portable.protocol.liveness import (
 )
 from looop_portable.system.processes import Processes, host
 
+if TYPE_CHECKING:
+    from looop_portable.sessions.births import Births
+
 _TORN = "its metadata are being written by looop, or damaged"
 
 
@@ -37,21 +41,30 @@ class Evidence:
         self._processes = processes
         self._this_process: Registration | None = None
 
-    def verdict(self, session: str, incarnation: str) -> Verdict:
-        """Whether the session that wrote a lease is alive. Read the lease first: see below.
+    @functools.cached_property
+    def births(self) -> Births:
+        """Of the sessions that this process has registered: mostly a verb has none, and imports nothing for it."""
+        from looop_portable.sessions.births import Births
+
+        return Births()
+
+    def verdict(self, session: str, incarnation: str, known: SessionHead | None = None) -> Verdict:
+        """Whether the session that wrote a lease is alive. Read the lease first: see below. `known`: what was read of it.
 
         A registration is always older than the leases under it. So what is read here, after the lease, is the
         registration that the lease names, or a later one, which proves that one dead. In the other order a session that
         registered in between would be taken for none.
         """
         try:
-            head = self._store.read(session)
-            if incarnation and not head.generation and not incarnation.startswith(FOREIGN):
-                return self._verdict_on_none(Holder(session, incarnation))
+            return self._verdict_by(known or self._store.read(session), session, incarnation)
         except OSError as error:
             return Verdict(Liveness.UNKNOWN, f"its registration could not be read: {because(error)}")
         except Unavailable as error:
             return Verdict(Liveness.UNKNOWN, f"its registration could not be read: {error}")
+
+    def _verdict_by(self, head: SessionHead, session: str, incarnation: str) -> Verdict:
+        if incarnation and not head.generation and not incarnation.startswith(FOREIGN):
+            return self._verdict_on_none(Holder(session, incarnation))
         if head.damaged:
             return Verdict(Liveness.UNKNOWN, f"its registration is damaged; `looop session stop {session}` ends it")
         return self._verdict_on(head, incarnation) if incarnation else self.verdict_on_any(head)
@@ -171,6 +184,12 @@ class Evidence:
         Without this, each look at such a session is a look at all mounts, or on Windows at the volume.
         """
         return registration.disk.startswith(f"{sys.platform} ") and self._store.signs.disk() == registration.disk
+
+
+def standing(head: SessionHead, holder: Holder) -> Registration | None:
+    """What `holder` registered; None if it has ended, or its id has been registered anew."""
+    own = head.own
+    return own if own is not None and own.holder == holder and not own.ended else None
 
 
 _ENDED = (ProcessState.ZOMBIE, ProcessState.GONE, ProcessState.REUSED)

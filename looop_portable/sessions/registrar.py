@@ -19,7 +19,7 @@ from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageErr
 from looop_portable.protocol.lease import Judged
 from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
 from looop_portable.protocol.names import canonical
-from looop_portable.sessions.evidence import Evidence
+from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import chosen, is_made_up, made_up, refuse_lease
 from looop_portable.system.files import timestamp
 from looop_portable.system.opening.nonces import nonce
@@ -87,6 +87,7 @@ class Sessions:
             new = new._replace(heirs=new.locked and not new.own)
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
+                    self.evidence.births.note(self._store, new, head.generation + 1)
                     return new
                 head = self._read(new.session)
                 self._refuse_if_alive(new.session, head)
@@ -139,6 +140,7 @@ class Sessions:
         Its registration is read after the beat: to be able to write does not prove that the others still count on us.
         Raises `Unavailable`: it may or may not have been heard.
         """
+        self.evidence.births.look(holder)
         try:
             self._store.signs.beat(*holder)
         except OSError as error:
@@ -155,9 +157,8 @@ class Sessions:
         for _ in range(_TRIES):
             if not self.renew(holder):
                 return False
-            head = self._read(holder.session)
-            goes_on = head.own and head.own.holder == holder and not head.own.ended
-            if head.own and goes_on and self._advance(holder.session, Judged(head.generation, head.own), head.own):
+            own = standing(head := self._read(holder.session), holder)
+            if own and self._advance(holder.session, Judged(head.generation, own), own):
                 return True
         raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
 
@@ -195,14 +196,17 @@ class Sessions:
 
     def holder(self, session: str) -> Holder:
         """`session` in its current incarnation, to act for. Not registered: no incarnation."""
+        return self.look(session)[0]
+
+    def look(self, session: str) -> tuple[Holder, SessionHead]:
         session = canonical(session, "session id")
-        found = self.evidence.current(self._read(session))
-        return Holder(session, found.incarnation if found else "")
+        head = self._read(session)
+        found = self.evidence.current(head)
+        return Holder(session, found.incarnation if found else ""), head
 
     def registration(self, holder: Holder) -> Registration | None:
         """What `holder` registered; None if it has ended, or its id has been registered anew."""
-        own = self._read(holder.session).own
-        return own if own is not None and own.holder == holder and not own.ended else None
+        return standing(self._read(holder.session), holder)
 
     def has_ended(self, holder: Holder) -> bool:
         """Whether somebody has ended `holder`, of which the caller knows that its process lives: it is its own.
@@ -217,9 +221,9 @@ class Sessions:
             return False
         return head.own.ended or head.own.incarnation != holder.incarnation
 
-    def verdict(self, session: str, incarnation: str) -> Verdict:
+    def verdict(self, session: str, incarnation: str, known: SessionHead | None = None) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see `Evidence.verdict`."""
-        return self.evidence.verdict(session, incarnation)
+        return self.evidence.verdict(session, incarnation, known)
 
     def statuses(self) -> list[SessionStatus]:
         """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""
@@ -232,8 +236,7 @@ class Sessions:
             head = self._read(session)
         except Unavailable as error:
             return SessionStatus(nameless, Verdict(Liveness.UNKNOWN, str(error)))
-        found = self.evidence.current(head)
-        if found:
+        if found := self.evidence.current(head):
             return SessionStatus(found, self.evidence.examine(found))
         return SessionStatus(nameless, self.evidence.verdict(session, "")) if head.damaged or head.torn else None
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable, UsageError
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.lease import Head, Lease
+from looop_portable.protocol.liveness import Holder, Verdict
 from looop_portable.protocol.names import canonical, spelled
 from looop_portable.protocol.outcomes import Held, Renewed, Told, Won
 from looop_portable.protocol.standings import is_ours
@@ -58,20 +59,27 @@ def line_for(name: str, slots: int) -> str:
 
 
 def claim_any(claims: Claims, wanted: Sequence[str], me: Holder) -> Won | Renewed | Held:
-    """The first of `wanted` that can be had; one that is ours already, if there is one. Raises as `Claims.claim` does."""
-    if len(wanted) > 1:
-        for name in wanted:
-            lease = claims.backend.read(name).lease
-            if lease and is_ours(lease, me):
-                return Renewed(lease)
-    held: Held | None = None
+    """The first of `wanted` that can be had; one that is ours already, if there is one. Raises as `Claims.claim` does.
+
+    Of several each is read once, and one that can be had once more by `claim`.
+    """
+    if len(wanted) == 1:
+        return claims.claim(wanted[0], me)
+    heads: list[tuple[str, Head]] = []
     for name in wanted:
-        outcome = claims.claim(name, me)
+        head = claims.backend.read(name)
+        if head.lease and is_ours(head.lease, me):
+            return Renewed(head.lease)
+        heads.append((name, head))
+    first: Held | None = None
+    verdicts: dict[Holder, Verdict] = {}  # One who holds several is judged once: all leases have been read by now.
+    for name, head in heads:
+        outcome = claims.refused(head, me, verdicts) or claims.claim(name, me)
         if not isinstance(outcome, Held):
             return outcome
-        held = held or outcome
-    assert held
-    return held
+        first = first or outcome
+    assert first
+    return first
 
 
 class Attempts:
@@ -88,13 +96,14 @@ class Attempts:
 
     def __call__(self) -> Won | Renewed | Held:
         """Interrupted, it has not won. Raises as `Claims.claim` does."""
-        before = {name: self._claims.backend.read(name).generation for name in self._wanted}
+        before = self._had()
         try:
             outcome = claim_any(self._claims, self._wanted, self._me)
             self._won = outcome if isinstance(outcome, Won) else None
         except BaseException:  # It may have been won all the same.
-            for name, generation in before.items():
-                _again_and_again(functools.partial(self._undo, name, generation))
+            for lease in self._had():
+                if lease not in before:
+                    _again_and_again(functools.partial(self._undo, lease))
             raise
         return outcome
 
@@ -104,9 +113,14 @@ class Attempts:
             self._claims.release_lease(self._won.lease)
             self._won = None
 
-    def _undo(self, name: str, generation: int) -> None:
-        lease = self._claims.backend.read(name).lease
-        if lease and is_ours(lease, self._me) and lease.generation != generation:  # In another store it may be lower.
+    def _had(self) -> list[Lease]:
+        """What this process has won before, or may have."""
+        known, keys = (self._claims.won, self._claims.tried), [(name, self._me) for name in self._wanted]
+        return [lease for leases in known for key in keys if (lease := leases.get(key))]
+
+    def _undo(self, won: Lease) -> None:
+        lease = self._claims.backend.read(won.name).lease
+        if lease and is_ours(lease, self._me) and lease.generation == won.generation:
             self._claims.release_lease(lease)
 
 
@@ -250,7 +264,7 @@ def _again_and_again(deed: Callable[[], object]) -> LooopError | None:
     return refused
 
 
-def ours_of(claims: Claims, names: Iterable[str], slots: int, session: str | None) -> list[str]:
+def ours_of(claims: Claims, names: Iterable[str], slots: int, session: str | Holder | None) -> list[str]:
     """Of the slots of `names` those that `session` holds. Raises as `Claims.claim` does."""
     me = claims.acting(session)
     found = [(slot, claims.backend.read(slot).lease) for name in names for slot in slots_of(name, slots)]

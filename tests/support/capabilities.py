@@ -173,6 +173,14 @@ def skip_unless_possible(what: str, *command: str) -> None:
         pytest.skip(f"{what} is not possible here")
 
 
+def times_or_skip(claims: Claims, directory: Path) -> None:
+    """Skips where a directory on a disk of this kernel's own does not tell when it was last changed."""
+    if not claims.backend.sessions.signs.disk():
+        pytest.skip("no disk that this kernel alone can have mounted")
+    if not NativeFiles().is_untouched(str(directory), 2**62):
+        pytest.skip("directories do not tell when they were last changed")
+
+
 def _needs(there: object, reason: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not there, reason=reason)
 

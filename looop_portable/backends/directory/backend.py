@@ -21,17 +21,17 @@ from looop_portable.backends.directory.adoption import Adoption, Seen
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.backends.directory.registry import Registry
 from looop_portable.backends.directory.tickets import TicketFiles
-from looop_portable.errors import CannotExclude, InvalidName, LooopError, Unavailable, unreadable
+from looop_portable.errors import CannotExclude, LooopError, Unavailable, unreadable
 from looop_portable.ledger.ledger import KEEP, Ledger
+from looop_portable.ledger.spelling import recorded, that_say
 from looop_portable.ledger.stamp import FLOCK, Policy
-from looop_portable.protocol.lease import Head, Lease, decode, holder_of, lease_in, record_of, text
+from looop_portable.protocol.lease import Head, Lease, holder_of, is_word, lease_in, record_of
 from looop_portable.protocol.liveness import Holder
-from looop_portable.protocol.names import ONCE_LONGEST, canonical, spellings, unspelled
+from looop_portable.protocol.names import spellings, unspelled
 from looop_portable.system.files import OS, Files
 
 _OLD = 900.0
 """Seconds, over a network: a heartbeat there is dear enough."""
-
 
 _UNSEEN = Seen()
 
@@ -117,7 +117,7 @@ class DirectoryBackend:
             if seen.moved:
                 return False
             if lease is None:
-                return self._release(key, claim, expected)
+                return self._release(key, claim, expected, shared)
             if holder_of(expected) and not self._is_still(key, claim, expected):
                 return False
             if shared:
@@ -128,16 +128,32 @@ class DirectoryBackend:
                 self._whole[key] = lease
             return won
 
-    def claims(self) -> Iterator[str]:
+    def claims(self, holder: Holder | None = None, but: Iterable[str] = (), since: int = 0) -> Iterator[str]:
+        return self._said_by(holder, but, since) if holder else (name for name, _ in self.heads())
+
+    def heads(self) -> Iterator[tuple[str, Head | None]]:
+        """The names that are held, each with its head; None: that cannot be read."""
         try:
-            known = self.projection.foreign_names()
-            keys = sorted({*self.ledger.names(), *known})
+            names, known = self.ledger.names(), self.projection.foreign_names()
         except OSError as error:
             raise unreadable(error, "") from error
-        for key in keys:
-            name = self._name_if_held(key, known.get(key, ""))
-            if name:
-                yield name
+        for key in sorted({*names, *known}):
+            if found := self._head_if_held(key, known.get(key, "")):
+                yield found
+
+    def held_by(self, holder: Holder, but: Iterable[str], since: int) -> Iterator[str]:
+        """The names that `holder` may hold, but for those. Of names that were touched `since` the latest record is read."""
+        return self.claims(holder, but, since)
+
+    def _said_by(self, holder: Holder, but: Iterable[str], since: int) -> Iterator[str]:
+        ledger, said = self.ledger, holder.incarnation if is_word(holder.incarnation) else ""
+        try:
+            keys, way = {*ledger.names()} - {ledger.spelling.key(name) for name in but}, ledger.place.way()
+            tells = since and way and way.links and self.sessions.is_beside(ledger.root)
+        except OSError as error:
+            raise unreadable(error, "") from error
+        there = (key for key in sorted(keys) if not (tells and ledger.files.is_untouched(f"{ledger.root}/{key}", since)))
+        yield from that_say(said.encode(), there, lambda key: ledger.head(key)[1])
 
     def strange(self) -> str:
         """Why nothing may be removed: what is here, without stamp or session, is of another program. Empty: a store."""
@@ -202,7 +218,7 @@ class DirectoryBackend:
 
     def _read(self, key: str, name: str) -> Head:
         shared = self._is_shared_with_looop()
-        generation, data = self._settled(key) if shared else self.ledger.head(key)
+        generation, data = self._adoption.head(key) if shared else self.ledger.head(key)
         lease = lease_in(data, name, generation) if generation else None
         if lease and lease.session:
             self._whole[key] = lease
@@ -218,37 +234,23 @@ class DirectoryBackend:
         way = self.ledger.place.way()
         return way is not None and way.guard == FLOCK
 
-    def _settled(self, key: str) -> tuple[int, bytes]:
-        try:
-            return self._adoption.head(key)
-        except PermissionError:
-            return self.ledger.head(key)  # Somebody who may only read. What looop did counts as soon as others come.
-
-    def _name_if_held(self, key: str, known: str) -> str | None:
+    def _head_if_held(self, key: str, known: str) -> tuple[str, Head | None] | None:
         name = known or unspelled(key, once=True)
         try:
-            name = name or self._name_recorded(key, self.ledger.head(key)[1])
+            name = name or recorded(key, self.ledger.head(key)[1], "name")
             if name is None:
                 return None
-            lease = self._read(key, name).lease
+            head = self._read(key, name)
+            lease = head.lease
             none = lease is None or (lease.foreign and not lease.session and self.projection.is_strange(key))
-            return None if none else name
         except (OSError, LooopError):
-            return name  # Whoever asks for it by name is told what is wrong with it.
+            return (name, None) if name else None  # Whoever asks for it by name is told what is wrong with it.
+        return None if none else (name, head)
 
-    def _name_recorded(self, key: str, data: bytes) -> str | None:
-        """A name that is too long to be told from its spelling; what a record says is taken only if it is spelled so."""
-        name = text(decode(data), "name")
-        try:
-            return name if canonical(name, longest=ONCE_LONGEST) == name and key in spellings(name) else None
-        except InvalidName:
-            return None
-
-    def _release(self, key: str, claim: str, expected: int) -> bool:
+    def _release(self, key: str, claim: str, expected: int, shared: bool) -> bool:
         """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
-        known, holder = self._whole.pop(key, None), holder_of(expected)
+        known, holder, path = self._whole.pop(key, None), holder_of(expected), self.projection.path(key)
         whole = known is not None and known.generation == expected
-        path = self.projection.path(key)
         shows = self.projection.shows_what_was_published(path, key, expected)
         sure = shows and (holder is None or (whole and known is not None and known[1:3] == holder))
         try:
@@ -258,7 +260,7 @@ class DirectoryBackend:
             if not whole or error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise  # Else nothing can be opened, and what this process knows of it has to do.
         self.projection.hide(path, key, is_ours=shows)
-        if self._is_shared_with_looop():
+        if shared:
             # Without this, a lease of looop's would be adopted anew by whoever looks next: released, and held all the same.
             self.projection.remove_looops(key, claim)
         won = False
@@ -266,7 +268,8 @@ class DirectoryBackend:
             won = self._publish_release(key, expected, whole)
         finally:
             if not won:
-                self._mend_if_possible(key)
+                with contextlib.suppress(OSError, LooopError):  # It is not the truth, and the reaper tries again.
+                    self._mend(key)
         if won and not whole:
             self.projection.remove_looops(key, claim)  # It was looop's lease that has been released.
         return won
@@ -284,17 +287,14 @@ class DirectoryBackend:
         return lease is not None and lease[1:3] == holder
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
-        way = self.ledger.place.way()
-        if whole and way and way.links:
-            with contextlib.suppress(PermissionError):  # Another user's record. One of our own says it as well.
+        if whole and (way := self.ledger.place.way()) and way.links:
+            try:
                 return self.ledger.let_go(key, expected)
+            except PermissionError:  # Another user's record. One of our own says it as well.
+                return self.ledger.advance(key, expected, record_of(None))
         return self.ledger.advance(key, expected, record_of(None))
 
     def _mend(self, key: str) -> None:
         if self._is_shared_with_looop():
             self._adoption.settle(key)
         self.projection.mend(key)
-
-    def _mend_if_possible(self, key: str) -> None:
-        with contextlib.suppress(OSError, LooopError):  # It is not the truth, and the reaper tries again.
-            self._mend(key)

@@ -53,6 +53,17 @@ class Registry:
             return SessionHead(generation, None, foreign, damaged=True, torn=torn)
         return SessionHead(generation, own, foreign, torn=torn)
 
+    def stamp(self, session: str, generation: int) -> int:
+        """When the record of that registration was written, by the filesystem's clock, in nanoseconds; 0: nobody knows."""
+        with contextlib.suppress(OSError):
+            return self.files.written_at(f"{self.ledger.root}/{self.ledger.spelling.key(session)}/{generation}")
+        return 0
+
+    def is_beside(self, path: str) -> bool:
+        """Whether `path` has the times of the sessions' own local disk: `claims` may be a link of the user's."""
+        mount, here = self.files.mount_of(path), self.signs.disk()
+        return mount is not None and bool(here) and mount.disk == here
+
     def absent(self, session: str) -> bool:
         """Network filesystems remember for a while that a name was not there. A listing does not."""
         return self._key(session) not in self.ledger.names()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.complete import claim_names, session_ids
 from looop_portable.cli.ending import endings
@@ -16,6 +17,7 @@ from looop_portable.config import session_id
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Holder, Verdict
 from looop_portable.protocol.outcomes import Broken, Held, Refused, Renewed, Won
+from looop_portable.sessions.ids import named
 from looop_portable.waiting.claiming import claim_all, in_order, ours_of
 
 NAME = click.argument("name", shell_complete=claim_names)
@@ -48,39 +50,40 @@ def claim(
     With --slots N, N sessions can hold NAME at once. The slots are the claims NAME#1 to NAME#N; ours is printed.
     """
     claims, ordered = out.claims(), in_order(names)
-    me = claims.acting(session)
+    me, known = claims.sessions.look(named(session))
     limit = limit_of(wait, timeout)
     # Without this, a session whose keeper is gone would be taken for dead while it waits, and lose its turn.
-    kept = limit == 0 or ensure_kept(out, claims, me)
+    kept = limit == 0 or ensure_kept(out, claims, me, known)
     with endings() as ended:
         with waiting_for(out) as told:
             outcome = claim_all(claims, ordered, me, limit, slots or 0, told, ended.wait)
-        return _tell_all(out, claims, me, outcome, session, late=bool(limit), kept=kept)
+        return _tell_all(out, claims, me, None if limit else known, outcome, late=bool(limit), kept=kept)
 
 
 def _tell_all(
     out: Setting,
     claims: Claims,
     me: Holder,
+    known: SessionHead | None,
     outcome: list[Won | Renewed] | Held,
-    session: str | None,
     *,
     late: bool,
     kept: bool,
 ) -> int:
+    """`known` is what was read of our session; None: that may be long ago."""
     if isinstance(outcome, Held):
         refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
         if kept:
-            ensure_kept(out, claims, session_id(session))
+            ensure_kept(out, claims, me if known else me.session, known)
         return 124 if late else 1
-    mine = claims.sessions.verdict(*me)
+    mine = claims.sessions.verdict(*me, known)
     for each in outcome:
         _tell(out, each, mine)
     won = [each.lease for each in outcome if isinstance(each, Won)]
     if won and mine.dead:
         _warn(out, won[0], mine)
     if kept:
-        ensure_kept(out, claims, me)
+        ensure_kept(out, claims, me, known)
     out.told(claims)
     return 0
 
@@ -107,9 +110,9 @@ def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: in
     With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: another live session holds it.
     """
     claims, wanted = out.claims(), in_order(names)  # Nothing is released where one of them cannot be a name.
-    code = 0
-    for name in wanted if slots is None else ours_of(claims, wanted, slots, session):
-        outcome = claims.release(name, session)
+    me, code = claims.acting(session), 0
+    for name in wanted if slots is None else ours_of(claims, wanted, slots, me):
+        outcome = claims.release(name, me)
         if isinstance(outcome, Refused):
             refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict, {})
             code = 1

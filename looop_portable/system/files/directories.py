@@ -46,6 +46,22 @@ class DirectoryFiles:
         except FileExistsError:
             return
 
+    def written_at(self, path: str) -> int:
+        """When `path` was last written, by the clock that `is_untouched` goes by; 0 where that cannot be told."""
+        return 0 if sys.platform == "win32" else os.lstat(path).st_mtime_ns
+
+    def is_untouched(self, path: str, since: int) -> bool:
+        """Whether nothing was made in the directory `path`, or removed from it, from `since` on: by the filesystem's clock,
+        in nanoseconds. False where that cannot be told. utime(2) does not change what is looked at.
+        """
+        if sys.platform == "win32" or not since:
+            return False  # There a directory has no such time.
+        try:
+            found = os.lstat(path)
+        except OSError:
+            return False
+        return stat.S_ISDIR(found.st_mode) and found.st_ctime_ns < since
+
     def make_private(self, path: str) -> None:
         """A directory is there, which nobody but its owner may look into if it is new; those above it are as a store's."""
         if sys.platform == "win32":

@@ -340,7 +340,7 @@ def test_a_session_that_looop_started_during_a_sweep_keeps_what_it_claims(
         return released
 
     monkeypatch.setattr(on_disk.backend, "advance", then_it_starts)
-    monkeypatch.setattr(on_disk.backend, "claims", lambda: iter(["a", "b"]))
+    monkeypatch.setattr(on_disk.backend, "heads", lambda: iter([("a", on_disk.backend.read("a")), ("b", None)]))
     assert [reaped.lease.name for reaped in on_disk.reap().reaped] == ["a"]
     assert json.loads((tmp_path / "claims/b.json").read_text())["session"] == "w1"
 

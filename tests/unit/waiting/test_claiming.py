@@ -186,19 +186,19 @@ class TestEveryStep:
 
     def test_of_claiming_all(self, claims: Claims, me: Holder, error: BaseException, after: bool) -> None:
         claims.claim("b", "me")
-        self.every_step(claims, lambda view: claim_all(view, ["a", "b", "c"], me), error, after, steps=8)
+        self.every_step(claims, lambda view: claim_all(view, ["a", "b", "c"], me), error, after, steps=5)
 
     def test_of_claiming_all_with_one_that_is_held(
         self, claims: Claims, me: Holder, error: BaseException, after: bool
     ) -> None:
         claims.claim("b", "me")
         claims.claim("d", "other")
-        self.every_step(claims, lambda view: claim_all(view, ["a", "b", "c", "d"], me), error, after, steps=10)
+        self.every_step(claims, lambda view: claim_all(view, ["a", "b", "c", "d"], me), error, after, steps=7)
 
     def test_of_claiming_slots_of_all(self, claims: Claims, me: Holder, error: BaseException, after: bool) -> None:
         claims.claim("a#1", "other")
         claims.claim("b#2", "me")
-        self.every_step(claims, lambda view: claim_all(view, ["a", "b"], me, slots=2), error, after, steps=8)
+        self.every_step(claims, lambda view: claim_all(view, ["a", "b"], me, slots=2), error, after, steps=6)
 
     def test_of_waiting(self, claims: Claims, me: Holder, error: BaseException, after: bool) -> None:
         def work(view: Claims) -> object:
@@ -225,7 +225,7 @@ class TestEveryStep:
                 claims.release("n", "other")
 
         claims.release("n", "other")
-        self.every_step(claims, then_released, error, after, steps=12)
+        self.every_step(claims, then_released, error, after, steps=9)
 
 
 class _Releasing:

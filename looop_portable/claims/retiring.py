@@ -1,0 +1,87 @@
+"""The end of a session, and of all that it holds: what this process has won for it first, then what others have.
+
+Guarantees: whatever it holds is released, whoever won it. What others hold is not judged, and their holders are not asked.
+Does not guarantee: that nothing is looked at of what others hold. Anybody who knows a session's id may claim for it, the
+command of `looop run` say, and leaves no trace but the lease. So the latest record of each name is read, unless the name
+was not touched since the session began (`births`), which this process knows of those that it has registered itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from looop_portable.backends.base import Backend
+from looop_portable.errors import LooopError, NotEnded, Unavailable
+from looop_portable.protocol.lease import Head, Lease
+from looop_portable.protocol.liveness import Holder, Verdict
+from looop_portable.protocol.names import spelled
+from looop_portable.protocol.outcomes import Refused, Released, Retired
+from looop_portable.protocol.standings import Standing, is_ours
+from looop_portable.sessions.registrar import Sessions
+
+Failed = tuple[tuple[str, str], ...]
+
+
+class Steps(NamedTuple):
+    """What is done with one claim. `let_go` answers None where it has moved on since."""
+
+    judge: Callable[[Head, Holder], tuple[Lease | None, Standing, Verdict]]
+    let_go: Callable[[Lease], Released | None]
+    release: Callable[[Lease], Released | Refused]
+
+
+def retire(backend: Backend, sessions: Sessions, steps: Steps, holder: Holder, won: Iterable[Lease]) -> Retired:
+    """See `Claims.retire`. `won`: what this process has won for `holder`, and not released, as far as it knows."""
+    since = sessions.evidence.births.since(holder)
+    try:
+        stopped = sessions.stop(*holder)
+    except Unavailable:
+        released, failed = _release_all(backend, steps, holder, won, since)
+        try:
+            stopped = sessions.stop(*holder)  # There may be room for it now.
+        except Unavailable as error:
+            raise NotEnded(str(error), failed) from error
+        more, failed = _release_all(backend, steps, holder, (), since)  # What it has claimed in between.
+        return Retired(stopped, released + more, failed)
+    return Retired(stopped, *_release_all(backend, steps, holder, won, since))
+
+
+def _release_all(
+    backend: Backend, steps: Steps, holder: Holder, won: Iterable[Lease], since: int
+) -> tuple[tuple[Released, ...], Failed]:
+    """What `holder` held; and for what could not be released, why: see `Retired`."""
+    released: dict[str, Released] = {}
+    failed: dict[str, str] = {}
+    for lease in won:
+        try:
+            if found := steps.let_go(lease):
+                released[lease.name] = found
+        except LooopError as error:
+            failed[lease.name] = str(error)
+    try:
+        for name in _held_by(backend, holder, [*released, *failed], since):
+            try:
+                mine = _ours(steps, backend.read(name), holder)
+                outcome = steps.release(mine) if mine else None
+            except LooopError as error:
+                failed[name] = str(error)
+                continue
+            if isinstance(outcome, Released):
+                released[name] = outcome
+    except LooopError as error:
+        failed[""] = str(error)
+    return tuple(released[name] for name in sorted(released, key=spelled)), tuple(failed.items())
+
+
+def _ours(steps: Steps, head: Head, holder: Holder) -> Lease | None:
+    """The lease that `holder` has, and that counts. Of another's nobody is asked whether he lives."""
+    if not is_ours(head.lease, holder):
+        return None
+    lease, standing, _ = steps.judge(head, holder)
+    return lease if standing is Standing.OURS else None
+
+
+def _held_by(backend: Backend, holder: Holder, but: list[str], since: int) -> Iterator[str]:
+    held_by: Callable[[Holder, list[str], int], Iterator[str]] | None = getattr(backend, "held_by", None)
+    return held_by(holder, but, since) if held_by else (name for name in backend.claims() if name not in but)

@@ -1,0 +1,42 @@
+"""All claims that are held, each with its head, read once.
+
+Does not guarantee: that a head is still the latest when the next one is read. Who acts upon one reads it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from looop_portable.backends.base import Backend
+from looop_portable.errors import LooopError
+from looop_portable.protocol.lease import Head
+from looop_portable.protocol.liveness import Holder, Verdict
+
+Found = tuple[str, Head | None]
+"""A claim's name and its head; None: it cannot be read, and whoever reads it by its name is told why."""
+
+
+def scan(backend: Backend) -> list[Found]:
+    """Raises `Unavailable` if the claims cannot be enumerated."""
+    heads: Callable[[], Iterator[Found]] | None = getattr(backend, "heads", None)
+    return list(heads() if heads else each_read(backend, backend.claims()))
+
+
+def each_judged(found: list[Found], judge: Callable[[str, str], Verdict]) -> dict[Holder, Verdict]:
+    """On each session that is named by one of those leases, once. All of them have been read: see `Evidence.verdict`.
+
+    For telling people. Who acts upon it judges anew where a lease names but an id: that may be a later session's soon.
+    """
+    leases = [lease for _, head in found if head for lease in (head.lease, head.over) if lease and lease.session]
+    return {holder: judge(*holder) for holder in dict.fromkeys(Holder(*lease[1:3]) for lease in leases)}
+
+
+def each_read(backend: Backend, names: Iterable[str]) -> Iterator[Found]:
+    """The claims of these `names`, one after the other."""
+    for name in names:
+        try:
+            head = backend.read(name)
+        except LooopError:
+            yield name, None
+        else:
+            yield name, head

@@ -1,0 +1,67 @@
+"""Since when there have been the sessions that this process has registered: what was untouched since then is not theirs.
+
+Guarantees: the time is the filesystem's own, of a local disk, and before all that the session can have claimed: it is that
+of the registration's record, less what the system's clock may have been set back or slowed down since without being seen.
+Does not guarantee: that a clock which was set back, and set right again between two looks, was seen. There is a look with
+each heartbeat, and one where the time is asked for. What is overlooked then is a claim of a session that has ended: whoever
+asks for it next takes it over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from looop_portable.backends.base import SessionStore
+from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.system.clock import elapsed
+
+_SLACK, _DRIFT = 0.02, 0.001
+"""By how many seconds, and by how much of the time that has passed, the system's clock may fall behind: it is slewed."""
+
+_MOST = 100
+"""Sessions that are known. When there are more, all are forgotten: their ends read what they could have left unread."""
+
+
+class _Birth(NamedTuple):
+    stamp: int
+    wall: float
+    even: float
+
+
+class Births:
+    """Of the sessions of this process."""
+
+    def __init__(self, wall: Callable[[], float] = time.time, even: Callable[[], float] = elapsed) -> None:
+        self._wall = wall
+        self._even = even
+        self._known: dict[Holder, _Birth] = {}
+
+    def note(self, store: SessionStore, new: Registration, generation: int) -> None:
+        """`new` has been published as `generation`."""
+        stamp: Callable[[str, int], int] | None = getattr(store, "stamp", None)
+        if not (stamp and new.disk and (found := stamp(new.session, generation))):
+            return
+        birth = _Birth(found, self._wall(), self._even())
+        if found <= birth.wall * 1e9:  # Else the clock was set back in this very moment.
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[new.holder] = birth
+
+    def look(self, holder: Holder) -> float:
+        """By how many seconds the clock may have fallen behind. If it was more, nothing is known of `holder` any more."""
+        birth = self._known.get(holder)
+        if birth is None:
+            return 0.0
+        passed = self._even() - birth.even
+        behind = _SLACK + _DRIFT * passed
+        if self._wall() - birth.wall < passed - behind:
+            self._known.pop(holder, None)
+        return behind
+
+    def since(self, holder: Holder) -> int:
+        """The filesystem's time, in nanoseconds, before which `holder` has claimed nothing; 0: nobody can tell."""
+        behind = self.look(holder)
+        birth = self._known.get(holder)
+        return birth.stamp - int(behind * 1e9) if birth else 0
