@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -19,7 +21,7 @@ from looop_portable.backends import open_backend
 from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Record, Step
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
-from looop_portable.testing.exam import BackendExam, Reopen
+from looop_portable.testing.exam import BackendExam, Reopen, lease
 
 SOON = 3600.0
 """Seconds within which the tests are over."""
@@ -171,6 +173,48 @@ class TestEngine:
 
     def test_it_says_where_it_is_in_one_line(self, connect: Connect) -> None:
         assert connect().where.isprintable()
+
+
+@pytest.mark.parametrize("kind", ["in this process", "sqlite"])
+def test_a_handler_that_comes_in_between_gets_an_answer_and_one_of_the_two_wins(kind: str, tmp_path: Path) -> None:
+    """Wherever a signal's handler can come in, it advances from the same number."""
+    for point in itertools.count(1):
+        path = str(tmp_path / f"{point}")
+        backend = OnEngine(
+            InProcess() if kind == "in this process" else sqlite_engine().SqliteEngine(path, seconds=0.001), "mine"
+        )
+        answers = interrupted(backend, point)
+        if len(answers) < 2:
+            assert point > 10
+            break
+        assert answers.count(True) == backend.read("n").generation == 1, f"at {point}: {answers}"
+
+
+def interrupted(backend: OnEngine, point: int) -> list[bool | None]:
+    """What is said of an `advance`, and before that of another in the middle of it: after so many calls and returns."""
+    answers: list[bool | None] = []
+    left = point
+
+    def advance(session: str) -> None:
+        try:
+            answers.append(backend.advance("n", 0, lease("n", session)))
+        except Unavailable:
+            answers.append(None)
+
+    def profile(frame: object, event: str, arg: object) -> None:
+        nonlocal left
+        left -= event in ("call", "c_return")
+        if not left:
+            left = -1
+            advance("handler")
+
+    backend.read("n")
+    sys.setprofile(profile)
+    try:
+        advance("main")
+    finally:
+        sys.setprofile(None)
+    return answers
 
 
 class TestSqlite:

@@ -18,7 +18,7 @@ from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
 
 PATIENCE = 120
-CREW, KILLS = 3, 8
+CREW, KILLS, ROUNDS = 3, 8, 100
 
 MEMBER = """
 import os, sys, time
@@ -123,22 +123,34 @@ def test_never_two_are_inside_and_what_one_held_that_was_killed_goes_on(tmp_path
 
 
 def test_processes_that_advance_at_once_never_win_the_same_number(tmp_path: Path) -> None:
-    store = tmp_path / "claims.sqlite"
-    command = [sys.executable, "-c", COUNTER, str(EXAMPLES), str(store)]
+    command = [sys.executable, "-c", COUNTER, str(EXAMPLES), str(tmp_path / "claims.sqlite")]
     with contextlib.ExitStack() as stack:
-        processes = [stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE)) for _ in range(CREW)]
+        processes = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            for _ in range(CREW)
+        ]
+        for process in processes:
+            assert process.stdout
+            assert process.stdout.readline().strip() == b"ready"
+        for process in processes:
+            assert process.stdin
+            process.stdin.write(b"go\n")
+            process.stdin.flush()
         won = [int(number) for process in processes for number in process.communicate(timeout=PATIENCE)[0].split()]
-    assert len(won) >= 50
+    assert [process.returncode for process in processes] == [0] * CREW
+    assert len(won) >= ROUNDS
     assert sorted(won) == list(range(1, max(won) + 1))
 
 
-COUNTER = """
+COUNTER = f"""
 import sys
 sys.path.insert(0, sys.argv[1])
 from sqlite_engine import SqliteEngine
 from looop_portable.system.clock import elapsed
 engine, number = SqliteEngine(sys.argv[2], seconds=60), 0
-for _ in range(50):
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range({ROUNDS}):
     won, now = engine.advance("claim", "n", number, b"x", not_after=elapsed() + 600)
     number = now.number
     if won:

@@ -380,6 +380,14 @@ class TestLife:
         assert world.engine._beats == {}
         assert world.engine.scan(SESSION) == []
 
+    def test_nothing_is_left_of_one_that_was_silent_and_that_somebody_else_forgets(self, world: World) -> None:
+        made_up = Claims(world.backend).sessions.register(lease_seconds=LEASE)
+        for passes in (LEASE + 1, LEASE / 3):
+            world.passes(passes)
+            world.claims().reap()
+        assert world.engine.scan(SESSION) == []
+        assert not world.backend.sessions.signs.has_beat(*made_up.holder)
+
     def test_who_is_the_only_one_to_reach_it_says_so_and_nobody_else(self, world: World) -> None:
         signs = world.backend.sessions.signs
         assert (signs.disk(), world.backend.tickets.far()) == ("", True)
