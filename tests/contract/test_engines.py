@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
-import threading
-import warnings
-from collections.abc import Callable
 from functools import partial
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
-from support.capabilities import needs_fork
 from support.engines import InProcess, sqlite_engine
 
 from looop_portable import Claims, LooopError, Unavailable, Won
 from looop_portable.backends import open_backend
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Record, Step
+from looop_portable.backends.engine import CLAIM, NOTHING, Heard, Record, Step
 from looop_portable.backends.on_engine import OnEngine
-from looop_portable.system.clock import elapsed
+from looop_portable.testing.engine_exam import Connect, EngineExam, later
 from looop_portable.testing.exam import BackendExam, Reopen, lease
-
-SOON = 3600.0
-"""Seconds within which the tests are over."""
-
-Connect = Callable[[], Engine]
-
-
-def later() -> float:
-    return elapsed() + SOON
 
 
 @pytest.fixture(params=["in this process", "sqlite"])
@@ -49,130 +35,77 @@ class TestOnEngines(BackendExam):
         return lambda: OnEngine(connect(), "mine")
 
 
-class TestEngine:
-    """What `looop_portable.backends.engine` says that an engine does."""
+class TestEngines(EngineExam):
+    """Each of them."""
 
-    @pytest.mark.parametrize("kind", [CLAIM, SESSION, TICKET])
-    def test_where_nothing_was_published_there_is_number_0(self, connect: Connect, kind: str) -> None:
-        assert connect().read(kind, "a") == NOTHING
-        assert connect().scan(kind) == []
 
-    def test_one_step_is_published_as_a_whole_and_others_find_it(self, connect: Connect) -> None:
-        data = bytes(range(256)) * 4096
-        assert connect().advance(CLAIM, "a", 0, data, not_after=later()) == Step(True, Record(1, data))
-        assert connect().read(CLAIM, "a") == Record(1, data)
-        assert connect().read(SESSION, "a") == NOTHING
-        assert connect().read(CLAIM, "A") == NOTHING
+class LetsTwoWin(InProcess):
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        won, now = super().advance(kind, key, after, data, not_after=not_after)
+        return Step(won or now.number == after + 1, now)
 
-    def test_whoever_loses_is_told_what_stands(self, connect: Connect) -> None:
-        engine = connect()
-        engine.advance(CLAIM, "a", 0, b"one", not_after=later())
-        engine.advance(CLAIM, "a", 1, b"two", not_after=later())
-        for after in (0, 1, 3):
-            assert engine.advance(CLAIM, "a", after, b"x", not_after=later()) == Step(False, Record(2, b"two"))
-        assert connect().read(CLAIM, "a") == Record(2, b"two")
 
-    def test_the_same_again_finds_what_it_has_published(self, connect: Connect) -> None:
-        connect().advance(CLAIM, "a", 0, b"one", not_after=later())
-        assert connect().advance(CLAIM, "a", 0, b"one", not_after=later()).now == Record(1, b"one")
-        assert connect().read(CLAIM, "a").number == 1
+class KnowsNoDeadline(InProcess):
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        return super().advance(kind, key, after, data, not_after=later())
 
-    def test_one_that_comes_too_late_changes_nothing(self, connect: Connect) -> None:
+
+class TellsLosersNothing(InProcess):
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        step = super().advance(kind, key, after, data, not_after=not_after)
+        return step if step.won else Step(False, NOTHING)
+
+
+class FindsTooMuch(InProcess):
+    def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
+        return super().scan(kind, prefix.rstrip("/"), start, limit)
+
+
+class BeginsPagesWithTheLastKey(InProcess):
+    def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
+        again = [(start, self.read(kind, start))] if start and len(super().scan(kind, prefix, start, limit)) else []
+        return (again + super().scan(kind, prefix, start, limit))[:limit]
+
+
+class HearsOthers(InProcess):
+    def beat(self, word: str, keep: float) -> None:
+        super().beat(word[:1], keep)
+
+    def heard(self, word: str) -> Heard | None:
+        return super().heard(word[:1])
+
+
+class IsOlderThanTheTruth(InProcess):
+    def heard(self, word: str) -> Heard | None:
+        found = super().heard(word)
+        return found._replace(seconds=1e9) if found else None
+
+
+class SaysOneBeatTwice(InProcess):
+    def heard(self, word: str) -> Heard | None:
+        found = super().heard(word)
+        return found._replace(beat="the same") if found else None
+
+
+class NeverForgets(InProcess):
+    def forget(self, kind: str, key: str) -> None:
+        """It is kept."""
+
+
+LIARS = [LetsTwoWin, KnowsNoDeadline, TellsLosersNothing, FindsTooMuch, BeginsPagesWithTheLastKey]
+LIARS += [HearsOthers, IsOlderThanTheTruth, SaysOneBeatTwice, NeverForgets]
+
+
+@pytest.mark.parametrize("liar", LIARS)
+def test_an_engine_that_breaks_a_law_fails_the_exam(liar: type[InProcess]) -> None:
+    failed = []
+    for name in [name for name in dir(EngineExam) if name.startswith("test_") and "fork" not in name]:
+        engine = liar()
         try:
-            assert connect().advance(CLAIM, "a", 0, b"one", not_after=elapsed() - 1e-9) == Step(False, NOTHING)
-        except Unavailable:
-            """As good."""
-        assert connect().read(CLAIM, "a") == NOTHING
-
-    def test_of_many_that_advance_at_once_one_wins(self, connect: Connect) -> None:
-        won: list[int] = []
-
-        def work(worker: int) -> None:
-            engine, number = connect(), 0
-            for _ in range(20):
-                step = engine.advance(CLAIM, "a", number, b"%d" % worker, not_after=later())
-                number = step.now.number
-                won.extend([number] if step.won else [])
-
-        threads = [threading.Thread(target=work, args=(worker,)) for worker in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(won) == list(range(1, connect().read(CLAIM, "a").number + 1))
-        assert len(won) >= 20
-
-    def test_a_scan_goes_page_by_page_and_has_each_key_once_with_what_stands(self, connect: Connect) -> None:
-        engine = connect()
-        keys = [f"{line}/{number:012}" for line in ("a", "a%", "a_", "aa", "A", "\u00e9") for number in range(5)]
-        for key in keys:
-            engine.advance(TICKET, key, 0, key.encode(), not_after=later())
-        engine.advance(CLAIM, "a/0", 0, b"x", not_after=later())
-        for prefix in ("", "a/", "a_", "\u00e9/", "b"):
-            found: list[tuple[str, Record]] = []
-            while page := engine.scan(TICKET, prefix, found[-1][0] if found else "", 3):
-                assert len(page) <= 3
-                found += page
-            wanted = [(key, Record(1, key.encode())) for key in sorted(keys) if key.startswith(prefix)]
-            assert sorted(found) == wanted
-            assert engine.scan(TICKET, prefix) == found
-
-    def test_what_is_forgotten_was_never_there(self, connect: Connect) -> None:
-        engine = connect()
-        for key in ("a", "b"):
-            engine.advance(TICKET, key, 0, b"one", not_after=later())
-        for _ in range(2):
-            engine.forget(TICKET, "a")
-        assert engine.read(TICKET, "a") == NOTHING
-        assert engine.scan(TICKET) == [("b", Record(1, b"one"))]
-
-    def test_a_word_is_as_old_as_its_last_beat_and_no_older_than_that(self, connect: Connect) -> None:
-        engine = connect()
-        assert engine.heard("a/i") is None
-        began = elapsed()
-        beats = []
-        for _ in range(3):
-            engine.beat("a/i", SOON)
-            heard = connect().heard("a/i")
-            assert heard
-            assert heard.seconds <= elapsed() - began + 0.1  # Of a clock that may be slewed meanwhile.
-            beats.append(heard.beat)
-        assert len(set(beats)) == 3
-        assert engine.heard("a/j") is None
-        assert engine.heard("a") is None
-        before = engine.heard("a/i")
-        engine.beat("a/j", SOON)
-        after = engine.heard("a/i")
-        assert before
-        assert after
-        assert before.beat == after.beat
-
-    def test_a_beat_that_was_forgotten_and_is_given_again_is_another(self, connect: Connect) -> None:
-        engine, beats = connect(), set()
-        for _ in range(3):
-            engine.beat("a/i", SOON)
-            heard = engine.heard("a/i")
-            assert heard
-            beats.add(heard.beat)
-            engine.forget(BEAT, "a/i")
-            assert engine.heard("a/i") is None
-        assert len(beats) == 3
-
-    @needs_fork
-    def test_a_forked_child_has_a_connection_of_its_own(self, connect: Connect) -> None:
-        engine = connect()
-        engine.advance(CLAIM, "a", 0, b"one", not_after=later())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Whoever runs the tests may have threads.
-            child = os.fork()
-        if not child:
-            step = engine.advance(CLAIM, "b", engine.read(CLAIM, "a").number - 1, b"two", not_after=later())
-            os._exit(0 if step.won else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        assert engine.advance(CLAIM, "a", 1, b"three", not_after=later()).won
-
-    def test_it_says_where_it_is_in_one_line(self, connect: Connect) -> None:
-        assert connect().where.isprintable()
+            getattr(EngineExam(), name)(lambda engine=engine: engine)
+        except AssertionError:
+            failed.append(name)
+    assert failed
 
 
 @pytest.mark.parametrize("kind", ["in this process", "sqlite"])
