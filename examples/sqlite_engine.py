@@ -33,9 +33,9 @@ class SqliteEngine(Engine):
     """
 
     def __init__(self, path: str, *, local: bool = False, seconds: float = 4.0) -> None:
-        self.where = f"sqlite:{os.path.realpath(path)}"
+        self._path = os.path.realpath(path)
+        self.where = f"sqlite:{self._path}"
         self.local = local
-        self._path = path
         self._seconds = seconds
 
     def read(self, kind: str, key: str) -> Record:

@@ -16,6 +16,9 @@ from looop_portable.protocol.lease import encode
 WITHIN = 5.0
 """Seconds in which the store has to begin what it is asked to change: see `Engine.advance`."""
 
+MOST = 2**63 - 1
+"""The greatest number of a record: as great as what a lease is read with."""
+
 _TRIES = 2
 _PAGE = 1000
 
@@ -58,6 +61,8 @@ class Store:
 
         The token makes the record one that nobody else has: that is how one's own is known after a reply that was lost.
         """
+        if not 0 <= after < MOST:
+            return False  # Nobody ever had it.
         ours = Record(after + 1, encode({**fields, "token": self.token()}))
         not_after = self._clock() + WITHIN
         unanswered: Unavailable | None = None

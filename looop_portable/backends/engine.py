@@ -82,7 +82,7 @@ class Engine(ABC):
 
         Of all who advance from one number, exactly one wins, whatever fails or restarts, and what was won stays: before it
         is told, it is where a crash of the server, a failover or an eviction does not reach it. A number is never used
-        twice, and never goes back.
+        twice, and never goes back. `after` is from 0 to 2^63 - 2.
 
         `not_after` is a moment of `looop_portable.system.clock.elapsed`, in this process. What the *store* begins after
         that changes nothing: a request that was held up would else make a holder who does not know it. So the store

@@ -121,12 +121,16 @@ class Faulty(Engine):
 
 
 def sqlite_engine() -> ModuleType:
-    """The example, as a module."""
-    name = "sqlite_engine"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-        assert spec
-        assert spec.loader
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    """The example, as a module. Threads may ask for it at once."""
+    with _loading:
+        if "sqlite_engine" not in sys.modules:
+            spec = importlib.util.spec_from_file_location("sqlite_engine", EXAMPLES / "sqlite_engine.py")
+            assert spec
+            assert spec.loader
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            sys.modules["sqlite_engine"] = module
+    return sys.modules["sqlite_engine"]
+
+
+_loading = threading.Lock()

@@ -470,6 +470,12 @@ def test_what_nobody_could_read_is_not_published(world: World) -> None:
         world.backend.advance("n", 0, lease("x" * (1 << 20)))
 
 
+@pytest.mark.parametrize("number", [-1, 2**63 - 1, 10**30])
+def test_a_number_that_nobody_can_have_is_lost_and_not_asked_for(world: World, number: int) -> None:
+    assert not world.backend.advance("n", number, lease())
+    assert world.faulty.calls == []
+
+
 def test_whoever_closes_it_closes_the_engine(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[bool] = []
     monkeypatch.setattr(world.faulty, "close", lambda: closed.append(True), raising=False)
