@@ -80,7 +80,7 @@ class SqliteEngine(Engine):
         """Whatever fails in it is undone, and `Unavailable`."""
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            with closing(sqlite3.connect(self._path, self._seconds, isolation_level=None)) as database:
+            with closing(sqlite3.connect(self._path, timeout=self._seconds, isolation_level=None)) as database:
                 if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'beats'").fetchone():
                     for table in TABLES:
                         database.execute(table)

@@ -10,10 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.capabilities import needs_sqlite
 from support.engines import EXAMPLES, sqlite_engine
 
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
+
+pytestmark = needs_sqlite
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 PATIENCE = 60.0

@@ -9,6 +9,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
+from support.capabilities import needs_sqlite
 from support.engines import InProcess, sqlite_engine
 
 from looop_portable import Claims, LooopError, Unavailable, Won
@@ -18,8 +19,10 @@ from looop_portable.backends.on_engine import OnEngine
 from looop_portable.testing.engine_exam import Connect, EngineExam, later
 from looop_portable.testing.exam import BackendExam, Reopen, lease
 
+SQLITE = pytest.param("sqlite", marks=needs_sqlite)
 
-@pytest.fixture(params=["in this process", "sqlite"])
+
+@pytest.fixture(params=["in this process", SQLITE])
 def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Connect:
     """What opens the same engine anew, as another process would; the one in this process is always the same."""
     if request.param == "sqlite":
@@ -108,7 +111,7 @@ def test_an_engine_that_breaks_a_law_fails_the_exam(liar: type[InProcess]) -> No
     assert failed
 
 
-@pytest.mark.parametrize("kind", ["in this process", "sqlite"])
+@pytest.mark.parametrize("kind", ["in this process", SQLITE])
 def test_a_handler_that_comes_in_between_gets_an_answer_and_one_of_the_two_wins(kind: str, tmp_path: Path) -> None:
     """Wherever a signal's handler can come in, it advances from the same number."""
     for point in itertools.count(1):
@@ -150,6 +153,7 @@ def interrupted(backend: OnEngine, point: int) -> list[bool | None]:
     return answers
 
 
+@needs_sqlite
 class TestSqlite:
     """The example, as others find it."""
 

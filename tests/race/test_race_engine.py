@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.capabilities import needs_sqlite
 from support.engines import EXAMPLES, sqlite_engine
 
 from looop_portable import Claims
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
+
+pytestmark = needs_sqlite
 
 PATIENCE = 120
 CREW, KILLS, ROUNDS = 3, 8, 100
