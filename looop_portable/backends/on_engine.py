@@ -20,7 +20,7 @@ from looop_portable.backends.base import SessionHead
 from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine
 from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.protocol.lease import Head, Lease, decode, lease_in, record_of, text
-from looop_portable.protocol.liveness import Lock, Registration, Silence, interval
+from looop_portable.protocol.liveness import LEASE_SECONDS, Lock, Registration, Silence, interval
 from looop_portable.protocol.names import canonical, excerpt, printable, spelled, unspelled
 from looop_portable.protocol.registrations import is_damaged, registration_in
 from looop_portable.system.clock import elapsed
@@ -57,7 +57,7 @@ class EngineSigns:
         lease = self._promised.get(word) or self._promise_of(session, incarnation)
         if not lease:
             raise FileNotFoundError(errno.ENOENT, "it has promised no heartbeat, or has ended", session)
-        self._promised[word] = lease
+        self._promised[word] = lease  # Whoever beats once beats again: asked once.
         self._store.beat(_about(session), word, KEEP + 2 * lease)
 
     def has_beat(self, session: str, incarnation: str) -> bool:
@@ -97,10 +97,15 @@ class EngineSigns:
         return f"{sys.platform} {self._store.engine.where}" if self._store.engine.local else ""
 
     def _promise_of(self, session: str, incarnation: str) -> int:
-        """What another process has promised, for which this one beats: as the keeper of a shell's session does."""
+        """What another process has promised, for which this one beats: as the keeper of a shell's session does.
+
+        One that is not registered yet, or not any more, has a heartbeat for as long as that is there.
+        """
         record = self._store.read(_about(session), SESSION, _key(session))
         own = registration_in(session, record.data)
-        return own.lease_seconds if own.incarnation == incarnation and not own.ended else 0
+        if own.incarnation == incarnation and not own.ended:
+            return own.lease_seconds
+        return LEASE_SECONDS if self.has_beat(session, incarnation) else 0
 
 
 class EngineSessions:

@@ -362,6 +362,17 @@ class TestLife:
         world.passes(LEASE)
         assert self.verdict(world) is Liveness.ALIVE
 
+    def test_another_process_can_beat_for_one_that_is_not_registered_yet_until_it_is_taken_back(self, world: World) -> None:
+        signs, others = world.backend.sessions.signs, world.claims().backend.sessions.signs
+        promised = signs.promise(Registration("s", "i", 1, lease_seconds=LEASE), locked=False)
+        world.passes(LEASE)
+        others.beat("s", "i")
+        assert signs.silence(promised) == Silence(0.0)
+        signs.unpromise(promised)
+        assert not others.has_beat("s", "i")
+        with pytest.raises(OSError, match="promised no heartbeat"):
+            signs.beat("s", "i")
+
     @pytest.mark.parametrize("holder", [("me", "another"), ("nobody", "i"), ("../me", "i")])
     def test_there_is_no_heartbeat_to_give_of_what_is_not_registered(
         self, world: World, me: Registration, holder: tuple[str, str]
