@@ -97,7 +97,7 @@ class Engine(ABC):
 
     @abstractmethod
     def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
-        """The keys of this kind that begin with `prefix`, and what stands there, in an order that is always the same.
+        """The keys of this kind that begin with `prefix`, and what stands there now, in an order that is always the same.
 
         Those behind the key `start`, in that order, and at most `limit`. Fewer than that: there are no more. A key that was
         there from the beginning of the first page to the end of the last one is in it.

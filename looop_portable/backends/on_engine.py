@@ -13,16 +13,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from looop_portable.backends.asking import Store
 from looop_portable.backends.base import SessionHead
 from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine
 from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.protocol.lease import Head, Lease, decode, lease_in, record_of, text
-from looop_portable.protocol.liveness import LEASE_SECONDS, Lock, Registration, Silence, interval
+from looop_portable.protocol.liveness import LEASE_SECONDS, Holder, Lock, Registration, Silence, interval
 from looop_portable.protocol.names import canonical, excerpt, printable, spelled, unspelled
 from looop_portable.protocol.registrations import is_damaged, registration_in
+from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed
 from looop_portable.system.opening.nonces import nonce
 
@@ -220,10 +221,19 @@ class OnEngine:
         return self._store.advance(_of(claim), CLAIM, spelled(claim), expected, fields)
 
     def claims(self) -> Iterator[str]:
+        return (name for name, _ in self.heads())
+
+    def heads(self) -> Iterator[tuple[str, Head]]:
+        """The names that are held, each with its head: one scan tells all."""
         for key, (number, data) in self._store.scan("the claims cannot be enumerated", CLAIM):
             name = _name(key, data, "name")
-            if name and number and lease_in(data, name, number):
-                yield name
+            if name and number and (lease := lease_in(data, name, number)):
+                yield name, Head(number, lease)
+
+    def held_by(self, holder: Holder, but: Iterable[str], since: int = 0) -> Iterator[str]:  # noqa: ARG002 (of files)
+        """Of those names the ones that `holder` holds, but for those. What others hold is not read again for that."""
+        left = frozenset(but)
+        return (name for name, head in self.heads() if is_ours(head.lease, holder) and name not in left)
 
     def tidy(self) -> list[tuple[str, str]]:
         """A crash leaves nothing half-made on an engine."""

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from support.capabilities import needs_sqlite
-from support.engines import InProcess, sqlite_engine
+from support.engines import Faulty, InProcess, sqlite_engine
 
 from looop_portable import Claims, LooopError, Unavailable, Won
 from looop_portable.backends import open_backend
+from looop_portable.backends.base import Backend
 from looop_portable.backends.engine import CLAIM, NOTHING, Heard, Record, Step
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.testing.engine_exam import Connect, EngineExam, later
@@ -36,6 +37,11 @@ class TestOnEngines(BackendExam):
     @pytest.fixture
     def reopen(self, connect: Connect) -> Reopen:
         return lambda: OnEngine(connect(), "mine")
+
+    def cut_off(self, backend: Backend) -> OnEngine:
+        engine = Faulty(InProcess())
+        engine.is_cut_off = True
+        return OnEngine(engine, "mine")
 
 
 class TestEngines(EngineExam):

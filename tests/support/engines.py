@@ -90,6 +90,8 @@ class Faulty(Engine):
         self.calls: list[str] = []
         self.faults: dict[int, Fault] = {}
         self.held_up: list[Callable[[], object]] = []
+        self.is_cut_off = False
+        """Whether each call from now on is refused."""
 
     def read(self, kind: str, key: str) -> Record:
         return self._asked("read", lambda: self.engine.read(kind, key))
@@ -111,7 +113,7 @@ class Faulty(Engine):
 
     def _asked(self, name: str, call: Callable[[], T]) -> T:
         self.calls.append(name)
-        fault = self.faults.get(len(self.calls))
+        fault = Fault.REFUSED if self.is_cut_off else self.faults.get(len(self.calls))
         if fault is Fault.HELD_UP:
             self.held_up.append(call)
         answer = None if fault in (Fault.REFUSED, Fault.HELD_UP) else call()

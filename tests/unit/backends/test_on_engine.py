@@ -439,6 +439,21 @@ class TestTickets:
         assert {name: tickets.line(name) for name in names} == {name: [ticket] for name, ticket in taken.items()}
 
 
+def test_one_scan_tells_what_is_held_and_by_whom(world: World) -> None:
+    for name, session in (("a", "w1"), ("b", "w2"), ("c", "w1"), ("d", "w1")):
+        assert world.backend.advance(name, 0, lease(session)._replace(name=name))
+    assert world.backend.advance("d", 1, None)
+    world.faulty.calls.clear()
+    assert [(name, head.generation, head.lease and head.lease.session) for name, head in world.backend.heads()] == [
+        ("a", 1, "w1"),
+        ("b", 1, "w2"),
+        ("c", 1, "w1"),
+    ]
+    assert list(world.backend.held_by(Holder("w1", "i1"), ["a"], 0)) == ["c"]
+    assert list(world.backend.held_by(Holder("w1", "i2"), [])) == []
+    assert world.faulty.calls == ["scan"] * 3
+
+
 def test_there_may_be_more_than_one_page_of_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "_PAGE", 3)
     for many in range(8):
