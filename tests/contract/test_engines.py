@@ -12,13 +12,13 @@ import pytest
 from support.capabilities import needs_sqlite
 from support.engines import Faulty, InProcess, sqlite_engine
 
-from looop_portable import Claims, LooopError, Unavailable, Won
+from looop_portable import Claims, Lease, LooopError, Unavailable, Won
 from looop_portable.backends import open_backend
 from looop_portable.backends.base import Backend
 from looop_portable.backends.engine import CLAIM, NOTHING, Heard, Record, Step
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.testing.engine_exam import Connect, EngineExam, later
-from looop_portable.testing.exam import BackendExam, Reopen, lease
+from looop_portable.testing.exam import BackendExam, Reopen
 
 SQLITE = pytest.param("sqlite", marks=needs_sqlite)
 
@@ -139,7 +139,7 @@ def interrupted(backend: OnEngine, point: int) -> list[bool | None]:
 
     def advance(session: str) -> None:
         try:
-            answers.append(backend.advance("n", 0, lease("n", session)))
+            answers.append(backend.advance("n", 0, Lease("n", session, "i1")))
         except Unavailable:
             answers.append(None)
 
