@@ -21,6 +21,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
+__all__ = ["BEAT", "CLAIM", "NOTHING", "SESSION", "TICKET", "Engine", "Heard", "Record", "Step"]
+
 CLAIM, SESSION, TICKET, BEAT = "claim", "session", "ticket", "beat"
 """The kinds. Records have the first three; `forget` alone is called with the last."""
 

@@ -27,6 +27,8 @@ from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed
 from looop_portable.system.opening.nonces import nonce
 
+__all__ = ["OnEngine"]
+
 KEEP = 7 * 86400.0
 """Seconds for which a heartbeat is kept, beyond its lease: a job that looks once a day or two can still judge it."""
 
