@@ -82,7 +82,7 @@ def _clear_the_lines(tickets: Tickets, sessions: Sessions, failed: list[tuple[st
 def _clear_the_line(claim: str, tickets: Tickets, sessions: Sessions) -> None:
     for ticket in tickets.line(claim):
         waiter = tickets.waiter(claim, ticket)
-        if waiter is not None and sessions.evidence.examine(waiter).dead:
+        if waiter is not None and sessions.evidence.has_left(waiter):
             tickets.give_back(claim, ticket)
 
 

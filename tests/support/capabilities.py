@@ -273,4 +273,5 @@ needs_locale = {
 }
 """Made by `localedef -i de_DE -f ISO-8859-1 de_DE.ISO-8859-1`."""
 needs_inotify = _needs(_has_inotify(), "inotify is missing")
+needs_sqlite = _needs(importlib.util.find_spec("_sqlite3") is not None, "this Python was built without sqlite3")
 needs_hatchling = _needs(importlib.util.find_spec("hatchling") is not None, "no hatchling to build the distribution with")

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 from support.capabilities import NATIVE
+from support.engines import InProcess
 from support.waiters import Line
 
 from looop_portable import Claims, Won, aio, hold, wait_for
 from looop_portable.aio import wakeup
 from looop_portable.aio.wakeup import LoopBell
 from looop_portable.backends.memory import MemoryBackend
+from looop_portable.backends.on_engine import OnEngine
 from looop_portable.holding import hold as holding
 from looop_portable.protocol.liveness import Holder
 from looop_portable.system.watch import watcher
@@ -170,9 +172,20 @@ def test_slots_are_handed_over(tmp_path: Path) -> None:
     assert len(came) == 10 * ROUNDS
 
 
+def opened(kind: str, directory: Path) -> Claims:
+    if kind == "memory":
+        return Claims(MemoryBackend())
+    if "engine" not in kind:
+        return Claims.open(directory, kind)
+    engine = InProcess()
+    engine.local = kind == "engine"
+    return Claims(OnEngine(engine, "mine"))
+
+
 @pytest.mark.parametrize("way", ["release", "release of a lease", "session"])
-def test_sessions_of_one_process_hand_it_over(tmp_path: Path, backend: str, way: str) -> None:
-    claims = Claims(MemoryBackend()) if backend == "memory" else Claims.open(tmp_path, backend)
+@pytest.mark.parametrize("kind", [NATIVE, "memory", "engine", "far engine"])
+def test_sessions_of_one_process_hand_it_over(tmp_path: Path, kind: str, way: str) -> None:
+    claims = opened(kind, tmp_path)
     inside = Inside()
 
     def let_go(me: Holder, won: Won) -> None:

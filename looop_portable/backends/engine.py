@@ -1,0 +1,127 @@
+"""What an engine is: a store that compares and sets numbered records, and has one clock. The page for authors of plug-ins.
+
+An engine knows nothing of claims, sessions or leases. It keeps *records*: bytes with a number, each under a kind and a key.
+And it keeps *beats*: a word, and when it was last said, by the engine's own clock. `on_engine.OnEngine` makes a backend of
+it. What must hold, of every method:
+
+- A failure of any sort is `Unavailable`: one line, without a password, a token or anything else that is secret. It is a
+  `CannotExclude` where this store cannot do what it must, and never will. Nothing is answered that was not looked up.
+- An engine gives up soon: an `advance` at its `not_after`, anything else after some seconds. The clients of most servers
+  try again for minutes, or wait for ever, unless they are told.
+- Any thread may call any method at any time, and so may a signal's handler in the middle of another: it gets an answer, or
+  `Unavailable`.
+- A forked child may call any method. How it comes to a connection of its own is the engine's affair: it neither uses nor
+  closes its parent's.
+- Keys are text without control characters, of at most 400 bytes in UTF-8. They differ by every byte: `A` is not `a`. The
+  data of a record have at most 1 MiB.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+__all__ = ["BEAT", "CLAIM", "NOTHING", "SESSION", "TICKET", "Engine", "Heard", "Record", "Step"]
+
+CLAIM, SESSION, TICKET, BEAT = "claim", "session", "ticket", "beat"
+"""The kinds. Records have the first three; `forget` alone is called with the last."""
+
+
+class Record(NamedTuple):
+    """What was published last under a key, as the `number`th there. Number 0: nothing ever was."""
+
+    number: int
+    data: bytes
+
+
+NOTHING = Record(0, b"")
+"""What stands where nothing was ever published, or where it was forgotten."""
+
+
+class Step(NamedTuple):
+    """What came of an `advance`, and which record stands after it, whoever published that."""
+
+    won: bool
+    now: Record
+
+
+class Heard(NamedTuple):
+    """How many seconds ago a word was last said, and what tells that from any other time that it was said.
+
+    `seconds` by the engine's clock; where that is `steady`, never more than have truly passed. `beat` is a text of at most
+    100 characters that is never used twice, not after a `forget` either: a random one will do.
+    """
+
+    seconds: float
+    beat: str
+
+
+class Engine(ABC):
+    """One store, as this process reaches it. Making one touches nothing: the first call connects."""
+
+    where: str
+    """For people: scheme, host, port and prefix, or a path. Never a credential."""
+
+    steady: bool = False
+    """Whether nobody can set its clock. If so, a silence is what it says. If not, it is watched before it is believed."""
+
+    local: bool = False
+    """Whether this machine's kernel alone has processes that reach it. If so, a process that is gone is dead, at once.
+
+    True where others can reach it as well, it makes two live holders.
+    """
+
+    @abstractmethod
+    def read(self, kind: str, key: str) -> Record:
+        """What stands there now; `NOTHING` if nothing was ever published.
+
+        It is the latest: what any process was told to have won before this call began is in it. No replica, no cache.
+        """
+
+    @abstractmethod
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        """Publish `data` as number `after` + 1, if `after` is the number that stands there. All of it, or nothing.
+
+        Of all who advance from one number, exactly one wins, whatever fails or restarts, and what was won stays: before it
+        is told, it is where a crash of the server, a failover or an eviction does not reach it. A number is never used
+        twice, and never goes back. `after` is from 0 to 2^63 - 2.
+
+        `not_after` is a moment of `looop_portable.system.clock.elapsed`, in this process. What the *store* begins after
+        that changes nothing: a request that was held up would else make a holder who does not know it. So the store
+        compares, not the client before it sends: whoever knows the store's clock as of some moment, from an earlier reply,
+        can send the deadline by that clock. It may end too early, never too late. One that comes too late is told as lost,
+        with what stands, or is `Unavailable`.
+
+        It may be called again with the very same data, after a reply that was lost. No two others have the same data. So
+        whatever repeats a request, this engine's client or its caller, finds its own record standing, and `now` tells it:
+        nothing else is needed. `won` may be False then.
+        """
+
+    @abstractmethod
+    def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
+        """The keys of this kind that begin with `prefix`, and what stands there now, in an order that is always the same.
+
+        Those behind the key `start`, in that order, and at most `limit`. Fewer than that: there are no more. A key that was
+        there from the beginning of the first page to the end of the last one is in it.
+        """
+
+    @abstractmethod
+    def forget(self, kind: str, key: str) -> None:
+        """Remove a record, or a beat: as if nothing had ever been there. One that is not there is no error.
+
+        Only what is never used again is forgotten: a ticket, a session whose id was made up, the beat of a session.
+        """
+
+    @abstractmethod
+    def beat(self, word: str, keep: float) -> None:
+        """Say `word`, now: by the engine's clock, at the moment of the deed. Keep it for `keep` seconds at least.
+
+        What is not there is made. What is said of one word is never heard of another.
+        """
+
+    @abstractmethod
+    def heard(self, word: str) -> Heard | None:
+        """When `word` was last said; None: never, or it is not kept any more. No replica, no cache."""
+
+    def close(self) -> None:  # noqa: B027 (an engine that has nothing open closes nothing)
+        """Nobody calls another method after this."""

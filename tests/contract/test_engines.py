@@ -1,0 +1,203 @@
+"""The laws of engines, of the one in this process and of the example; what the adapter makes of them passes the exam."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from functools import partial
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+from support.capabilities import needs_sqlite
+from support.engines import Faulty, InProcess, sqlite_engine
+
+from looop_portable import Claims, Lease, LooopError, Unavailable, Won
+from looop_portable.backends import open_backend
+from looop_portable.backends.base import Backend
+from looop_portable.backends.engine import CLAIM, NOTHING, Heard, Record, Step
+from looop_portable.backends.on_engine import OnEngine
+from looop_portable.system.clock import elapsed
+from looop_portable.testing.engine_exam import Connect, EngineExam
+from looop_portable.testing.exam import BackendExam, Reopen
+
+SQLITE = pytest.param("sqlite", marks=needs_sqlite)
+
+
+@pytest.fixture(params=["in this process", SQLITE])
+def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Connect:
+    """What opens the same engine anew, as another process would; the one in this process is always the same."""
+    if request.param == "sqlite":
+        found: Connect = lambda: sqlite_engine().SqliteEngine(str(tmp_path / "a place" / "claims"))  # noqa: E731
+        return found
+    engine = InProcess()
+    return lambda: engine
+
+
+class TestOnEngines(BackendExam):
+    @pytest.fixture
+    def reopen(self, connect: Connect) -> Reopen:
+        return lambda: OnEngine(connect(), "mine")
+
+    def cut_off(self, backend: Backend) -> OnEngine:
+        engine = Faulty(InProcess())
+        engine.is_cut_off = True
+        return OnEngine(engine, "mine")
+
+
+class TestEngines(EngineExam):
+    """Each of them."""
+
+
+class LetsTwoWin(InProcess):
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        won, now = super().advance(kind, key, after, data, not_after=not_after)
+        return Step(won or now.number == after + 1, now)
+
+
+class KnowsNoDeadline(InProcess):
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        return super().advance(kind, key, after, data, not_after=elapsed() + 3600)
+
+
+class TellsLosersNothing(InProcess):
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        step = super().advance(kind, key, after, data, not_after=not_after)
+        return step if step.won else Step(False, NOTHING)
+
+
+class FindsTooMuch(InProcess):
+    def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
+        return super().scan(kind, prefix.rstrip("/"), start, limit)
+
+
+class BeginsPagesWithTheLastKey(InProcess):
+    def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
+        again = [(start, self.read(kind, start))] if start and len(super().scan(kind, prefix, start, limit)) else []
+        return (again + super().scan(kind, prefix, start, limit))[:limit]
+
+
+class EndsPagesEarly(InProcess):
+    def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
+        return super().scan(kind, prefix, start, min(limit, 2))
+
+
+class HearsOthers(InProcess):
+    def beat(self, word: str, keep: float) -> None:
+        super().beat(word[:1], keep)
+
+    def heard(self, word: str) -> Heard | None:
+        return super().heard(word[:1])
+
+
+class IsOlderThanTheTruth(InProcess):
+    def heard(self, word: str) -> Heard | None:
+        found = super().heard(word)
+        return found._replace(seconds=1e9) if found else None
+
+
+class SaysOneBeatTwice(InProcess):
+    def heard(self, word: str) -> Heard | None:
+        found = super().heard(word)
+        return found._replace(beat="the same") if found else None
+
+
+class NeverForgets(InProcess):
+    def forget(self, kind: str, key: str) -> None:
+        """It is kept."""
+
+
+LIARS = [LetsTwoWin, KnowsNoDeadline, TellsLosersNothing, FindsTooMuch]
+LIARS += [BeginsPagesWithTheLastKey, EndsPagesEarly, HearsOthers, IsOlderThanTheTruth, SaysOneBeatTwice, NeverForgets]
+
+
+@pytest.mark.parametrize("liar", LIARS)
+def test_an_engine_that_breaks_a_law_fails_the_exam(liar: type[InProcess]) -> None:
+    failed: list[str] = []
+    for name in [name for name in dir(EngineExam) if name.startswith("test_") and "fork" not in name]:
+        engine = liar()
+        try:
+            getattr(EngineExam(), name)(lambda engine=engine: engine)
+        except AssertionError as failure:
+            failed.append(str(failure))
+    assert failed
+    assert all(each.startswith("law: ") for each in failed)
+
+
+@pytest.mark.parametrize("kind", ["in this process", SQLITE])
+def test_a_handler_that_comes_in_between_gets_an_answer_and_one_of_the_two_wins(kind: str, tmp_path: Path) -> None:
+    """Wherever a signal's handler can come in, it advances from the same number."""
+    for point in itertools.count(1):
+        path = str(tmp_path / f"{point}")
+        backend = OnEngine(
+            InProcess() if kind == "in this process" else sqlite_engine().SqliteEngine(path, seconds=0.001), "mine"
+        )
+        answers = interrupted(backend, point)
+        if len(answers) < 2:
+            assert point > 10
+            break
+        assert answers.count(True) == backend.read("n").generation == 1, f"at {point}: {answers}"
+
+
+def interrupted(backend: OnEngine, point: int) -> list[bool | None]:
+    """What is said of an `advance`, and before that of another in the middle of it: after so many calls and returns."""
+    answers: list[bool | None] = []
+    left = point
+
+    def advance(session: str) -> None:
+        try:
+            answers.append(backend.advance("n", 0, Lease("n", session, "i1")))
+        except Unavailable:
+            answers.append(None)
+
+    def profile(frame: object, event: str, arg: object) -> None:
+        nonlocal left
+        left -= event in ("call", "c_return")
+        if not left:
+            left = -1
+            advance("handler")
+
+    backend.read("n")
+    sys.setprofile(profile)
+    try:
+        advance("main")
+    finally:
+        sys.setprofile(None)
+    return answers
+
+
+@needs_sqlite
+class TestSqlite:
+    """The example, as others find it."""
+
+    def test_what_cannot_be_opened_is_unavailable_in_one_line(self, tmp_path: Path) -> None:
+        place = tmp_path / "file"
+        place.write_bytes(b"no database, " * 100)
+        for path in (place, place / "below"):
+            claims = Claims(OnEngine(sqlite_engine().SqliteEngine(str(path)), "sqlite"))
+            reason = claims.backend.unavailable()
+            assert reason
+            assert "\n" not in reason
+            for ask in (partial(claims.claim, "n", "w1"), claims.sessions.ids, claims.list):
+                with pytest.raises(LooopError, match="sqlite:"):
+                    ask()
+
+    def test_while_another_is_in_the_middle_of_a_change_it_gives_up_soon(self, tmp_path: Path) -> None:
+        module = sqlite_engine()
+        engine = module.SqliteEngine(str(tmp_path / "claims"), seconds=0.01)
+        engine.read(CLAIM, "a")
+        another = module.SqliteEngine(str(tmp_path / "claims"))
+        with another._transaction(writes=True), pytest.raises(Unavailable, match="locked"):
+            engine.advance(CLAIM, "a", 0, b"one", not_after=elapsed() + 3600)
+        assert engine.read(CLAIM, "a") == NOTHING
+
+    def test_it_is_opened_by_its_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        sqlite_engine()
+        entry = EntryPoint("sqlite", "sqlite_engine:open_sqlite", "looop_portable.backends")
+        monkeypatch.setattr("importlib.metadata.entry_points", lambda group: EntryPoints([entry]).select(group=group))
+        claims = Claims.open(tmp_path, "sqlite")
+        assert isinstance(claims.claim("n", claims.sessions.register("w1").holder), Won)
+        assert open_backend("sqlite", str(tmp_path)).read("n").generation == 1
+        assert (tmp_path / "claims.sqlite").exists()
+        with pytest.raises(LooopError, match="use --backend sqlite"):
+            Claims.open(tmp_path, "auto").claim("n", "w2")

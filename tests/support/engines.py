@@ -1,0 +1,138 @@
+"""Engines for tests: one in this process, the shortest there is; one whose calls fail as a test says; and the example's."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import threading
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar, cast
+
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Heard, Record, Step
+from looop_portable.errors import Unavailable
+from looop_portable.system.clock import elapsed
+
+T = TypeVar("T")
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+class InProcess(Engine):
+    """Records in this process. Its guard may be taken again by a signal's handler in the same thread.
+
+    Such a handler comes in after a call, or where a loop begins anew: nothing is called between a comparison and the deed.
+    """
+
+    where = "this process"
+    steady = True
+    local = True
+
+    def __init__(self, clock: Callable[[], float] = elapsed, deadlines: Callable[[], float] = elapsed) -> None:
+        """`clock` is the engine's own; `deadlines` is what `not_after` is said by."""
+        self.clock = clock
+        self.deadlines = deadlines
+        self._guard = threading.RLock()
+        self._records: dict[str, dict[str, Record]] = {CLAIM: {}, SESSION: {}, TICKET: {}}
+        self._beats: dict[str, tuple[float, int]] = {}
+        self._said = 0
+
+    def read(self, kind: str, key: str) -> Record:
+        return self._records[kind].get(key, NOTHING)
+
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        records, new = self._records[kind], Record(after + 1, data)
+        with self._guard:
+            late = self.deadlines() > not_after
+            now = records[key] if key in records else NOTHING  # noqa: SIM401 (that would be a call)
+            if late or now.number != after:
+                return Step(False, now)
+            records[key] = new  # No call since the comparison: a signal's handler, which may advance it, cannot come in.
+            return Step(True, new)
+
+    def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
+        records = self._records[kind].copy()
+        return [(key, records[key]) for key in sorted(records) if key > start and key.startswith(prefix)][:limit]
+
+    def forget(self, kind: str, key: str) -> None:
+        if kind == BEAT:
+            self._beats.pop(key, None)
+        else:
+            self._records[kind].pop(key, None)
+
+    def beat(self, word: str, keep: float) -> None:
+        with self._guard:
+            self._said += 1
+            self._beats[word] = self.clock(), self._said
+
+    def heard(self, word: str) -> Heard | None:
+        found = self._beats.get(word)
+        return Heard(self.clock() - found[0], str(found[1])) if found else None
+
+
+class Fault(Enum):
+    """What becomes of a call; whoever calls is told nothing of it."""
+
+    REFUSED = "it does not reach the engine"
+    UNTOLD = "it is done, and the reply is lost"
+    HELD_UP = "it reaches the engine when the test says so"
+
+
+class Faulty(Engine):
+    """`engine`, which all reach by way of this one; what becomes of a call is in `faults`, by its number from 1."""
+
+    where = "far://away"
+
+    def __init__(self, engine: InProcess) -> None:
+        self.engine = engine
+        self.steady, self.local = engine.steady, engine.local
+        self.calls: list[str] = []
+        self.faults: dict[int, Fault] = {}
+        self.held_up: list[Callable[[], object]] = []
+        self.is_cut_off = False
+        """Whether each call from now on is refused."""
+
+    def read(self, kind: str, key: str) -> Record:
+        return self._asked("read", lambda: self.engine.read(kind, key))
+
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        return self._asked("advance", lambda: self.engine.advance(kind, key, after, data, not_after=not_after))
+
+    def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
+        return self._asked("scan", lambda: self.engine.scan(kind, prefix, start, limit))
+
+    def forget(self, kind: str, key: str) -> None:
+        self._asked("forget", lambda: self.engine.forget(kind, key))
+
+    def beat(self, word: str, keep: float) -> None:
+        self._asked("beat", lambda: self.engine.beat(word, keep))
+
+    def heard(self, word: str) -> Heard | None:
+        return self._asked("heard", lambda: self.engine.heard(word))
+
+    def _asked(self, name: str, call: Callable[[], T]) -> T:
+        self.calls.append(name)
+        fault = Fault.REFUSED if self.is_cut_off else self.faults.get(len(self.calls))
+        if fault is Fault.HELD_UP:
+            self.held_up.append(call)
+        answer = None if fault in (Fault.REFUSED, Fault.HELD_UP) else call()
+        if fault:
+            raise Unavailable(f"{self.where}: no answer\n(it was {name})")
+        return cast("T", answer)
+
+
+def sqlite_engine() -> ModuleType:
+    """The example, as a module. Threads may ask for it at once."""
+    with _loading:
+        if "sqlite_engine" not in sys.modules:
+            spec = importlib.util.spec_from_file_location("sqlite_engine", EXAMPLES / "sqlite_engine.py")
+            assert spec
+            assert spec.loader
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            sys.modules["sqlite_engine"] = module
+    return sys.modules["sqlite_engine"]
+
+
+_loading = threading.Lock()
