@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BackendExam", "LifeExam", "Reopen", "WaitingExam"]
 
-_EXAM = ("exam", "exam_life", "exam_sessions", "exam_waiting", "examiner", "faults")
+_EXAM = ("exam", "exam_life", "exam_sessions", "exam_waiting", "examiner", "engine_exam", "faults")
 
 _pytest = sys.modules.get("pytest")
 if _pytest is not None and hasattr(_pytest, "register_assert_rewrite"):
