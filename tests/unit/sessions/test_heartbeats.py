@@ -4,12 +4,15 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.clocks import Clock
 
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import interval, patience
 from looop_portable.sessions.heartbeats import Pulse
 
 LEASE = 3
+STEP = interval(LEASE) / 5
+"""Seconds of the clock within which each thread looks once."""
 SOON = 30.0
 """Seconds that a test waits for what has to happen: never, if all is well."""
 
@@ -18,7 +21,7 @@ class Scripted:
     """A filesystem that answers, fails or hangs, a clock, and what was heard."""
 
     def __init__(self) -> None:
-        self.time = 1000.0
+        self.clock = Clock()
         self.calls: list[bool] = []
         self.renewed = threading.Event()
         self.answer: Callable[[], bool] = lambda: True
@@ -36,15 +39,7 @@ class Scripted:
         self.lost.set()
 
     def pulse(self) -> Pulse:
-        return Pulse(self.renew, LEASE, self.lose, self.time, lambda: self.time)
-
-    def pass_time(self, seconds: float) -> None:
-        """In steps in which a thread that runs sees each."""
-        while seconds > 0:
-            self.renewed.clear()
-            self.time += min(seconds, 0.1)
-            seconds -= 0.1
-            threading.Event().wait(0.02)
+        return self.clock.pulse(self.renew, LEASE, self.lose, self.clock.now)
 
 
 @pytest.fixture
@@ -65,29 +60,34 @@ def fail() -> bool:
 
 
 def test_a_heartbeat_is_given_every_third_of_the_lease(scripted: Scripted, running: Pulse) -> None:
-    scripted.time += interval(LEASE) + 0.01
-    assert scripted.renewed.wait(SOON)
-    assert scripted.calls[0] is False
+    scripted.clock.move(interval(LEASE) - 0.01)
+    assert scripted.calls == []
+    scripted.clock.move(STEP)
+    assert scripted.calls == [False]
+    scripted.clock.move(interval(LEASE) + STEP)
+    assert scripted.calls == [False, False]
     assert running.over == ""
     assert not scripted.lost.is_set()
 
 
 def test_what_fails_for_a_while_is_tried_again(scripted: Scripted, running: Pulse) -> None:
     scripted.answer = fail
-    scripted.time += interval(LEASE) + 0.01
-    while len(scripted.calls) < 2:
-        threading.Event().wait(0.01)
+    scripted.clock.move(patience(LEASE) - STEP)
+    assert len(scripted.calls) > 2
     scripted.answer = lambda: True
-    assert scripted.renewed.wait(SOON)
+    scripted.clock.move(STEP)
+    assert scripted.renewed.is_set()
+    scripted.clock.move(patience(LEASE) - STEP)
     assert running.check() == ""
+    assert not scripted.lost.is_set()
 
 
 def test_two_thirds_of_the_lease_without_success_are_a_loss(scripted: Scripted, running: Pulse) -> None:
     scripted.answer = fail
-    scripted.pass_time(patience(LEASE) - 0.2)
+    scripted.clock.move(patience(LEASE) - 0.2)
     assert not scripted.lost.is_set()
-    scripted.pass_time(0.4)
-    assert scripted.lost.wait(SOON)
+    scripted.clock.move(0.4)
+    assert scripted.lost.is_set()
     assert len(scripted.reasons) == 1
     assert "no answer" in running.over
     assert "lease of 3 s" in running.over
@@ -95,9 +95,16 @@ def test_two_thirds_of_the_lease_without_success_are_a_loss(scripted: Scripted, 
 
 def test_a_call_that_never_returns_keeps_nobody_from_being_told(scripted: Scripted, running: Pulse) -> None:
     never = threading.Event()
-    scripted.answer = never.wait
-    scripted.pass_time(patience(LEASE) + 0.2)
-    assert scripted.lost.wait(SOON)
+
+    def hang() -> bool:
+        scripted.clock.hang(never)
+        return True
+
+    scripted.answer = hang
+    scripted.clock.move(patience(LEASE) - 0.2)
+    assert not scripted.lost.is_set()
+    scripted.clock.move(0.4)
+    assert scripted.lost.is_set()
     assert "does not answer" in running.over
     never.set()  # It does return, late: what is lost stays lost.
     assert scripted.renewed.wait(SOON)
@@ -106,14 +113,19 @@ def test_a_call_that_never_returns_keeps_nobody_from_being_told(scripted: Script
 
 def test_a_session_that_has_ended_is_lost_at_once(scripted: Scripted, running: Pulse) -> None:
     scripted.answer = lambda: False
-    scripted.time += interval(LEASE) + 0.01
-    assert scripted.lost.wait(SOON)
+    scripted.clock.move(interval(LEASE) + STEP)
+    assert scripted.lost.is_set()
     assert running.over == "its session has ended"
 
 
 def test_who_has_slept_says_that_it_goes_on(scripted: Scripted, running: Pulse) -> None:
-    scripted.time += 3600
-    assert scripted.renewed.wait(SOON)
+    def answer_late() -> bool:
+        scripted.clock.let_others_look()
+        return True
+
+    scripted.answer = answer_late
+    scripted.clock.suspend(3600)
+    scripted.clock.move(STEP)
     assert scripted.calls[0] is True
     assert running.check() == ""
     assert not scripted.lost.is_set()
@@ -121,8 +133,9 @@ def test_who_has_slept_says_that_it_goes_on(scripted: Scripted, running: Pulse) 
 
 def test_who_has_slept_and_was_superseded_is_lost(scripted: Scripted, running: Pulse) -> None:
     scripted.answer = lambda: False
-    scripted.time += 3600
-    assert scripted.lost.wait(SOON)
+    scripted.clock.suspend(3600)
+    scripted.clock.move(STEP)
+    assert scripted.lost.is_set()
     assert running.over == "its session has ended"
 
 
@@ -131,10 +144,10 @@ def test_without_its_threads_a_check_finds_out_by_itself(scripted: Scripted) -> 
     pulse = scripted.pulse()
     assert pulse.check() == ""
     assert scripted.calls == []
-    scripted.time += 3600
+    scripted.clock.suspend(3600)
     assert pulse.check() == ""
     assert scripted.calls == [True]
-    scripted.time += 3600
+    scripted.clock.suspend(3600)
     scripted.answer = fail
     assert "no answer" in pulse.check()
     scripted.answer = lambda: True
@@ -144,10 +157,10 @@ def test_without_its_threads_a_check_finds_out_by_itself(scripted: Scripted) -> 
 
 def test_a_renewal_counts_from_when_it_was_begun(scripted: Scripted) -> None:
     pulse = scripted.pulse()
-    scripted.time += 3600
+    scripted.clock.suspend(3600)
 
     def takes_long() -> bool:
-        scripted.time += patience(LEASE) + 0.1
+        scripted.clock.now += patience(LEASE) + 0.1
         return True
 
     scripted.answer = takes_long
@@ -159,7 +172,7 @@ def test_nothing_is_lost_after_it_was_stopped(scripted: Scripted) -> None:
     pulse.start()
     pulse.stop()
     scripted.answer = fail
-    scripted.pass_time(patience(LEASE) + 1)
+    scripted.clock.move(patience(LEASE) + 1)
     assert pulse.check() == ""
     assert not scripted.lost.is_set()
 
@@ -185,14 +198,13 @@ def test_without_a_thread_it_is_not_begun(scripted: Scripted, monkeypatch: pytes
 def test_its_threads_do_nothing_before_it_starts(scripted: Scripted) -> None:
     pulse = scripted.pulse()
     pulse.prepare()
-    scripted.pass_time(LEASE + 1)
+    scripted.clock.move(LEASE + 1)
     assert scripted.calls == []
     assert not scripted.lost.is_set()
-    pulse.begins(scripted.time)
+    pulse.begins(scripted.clock.now)
     pulse.start()
-    scripted.time += interval(LEASE) + 0.01
-    assert scripted.renewed.wait(SOON)
-    assert scripted.calls[0] is False
+    scripted.clock.move(interval(LEASE) + STEP)
+    assert scripted.calls == [False]
     pulse.stop()
 
 
@@ -206,15 +218,15 @@ def test_whatever_a_renewal_raises_it_has_failed_and_is_tried_again(
         raise error
 
     scripted.answer = breaks
-    scripted.time += interval(LEASE) + 0.01
-    while len(scripted.calls) < 2:
-        threading.Event().wait(0.01)
+    scripted.clock.move(interval(LEASE) + STEP)
+    assert scripted.calls == [False, False]
     assert running.over == ""
     scripted.answer = lambda: True
-    assert scripted.renewed.wait(SOON)
+    scripted.clock.move(STEP)
+    assert scripted.renewed.is_set()
     scripted.answer = breaks
-    scripted.pass_time(patience(LEASE) + 0.2)
-    assert scripted.lost.wait(SOON)
+    scripted.clock.move(patience(LEASE) + 0.2)
+    assert scripted.lost.is_set()
     assert type(error).__name__ in running.over
 
 
@@ -229,7 +241,7 @@ def test_whoever_could_not_be_told_is_told_again(scripted: Scripted, running: Pu
 
     running._tell_lost = fails_twice
     scripted.answer = lambda: False
-    scripted.time += interval(LEASE) + 0.01
-    assert scripted.lost.wait(SOON)
+    scripted.clock.move(interval(LEASE) + STEP)
+    assert scripted.lost.is_set()
     assert scripted.reasons == ["its session has ended"]
     assert failed == 2 * ["its session has ended"]

@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 from support.capabilities import FILE_BACKENDS, NATIVE, NativeFiles, open_or_skip
+from support.clocks import Clock
 
 from looop_portable import Claims, Held, Won, hold
 from looop_portable.claims.youth import Youth
 from looop_portable.config import Config
-from looop_portable.protocol.liveness import Holder
+from looop_portable.holding import own_session
+from looop_portable.protocol.liveness import SHORTEST_LEASE, Holder
+from looop_portable.running import command
 from looop_portable.running.command import Request, run
 from looop_portable.running.keeper import Keeper
 from looop_portable.system.processes.handle import Watch
@@ -79,25 +82,33 @@ def store(tmp_path: Path) -> Path:
 
 
 class Beaten:
-    """Counts how often what a session in `store` relies on was kept young. Other tests' sessions may live yet."""
+    """Heartbeats by a clock, and how often what a session in `store` relies on was kept young with them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
-        self._more = threading.Semaphore(0)
+        self.clock = Clock()
+        self._renewed = 0
         renew = Youth.renew
 
         def counted(youth: Youth, *args: object) -> None:
             renew(youth, *args)  # type: ignore[arg-type]
             if youth._backend.ledger.root.startswith(store.as_posix()):  # type: ignore[attr-defined]
-                self._more.release()
+                self._renewed += 1
 
         monkeypatch.setattr(Youth, "renew", counted)
+        for module in (own_session, command):
+            self.clock.rules(monkeypatch, module)
 
     def again(self) -> None:
-        """Two more: the first may have been under way."""
-        while self._more.acquire(blocking=False):
-            pass
-        for _ in range(2):
-            assert self._more.acquire(timeout=60)
+        before = self._renewed
+        self.clock.move(1.2 * SHORTEST_LEASE / 3)
+        assert self._renewed == before + 1
+
+
+@pytest.fixture
+def beaten(monkeypatch: pytest.MonkeyPatch, store: Path) -> Iterator[Beaten]:
+    found = Beaten(monkeypatch, store)
+    yield found
+    found.clock.stop()
 
 
 @contextmanager
@@ -118,11 +129,10 @@ def is_refused(store: Path, backend: str) -> Held:
 
 @pytest.mark.parametrize("clean", CLEANERS)
 def test_a_holder_keeps_his_claim_while_old_files_are_removed(
-    store: Path, backend: str, clean: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+    store: Path, backend: str, clean: Callable[[Path], None], beaten: Beaten
 ) -> None:
-    beaten = Beaten(monkeypatch, store)
     claims = Claims.open(str(store), backend)
-    with left_behind(claims), hold(NAME, data_dir=str(store), backend=backend, lease_seconds=3) as mine:
+    with left_behind(claims), hold(NAME, data_dir=str(store), backend=backend, lease_seconds=SHORTEST_LEASE) as mine:
         make_old(store)
         beaten.again()
         clean(store)
@@ -158,10 +168,9 @@ def test_a_keeper_keeps_young_what_its_session_has_claimed_since(store: Path, ba
 
 @pytest.mark.parametrize("slots", [0, 2])
 def test_a_command_keeps_its_claim_while_old_files_are_removed(
-    store: Path, backend: str, monkeypatch: pytest.MonkeyPatch, slots: int
+    store: Path, backend: str, beaten: Beaten, slots: int
 ) -> None:
     """Time and again: all that its session holds is looked for too, but with few of its heartbeats."""
-    beaten = Beaten(monkeypatch, store)
     claims = Claims.open(str(store), backend)
     found: list[int] = []
 
@@ -185,8 +194,8 @@ def test_a_command_keeps_its_claim_while_old_files_are_removed(
 
     cleaner = threading.Thread(target=cleans)
     waits = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.05)"
-    command = [sys.executable, "-c", waits, str(store.parent / "enough")]
-    request = Request(command, [NAME], lease_seconds=3, slots=slots)
+    waiting = [sys.executable, "-c", waits, str(store.parent / "enough")]
+    request = Request(waiting, [NAME], lease_seconds=SHORTEST_LEASE, slots=slots)
     run(Config(str(store), backend), claims, request, Told())
     cleaner.join()
     assert found == [1]
