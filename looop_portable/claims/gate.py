@@ -43,7 +43,7 @@ from looop_portable.system.processes import host
 from looop_portable.system.watch.announcing import Announcements
 
 __all__ = ["Claims"]
-_TRIES = 256
+_TRIES, _MOST = 256, 1000
 _Verdicts = dict[Holder, Verdict]
 _FREE = Verdict(Liveness.DEAD, "it is not held")
 _SELF = Verdict(Liveness.ALIVE, "it is ours")
@@ -66,7 +66,7 @@ class Claims:
         self.won: dict[tuple[str, Holder], Lease] = {}
         """What this process has won, and not released. It may have been superseded."""
         self.tried: dict[tuple[str, Holder], Lease] = {}
-        """What it may have won: an error, or an interruption, came in its way."""
+        """What it may have won: an error, or an interruption, came in its way. The latest, `_MOST` at most."""
         self.told = Announcements(getattr(backend, "stamps", None) or f"{id(backend)}")
         """What was let go is told to those of this process who wait for it: they need no kernel for that."""
 
@@ -104,6 +104,8 @@ class Claims:
                     self._tell_won(new, lease, verdict)
                     return Won(new, lease, verdict if lease else None)
             except BaseException:
+                if len(self.tried) >= _MOST:
+                    self.tried.pop(next(iter(self.tried)), None)
                 self.tried[name, me] = new
                 raise
         raise moved(name, _TRIES)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from support.capabilities import FILE_BACKENDS, NATIVE, NATIVE_POLICY, open_or_skip
 
-from looop_portable import Claims, Held, InvalidName, Lease, Won, hold
+from looop_portable import Claims, Held, InvalidName, Lease, Unavailable, Won, hold
+from looop_portable.backends.memory import MemoryBackend
 from looop_portable.errors import UsageError
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.protocol.lease import LARGEST, encode
@@ -214,3 +215,16 @@ def test_what_an_older_version_has_made_with_longer_names_holds_while_it_lives_a
     swept = other.reap()
     assert (sorted(found.lease.name for found in swept.reaped), swept.failed) == (["m", name], ())
     assert other.list() == []
+
+
+def test_what_may_have_been_won_is_remembered_of_the_latest_claims_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(claim: str, expected: int, lease: Lease | None) -> bool:
+        raise Unavailable(f"claim {claim}: no answer")
+
+    backend = MemoryBackend()
+    claims, me = Claims(backend), Holder("me", "i1")
+    monkeypatch.setattr(backend, "advance", fails)
+    for number in range(1010):
+        with pytest.raises(Unavailable):
+            claims.claim(f"n{number}", me)
+    assert [name for name, _ in claims.tried] == [f"n{number}" for number in range(10, 1010)]
