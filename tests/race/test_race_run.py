@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 import pytest
 from support.capabilities import needs_proc, needs_stopping
 from support.children import Start, says, starting
-from support.crew import LONG_ENOUGH
+from support.crew import LONG_ENOUGH, until
 
 from looop_portable import Claims, Won
 
@@ -257,6 +258,13 @@ def run_of(child: int) -> int:
     return int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def is_to_be_told(pid: int, number: int) -> bool:
+    """Whether this signal has been sent to it, and not taken yet: another of that number would be one with it."""
+    pending = re.search(r"^ShdPnd:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), flags=re.MULTILINE)
+    assert pending
+    return bool(int(pending[1], 16) >> (number - 1) & 1)
+
+
 def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
@@ -269,6 +277,7 @@ def test_what_the_terminal_sends_is_not_doubled(terminal: Terminal) -> None:
     assert terminal.says() == "SIGINT"
     terminal.resize()
     assert terminal.says() == "SIGWINCH"
+    assert until(lambda: not is_to_be_told(run_of(child), signal.SIGINT))
     os.kill(run_of(child), signal.SIGINT)  # As somebody does who knows its process id: this one is passed on.
     assert terminal.says() == "SIGINT"
     os.kill(run_of(child), signal.SIGTERM)
