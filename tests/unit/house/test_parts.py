@@ -16,8 +16,8 @@ def test_a_short_form_has_one_test_of_three_and_others_with_another_seed() -> No
 
 def test_a_short_form_has_the_exam_whole_and_what_one_system_alone_has() -> None:
     whole = [
-        "tests/contract/test_x.py::test_a[b]",
-        "tests\\contract\\test_x.py::test_a",
+        "tests/contract/test_backends.py::test_a[b]",
+        "tests\\contract\\test_backends.py::test_a",
         "tests/unit/system/test_windows.py::test_b",
     ]
     assert all(is_chosen(test, seed, 1000) for test in whole for seed in range(3))
