@@ -105,6 +105,7 @@ _known: dict[str, str] = {}
 
 
 if sys.platform == "win32":
+    from looop_portable.system.mounts import real_path
     from looop_portable.system.processes.windows_system import (
         is_packaged,  # Not later: a process that ends imports nothing any more.
     )
@@ -113,9 +114,7 @@ if sys.platform == "win32":
     def _is_packaged() -> bool:
         return is_packaged()
 
-    @functools.cache
-    def _real(directory: str) -> str:
-        return os.path.realpath(directory)
+    _real = functools.cache(real_path)
 
 
 def _data_dir(given: PathLike | None) -> str:

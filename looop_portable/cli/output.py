@@ -146,8 +146,14 @@ class Output:
 
 
 def nobody_reads(error: OSError) -> bool:
-    """Whether it says that the reader of a pipe has gone away. On Windows the C library calls that an invalid argument."""
-    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
+    """Whether it says that the reader of a pipe has gone away. On Windows the C library calls that an invalid argument.
+
+    An error of Windows' own of that number, or one that names a path, is about something else.
+    """
+    if isinstance(error, BrokenPipeError):
+        return True
+    elsewhere = error.filename is not None or getattr(error, "winerror", None) is not None
+    return sys.platform == "win32" and error.errno == errno.EINVAL and not elsewhere
 
 
 def _discard(stream: TextIO | None) -> None:

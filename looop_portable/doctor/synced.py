@@ -15,7 +15,7 @@ import os
 import unicodedata
 from collections.abc import Iterator
 
-from looop_portable.system.mounts import identity_of, with_parents
+from looop_portable.system.mounts import identity_of, real_path, with_parents
 
 _MARKS = {
     ".stfolder": "Syncthing",
@@ -41,10 +41,7 @@ _LARGEST = 1 << 16
 
 def kept_by(directory: str) -> str:
     """Which program keeps it on several machines, and which folder that is; empty if none is known to."""
-    try:
-        above = list(with_parents(os.path.realpath(directory)))
-    except OSError:
-        return ""
+    above = list(with_parents(real_path(directory)))
     home = os.path.expanduser("~")
     elsewhere = {identity_of(path): program for program, path in _elsewhere(home)}
     its_home = identity_of(home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ from support.capabilities import (
     needs_symlinks,
 )
 
+from looop_portable.cli import output
 from looop_portable.system.files import OS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -249,7 +251,40 @@ def test_a_data_dir_may_have_any_name(looop: Run, alive: Living, tmp_path: Path,
     assert len(looop("--data-dir", name, "paths", cwd=tmp_path).stdout.splitlines()) == 4
 
 
+def test_a_data_dir_may_be_longer_than_a_path_of_old_windows(looop: Run, alive: Living, tmp_path: Path) -> None:
+    """Also once it is there: whatever fails then must not be taken for a reader who has gone."""
+    alive("w1")
+    store = ("--data-dir", str(tmp_path / ("x" * 120) / ("y" * 120)))
+    assert looop(*store, "claim", "repo-x", "--session", "w1").stdout == "claimed repo-x\n"
+    assert looop(*store, "show", "repo-x").stdout.startswith("repo-x: held by session 'w1'")
+    assert looop(*store, "check", "repo-x", "--generation", "1").returncode == 0
+    assert len(looop(*store, "paths").stdout.splitlines()) == 4
+
+
 # Nobody to talk to.
+
+
+class _OfWindows(OSError):
+    winerror = 234
+
+
+@pytest.mark.parametrize(
+    ("error", "gone"),
+    [
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        (OSError(errno.EINVAL, "Invalid argument"), True),
+        (OSError(errno.EINVAL, "Invalid argument", "C:\\a"), False),
+        (_OfWindows(errno.EINVAL, "More data available"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+    ],
+    ids=repr,
+)
+def test_on_windows_an_invalid_argument_is_a_reader_who_has_gone_only_if_it_is_nothing_else(
+    monkeypatch: pytest.MonkeyPatch, error: OSError, gone: bool
+) -> None:
+    """Without this, a verb that fails there would say nothing, and exit with 0."""
+    monkeypatch.setattr("looop_portable.cli.output.sys.platform", "win32")
+    assert output.nobody_reads(error) is gone
 
 
 def with_claims(run: Run, alive: Living, data_dir: Path) -> None:

@@ -29,7 +29,7 @@ def mount_of(path: str) -> Mount | None:
     if sys.platform == "win32":
         from looop_portable.system.mounts.windows import volume_of
 
-        return volume_of(_real(path))
+        return volume_of(real_path(path))
     here = _nearest(path)
     if sys.platform == "linux":
         return _by_mountinfo(here)
@@ -131,12 +131,13 @@ def _folded(path: str) -> str:
     return unicodedata.normalize("NFC", os.path.basename(path.rstrip("/"))).casefold()
 
 
-def _real(path: str) -> str:
-    """`path` without links; as it is where that cannot be told (on Windows, one that is long)."""
+def real_path(path: str) -> str:
+    """`path` without links. Where that cannot be told of all of it (Wine: beyond 260 characters), the rest is as it is."""
     try:
         return os.path.realpath(path)
     except OSError:
-        return os.path.abspath(path)
+        above, name = os.path.split(os.path.abspath(path))
+        return os.path.join(real_path(above), name) if name else above
 
 
 def parse(mountinfo: bytes) -> list[Mount]:

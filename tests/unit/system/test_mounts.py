@@ -15,7 +15,7 @@ import pytest
 from support.capabilities import needs_fifos, needs_symlinks
 
 from looop_portable.system import mounts
-from looop_portable.system.mounts import above, by_numbers, mount_of, parse
+from looop_portable.system.mounts import above, by_numbers, mount_of, parse, real_path
 from looop_portable.system.mounts.macos import mount_at, mount_of_answer
 from looop_portable.system.mounts.mount import Mount
 
@@ -242,3 +242,27 @@ def test_where_the_kernel_of_macos_does_not_tell_the_list_is_looked_at(monkeypat
     monkeypatch.setattr(mounts, "_listed", lambda: [root])
     monkeypatch.setattr(sys, "platform", "darwin")
     assert mount_of("/") == root
+
+
+def test_of_a_path_that_is_too_long_to_be_told_the_links_above_it_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Wine has it. Windows' own AppData, which is another folder to an app, is above."""
+    whole = os.path.realpath
+
+    def told(path: str) -> str:
+        if len(path) > len(str(tmp_path)) + 20:
+            raise OSError(234, "More data available", path)
+        return whole(path).replace("given", "real")
+
+    monkeypatch.setattr(os.path, "realpath", told)
+    assert real_path(str(tmp_path / "given")) == str(tmp_path / "real")
+    assert real_path(str(tmp_path / "given" / ("x" * 30) / "y")) == str(tmp_path / "real" / ("x" * 30) / "y")
+
+
+def test_a_path_of_which_nothing_can_be_told_is_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: str) -> str:
+        raise OSError(234, "More data available", path)
+
+    monkeypatch.setattr(os.path, "realpath", fails)
+    assert real_path("here") == os.path.abspath("here")
