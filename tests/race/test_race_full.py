@@ -144,7 +144,7 @@ def test_an_end_that_cannot_be_written_keeps_no_other_from_being_told(
         raise Unavailable("no room")
 
     monkeypatch.setattr(claims.sessions, "stop", fail)
-    monkeypatch.setattr(claims.backend, "claims", fail)
+    monkeypatch.setattr(claims.backend, "held_by", fail)
     with pytest.raises(NotEnded, match="no room") as found:
         claims.retire(one)
     assert found.value.failed == (("", "no room"),)

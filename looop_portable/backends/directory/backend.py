@@ -128,8 +128,8 @@ class DirectoryBackend:
                 self._whole[key] = lease
             return won
 
-    def claims(self, holder: Holder | None = None, but: Iterable[str] = (), since: int = 0) -> Iterator[str]:
-        return self._said_by(holder, but, since) if holder else (name for name, _ in self.heads())
+    def claims(self) -> Iterator[str]:
+        return (name for name, _ in self.heads())
 
     def heads(self) -> Iterator[tuple[str, Head | None]]:
         """The names that are held, each with its head; None: that cannot be read."""
@@ -143,9 +143,6 @@ class DirectoryBackend:
 
     def held_by(self, holder: Holder, but: Iterable[str], since: int) -> Iterator[str]:
         """The names that `holder` may hold, but for those. Of names that were touched `since` the latest record is read."""
-        return self.claims(holder, but, since)
-
-    def _said_by(self, holder: Holder, but: Iterable[str], since: int) -> Iterator[str]:
         ledger, said = self.ledger, holder.incarnation if is_word(holder.incarnation) else ""
         try:
             keys, way = {*ledger.names()} - {ledger.spelling.key(name) for name in but}, ledger.place.way()
