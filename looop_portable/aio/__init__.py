@@ -26,7 +26,7 @@ from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import LEASE_SECONDS, Holder
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.system.clock import elapsed
-from looop_portable.waiting.claiming import claim_any, slots_of, waiter
+from looop_portable.waiting.claiming import Attempts, slots_of, waiter
 from looop_portable.waiting.waiter import Pending, Waiting
 
 __all__ = ["AsyncHold", "claim", "hold", "release"]
@@ -132,17 +132,17 @@ async def claim(
     None: without end. Raises as `Claims.claim` does. Cancelled, it has not won.
     """
 
-    def undo(outcome: Won | Renewed | Held) -> None:
-        if isinstance(outcome, Won):
-            claims.release_lease(outcome.lease)
+    def begin() -> tuple[Holder, Attempts]:
+        me = claims.acting(session)
+        return me, Attempts(claims, slots_of(name, slots), me)
 
-    me = await whole(lambda: claims.acting(session))
+    me, attempts = await whole(begin)
     if timeout is not None and timeout <= 0:
-        return await whole(lambda: claim_any(claims, slots_of(name, slots), me), undo)
+        return await whole(attempts, attempts.take_back)
     bell = LoopBell(asyncio.get_running_loop())
     with closing(bell):
-        waiting = await whole(lambda: waiter(claims, name, me, slots, bell))
-        return await _run(waiting, bell, timeout, undo)
+        waiting = await whole(lambda: waiter(claims, name, me, slots, bell, attempts))
+        return await _run(waiting, bell, timeout, attempts.take_back)
 
 
 async def release(claims: Claims, name: str, session: str | Holder | None = None) -> Released | Refused:

@@ -125,9 +125,10 @@ def _without_keeper(reason: str) -> Unavailable:
 
 def give_up(out: Setting, claims: Claims, holder: Holder) -> None:
     """Nobody is to rely on a session that nobody keeps: it has ended, and is forgotten if its id was made up."""
+    from looop_portable.claims.own import retire
+
     try:
-        claims.retire(holder)
-        claims.sessions.forget(claims.sessions.status(holder.session))
+        retire(claims, holder)
     except LooopError as error:
         out.warn(f"looop: warning: session '{holder.session}' is left behind, without heartbeats: {error}")
 

@@ -26,7 +26,6 @@ from looop_portable.holding.visits import Visit
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
-from looop_portable.protocol.standings import is_ours
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.watcher import Bell, ThreadBell
 from looop_portable.waiting.claiming import line_for, slots_of
@@ -244,10 +243,7 @@ class Entrance:
         block = self.session.blocks.pop(name, None)
         if block:
             block.forget()
-        lease = member.claims.backend.read(name).lease
-        # In this order. Without it, one that another block wins in between, in another spelling, would be released.
-        if lease and is_ours(lease, self.session.holder) and not member.respelled(name):
-            member.claims.release_lease(lease)
+        member.give_back(name, self.session.holder)
 
 
 def _held_here(member: Member, name: str, evidence: str) -> Held:

@@ -26,6 +26,7 @@ from looop_portable.holding.blocks import Taker
 from looop_portable.holding.own_session import Session
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.standings import is_ours
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.threads.standby import Standbys
 from looop_portable.system.watch.watcher import Bell
@@ -87,6 +88,13 @@ class Member:
             with self._taking:
                 for bell in list(self._missed.pop(name, ())):
                     bell.ring()  # Within the guard. Without that, it could be one that has been closed meanwhile.
+
+    def give_back(self, name: str, holder: Holder) -> None:
+        """Release what `holder`, a session of this process, has of it, whoever won it. Call it while `name` is taken."""
+        lease = self.claims.backend.read(name).lease
+        # In this order. Without it, one that another block wins in between, in another spelling, would be released.
+        if lease and is_ours(lease, holder) and not self.respelled(name):
+            self.claims.release_lease(lease)
 
     @contextlib.contextmanager
     def ringing(self, bell: Bell) -> Iterator[None]:

@@ -17,10 +17,11 @@ import contextlib
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from looop_portable.claims.gate import Claims
-from looop_portable.claims.youth import Youth
+from looop_portable.claims.own import OwnSession, retire
 from looop_portable.config import Config
 from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
 from looop_portable.protocol.lease import Lease
@@ -101,9 +102,8 @@ class _Run:
         self._names = in_order(request.names)
         self._listener = listener
         self._child = Child(request.command, holds=request.until_all_end)
-        self._holder: Holder | None = None
         self._lock = ""
-        self._youth = Youth(claims, looks=True)
+        self._own = OwnSession(claims, looks=True)
         self._pulse: Pulse | None = None
         self._standby: Standby | None = None
         self._left = threading.Event()
@@ -171,21 +171,16 @@ class _Run:
         """The threads that find a loss out, end the command, and leave. After the fork, which takes no threads along."""
         self._standby = Standby("looop end")
         if self._request.lease_seconds:
-            self._pulse = Pulse(self._renew, self._request.lease_seconds, self._lose_all, elapsed())
+            renew = partial(self._own.renew, look=self._look)
+            self._pulse = Pulse(renew, self._request.lease_seconds, self._lose_all, elapsed())
             self._pulse.prepare()
 
     def _register(self, pid: int) -> Holder:
-        sessions, lease_seconds = self._claims.sessions, self._request.lease_seconds
-        began = elapsed()
-        found = sessions.register(self._request.session, pid=pid, lease_seconds=lease_seconds, locked=True)
-        self._holder, self._lock = found.holder, sessions.lock_path(found)
-        if self._pulse:
-            while elapsed() - began > interval(lease_seconds):  # It is as old as that already. Said again, it is new.
-                began = elapsed()
-                if not sessions.resume(found.holder):
-                    raise Unavailable(f"session {found.session}: registered so slowly that others have ended it; try again")
-            self._pulse.begins(began)
-            self._pulse.start()
+        found = self._own.register(self._pulse, self._request.lease_seconds, self._request.session, pid)
+        if found is None:
+            session = self._own.holder.session
+            raise Unavailable(f"session {session}: registered so slowly that others have ended it; try again")
+        self._lock = self._claims.sessions.lock_path(found)
         return found.holder
 
     def _hand_over(self, holder: Holder, pid: int) -> None:
@@ -196,18 +191,13 @@ class _Run:
         first = canonical(self._request.names[0]) if self._request.names else ""
         return environment_of(self._config, holder.session, self._leases, first)
 
-    def _renew(self, after_long_silence: bool) -> bool:
-        """A heartbeat, and then a look at each claim: somebody may have broken it."""
-        holder, sessions = self._holder, self._claims.sessions
-        assert holder
-        goes_on = sessions.resume(holder) if after_long_silence else sessions.renew(holder)
-        if goes_on:
-            for name, lease in list(self._leases.items()):
-                found = None if name in self._lost else self._claims.check(lease.name, lease.generation)
-                if found and not found.is_still(lease):
-                    self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
-            self._youth.renew(holder, [lease.name for lease in list(self._leases.values())])
-        return goes_on
+    def _look(self) -> list[str]:
+        """With each heartbeat, at each claim: somebody may have broken it."""
+        for name, lease in list(self._leases.items()):
+            found = None if name in self._lost else self._claims.check(lease.name, lease.generation)
+            if found and not found.is_still(lease):
+                self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
+        return [lease.name for lease in list(self._leases.values())]
 
     def _lose_all(self, reason: str) -> None:
         self._lose([name for name in self._leases if name not in self._lost], reason)
@@ -255,10 +245,9 @@ class _Run:
 
         Waits no longer for that than a lease: after that everybody knows by the silence.
         """
-        holder = self._holder
         if self._pulse:
             self._pulse.stop()
-        if holder is None or self._standby is None:
+        if not self._own.holder.session or self._standby is None:
             if self._standby:
                 self._standby.dismiss()
             return
@@ -266,7 +255,7 @@ class _Run:
         trouble = [("", f"the store has not answered for {seconds} s")]
 
         def leave() -> None:
-            trouble[:] = self._retire(holder)
+            trouble[:] = self._retire()
             self._left.set()
 
         self._standby.do(leave)
@@ -283,12 +272,10 @@ class _Run:
         for name, reason in list(trouble) if tell else []:
             self._listener.left(name, reason)
 
-    def _retire(self, holder: Holder) -> list[tuple[str, str]]:
+    def _retire(self) -> list[tuple[str, str]]:
         """Why what could not be released."""
-        sessions = self._claims.sessions
         try:
-            retired = self._claims.retire(holder)
-            sessions.forget(sessions.status(holder.session))
+            retired = retire(self._claims, self._own.holder)
         except NotEnded as error:
             return list(error.failed)  # What is not held keeps nobody waiting, and its process is seen to have ended.
         except LooopError as error:

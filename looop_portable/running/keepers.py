@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -28,7 +27,7 @@ from looop_portable.system.files import OS, OsFiles, timestamp
 from looop_portable.system.opening.locales import for_children
 from looop_portable.system.opening.ours import KEEPER, PROBE, WORD, those
 from looop_portable.system.processes import SYSTEM, Processes, host
-from looop_portable.system.processes.python import KEPT_BY, launch
+from looop_portable.system.processes.python import KEPT_BY, command, launch
 
 LOG_SIZE = 64 * 1024
 """Bytes, after which a log becomes `.log.1`."""
@@ -197,7 +196,7 @@ class Keepers:
             time.sleep(_LOOK)
 
     def _command(self, config: Config, holder: Holder, *, known: bool) -> list[str]:
-        before = [sys.executable, "-P", "-m", "looop_portable", "--data-dir", config.data_dir, "--backend", config.backend]
+        before = command("-m", "looop_portable", "--data-dir", config.data_dir, "--backend", config.backend)
         after = ["--incarnation", holder.incarnation, "--state", self.directory, "--foreground"]
         return [*before, "session", "keep", *after, *(["--known"] if known else []), "--", for_children(holder.session)]
 

@@ -15,6 +15,7 @@ from types import ModuleType
 
 import pytest
 
+from looop_portable.claims import own
 from looop_portable.sessions.heartbeats import Pulse, Renew
 from support.crew import until
 
@@ -32,7 +33,8 @@ class Clock:
 
     def rules(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
         """The pulses that `module` makes from here on go by this clock, and what it measures."""
-        monkeypatch.setattr(module, "elapsed", self)
+        for measures in (module, own):
+            monkeypatch.setattr(measures, "elapsed", self)
         monkeypatch.setattr(module, "Pulse", self.pulse)
 
     def pulse(self, renew: Renew, lease_seconds: int, lost: Callable[[str], None], began: float) -> Pulse:

@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from looop_portable.doctor.findings import Race
-from looop_portable.doctor.race.children import PATIENCE, end, start
 from looop_portable.system.locks.guard import PATIENCE as GUARD_PATIENCE
+from looop_portable.system.processes.python import PATIENCE, end, start
 
 _GRACE = GUARD_PATIENCE + 30.0
 """Seconds beyond its time that a racer may need for its last turn: as long as a guard may be waited for, and more."""

@@ -288,9 +288,11 @@ FORKED = """
 import os, sys
 from support.clocks import Clock
 from looop_portable import ClaimLost, hold
+from looop_portable.claims import own
 from looop_portable.holding import own_session
 clock = Clock()
-own_session.elapsed, own_session.Pulse = clock, clock.pulse
+own.elapsed = own_session.elapsed = clock
+own_session.Pulse = clock.pulse
 with hold("n", data_dir=sys.argv[1], lease_seconds=3) as lease:
     child = os.fork()
     if child == 0:
