@@ -1,3 +1,3 @@
-"""The suite's own options (`tests/support/parts.py`), and what holds for each test of it (`orphans.py` and `garbage.py` there)."""
+"""The suite's own options, and what holds for each test of it: see the heads of these."""
 
 pytest_plugins = ["support.parts", "support.orphans", "support.garbage"]

@@ -1,7 +1,7 @@
 """Units have their files in memory where there is room: on a disk half of their time goes to what the disk waits for.
 
-Does not guarantee: what differs between filesystems, as numbers of files that come again. The other tests are on the disk, and
-so are these with UNITS_ON_DISK=1, as the newer Pythons have them in tox.
+Does not guarantee: what differs between filesystems, as numbers of files that come again. The other tests are on the disk,
+and so are these with UNITS_ON_DISK=1, as the newer Pythons have them in tox.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ ROOM = 2**29
 
 
 def has_room() -> bool:
+    """And whether it is a place: a path without a drive is none where paths have one."""
     try:
-        return os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= ROOM
+        return MEMORY.is_absolute() and os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= ROOM
     except OSError:
         return False
 
