@@ -1,6 +1,7 @@
 """The rooms: imports go one way, what decides is pure, and one room alone changes anything on the disk."""
 
 import ast
+import functools
 import graphlib
 import re
 from collections.abc import Iterable, Iterator
@@ -79,6 +80,7 @@ MODULES = modules()
 PRODUCT = [module for module in MODULES if module.split(".")[0] != "testing"]
 
 
+@functools.cache
 def tree(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
@@ -103,8 +105,11 @@ def imported(module: str) -> Iterator[str]:
                 yield target[1]
 
 
-def imports_of_ours(module: str) -> set[str]:
-    return {name.removeprefix(PACKAGE).removeprefix(".") for name in imported(module) if name.split(".")[0] == PACKAGE}
+@functools.cache
+def imports_of_ours(module: str) -> frozenset[str]:
+    return frozenset(
+        name.removeprefix(PACKAGE).removeprefix(".") for name in imported(module) if name.split(".")[0] == PACKAGE
+    )
 
 
 def room_of(module: str) -> str:

@@ -44,7 +44,11 @@ KINDS = [
 ]
 """Those that can be made here."""
 
-SLOW = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+MANY = int(os.environ.get("MANY_EXAMPLES", "1"))
+"""How many times as many are tried as in every run: `tox -e fuzz`."""
+SLOW = settings(
+    deadline=None, max_examples=40 * MANY, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 scalars = st.one_of(
     st.none(),
@@ -269,7 +273,7 @@ def no_holder(data: bytes) -> bool:
     return not isinstance(found, dict) or not {"session", "released", "generation"} & found.keys()
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=20 * MANY)
 @given(CONTENT.filter(no_holder))
 @example(b"")
 @example(b"\x00" * 4096)
@@ -320,7 +324,7 @@ def test_the_reaper_releases_a_garbage_generation(tmp_path: Path) -> None:
     assert claims.show("n").standing is Standing.VACANT
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=20 * MANY)
 @given(CONTENT.filter(lambda data: not text(decode(data), "incarnation")))
 @example(b"")
 @example(b'{"session": "s", "ended": true}')

@@ -17,10 +17,12 @@ from typing import Any
 
 import pytest
 from support.capabilities import FILE_BACKENDS, needs_symlinks, open_or_skip
+from support.clocks import Clock
 
 from looop_portable import ClaimLost, Claims, Held, Lease, Released, Unavailable, Won, hold
 from looop_portable.aio import hold as aio_hold
 from looop_portable.config import Config
+from looop_portable.holding import own_session
 from looop_portable.holding.hold import Hold
 from looop_portable.protocol.liveness import Holder
 from looop_portable.running import command
@@ -143,13 +145,18 @@ def test_a_holder_is_told_when_it_looks_that_its_claim_was_removed(store: Path, 
             mine.check()
 
 
-def test_a_holder_finds_out_by_its_heartbeats_that_all_of_it_was_removed(store: Path, backend: str) -> None:
-    told = threading.Event()
+def test_a_holder_finds_out_by_its_heartbeats_that_all_of_it_was_removed(
+    store: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, clock = threading.Event(), Clock()
+    clock.rules(monkeypatch, own_session)
     with losing(store, backend, lease_seconds=3, on_lost=lambda mine: told.set()):
         removed(store, "")
+        clock.move(1.2)
         assert told.wait(60)
     with hold(NAME, data_dir=str(store), backend=backend, lease_seconds=3) as mine:
         mine.check()
+    clock.stop()
 
 
 def test_one_who_waits_gets_it_in_the_store_that_is_made_again(store: Path, backend: str) -> None:
