@@ -27,6 +27,7 @@ from looop_portable.running import state
 from looop_portable.system.files import OS, OsFiles, timestamp
 from looop_portable.system.opening.locales import for_children
 from looop_portable.system.opening.ours import KEEPER, PROBE, WORD, those
+from looop_portable.system.opening.private import fresh, put
 from looop_portable.system.processes import SYSTEM, Processes, host
 from looop_portable.system.processes.python import KEPT_BY, launch
 
@@ -110,9 +111,8 @@ class Keepers:
         pid = os.getpid()
         start, boot = self._processes.start_of(pid), self._processes.here().boot
         record = {"pid": pid, "start": start, "host": host(), "boot": boot, "since": timestamp()}
-        private = f"{self.directory}/.{self._files.token()}"
-        self._files.create(private, encode({**record, **holder._asdict()}))
-        self._files.replace(private, f"{base}.json")
+        private = fresh(f"{self.directory}/.", self._files.token)
+        put(self._files, f"{base}.json", encode({**record, **holder._asdict()}), private)
         return taken
 
     def log_of(self, holder: Holder) -> str:

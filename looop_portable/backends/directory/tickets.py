@@ -25,9 +25,9 @@ from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.system.opening.ours import PRIVATE_TICKET, those
+from looop_portable.system.opening.private import named
 
 _DIGITS = 12
-_TRIES = 64
 
 _T = TypeVar("_T")
 
@@ -83,21 +83,24 @@ class TicketFiles:
     def _take(self, claim: str, waiter: Registration) -> str:
         key, shared = self._key(claim), self._ledger.place.shared()
         directory = f"{self.directory}/{key}"
-        data = encode(waiter._asdict())
-        for _ in range(_TRIES):
+
+        def private(_: int) -> str:
             last = max((int(ticket[:_DIGITS]) for ticket in self._line(key)), default=0)
-            ticket = f"{last + 1:0{_DIGITS}}-{self._files.token()}"
-            private = f"{directory}/.{ticket}"
-            try:
-                self._files.create(private, data, shared=shared)
-                self._files.replace(private, f"{directory}/{ticket}")
-            except FileNotFoundError:  # It is the first, or a reaper has been here.
-                self._ledger.place.make_room(self.directory, shared)
-                with contextlib.suppress(FileNotFoundError):  # The line of lines has been removed meanwhile: once more.
-                    self._files.mkdir(directory, shared=shared)
-            else:
-                return ticket
-        raise Unavailable(f"{directory}: removed by others as often as it is made; try again", directory)
+            return f"{directory}/.{last + 1:0{_DIGITS}}-{self._files.token()}"
+
+        def name(private: str) -> str:
+            ticket = private.rpartition("/.")[2]
+            self._files.replace(private, f"{directory}/{ticket}")
+            return ticket
+
+        def line_up() -> None:
+            """It is the first, or a reaper has been here."""
+            self._ledger.place.make_room(self.directory, shared)
+            with contextlib.suppress(FileNotFoundError):  # The line of lines has been removed meanwhile: once more.
+                self._files.mkdir(directory, shared=shared)
+
+        make = functools.partial(self._files.create, data=encode(waiter._asdict()), shared=shared)
+        return named(private, make, name, self._files.remove, make_room=line_up)
 
     def _line(self, key: str) -> list[str]:
         try:
