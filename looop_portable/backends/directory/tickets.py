@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
-from typing import TypeVar
 
 from looop_portable.backends.directory.projection import Projection
-from looop_portable.errors import Unavailable, told
+from looop_portable.errors import answering
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.protocol.lease import encode
 from looop_portable.protocol.liveness import Registration
@@ -29,8 +27,6 @@ from looop_portable.system.opening.private import named
 
 _DIGITS = 12
 
-_T = TypeVar("_T")
-
 
 class TicketFiles:
     """The `Tickets` of the file backends."""
@@ -42,26 +38,33 @@ class TicketFiles:
         self._files: Files = ledger.files
 
     def take(self, claim: str, waiter: Registration) -> str:
-        return _answered(claim, lambda: self._take(claim, waiter))
+        with answering(f"claim {claim}"):
+            return self._take(claim, waiter)
 
     def give_back(self, claim: str, ticket: str) -> None:
-        _answered(claim, lambda: self._files.remove(self._path(claim, ticket)))
+        with answering(f"claim {claim}"):
+            self._files.remove(self._path(claim, ticket))
 
     def line(self, claim: str) -> list[str]:
-        return _answered(claim, lambda: self._line(self._key(claim)))
+        with answering(f"claim {claim}"):
+            return self._line(self._key(claim))
 
     def waiter(self, claim: str, ticket: str) -> Registration | None:
-        data = _answered(claim, lambda: self._files.read(self._path(claim, ticket)))
+        with answering(f"claim {claim}"):
+            data = self._files.read(self._path(claim, ticket))
         return None if data is None else registration_in("", data)
 
     def show(self, claim: str, ticket: str) -> None:
-        _answered(claim, lambda: self._files.keep_young(self._path(claim, ticket), 0))
+        with answering(f"claim {claim}"):
+            self._files.keep_young(self._path(claim, ticket), 0)
 
     def shown(self, claim: str, ticket: str) -> int | None:
-        return _answered(claim, lambda: self._files.changed(self._path(claim, ticket)))
+        with answering(f"claim {claim}"):
+            return self._files.changed(self._path(claim, ticket))
 
     def claims(self) -> list[str]:
-        return [name for key in _answered("", self._keys) if (name := unspelled(key, once=True))]
+        with answering():
+            return [name for key in self._keys() if (name := unspelled(key, once=True))]
 
     def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
         if not self._is_told():
@@ -77,8 +80,9 @@ class TicketFiles:
 
     def tidy(self) -> None:
         """A line that is empty goes too; whoever is about to join it makes it anew."""
-        for key in _answered("", self._keys):
-            _answered("", lambda key=key: self._sweep(key))  # type: ignore[misc]
+        with answering():
+            for key in self._keys():
+                self._sweep(key)
 
     def _take(self, claim: str, waiter: Registration) -> str:
         key, shared = self._key(claim), self._ledger.place.shared()
@@ -140,11 +144,3 @@ class TicketFiles:
     def _mount(self) -> Mount | None:
         """To ask for it takes longer than all else that somebody does who lines up."""
         return self._files.mount_of(self._projection.directory)
-
-
-def _answered(claim: str, call: Callable[[], _T]) -> _T:
-    try:
-        return call()
-    except OSError as error:
-        about = f"claim {claim}: " if claim else ""
-        raise Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or "")) from error
