@@ -194,10 +194,30 @@ def told(error: OSError) -> str:
     return because(error) + (f": {path}" if path else "") + (f" ({remedy})" if remedy else "")
 
 
+def unavailable(error: OSError, about: str = "") -> Unavailable:
+    """What somebody is told whom the store cannot answer: `about` what, what happened, to which path, and what to do."""
+    return Unavailable(f"{about}: {told(error)}" if about else told(error), str(error.filename2 or error.filename or ""))
+
+
 def unreadable(error: OSError, claim: str) -> Unavailable:
-    """The error that says which path could not be used, and why."""
-    about = f"claim {claim}: " if claim else ""
-    return Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or ""))
+    """The same, about a claim; about none of them, if it has no name."""
+    return unavailable(error, f"claim {claim}" if claim else "")
+
+
+class answering:  # noqa: N801 (it stands where a verb does)
+    """At the edge of a room that calls files: an OSError that comes out of the block is told as `unavailable` tells it."""
+
+    __slots__ = ("_about",)
+
+    def __init__(self, about: str = "") -> None:
+        self._about = about
+
+    def __enter__(self) -> None:
+        """Nothing is to be done before."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError):
+            raise unavailable(error, self._about) from error
 
 
 def moved(claim: str, times: int) -> Unavailable:

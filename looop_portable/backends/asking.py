@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from looop_portable.backends.engine import Engine, Heard, Record
-from looop_portable.errors import CannotExclude, Unavailable, told
+from looop_portable.errors import CannotExclude, Unavailable, unavailable
 from looop_portable.protocol.lease import encode
 
 WITHIN = 5.0
@@ -93,10 +93,9 @@ def _answered(about: str, call: Callable[[], _T]) -> _T:
         return call()
     except CannotExclude:
         raise
-    except Unavailable as error:
-        raise Unavailable(_line(about, str(error)), error.path) from error
-    except OSError as error:
-        raise Unavailable(_line(about, told(error))) from error
+    except (OSError, Unavailable) as error:
+        found = unavailable(error) if isinstance(error, OSError) else error
+        raise Unavailable(_line(about, str(found)), found.path) from error
 
 
 def _line(about: str, why: str) -> str:

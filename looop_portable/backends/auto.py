@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.errors import unreadable
+from looop_portable.errors import answering
 from looop_portable.ledger.ledger import KEEP
 from looop_portable.ledger.stamp import FLOCK, Policy
 from looop_portable.system.files import OS, Files
@@ -25,10 +25,8 @@ class AutoBackend(DirectoryBackend):
     @property
     def name(self) -> str:
         """Raises `Unavailable` where the directory's stamp cannot be read."""
-        try:
+        with answering():
             way = self.ledger.place.way()
-        except OSError as error:
-            raise unreadable(error, "") from error
         return "posix" if way is None or way.links else "advisory"
 
 

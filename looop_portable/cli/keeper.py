@@ -12,7 +12,7 @@ from looop_portable.cli.complete import session_ids
 from looop_portable.cli.ending import Endings
 from looop_portable.cli.root import Setting
 from looop_portable.config import LEASE, SESSION_ID
-from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, told
+from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, answering
 from looop_portable.protocol.liveness import (
     FOREIGN,
     LEASE_SECONDS,
@@ -227,10 +227,8 @@ def _keep_here(out: Setting, claims: Claims, keepers: Keepers, registration: Reg
         OS.mute()  # Without this, whoever has started us would wait for the end of the pipe.
 
     gc.enable()
-    try:
+    with answering():
         keep_here(claims, keepers, registration, there)
-    except OSError as error:
-        raise Unavailable(told(error)) from error
     return 0
 
 

@@ -20,7 +20,7 @@ from looop_portable.doctor.hosts.meeting import Say, race_across
 from looop_portable.doctor.race.arbiter import race
 from looop_portable.doctor.synced import kept_by
 from looop_portable.doctor.workshop import opened
-from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, WrongBackend, told
+from looop_portable.errors import UnknownProtocol, UsageError, WrongBackend, answering, told, unavailable
 from looop_portable.ledger.stamp import NAME as STAMP
 from looop_portable.ledger.stamp import stamped
 from looop_portable.system.files import OS
@@ -62,7 +62,7 @@ def existing(directory: str) -> str:
     except ValueError:
         raise UsageError(f"{directory!r}: this cannot be a directory") from None
     except OSError as error:
-        raise Unavailable(f"cannot look: {told(error)}", directory) from error
+        raise unavailable(error, "cannot look") from error
     raise UsageError(f"{directory}: this is not a directory")
 
 
@@ -86,19 +86,16 @@ def examine(
     find(backend)
     windows = sys.platform == "win32"
     filesystem = _filesystem(directory)
-    try:
-        with opened(directory) as shop:
-            across = race_across(directory, backend, processes, seconds, hosts, timeout, announce) if hosts else None
-            say("trying the filesystem's calls")
-            room = shop.room("probes")
-            primitives, measures = probes.try_all(room), probes.measure(room)
-            races = []
-            for candidate in candidates(backend, windows):
-                say(f"racing {processes} processes on {candidate} for {seconds:g} s")
-                room = shop.room(f"race-{candidate}")
-                races.append(_told_of(race(candidate, room, processes, seconds).race, room, directory))
-    except OSError as error:
-        raise Unavailable(f"cannot try anything in {directory}: {told(error)}", directory) from error
+    with answering(f"cannot try anything in {directory}"), opened(directory) as shop:
+        across = race_across(directory, backend, processes, seconds, hosts, timeout, announce) if hosts else None
+        say("trying the filesystem's calls")
+        room = shop.room("probes")
+        primitives, measures = probes.try_all(room), probes.measure(room)
+        races = []
+        for candidate in candidates(backend, windows):
+            say(f"racing {processes} processes on {candidate} for {seconds:g} s")
+            room = shop.room(f"race-{candidate}")
+            races.append(_told_of(race(candidate, room, processes, seconds).race, room, directory))
     if filesystem.local_guard:
         alone = f"on this host alone: '{filesystem.local_guard}'"
         primitives = primitives._replace(

@@ -10,6 +10,8 @@ the guard. A guard is tried when the stamp is made: one that does not keep a sec
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, WrongBackend, because
@@ -18,6 +20,7 @@ from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.hard_links import no_links
 from looop_portable.system.opening.ours import DIRECTORY, STAMP, those
+from looop_portable.system.opening.private import fresh, named
 
 PROTOCOL = 1
 
@@ -128,17 +131,18 @@ class Stamp:
             aliases = self._aliases()
         except FileNotFoundError:
             return  # A reaper has swept what it was tried with.
-        private = self._write(Way(True, self._policy.guard, aliases), shared)
         try:
-            self._files.link(private, f"{self.root}/{NAME}")
+            self._write(Way(True, self._policy.guard, aliases), shared, self._link)
         except (FileExistsError, FileNotFoundError):
-            return  # Another was faster, or a reaper has swept ours.
+            return  # Another was faster, or all of it has been removed.
         except OSError as error:
             if not no_links(error):
                 raise
             self._publish_without_links(because(error), shared)
-        finally:
-            self._files.remove(private)
+
+    def _link(self, private: str, public: str) -> None:
+        self._files.link(private, public)
+        self._files.remove(private)
 
     def _aliases(self) -> bool:
         """Whether this host, and any other that is likely to come, can open a file by two names at once."""
@@ -171,12 +175,15 @@ class Stamp:
         self._try_guard(guard, shared)
         with self._files.guard(self.guard_path(guard), shared=shared):
             if self.known() is None:
-                self._files.replace(self._write(Way(False, guard, False), shared), f"{self.root}/{NAME}")
+                self._write(Way(False, guard, False), shared, self._files.replace)
 
-    def _write(self, way: Way, shared: int) -> str:
-        private = f"{self.root}/{_PRIVATE}{self._files.token()}"
-        self._files.create(private, encode(self._record(way)), shared=shared, durable=True)
-        return private
+    def _write(self, way: Way, shared: int, name: Callable[[str, str], None]) -> None:
+        named(
+            fresh(f"{self.root}/{_PRIVATE}", self._files.token),
+            functools.partial(self._files.create, data=encode(self._record(way)), shared=shared, durable=True),
+            lambda private: name(private, f"{self.root}/{NAME}"),
+            self._files.remove,
+        )
 
     def _record(self, way: Way) -> dict[str, object]:
         return {"protocol": PROTOCOL, "links": way.links, "guard": way.guard or None, "aliases": way.aliases}

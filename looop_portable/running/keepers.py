@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from looop_portable.config import Config
-from looop_portable.errors import Unavailable, told
+from looop_portable.errors import Unavailable, answering, unavailable
 from looop_portable.protocol.lease import decode, encode, number, text
 from looop_portable.protocol.liveness import MOST_PID, Holder, Registration, may_be_nearby
 from looop_portable.protocol.names import cut, printable, spelled
@@ -26,6 +26,7 @@ from looop_portable.running import state
 from looop_portable.system.files import OS, OsFiles, timestamp
 from looop_portable.system.opening.locales import for_children
 from looop_portable.system.opening.ours import KEEPER, PROBE, WORD, those
+from looop_portable.system.opening.private import fresh, put
 from looop_portable.system.processes import SYSTEM, Processes, host
 from looop_portable.system.processes.python import KEPT_BY, command, launch
 
@@ -109,9 +110,8 @@ class Keepers:
         pid = os.getpid()
         start, boot = self._processes.start_of(pid), self._processes.here().boot
         record = {"pid": pid, "start": start, "host": host(), "boot": boot, "since": timestamp()}
-        private = f"{self.directory}/.{self._files.token()}"
-        self._files.create(private, encode({**record, **holder._asdict()}))
-        self._files.replace(private, f"{base}.json")
+        private = fresh(f"{self.directory}/.", self._files.token)
+        put(self._files, f"{base}.json", encode({**record, **holder._asdict()}), private)
         return taken
 
     def log_of(self, holder: Holder) -> str:
@@ -158,17 +158,17 @@ class Keepers:
                     f"the keeper of session '{holder.session}' has ended again at once (log: {self.log_of(holder)})"
                 )
         except OSError as error:
-            reason = told(error)
+            found = unavailable(error, f"the keeper of session '{holder.session}' could not be started")
             if isinstance(error, BlockingIOError):
-                reason += " (no more processes can be made here: see pids.max of the cgroup, and ulimit -u)"
-            raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {reason}") from error
+                found.args = (f"{found} (no more processes can be made here: see pids.max of the cgroup, and ulimit -u)",)
+            raise found from error
         return Begun(int(pid), tied)
 
     def end(self, holder: Holder) -> bool:
         """End the keeper of `holder`, and remove its files. Whether there was one. Raises `Unavailable`."""
         from looop_portable.system.processes.handle import Watch
 
-        try:
+        with answering(f"the keeper of session '{holder.session}' could not be ended"):
             if not self.is_there(holder):
                 self.remove(holder)
                 return False
@@ -184,8 +184,6 @@ class Keepers:
                     keeper.close()
             self._wait_until(lambda: not self.is_there(holder), "has not ended")
             self.remove(holder)
-        except OSError as error:
-            raise Unavailable(f"the keeper of session '{holder.session}' could not be ended: {told(error)}") from error
         return True
 
     def _wait_until(self, over: Callable[[], bool], why: str) -> None:

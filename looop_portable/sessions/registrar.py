@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
-from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, told
+from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, answering, unavailable
 from looop_portable.protocol.lease import Judged
 from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
 from looop_portable.protocol.names import canonical
@@ -146,7 +146,7 @@ class Sessions:
         except OSError as error:
             if self.registration(holder) is None:
                 return False
-            raise Unavailable(f"session {holder.session}: no heartbeat could be given: {told(error)}") from error
+            raise unavailable(error, f"session {holder.session}: no heartbeat could be given") from error
         return self.registration(holder) is not None
 
     def resume(self, holder: Holder) -> bool:
@@ -242,10 +242,8 @@ class Sessions:
 
     def ids(self) -> list[str]:
         """Every id. Raises `Unavailable` if they cannot be enumerated."""
-        try:
+        with answering("the sessions cannot be enumerated"):
             return self._store.ids()
-        except OSError as error:
-            raise Unavailable(f"the sessions cannot be enumerated: {told(error)}") from error
 
     def forget(self, status: SessionStatus | None) -> bool:
         """Remove a session that has ended and whose id was made up. Whether it was one, and is gone.
@@ -268,16 +266,12 @@ class Sessions:
 
     def tidy(self) -> None:
         """Remove what crashed processes left behind. Raises `Unavailable`."""
-        try:
+        with answering("the sessions cannot be tidied"):
             self._store.tidy()
-        except OSError as error:
-            raise Unavailable(f"the sessions cannot be tidied: {told(error)}") from error
 
     def _promise(self, registration: Registration, *, locked: bool) -> Registration:
-        try:
+        with answering(f"session {registration.session}"):
             return self._store.signs.promise(registration, locked=locked)
-        except OSError as error:
-            raise Unavailable(f"session {registration.session}: {told(error)}") from error
 
     def _refuse_if_alive(self, session: str, head: SessionHead) -> None:
         """What cannot be read is alive; but where we have a registration, a torn file of looop's is its projection."""
@@ -288,13 +282,9 @@ class Sessions:
             raise SessionAlive(session, found.told)
 
     def _read(self, session: str) -> SessionHead:
-        try:
+        with answering(f"session {session}"):
             return self._store.read(session)
-        except OSError as error:
-            raise Unavailable(f"session {session}: {told(error)}") from error
 
     def _advance(self, session: str, expected: int, registration: Registration) -> bool:
-        try:
+        with answering(f"session {session}"):
             return self._store.advance(session, expected, registration)
-        except OSError as error:
-            raise Unavailable(f"session {session}: {told(error)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
@@ -221,12 +222,9 @@ def test_nor_does_one_of_two_backends_on_one_directory(scenario: str) -> None:
     assert report.schedules >= LEAST[min(PREEMPTIONS, 3)]
 
 
-def publish_with_replace(self: Publisher, written: list[str], public: str, data: bytes) -> bool | None:
-    try:
-        self._files.replace(written[-1], public)
-    except FileNotFoundError:
-        return None
-    return True
+def publish_with_replace(self: Publisher, written: list[str], public: str, data: bytes, private: str) -> str:
+    self._files.replace(private, public)
+    return private
 
 
 def in_place(
@@ -272,14 +270,10 @@ def orphan_of_ours(lease: Lease | None, me: Holder, liveness: Liveness) -> stand
     return standings.judge(lease, me, liveness)
 
 
-def vanished_is_published(self: Publisher, written: list[str], public: str, data: bytes) -> bool:
-    try:
-        self._files.link(written[-1], public)
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        return True
-    return True
+def vanished_is_published(self: Publisher, written: list[str], public: str, data: bytes, private: str) -> str:
+    with suppress(FileNotFoundError):
+        self._files.link(private, public)
+    return private
 
 
 EXCLUSION = {TWO_HOLDERS, ROBBED, GENERATION}

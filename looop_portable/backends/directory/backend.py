@@ -21,7 +21,7 @@ from looop_portable.backends.directory.adoption import Adoption, Seen
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.backends.directory.registry import Registry
 from looop_portable.backends.directory.tickets import TicketFiles
-from looop_portable.errors import CannotExclude, LooopError, Unavailable, unreadable
+from looop_portable.errors import CannotExclude, LooopError, Unavailable, answering, told, unreadable
 from looop_portable.ledger.ledger import KEEP, Ledger
 from looop_portable.ledger.spelling import recorded, that_say
 from looop_portable.ledger.stamp import FLOCK, Policy
@@ -133,10 +133,8 @@ class DirectoryBackend:
 
     def heads(self) -> Iterator[tuple[str, Head | None]]:
         """The names that are held, each with its head; None: that cannot be read."""
-        try:
+        with answering():
             names, known = self.ledger.names(), self.projection.foreign_names()
-        except OSError as error:
-            raise unreadable(error, "") from error
         for key in sorted({*names, *known}):
             if found := self._head_if_held(key, known.get(key, "")):
                 yield found
@@ -144,39 +142,33 @@ class DirectoryBackend:
     def held_by(self, holder: Holder, but: Iterable[str], since: int) -> Iterator[str]:
         """The names that `holder` may hold, but for those. Of names that were touched `since` the latest record is read."""
         ledger, said = self.ledger, holder.incarnation if is_word(holder.incarnation) else ""
-        try:
+        with answering():
             keys, way = {*ledger.names()} - {ledger.spelling.key(name) for name in but}, ledger.place.way()
             tells = since and way and way.links and self.sessions.is_beside(ledger.root)
-        except OSError as error:
-            raise unreadable(error, "") from error
         there = (key for key in sorted(keys) if not (tells and ledger.files.is_untouched(f"{ledger.root}/{key}", since)))
         yield from that_say(said.encode(), there, lambda key: ledger.head(key)[1])
 
     def strange(self) -> str:
         """Why nothing may be removed: what is here, without stamp or session, is of another program. Empty: a store."""
-        try:
+        with answering():
             if self.ledger.place.way() or self.sessions.is_used():
                 return ""
             shown = self.projection.foreign_names()
             if not shown or any(self.projection.shows_looops(key, name) for key, name in shown.items()):
                 return ""
-        except OSError as error:
-            raise unreadable(error, "") from error
         return f"{self.projection.directory}: no store: there is no stamp and no session here, so its files are not ours"
 
     def tidy(self) -> list[tuple[str, str]]:
         failed: list[tuple[str, str]] = []
-        try:
+        with answering():
             keys = sorted({*self.ledger.names(), *self.projection.foreign_names()})
-        except OSError as error:
-            raise unreadable(error, "") from error
         for sweep in (self.ledger.sweep_root, self.projection.sweep):
             try:
                 sweep()
             except FileNotFoundError:
                 return []  # Nobody has ever claimed anything here.
             except OSError as error:
-                failed.append(("", str(unreadable(error, ""))))
+                failed.append(("", told(error)))
         for key in keys:
             try:
                 with self.ledger.place.guard():
@@ -184,7 +176,7 @@ class DirectoryBackend:
                     self._mend(key)
             except OSError as error:
                 if not self.ledger.files.in_use(error):  # Else the next sweep does it.
-                    failed.append((unspelled(key, once=True) or key, str(unreadable(error, ""))))
+                    failed.append((unspelled(key, once=True) or key, told(error)))
             except LooopError as error:
                 failed.append((unspelled(key, once=True) or key, str(error)))
         return failed
@@ -192,14 +184,12 @@ class DirectoryBackend:
     def keep_young(self, holder: Holder, names: Iterable[str]) -> None:
         """What `holder` relies on, who holds `names`: see `youth`. Raises `Unavailable`."""
         older = _OLD if self.tickets.far() else 0
-        try:
+        with answering():
             for key in map(self.ledger.spelling.key, names):
                 self.ledger.keep_young(key, older)
                 self.ledger.files.keep_young(self.projection.path(key), older)
             self.ledger.place.keep_young(older)
             self.sessions.keep_young(holder, older)
-        except OSError as error:
-            raise unreadable(error, "") from error
 
     def unavailable(self) -> str | None:
         if self._wrong_platform():
@@ -211,7 +201,7 @@ class DirectoryBackend:
         except Unavailable as reason:
             return str(reason)
         except OSError as error:
-            return str(unreadable(error, ""))
+            return told(error)
 
     def _read(self, key: str, name: str) -> Head:
         shared = self._is_shared_with_looop()

@@ -15,6 +15,7 @@ from looop_portable.protocol.lease import Lease, decode, lease_in, number, text
 from looop_portable.protocol.names import LONGEST, LONGEST_NAME, canonical, cut, looks_cut, spellings, unspelled
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import GUARD, PROBE, those
+from looop_portable.system.opening.private import fresh, put
 
 SETTLES = 10.0
 """Seconds after which an empty file that looop made is taken for a crash's. Looop creates its lease, then writes it."""
@@ -146,22 +147,11 @@ class Projection:
                 return changed
             if not held:
                 self.ledger.files.remove(self.path(key))
-            elif not self._show(key, generation, data):
-                continue
+            else:
+                private = fresh(f"{self.ledger.root}/{key}/.{generation}-", self.ledger.files.token)
+                put(self.ledger.files, self.path(key), data, private, shared=self.ledger.place.shared())
             changed = True
         return changed
-
-    def _show(self, key: str, generation: int, data: bytes) -> bool:
-        private = f"{self.ledger.root}/{key}/.{generation}-{self.ledger.files.token()}"
-        self.ledger.files.create(private, data, shared=self.ledger.place.shared())
-        try:
-            self.ledger.files.replace(private, self.path(key))
-        except FileNotFoundError:
-            return False  # Another reaper has swept it.
-        except OSError:
-            self.ledger.files.remove(private)
-            raise
-        return True
 
     def is_looops_home(self) -> bool:
         """Whether the directory was made to be shared with looop."""

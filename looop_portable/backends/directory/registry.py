@@ -26,10 +26,10 @@ from looop_portable.protocol.registrations import is_damaged, of_looops, registr
 from looop_portable.system.files import Files, timestamp
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import PRIVATE_SIGN, PROBE, PROJECTION, SIGN, those
+from looop_portable.system.opening.private import fresh, put
 
 _ENDED = ("exited", "killed")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_TRIES = 64
 _PROJECTIONS = ("status.json", "meta.json")
 POLICY = Policy("posix")
 
@@ -82,7 +82,9 @@ class Registry:
         with self.ledger.place.guard():
             if not self._publish(key, expected, registration):
                 return False
-            with contextlib.suppress(OSError):  # The registration stands. Where looop has to see it, `show` tells.
+            with contextlib.suppress(
+                OSError, Unavailable
+            ):  # The registration stands. Where looop has to see it, `show` tells.
                 self._project(key, registration)
             return True
 
@@ -215,18 +217,9 @@ class Registry:
         }
         directory, shared = self.signs.make_room(key), self.files.shared_bits(self.directory)
         for name, content in zip(_PROJECTIONS, (status, meta), strict=True):
-            self._write(directory, name, json.dumps(content, indent=2).encode() + b"\n", shared)
-
-    def _write(self, directory: str, name: str, data: bytes, shared: int) -> None:
-        for again in range(_TRIES):
-            try:
-                with self.files.room(directory, 1) as room:
-                    room.replace(name, data, f".{name}-{self.files.token()}", shared=shared)
-            except FileNotFoundError:  # A reaper has swept it: its maker makes another.
-                if again == _TRIES - 1:
-                    raise
-            else:
-                return
+            data, private = json.dumps(content, indent=2).encode() + b"\n", fresh(f".{name}-", self.files.token)
+            with self.files.room(directory, 1) as room:
+                put(room, name, data, private, shared=shared)
 
     def _foreign(self, session: str, key: str) -> tuple[Registration | None, bool]:
         """The session that looop itself started under this id; and whether there may be one that cannot be read.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 from collections.abc import Callable
 
 from looop_portable.ledger.root import Place
@@ -18,6 +19,7 @@ from looop_portable.protocol.names import spelled
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import PRIVATE_SIGN, PROBE, SIGN, those
+from looop_portable.system.opening.private import fresh, named
 
 _HEARTBEAT, _LOCK, _SIGHTING = "heartbeat-", "lock-", "sighting-"
 BEATEN = (_HEARTBEAT, _LOCK)
@@ -104,12 +106,11 @@ class SignFiles:
 
     def _sight(self, directory: str, sighting: str, shared: int) -> None:
         """It has its time before it has its name: on SMB a new file has the client's, which may be wrong by hours."""
-        private = f"{directory}/.{_SIGHTING}{self._files.token()}"
-        self._files.make_beat(private, shared=shared)
+        private = fresh(f"{directory}/.{_SIGHTING}", self._files.token)
+        make = functools.partial(self._files.make_beat, shared=shared)
         try:
-            self._files.replace(private, sighting)
+            named(private, make, lambda made: self._files.replace(made, sighting), self._files.remove)
         except PermissionError:  # Windows: others who look at this moment have made it, and have it open.
-            self._files.remove(private)
             if self._files.changed(sighting) is None:
                 raise
         earlier = f"{sighting.rpartition('-')[0]}-".rpartition("/")[2]

@@ -31,6 +31,7 @@ from looop_portable.doctor.workshop import HOSTS, PULSE, age_of, remove
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.lease import decode, encode
 from looop_portable.system.files import OS
+from looop_portable.system.opening.private import fresh, put
 from looop_portable.system.processes import host
 
 Say = Callable[[str], None]
@@ -87,9 +88,8 @@ class Meeting:
 
     def tell(self, step: str, record: Mapping[str, object]) -> None:
         """Our record of that step, whole as soon as it has its name."""
-        private = f"{self.path}/.{step}-{self.me}"
-        OS.create(private, encode(record), shared=self._shared)
-        OS.replace(private, f"{self.path}/{step}-{self.me}")
+        private = fresh(f"{self.path}/.{step}-", OS.token)
+        put(OS, f"{self.path}/{step}-{self.me}", encode(record), private, shared=self._shared)
 
     def told(self, step: str, member: str) -> dict[str, object]:
         return decode(OS.read(f"{self.path}/{step}-{member}") or b"")

@@ -81,10 +81,6 @@ class Recorded:
     def replace(self, private: str, public: str) -> None:
         self.ask("rename", private, public)
 
-    def detach(self, path: str, copy: str, data: bytes, *, shared: int = 0) -> None:
-        self.create(copy, data, shared=shared)
-        self.replace(copy, path)
-
     def remove(self, path: str) -> bool:
         return bool(self.ask("remove", path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -105,6 +106,19 @@ def test_what_a_reaper_removes_in_the_middle_is_made_again(
     assert next(files.before[call], None) is None
     assert tickets.line("repo-x") == [ticket] == os.listdir(queue / "repo-x")
     assert tickets.waiter("repo-x", ticket) == ME
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "broken")])
+def test_who_cannot_line_up_leaves_nothing_in_the_line(
+    tickets: TicketFiles, files: Disturbed, queue: Path, error: BaseException
+) -> None:
+    def fails(path: str) -> None:
+        raise error
+
+    files.before["replace"] = iter([fails])
+    with pytest.raises((Unavailable, KeyboardInterrupt)):
+        tickets.take("repo-x", ME)
+    assert os.listdir(queue / "repo-x") == []
 
 
 def test_a_line_that_is_removed_as_often_as_it_is_made_is_no_answer(
