@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,8 @@ from support.crew import until
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.processes import SYSTEM
-from looop_portable.system.watch.hearing import HearingBell
+from looop_portable.system.watch import shared
+from looop_portable.system.watch.subscriptions import SubscribedBell
 from looop_portable.system.watch.watcher import DeafBell, ThreadBell, new_bell
 
 LONG = 60.0
@@ -51,8 +51,8 @@ def hearing(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
         from looop_portable.system.watch import kqueue
 
         kqueues.hand_over()
-        request.getfixturevalue("monkeypatch").setattr(kqueue, "IDLE", 0.01)
-        found: ThreadBell = kqueue.new_bell()
+        request.getfixturevalue("monkeypatch").setattr(shared, "IDLE", 0.01)
+        found: ThreadBell = SubscribedBell(kqueue.WATCHERS)
     else:
         found = new_bell()
     if isinstance(found, DeafBell):
@@ -66,7 +66,7 @@ def hearing(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
 @pytest.fixture
 def bell(hearing: ThreadBell) -> ThreadBell:
     """One that tells what it was asked for, and of a directory nothing but the names that come and go."""
-    if not isinstance(hearing, HearingBell):
+    if kernel_of(hearing) == "WindowsKernel":
         pytest.skip("inotify and kqueue are missing: what else happens in a directory rings too")
     return hearing
 
@@ -80,8 +80,12 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
     found.communicate()
 
 
-def is_inotify(bell: Any) -> bool:
-    return str(bell._hearing._opening.__module__) == "looop_portable.system.watch.ear"
+def kernel_of(bell: Any) -> str:
+    return str(bell._subscriptions._watchers._new_kernel.__name__)
+
+
+def is_inotify(bell: ThreadBell) -> bool:
+    return kernel_of(bell) == "LinuxKernel"
 
 
 def registration(pid: int, start: str = "") -> Registration:
@@ -384,16 +388,16 @@ def test_a_deaf_bell_says_that_it_hears_nothing(there: Path) -> None:
     assert not deaf.follow(registration(os.getpid()))
 
 
-# The ear, which is the process's.
+# The watcher, which is the process's.
 
 
 @pytest.fixture
-def ears() -> Any:
+def watchers() -> Any:
     if sys.platform != "linux":
         pytest.skip("inotify is missing")
-    from looop_portable.system.watch import ear
+    from looop_portable.system.watch import linux
 
-    return ear
+    return linux.WATCHERS
 
 
 class Rung:
@@ -409,10 +413,6 @@ class Rung:
         return self.rung.acquire(timeout=LONG / 2)
 
 
-def is_another(ears: Any, ear: object) -> bool:
-    return ears._ear is not ear
-
-
 def instances() -> int:
     """How many instances of inotify this process has."""
     found = 0
@@ -423,7 +423,7 @@ def instances() -> int:
 
 
 @needs_proc
-def test_however_many_listen_there_is_one_instance(ears: Any, there: Path) -> None:
+def test_however_many_listen_there_is_one_instance(watchers: Any, there: Path) -> None:
     bells = [new_bell() for _ in range(300)]
     assert all(bell.listen([str(there)]) for bell in bells)
     assert instances() == 1
@@ -434,7 +434,7 @@ def test_however_many_listen_there_is_one_instance(ears: Any, there: Path) -> No
 
 
 def test_two_that_listen_to_one_file_are_both_rung_and_one_that_stops_keeps_nothing_from_the_other(
-    ears: Any, there: Path
+    watchers: Any, there: Path
 ) -> None:
     first, second = new_bell(), new_bell()
     for path in (there, there / "one"):
@@ -453,7 +453,7 @@ def test_two_that_listen_to_one_file_are_both_rung_and_one_that_stops_keeps_noth
     second.close()
 
 
-def test_two_that_follow_one_process_are_both_rung(ears: Any, process: subprocess.Popen[bytes]) -> None:
+def test_two_that_follow_one_process_are_both_rung(watchers: Any, process: subprocess.Popen[bytes]) -> None:
     bells = [new_bell() for _ in range(3)]
     assert all(bell.follow(registration(process.pid)) for bell in bells)
     bells[2].follow(None)
@@ -465,45 +465,47 @@ def test_two_that_follow_one_process_are_both_rung(ears: Any, process: subproces
         bell.close()
 
 
-def test_when_nobody_listens_it_is_closed_and_opened_anew(ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert until(lambda: ears._ear is None, LONG)  # Some test before has used it.
-    monkeypatch.setattr(ears, "IDLE", 0.01)
+def test_when_nobody_listens_it_is_closed_and_opened_anew(
+    watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert until(lambda: not watchers.opened, LONG)  # Some test before has used it.
+    monkeypatch.setattr(shared, "IDLE", 0.01)
     for number in range(3):
         bell = new_bell()
         assert bell.listen([str(there)])
         (there / f"{number}").touch()
         assert rings(bell)
-        ear = ears._ear
         bell.close()
-        assert until(partial(is_another, ears, ear), LONG)
+        assert until(lambda: not watchers.opened, LONG)
 
 
 def test_when_more_has_changed_than_can_be_told_all_are_rung(
-    ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch
+    watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ear, first, second = ears.Ear(), Rung(), Rung()
-    assert ear.listen(first, str(there)) is not None
-    assert ear.listen(second, str(there / "one")) is not None
-    monkeypatch.setattr(ear._changes, "events", lambda: [(ear._changes.OVERFLOW, False)])
+    kernel, first, second = watchers._new_kernel(), Rung(), Rung()
+    watcher = shared.SharedWatcher(kernel)
+    assert watcher.watch(first, str(there)) is not None
+    assert watcher.watch(second, str(there / "one")) is not None
+    monkeypatch.setattr(kernel._changes, "events", lambda: [(kernel._changes.OVERFLOW, False)])
     (there / "new").touch()
-    assert ear._listen_once()
+    assert watcher._step(LONG)
     assert first.rings()
     assert second.rings()
-    ear.close()
+    watcher.close()
 
 
-def test_what_has_gone_is_not_kept_in_mind(ears: Any, there: Path) -> None:
-    ear, bell = ears.Ear(), Rung()
+def test_what_has_gone_is_not_kept_in_mind(watchers: Any, there: Path) -> None:
+    watcher, bell = shared.SharedWatcher(watchers._new_kernel()), Rung()
     for number in range(20):
         (there / f"{number}").touch()
-        assert ear.listen(bell, str(there / f"{number}"))
+        assert watcher.watch(bell, str(there / f"{number}"))
         (there / f"{number}").unlink()
-        assert ear._listen_once()
-    assert not ear._bells
-    ear.close()
+        assert watcher._step(LONG)
+    assert not watcher._paths
+    watcher.close()
 
 
-def test_whose_descriptors_somebody_closes_opens_others(ears: Any, there: Path) -> None:
+def test_whose_descriptors_somebody_closes_opens_others(watchers: Any, there: Path) -> None:
     """As a program does that becomes a daemon. In a process of its own: who closes all closes pytest's, too."""
     script = """
 import os, sys, threading
@@ -528,16 +530,16 @@ bell._latch._shut.acquire(timeout=0) or sys.exit("it has not rung")
 
 
 @needs_fork
-def test_a_child_has_an_ear_of_its_own(ears: Any, there: Path) -> None:
+def test_a_child_has_a_watcher_of_its_own(watchers: Any, there: Path) -> None:
     script = """
 import os, sys
-from looop_portable.system.watch import ear
+from looop_portable.system.watch.linux import WATCHERS
 from looop_portable.system.watch.watcher import new_bell
 bell = new_bell()
 assert bell.listen([sys.argv[1]])
 child = os.fork()
 if not child:
-    if ear._ear is not None:
+    if WATCHERS.opened:
         os._exit(1)
     own = new_bell()
     heard = own.listen([sys.argv[1]])
@@ -561,8 +563,7 @@ from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.processes import SYSTEM
 
-import looop_portable.system.watch.linux
-from looop_portable.system.watch import ear
+from looop_portable.system.watch.linux import WATCHERS
 
 def opened():
     return len(os.listdir("/proc/self/fd"))
@@ -578,7 +579,7 @@ for more in range(4):
     found.append((bell.listen([sys.argv[1]]), bell.follow(parent)))
     bell.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    ear._after_fork()  # What is kept for the next bell does not count.
+    WATCHERS.begin_in_child()  # What is kept for the next bell does not count.
     assert opened() == before, (more, before, opened())
 print(found)
 os._exit(0)
@@ -586,7 +587,7 @@ os._exit(0)
 
 
 def test_without_descriptors_nothing_is_heard_and_none_is_left_open(bell: ThreadBell, there: Path) -> None:
-    """With none, with one, with two, with three that are left: inotify's, that which calls the ear, and a process's."""
+    """With none, one, two and three that are left: inotify's, that which has the watcher return, and a process's."""
     pytest.importorskip("resource")
     if not is_inotify(bell):
         pytest.skip("inotify is missing: another number of descriptors is needed")
@@ -598,13 +599,16 @@ def test_without_descriptors_nothing_is_heard_and_none_is_left_open(bell: Thread
 
 @pytest.mark.parametrize("error", [OSError(24, "the user's instances are used up"), Unavailable("no thread")])
 def test_without_instances_or_threads_nothing_is_heard_but_other_threads(
-    ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def no_more(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(ears, "_ear", None)
-    monkeypatch.setattr(ears, "Inotify" if isinstance(error, OSError) else "started", no_more)
+    monkeypatch.setattr(watchers, "opened", [])
+    if isinstance(error, OSError):
+        monkeypatch.setattr(watchers, "_new_kernel", no_more)
+    else:
+        monkeypatch.setattr(shared, "started", no_more)
     bell = new_bell()
     assert not bell.listen([str(there)])
     assert not bell.follow(registration(os.getppid()))
