@@ -40,8 +40,8 @@ class LinuxKernel:
     def poke(self) -> None:
         """Somebody may have closed its descriptor, and it be another's by now: that is not written to."""
         with contextlib.suppress(OSError):
-            if _identity(self._called) == self._is_called:
-                os.eventfd_write(self._called, 1)
+            _check(self._called, self._is_called)
+            os.eventfd_write(self._called, 1)
 
     def watch(self, path: str) -> tuple[int | None, Collection[int]]:
         return self._changes.add(path), ()
@@ -73,10 +73,15 @@ class LinuxKernel:
         return lambda: [ends.get(fd, fd) for fd in readable(fds, seconds)]
 
     def read(self, heard: list[int | Process]) -> News:
+        """Raises OSError also where a descriptor is another's by now: that is not read from."""
         if self._called in heard:
+            _check(self._called, self._is_called)
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._called)
-        events = self._events() if self._changes.fd in heard else []
+        events: list[tuple[int, bool]] = []
+        if self._changes.fd in heard:
+            _check(self._changes.fd, self._is_changes)
+            events = self._changes.events()
         ended = [process for process in heard if process in self._ends]
         for process in ended:
             self.unfollow(process)
@@ -86,12 +91,6 @@ class LinuxKernel:
             ended,
             any(number == Inotify.OVERFLOW for number, _ in events),
         )
-
-    def _events(self) -> list[tuple[int, bool]]:
-        """Raises OSError also where its descriptor is another's by now: that is not read from."""
-        if _identity(self._changes.fd) != self._is_changes:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF), "inotify")
-        return self._changes.events()
 
     def close(self) -> None:
         self._changes.close()
@@ -109,6 +108,12 @@ class LinuxKernel:
 def _identity(fd: int) -> tuple[int, int, int]:
     found = os.fstat(fd)
     return found.st_mode, found.st_dev, found.st_ino
+
+
+def _check(fd: int, identity: tuple[int, int, int]) -> None:
+    """Raises OSError where it is another's by now."""
+    if _identity(fd) != identity:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "inotify")
 
 
 WATCHERS = PerProcess(LinuxKernel)

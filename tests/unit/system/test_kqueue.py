@@ -30,7 +30,7 @@ from looop_portable.protocol.liveness import ProcessState, Registration
 from looop_portable.system.processes import SYSTEM, handle
 from looop_portable.system.processes.handle import Watch
 from looop_portable.system.watch import kqueue, shared, vnodes, watcher
-from looop_portable.system.watch.subscriptions import SubscribedBell
+from looop_portable.system.watch.subscriptions import PerProcess, SubscribedBell
 
 LONG = 60.0
 
@@ -122,11 +122,10 @@ def test_without_a_kqueue_or_a_thread_nothing_is_heard(
     def no_thread(*_: object) -> None:
         raise Unavailable("no thread")
 
-    monkeypatch.setattr(kqueue.WATCHERS, "opened", [])
     for where, what, how in ((kernel, "kqueue", none), (shared, "started", no_thread)):
         with monkeypatch.context() as patch:
             patch.setattr(where, what, how)
-            bell = SubscribedBell(kqueue.WATCHERS)
+            bell = SubscribedBell(PerProcess(kqueue.KqueueKernel))
             assert not bell.listen([str(tmp_path)])
             assert not bell.follow(Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid())))
             bell.ring()

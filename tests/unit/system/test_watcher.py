@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,12 @@ from support import kqueues
 from support.capabilities import needs_fork, needs_proc, needs_symlinks, needs_zombies
 from support.crew import until
 
+from looop_portable.aio.wakeup import LoopBell
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.processes import SYSTEM
 from looop_portable.system.watch import shared
-from looop_portable.system.watch.subscriptions import SubscribedBell
+from looop_portable.system.watch.subscriptions import PerProcess, SubscribedBell
 from looop_portable.system.watch.watcher import DeafBell, ThreadBell, new_bell
 
 LONG = 60.0
@@ -392,6 +396,128 @@ def test_a_deaf_bell_says_that_it_hears_nothing(there: Path) -> None:
 
 
 @pytest.fixture
+def without_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadBell]:
+    """Its watcher has none that could stand between the kernel and it."""
+    found: Any = new_bell()
+    if isinstance(found, DeafBell) or kernel_of(found) == "KqueueKernel":
+        pytest.skip("inotify and the events of Windows are missing: a waiter does not ask the kernel itself")
+    monkeypatch.setattr(shared, "started", lambda work, name: None)
+    watchers = PerProcess(found._subscriptions._watchers._new_kernel)
+    yield SubscribedBell(watchers)
+    for each in watchers.opened:
+        each.close()
+
+
+def test_a_waiter_that_is_alone_asks_the_kernel_itself(
+    without_thread: ThreadBell, there: Path, process: subprocess.Popen[bytes]
+) -> None:
+    bell = without_thread
+    assert bell.listen([str(there)])
+    assert bell.follow(registration(process.pid))
+    bell.forget()
+    assert is_silent(bell)
+    for happens in ((there / "new").touch, partial(end, process), bell.ring):
+        happens()
+        assert rings(bell)
+        bell.forget()
+        assert is_silent(bell)
+    waits = threading.Thread(target=bell.wait, args=(LONG,))
+    waits.start()
+    bell.ring()  # As another thread does that gives up its place.
+    waits.join(LONG / 2)
+    assert not waits.is_alive()
+    bell.close()
+
+
+def test_a_waiter_that_is_not_alone_any_more_is_woken_as_before(there: Path) -> None:
+    first, second, third = (new_bell() for _ in range(3))
+    if isinstance(first, DeafBell):
+        pytest.skip("no kernel rings")
+    assert first.listen([str(there)])
+    waits = threading.Thread(target=first.wait, args=(LONG,))
+    waits.start()
+    assert second.listen([str(there.parent / "other")])
+    assert third.listen([str(there.parent / "other")])
+    assert is_silent(second)
+    (there / "new").touch()
+    waits.join(LONG / 2)
+    assert not waits.is_alive()
+    assert is_silent(third)
+    (there.parent / "other" / "new").touch()
+    assert rings(second)
+    assert rings(third)
+    for bell in (first, second, third):
+        bell.close()
+
+
+def test_a_task_of_an_event_loop_is_woken_by_the_kernel(there: Path, process: subprocess.Popen[bytes]) -> None:
+    if isinstance(new_bell(), DeafBell):
+        pytest.skip("no kernel rings")
+
+    async def wakes(bell: LoopBell, happens: Callable[[], object]) -> None:
+        happens()
+        await asyncio.wait_for(bell.wait(LONG), LONG / 2)
+        bell.forget()
+
+    async def task() -> None:
+        bell = LoopBell(asyncio.get_running_loop())
+        assert bell.listen([str(there)])
+        assert bell.follow(registration(process.pid))
+        await wakes(bell, (there / "new").touch)
+        assert bell.listen([str(there)])
+        await wakes(bell, partial(end, process))
+        bell.close()
+
+    asyncio.run(task())
+
+
+RAISES = """
+import signal, sys, threading
+from looop_portable.system.watch.watcher import new_bell
+
+class Interrupt(Exception):
+    pass
+
+def raises(*_):
+    raise Interrupt
+
+signal.signal(signal.SIGALRM, raises)
+bell = new_bell()
+assert bell.listen([sys.argv[1]])
+for number in range(200):
+    signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 0.00001)
+    try:
+        while True:
+            bell.wait(60)
+            bell.forget()
+    except Interrupt:
+        pass
+    bell.forget()
+    open(f"{sys.argv[1]}/{number}", "w").close()
+    bell.wait(60)
+    assert bell._latch.is_open, number
+    bell.forget()
+other = new_bell()
+assert other.listen([sys.argv[1]])
+waits = [threading.Thread(target=each.wait, args=(60,)) for each in (bell, other)]
+for each in waits:
+    each.start()
+open(f"{sys.argv[1]}/last", "w").close()
+for each in waits:
+    each.join(30)
+    assert not each.is_alive()
+"""
+
+
+def test_a_signal_whose_handler_raises_leaves_a_waiter_that_is_woken(there: Path) -> None:
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("signal.setitimer is missing")
+    command = [sys.executable, "-c", RAISES, str(there)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
 def watchers() -> Any:
     if sys.platform != "linux":
         pytest.skip("inotify is missing")
@@ -411,6 +537,9 @@ class Rung:
 
     def rings(self) -> bool:
         return self.rung.acquire(timeout=LONG / 2)
+
+    def has_rung(self) -> bool:
+        return self.rung.acquire(blocking=False)
 
 
 def instances() -> int:
@@ -479,6 +608,21 @@ def test_when_nobody_listens_it_is_closed_and_opened_anew(
         assert until(lambda: not watchers.opened, LONG)
 
 
+def test_of_many_those_are_woken_that_watch_what_has_changed(watchers: Any, there: Path) -> None:
+    watcher = shared.SharedWatcher(watchers._new_kernel())
+    waiters: list[list[Rung]] = []
+    for number in range(10):
+        (there / f"{number}").mkdir()
+        waiters.append([Rung() for _ in range(100)])
+        for each in waiters[-1]:
+            assert watcher.watch(each, str(there / f"{number}")) is not None
+    (there / "7" / "new").touch()
+    assert watcher._step(LONG)
+    rung = [sum(each.has_rung() for each in group) for group in waiters]
+    assert rung == [100 * (number == 7) for number in range(10)]
+    watcher.close()
+
+
 def test_when_more_has_changed_than_can_be_told_all_are_rung(
     watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -522,6 +666,72 @@ for number in range(1000):
 open(sys.argv[1] + "/new", "w").close()
 bell.wait(60)
 bell._latch._shut.acquire(timeout=0) or sys.exit("it has not rung")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(there)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+STRANGERS = """
+import os, sys, threading
+from looop_portable.system.watch.watcher import new_bell
+bells = [new_bell() for _ in range(int(sys.argv[2]))]
+for bell in bells:
+    assert bell.listen([sys.argv[1]])
+waits = [threading.Thread(target=bell.wait, args=(60,)) for bell in bells]
+for each in waits if sys.argv[3] == "meanwhile" else ():
+    each.start()
+    while not bells[0]._subscriptions.watcher._driving.locked():
+        pass
+os.closerange(3, 100)
+kept = []
+for number in range(20):
+    with open(f"{sys.argv[1]}/../other/{number}", "w") as file:
+        file.write("precious" * 10)
+    kept.append(os.open(f"{sys.argv[1]}/../other/{number}", os.O_RDWR))
+for each in waits if sys.argv[3] == "later" else ():
+    each.start()
+for bell in bells:
+    bell.ring()
+open(sys.argv[1] + "/new", "w").close()
+for each in waits:
+    each.join(60)
+for fd in kept:
+    assert os.lseek(fd, 0, os.SEEK_CUR) == 0, "it was read from, or written to"
+    assert os.pread(fd, 100, 0) == b"precious" * 10, "it was written to"
+"""
+
+
+@pytest.mark.parametrize("when", ["meanwhile", "later"])
+@pytest.mark.parametrize("many", [1, 2])
+def test_what_others_open_in_the_place_of_its_descriptors_is_left_alone(
+    watchers: Any, there: Path, many: int, when: str
+) -> None:
+    command = [sys.executable, "-c", STRANGERS, str(there), str(many), when]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_fork
+def test_a_waiter_that_a_child_inherits_has_a_watcher_of_the_child_s_own(watchers: Any, there: Path) -> None:
+    script = """
+import os, sys
+from looop_portable.system.watch.watcher import new_bell
+bell, goes = new_bell(), new_bell()
+assert bell.listen([sys.argv[1]])
+assert goes.listen([sys.argv[1]])
+child = os.fork()
+if not child:
+    goes.close()
+    bell.forget()
+    heard = bell.listen([sys.argv[1]])
+    open(sys.argv[1] + "/new", "w").close()
+    bell.wait(60)
+    os._exit(0 if heard and bell._latch._shut.acquire(timeout=0) else 2)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child does not hear"
+bell.wait(60)
+assert bell._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(there)], capture_output=True, text=True, timeout=100, check=False
@@ -601,15 +811,11 @@ def test_without_descriptors_nothing_is_heard_and_none_is_left_open(bell: Thread
 def test_without_instances_or_threads_nothing_is_heard_but_other_threads(
     watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def no_more(*_: object) -> None:
+    def no_more(*_: object) -> Any:
         raise error
 
-    monkeypatch.setattr(watchers, "opened", [])
-    if isinstance(error, OSError):
-        monkeypatch.setattr(watchers, "_new_kernel", no_more)
-    else:
-        monkeypatch.setattr(shared, "started", no_more)
-    bell = new_bell()
+    monkeypatch.setattr(shared, "started", no_more)
+    bell = SubscribedBell(PerProcess(no_more if isinstance(error, OSError) else watchers._new_kernel))
     assert not bell.listen([str(there)])
     assert not bell.follow(registration(os.getppid()))
     ring_twice(bell)
