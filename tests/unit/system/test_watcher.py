@@ -510,8 +510,8 @@ for each in waits:
 
 
 def test_a_signal_whose_handler_raises_leaves_a_waiter_that_is_woken(there: Path) -> None:
-    if not hasattr(signal, "setitimer"):
-        pytest.skip("signal.setitimer is missing")
+    if not hasattr(signal, "setitimer") or isinstance(new_bell(), DeafBell):
+        pytest.skip("signal.setitimer is missing, or no kernel rings")
     command = [sys.executable, "-c", RAISES, str(there)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
