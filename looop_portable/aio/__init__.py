@@ -1,7 +1,7 @@
 """The same for asyncio: `async with aio.hold("repo-x") as lease:`, and `claim` and `release` that can be awaited.
 
 Guarantees: what `hold` and `Claims` do. A wait that is cancelled has won nothing when its task ends. Waiting takes no
-thread: all that wait in one event loop share a few, which the filesystem's calls run in, and on Linux one inotify.
+thread: all that wait in one event loop share a few, which the filesystem's calls run in, and the process's watcher.
 Does not guarantee: that a cancelled task ends at once where the filesystem does not answer: the call in the middle is
 waited for, as nobody else would know what it did; and while one store does not answer, those who use another may have to
 wait for a thread. Nor that two tasks can share a block: each enters its own.

@@ -2,8 +2,8 @@
 
 Guarantees: a call that was begun is waited for, cancelled or not, and undone if it was cancelled: see `whole`.
 Does not guarantee: that such a call ends: a filesystem's may not.
-How: the bells of all loops are rung by the process's `ear`; `_THREADS` threads a process, which are all begun with the
-first call, so that none has to be started to let go of something.
+How: the process's watcher (`system.watch.shared`) rings the bells of all loops; `_THREADS` threads a process, which are all
+begun with the first call, so that none has to be started to let go of something.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import select
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.threads.standby import no_thread
-from looop_portable.system.watch.watcher import DeafBell
+from looop_portable.system.watch.watcher import subscriptions
 
 _THREADS = 4
 _T = TypeVar("_T")
@@ -111,13 +109,13 @@ class LoopBell:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.rung = asyncio.Event()
-        self._hearing = _hearing(self)
+        self._subscriptions = subscriptions(self)
 
     def listen(self, paths: Iterable[str]) -> bool:
-        return self._hearing.listen(paths)
+        return self._subscriptions.listen(paths)
 
     def follow(self, process: Registration | None) -> bool:
-        return self._hearing.follow(process)
+        return self._subscriptions.follow(process)
 
     def forget(self) -> None:
         """Called in a thread: what rings from here on is kept, also if the loop has not come to tell yet."""
@@ -134,24 +132,4 @@ class LoopBell:
                 await self.rung.wait()
 
     def close(self) -> None:
-        self._hearing.close()
-
-
-class _Hears(Protocol):
-    """What hears for a bell: see `Bell`."""
-
-    def listen(self, paths: Iterable[str]) -> bool: ...
-    def follow(self, process: Registration | None) -> bool: ...
-    def close(self) -> None: ...
-
-
-def _hearing(bell: LoopBell) -> _Hears:
-    if hasattr(select, "kqueue"):
-        from looop_portable.system.watch import kqueue
-
-        return kqueue.hearing(bell)
-    if sys.platform == "linux":
-        from looop_portable.system.watch import linux
-
-        return linux.hearing(bell)
-    return DeafBell()
+        self._subscriptions.close()

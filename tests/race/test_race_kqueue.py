@@ -26,7 +26,7 @@ from support import elsewhere, kqueues
 kqueues.put_in_place()
 elsewhere.take_away()
 from looop_portable.system.processes import handle
-from looop_portable.system.watch import kqueue
+from looop_portable.system.watch.shared import SharedWatcher
 from looop_portable.waiting import pauses
 from looop_portable.waiting import waiter
 
@@ -38,12 +38,12 @@ waiter.TELLS = 1000.0
 from looop_portable.waiting.turns import Turns
 Turns.patience = never
 handle._LOOK = 1000.0
-listens = kqueue.Ear.listen
-def listen(self, bell, path):
-    found = listens(self, bell, path)
+watches = SharedWatcher.watch
+def watch(self, waiter, path):
+    found = watches(self, waiter, path)
     print("listens", file=sys.stderr, flush=True)
     return found
-kqueue.Ear.listen = listen
+SharedWatcher.watch = watch
 from looop_portable.__main__ import main
 main()
 """

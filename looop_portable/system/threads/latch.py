@@ -22,6 +22,11 @@ class Latch:
         self._shut = threading.Lock()
         self._shut.acquire()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has rung, and was not forgotten."""
+        return not self._shut.locked()
+
     def ring(self) -> None:
         """From any thread, and in a signal handler."""
         with contextlib.suppress(RuntimeError):  # It has rung already.

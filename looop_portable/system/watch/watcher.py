@@ -4,13 +4,12 @@ Guarantees: what happens after `listen` or `follow` said True rings, also before
 rings, rings.
 Does not guarantee: that there is news when it rings, nor that all news rings: nothing does on a network mount, where
 others change what our kernel does not see. So whoever waits looks again after a while all the same.
-How: inotify(7) and pidfd_open(2) on Linux, kqueue(2) on macOS and the BSDs, by way of one ear a process; directory
-notifications and process handles on Windows. Elsewhere nothing but the other threads of this process ring.
+How: inotify(7) and pidfd_open(2) on Linux, kqueue(2) on macOS and the BSDs, directory notifications and process handles on
+Windows, each by one watcher a process (`shared`). Elsewhere nothing but the other threads of this process ring.
 """
 
 from __future__ import annotations
 
-import contextlib
 import select
 import sys
 from collections.abc import Iterable
@@ -18,6 +17,8 @@ from typing import Protocol
 
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.threads.latch import Latch
+from looop_portable.system.watch.announcing import Rings
+from looop_portable.system.watch.subscriptions import PerProcess, SubscribedBell, Subscriptions
 
 
 class Bell(Protocol):
@@ -34,6 +35,14 @@ class Bell(Protocol):
 
     def ring(self) -> None:
         """From any thread."""
+
+
+class Subscribes(Protocol):
+    """The part of a `Bell` that asks the kernel."""
+
+    def listen(self, paths: Iterable[str]) -> bool: ...
+    def follow(self, process: Registration | None) -> bool: ...
+    def close(self) -> None: ...
 
 
 class ThreadBell(Bell, Protocol):
@@ -73,17 +82,27 @@ class DeafBell:
 
 def new_bell() -> ThreadBell:
     """The best that there is here."""
+    watchers = _watchers()
+    return SubscribedBell(watchers) if watchers else DeafBell()
+
+
+def subscriptions(bell: Rings) -> Subscribes:
+    """What a task of an event loop asks by: `bell` is rung from another thread."""
+    watchers = _watchers()
+    return Subscriptions(bell, watchers) if watchers else DeafBell()
+
+
+def _watchers() -> PerProcess | None:
     if hasattr(select, "kqueue"):  # Where a program is patched for its greenlets it is not.
         from looop_portable.system.watch import kqueue
 
-        return kqueue.new_bell()
+        return kqueue.WATCHERS
     if sys.platform == "linux":
         from looop_portable.system.watch import linux
 
-        return linux.new_bell()
+        return linux.WATCHERS
     if sys.platform == "win32":
-        from looop_portable.system.watch.windows import WindowsBell
+        from looop_portable.system.watch import windows
 
-        with contextlib.suppress(OSError):
-            return WindowsBell()
-    return DeafBell()
+        return windows.WATCHERS
+    return None

@@ -29,7 +29,8 @@ from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import ProcessState, Registration
 from looop_portable.system.processes import SYSTEM, handle
 from looop_portable.system.processes.handle import Watch
-from looop_portable.system.watch import kqueue, vnodes, watcher
+from looop_portable.system.watch import kqueue, shared, vnodes, watcher
+from looop_portable.system.watch.subscriptions import PerProcess, SubscribedBell
 
 LONG = 60.0
 
@@ -40,7 +41,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     kqueues.hand_over()
     found = select if hasattr(select, "kqueue") else kqueues
     monkeypatch.setattr(handle, "_kernel", lambda: found)
-    monkeypatch.setattr(kqueue, "IDLE", 0.01)
+    monkeypatch.setattr(shared, "IDLE", 0.01)
     yield found
     kqueues.wait_until_closed()
 
@@ -62,9 +63,9 @@ class Rung:
 
 
 @pytest.fixture
-def ear() -> Iterator[Any]:
-    """One without a thread: what is told is rung by `_listen_once`."""
-    found = kqueue.Ear()
+def one() -> Iterator[Any]:
+    """A watcher without a thread: what is told is rung by `_step`."""
+    found = shared.SharedWatcher(kqueue.KqueueKernel())
     yield found
     found.close()
 
@@ -81,8 +82,8 @@ def meant(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return process.pid, SYSTEM.start_of(process.pid)
 
 
-def opened(ear: Any) -> int:
-    return len(ear._vnodes._opened)
+def opened(one: Any) -> int:
+    return len(one._kernel._vnodes._opened)
 
 
 # Which bell there is.
@@ -94,7 +95,7 @@ def test_where_there_is_a_kqueue_it_rings(monkeypatch: pytest.MonkeyPatch, tmp_p
             monkeypatch.setattr(select, name, getattr(kqueues, name), raising=False)
     bell = watcher.new_bell()
     assert bell.listen([str(tmp_path)])
-    assert kqueue._ear is not None
+    assert kqueue.WATCHERS.opened
     (tmp_path / "new").touch()
     began = time.monotonic()
     bell.wait(LONG)
@@ -121,11 +122,10 @@ def test_without_a_kqueue_or_a_thread_nothing_is_heard(
     def no_thread(*_: object) -> None:
         raise Unavailable("no thread")
 
-    monkeypatch.setattr(kqueue, "_ear", None)
-    for where, what, how in ((kernel, "kqueue", none), (kqueue, "started", no_thread)):
+    for where, what, how in ((kernel, "kqueue", none), (shared, "started", no_thread)):
         with monkeypatch.context() as patch:
             patch.setattr(where, what, how)
-            bell = kqueue.new_bell()
+            bell = SubscribedBell(PerProcess(kqueue.KqueueKernel))
             assert not bell.listen([str(tmp_path)])
             assert not bell.follow(Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid())))
             bell.ring()
@@ -136,65 +136,65 @@ def test_without_a_kqueue_or_a_thread_nothing_is_heard(
 # Paths.
 
 
-def test_however_many_listen_to_a_path_there_is_one_descriptor(ear: Any, tmp_path: Path) -> None:
+def test_however_many_listen_to_a_path_there_is_one_descriptor(one: Any, tmp_path: Path) -> None:
     listeners = [Rung() for _ in range(300)]
-    numbers = {ear.listen(bell, str(tmp_path)) for bell in listeners}
-    assert (len(numbers), opened(ear)) == (1, 1)
+    numbers = {one.watch(bell, str(tmp_path)) for bell in listeners}
+    assert (len(numbers), opened(one)) == (1, 1)
     (tmp_path / "new").touch()
-    assert ear._listen_once()
+    assert one._step(LONG)
     assert all(bell.has_rung() for bell in listeners)
     for bell in listeners:
-        ear.ignore(bell, *numbers)
-    assert opened(ear) == 0
+        one.unwatch(bell, *numbers)
+    assert opened(one) == 0
 
 
-def test_more_paths_than_there_is_room_for_are_not_heard_and_then_again(ear: Any, tmp_path: Path) -> None:
+def test_more_paths_than_there_is_room_for_are_not_heard_and_then_again(one: Any, tmp_path: Path) -> None:
     bell, numbers = Rung(), []
     for number in range(vnodes.MOST + 1):
         (tmp_path / f"{number}").touch()
-        numbers.append(ear.listen(bell, str(tmp_path / f"{number}")))
+        numbers.append(one.watch(bell, str(tmp_path / f"{number}")))
     assert numbers[-1] is None
     assert None not in numbers[:-1]
-    ear.ignore(bell, numbers[0])
-    assert ear.listen(bell, str(tmp_path / f"{vnodes.MOST}")) is not None
+    one.unwatch(bell, numbers[0])
+    assert one.watch(bell, str(tmp_path / f"{vnodes.MOST}")) is not None
 
 
 def test_without_descriptors_a_path_is_not_heard_and_nothing_is_left(
-    ear: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Any
+    one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Any
 ) -> None:
     def refused(*_: object) -> None:
         raise OSError(24, "Too many open files")
 
-    for where, what in ((os, "open"), (ear._queue, "control"), (kernel, "kevent")):
+    for where, what in ((os, "open"), (one._kernel._queue, "control"), (kernel, "kevent")):
         with monkeypatch.context() as patch:
             try:
                 patch.setattr(where, what, refused)
             except AttributeError:  # A real kqueue's cannot be replaced.
                 continue
-            assert ear.listen(Rung(), str(tmp_path)) is None
-        assert opened(ear) == 0
+            assert one.watch(Rung(), str(tmp_path)) is None
+        assert opened(one) == 0
 
 
 def test_what_is_put_in_a_files_place_before_its_end_was_heard_is_heard_and_nobody_waits_for_the_old_one(
-    ear: Any, tmp_path: Path
+    one: Any, tmp_path: Path
 ) -> None:
     first, second, path = Rung(), Rung(), tmp_path / "one"
     path.touch()
-    old = ear.listen(first, str(path))
+    old = one.watch(first, str(path))
     (tmp_path / "two").touch()
     (tmp_path / "two").replace(path)
-    new = ear.listen(second, str(path))
+    new = one.watch(second, str(path))
     assert old != new
     assert first.has_rung()
-    ear.ignore(first, old)
+    one.unwatch(first, old)
     path.unlink()
-    assert ear._listen_once()
+    assert one._step(LONG)
     assert second.has_rung()
-    assert opened(ear) == 0
+    assert opened(one) == 0
 
 
 def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_heard(
-    ear: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, real = tmp_path / "one", os.fstat
     path.touch()
@@ -204,29 +204,28 @@ def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_heard(
         return real(fd)
 
     monkeypatch.setattr(os, "fstat", goes)
-    assert ear.listen(Rung(), str(path)) is None
-    assert opened(ear) == 0
+    assert one.watch(Rung(), str(path)) is None
+    assert opened(one) == 0
 
 
-def test_who_is_no_more_keeps_nothing_open(ear: Any, tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
+def test_who_is_no_more_keeps_nothing_open(one: Any, tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
     bell = Rung()
-    assert ear.listen(bell, str(tmp_path)) is not None
-    assert ear.follow(bell, meant(process))
+    assert one.watch(bell, str(tmp_path)) is not None
+    assert one.follow(bell, meant(process))
     del bell
-    (tmp_path / "new").touch()
-    assert ear._listen_once()
-    assert opened(ear) == 0
-    assert not ear._ends
+    one._tidy()
+    assert opened(one) == 0
+    assert not one._ends
 
 
-def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(ear: Any, tmp_path: Path) -> None:
+def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(one: Any, tmp_path: Path) -> None:
     bell = Rung()
-    number = ear.listen(bell, str(tmp_path))
-    (fd,) = ear._vnodes._opened
+    number = one.watch(bell, str(tmp_path))
+    (fd,) = one._kernel._vnodes._opened
     os.close(fd)
     other = os.open(os.devnull, os.O_RDONLY)
     assert other == fd or os.dup2(other, fd) == fd
-    ear.ignore(bell, number)
+    one.unwatch(bell, number)
     os.fstat(fd)  # It is open.
     os.close(fd)
 
@@ -235,72 +234,72 @@ def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(ear
 
 
 def test_a_process_is_rung_for_when_it_is_seen_to_have_ended_and_not_before(
-    ear: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    one: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """XNU tells of an exit while the process still shows as running: who is rung then looks, and sleeps again."""
     bell, told = Rung(), meant(process)
-    assert ear.follow(bell, told)
+    assert one.follow(bell, told)
     seen = [False, False, True]
     process.kill()
     process.wait()
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: seen.pop(0))
     rung = []
     while seen:
-        assert ear._listen_once()
+        one._step(LONG)
         rung.append(bell.has_rung())
     assert rung == [False, False, True]
-    assert not ear._ending
+    assert not one._kernel._ending
 
 
 def test_one_that_never_shows_as_ended_rings_all_the_same(
-    ear: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    one: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kqueue, "_LOOKS", 3)
     monkeypatch.setattr(kqueue, "_SOON", 0.001)
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
     bell = Rung()
-    assert ear.follow(bell, meant(process))
+    assert one.follow(bell, meant(process))
     process.kill()
     process.wait()
     for _ in range(4):
-        assert ear._listen_once()
+        one._step(LONG)
     assert bell.has_rung()
 
 
-def test_a_process_that_is_about_to_be_gone_is_not_followed(ear: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_about_to_be_gone_is_not_followed(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
         raise ProcessLookupError(3, "No such process")
 
-    monkeypatch.setattr(ear, "_ask", gone)
+    monkeypatch.setattr(one._kernel, "_ask", gone)
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
-    assert not ear.follow(Rung(), (1, "1"))
+    assert not one.follow(Rung(), (1, "1"))
     bell = Rung()
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: True)
-    assert ear.follow(bell, (1, "1"))
+    assert one.follow(bell, (1, "1"))
     assert bell.has_rung()
 
 
-def test_two_processes_of_one_id_are_told_apart(ear: Any, process: subprocess.Popen[bytes]) -> None:
+def test_two_processes_of_one_id_are_told_apart(one: Any, process: subprocess.Popen[bytes]) -> None:
     earlier, later = Rung(), Rung()
-    assert ear.follow(later, meant(process))
-    assert ear.follow(earlier, (process.pid, "another"))
+    assert one.follow(later, meant(process))
+    assert one.follow(earlier, (process.pid, "another"))
     assert earlier.has_rung()
     process.kill()
     process.wait()
     while not later.has_rung():
-        assert ear._listen_once()
+        assert one._step(LONG)
     assert not earlier.has_rung()
 
 
-def test_two_follow_one_and_one_of_them_no_more(ear: Any, process: subprocess.Popen[bytes]) -> None:
+def test_two_follow_one_and_one_of_them_no_more(one: Any, process: subprocess.Popen[bytes]) -> None:
     stays, goes, told = Rung(), Rung(), meant(process)
-    assert ear.follow(stays, told)
-    assert ear.follow(goes, told)
-    ear.follow_no_more(goes, told)
+    assert one.follow(stays, told)
+    assert one.follow(goes, told)
+    one.unfollow(goes, told)
     process.kill()
     process.wait()
     while not stays.has_rung():
-        assert ear._listen_once()
+        assert one._step(LONG)
     assert not goes.has_rung()
 
 
@@ -365,16 +364,16 @@ def test_without_a_descriptor_a_process_is_looked_at(
     watch.close()
 
 
-# The ear, which is the process's.
+# The watcher, which is the process's.
 
 
 def test_when_nobody_listens_it_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert until(lambda: kqueue._ear is None, LONG)
-    monkeypatch.setattr(kqueue, "IDLE", 0.01)
-    bell = kqueue.new_bell()
+    assert until(lambda: not kqueue.WATCHERS.opened, LONG)
+    monkeypatch.setattr(shared, "IDLE", 0.01)
+    bell = SubscribedBell(kqueue.WATCHERS)
     assert bell.listen([str(tmp_path)])
     bell.close()
-    assert until(lambda: kqueue._ear is None, LONG)
+    assert until(lambda: not kqueue.WATCHERS.opened, LONG)
 
 
 PROGRAM = """
@@ -403,7 +402,7 @@ assert bell._latch._shut.acquire(timeout=0), "it has not rung"
 FORKS = """
 child = os.fork()
 if not child:
-    assert kqueue._ear is None
+    assert not kqueue.WATCHERS.opened
     own = new_bell()
     heard = own.listen([sys.argv[1]])
     open(sys.argv[1] + "/new", "w").close()
@@ -427,5 +426,5 @@ def test_whose_descriptors_somebody_closes_opens_others_and_closes_none_of_their
 
 
 @needs_fork
-def test_a_child_has_an_ear_of_its_own(tmp_path: Path) -> None:
+def test_a_child_has_a_watcher_of_its_own(tmp_path: Path) -> None:
     run(FORKS, tmp_path)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-import importlib.util
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,10 +20,12 @@ from support import kqueues
 from support.capabilities import needs_fork, needs_proc, needs_symlinks, needs_zombies
 from support.crew import until
 
+from looop_portable.aio.wakeup import LoopBell
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.processes import SYSTEM
-from looop_portable.system.watch.hearing import HearingBell
+from looop_portable.system.watch import shared
+from looop_portable.system.watch.subscriptions import PerProcess, SubscribedBell
 from looop_portable.system.watch.watcher import DeafBell, ThreadBell, new_bell
 
 LONG = 60.0
@@ -52,8 +55,8 @@ def hearing(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
         from looop_portable.system.watch import kqueue
 
         kqueues.hand_over()
-        request.getfixturevalue("monkeypatch").setattr(kqueue, "IDLE", 0.01)
-        found: ThreadBell = kqueue.new_bell()
+        request.getfixturevalue("monkeypatch").setattr(shared, "IDLE", 0.01)
+        found: ThreadBell = SubscribedBell(kqueue.WATCHERS)
     else:
         found = new_bell()
     if isinstance(found, DeafBell):
@@ -67,7 +70,7 @@ def hearing(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
 @pytest.fixture
 def bell(hearing: ThreadBell) -> ThreadBell:
     """One that tells what it was asked for, and of a directory nothing but the names that come and go."""
-    if not isinstance(hearing, HearingBell):
+    if kernel_of(hearing) == "WindowsKernel":
         pytest.skip("inotify and kqueue are missing: what else happens in a directory rings too")
     return hearing
 
@@ -81,8 +84,12 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
     found.communicate()
 
 
-def is_inotify(bell: Any) -> bool:
-    return str(bell._hearing._opening.__module__) == "looop_portable.system.watch.ear"
+def kernel_of(bell: Any) -> str:
+    return str(bell._subscriptions._watchers._new_kernel.__name__)
+
+
+def is_inotify(bell: ThreadBell) -> bool:
+    return kernel_of(bell) == "LinuxKernel"
 
 
 def registration(pid: int, start: str = "") -> Registration:
@@ -385,16 +392,138 @@ def test_a_deaf_bell_says_that_it_hears_nothing(there: Path) -> None:
     assert not deaf.follow(registration(os.getpid()))
 
 
-# The ear, which is the process's.
+# The watcher, which is the process's.
 
 
 @pytest.fixture
-def ears() -> Any:
+def without_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadBell]:
+    """Its watcher has none that could stand between the kernel and it."""
+    found: Any = new_bell()
+    if isinstance(found, DeafBell) or kernel_of(found) == "KqueueKernel":
+        pytest.skip("inotify and the events of Windows are missing: a waiter does not ask the kernel itself")
+    monkeypatch.setattr(shared, "started", lambda work, name: None)
+    watchers = PerProcess(found._subscriptions._watchers._new_kernel)
+    yield SubscribedBell(watchers)
+    for each in watchers.opened:
+        each.close()
+
+
+def test_a_waiter_that_is_alone_asks_the_kernel_itself(
+    without_thread: ThreadBell, there: Path, process: subprocess.Popen[bytes]
+) -> None:
+    bell = without_thread
+    assert bell.listen([str(there)])
+    assert bell.follow(registration(process.pid))
+    bell.forget()
+    assert is_silent(bell)
+    for happens in ((there / "new").touch, partial(end, process), bell.ring):
+        happens()
+        assert rings(bell)
+        bell.forget()
+        assert is_silent(bell)
+    waits = threading.Thread(target=bell.wait, args=(LONG,))
+    waits.start()
+    bell.ring()  # As another thread does that gives up its place.
+    waits.join(LONG / 2)
+    assert not waits.is_alive()
+    bell.close()
+
+
+def test_a_waiter_that_is_not_alone_any_more_is_woken_as_before(there: Path) -> None:
+    first, second, third = (new_bell() for _ in range(3))
+    if isinstance(first, DeafBell):
+        pytest.skip("no kernel rings")
+    assert first.listen([str(there)])
+    waits = threading.Thread(target=first.wait, args=(LONG,))
+    waits.start()
+    assert second.listen([str(there.parent / "other")])
+    assert third.listen([str(there.parent / "other")])
+    assert is_silent(second)
+    (there / "new").touch()
+    waits.join(LONG / 2)
+    assert not waits.is_alive()
+    assert is_silent(third)
+    (there.parent / "other" / "new").touch()
+    assert rings(second)
+    assert rings(third)
+    for bell in (first, second, third):
+        bell.close()
+
+
+def test_a_task_of_an_event_loop_is_woken_by_the_kernel(there: Path, process: subprocess.Popen[bytes]) -> None:
+    if isinstance(new_bell(), DeafBell):
+        pytest.skip("no kernel rings")
+
+    async def wakes(bell: LoopBell, happens: Callable[[], object]) -> None:
+        happens()
+        await asyncio.wait_for(bell.wait(LONG), LONG / 2)
+        bell.forget()
+
+    async def task() -> None:
+        bell = LoopBell(asyncio.get_running_loop())
+        assert bell.listen([str(there)])
+        assert bell.follow(registration(process.pid))
+        await wakes(bell, (there / "new").touch)
+        assert bell.listen([str(there)])
+        await wakes(bell, partial(end, process))
+        bell.close()
+
+    asyncio.run(task())
+
+
+RAISES = """
+import signal, sys, threading
+from looop_portable.system.watch.watcher import new_bell
+
+class Interrupt(Exception):
+    pass
+
+def raises(*_):
+    raise Interrupt
+
+signal.signal(signal.SIGALRM, raises)
+bell = new_bell()
+assert bell.listen([sys.argv[1]])
+for number in range(200):
+    signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 0.00001)
+    try:
+        while True:
+            bell.wait(60)
+            bell.forget()
+    except Interrupt:
+        pass
+    bell.forget()
+    open(f"{sys.argv[1]}/{number}", "w").close()
+    bell.wait(60)
+    assert bell._latch.is_open, number
+    bell.forget()
+other = new_bell()
+assert other.listen([sys.argv[1]])
+waits = [threading.Thread(target=each.wait, args=(60,)) for each in (bell, other)]
+for each in waits:
+    each.start()
+open(f"{sys.argv[1]}/last", "w").close()
+for each in waits:
+    each.join(30)
+    assert not each.is_alive()
+"""
+
+
+def test_a_signal_whose_handler_raises_leaves_a_waiter_that_is_woken(there: Path) -> None:
+    if not hasattr(signal, "setitimer") or isinstance(new_bell(), DeafBell):
+        pytest.skip("signal.setitimer is missing, or no kernel rings")
+    command = [sys.executable, "-c", RAISES, str(there)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def watchers() -> Any:
     if sys.platform != "linux":
         pytest.skip("inotify is missing")
-    from looop_portable.system.watch import ear
+    from looop_portable.system.watch import linux
 
-    return ear
+    return linux.WATCHERS
 
 
 class Rung:
@@ -409,9 +538,8 @@ class Rung:
     def rings(self) -> bool:
         return self.rung.acquire(timeout=LONG / 2)
 
-
-def is_another(ears: Any, ear: object) -> bool:
-    return ears._ear is not ear
+    def has_rung(self) -> bool:
+        return self.rung.acquire(blocking=False)
 
 
 def instances() -> int:
@@ -424,7 +552,7 @@ def instances() -> int:
 
 
 @needs_proc
-def test_however_many_listen_there_is_one_instance(ears: Any, there: Path) -> None:
+def test_however_many_listen_there_is_one_instance(watchers: Any, there: Path) -> None:
     bells = [new_bell() for _ in range(300)]
     assert all(bell.listen([str(there)]) for bell in bells)
     assert instances() == 1
@@ -435,7 +563,7 @@ def test_however_many_listen_there_is_one_instance(ears: Any, there: Path) -> No
 
 
 def test_two_that_listen_to_one_file_are_both_rung_and_one_that_stops_keeps_nothing_from_the_other(
-    ears: Any, there: Path
+    watchers: Any, there: Path
 ) -> None:
     first, second = new_bell(), new_bell()
     for path in (there, there / "one"):
@@ -454,7 +582,7 @@ def test_two_that_listen_to_one_file_are_both_rung_and_one_that_stops_keeps_noth
     second.close()
 
 
-def test_two_that_follow_one_process_are_both_rung(ears: Any, process: subprocess.Popen[bytes]) -> None:
+def test_two_that_follow_one_process_are_both_rung(watchers: Any, process: subprocess.Popen[bytes]) -> None:
     bells = [new_bell() for _ in range(3)]
     assert all(bell.follow(registration(process.pid)) for bell in bells)
     bells[2].follow(None)
@@ -466,51 +594,63 @@ def test_two_that_follow_one_process_are_both_rung(ears: Any, process: subproces
         bell.close()
 
 
-def test_when_nobody_listens_it_is_closed_and_opened_anew(ears: Any, there: Path) -> None:
-    """Of a module of its own: in this process sessions of other tests listen, for two leases yet."""
-    spec = importlib.util.spec_from_file_location("an_ear_of_its_own", ears.__file__)
-    assert spec
-    assert spec.loader
-    own: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(own)
-    own.IDLE = 0.01
+def test_when_nobody_listens_it_is_closed_and_opened_anew(
+    watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of its own: in this process sessions of other tests listen, for two leases yet."""
+    own = PerProcess(watchers._new_kernel)
+    monkeypatch.setattr(shared, "IDLE", 0.01)
     for number in range(3):
-        bell = HearingBell(own.open_ear)
+        bell = SubscribedBell(own)
         assert bell.listen([str(there)])
         (there / f"{number}").touch()
         assert rings(bell)
-        ear = own._ear
-        assert ear
         bell.close()
-        assert until(partial(is_another, own, ear), LONG)
+        assert until(lambda: not own.opened, LONG)
+
+
+def test_of_many_those_are_woken_that_watch_what_has_changed(watchers: Any, there: Path) -> None:
+    watcher = shared.SharedWatcher(watchers._new_kernel())
+    waiters: list[list[Rung]] = []
+    for number in range(10):
+        (there / f"{number}").mkdir()
+        waiters.append([Rung() for _ in range(100)])
+        for each in waiters[-1]:
+            assert watcher.watch(each, str(there / f"{number}")) is not None
+    (there / "7" / "new").touch()
+    assert watcher._step(LONG)
+    rung = [sum(each.has_rung() for each in group) for group in waiters]
+    assert rung == [100 * (number == 7) for number in range(10)]
+    watcher.close()
 
 
 def test_when_more_has_changed_than_can_be_told_all_are_rung(
-    ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch
+    watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ear, first, second = ears.Ear(), Rung(), Rung()
-    assert ear.listen(first, str(there)) is not None
-    assert ear.listen(second, str(there / "one")) is not None
-    monkeypatch.setattr(ear._changes, "events", lambda: [(ear._changes.OVERFLOW, False)])
+    kernel, first, second = watchers._new_kernel(), Rung(), Rung()
+    watcher = shared.SharedWatcher(kernel)
+    assert watcher.watch(first, str(there)) is not None
+    assert watcher.watch(second, str(there / "one")) is not None
+    monkeypatch.setattr(kernel._changes, "events", lambda: [(kernel._changes.OVERFLOW, False)])
     (there / "new").touch()
-    assert ear._listen_once()
+    assert watcher._step(LONG)
     assert first.rings()
     assert second.rings()
-    ear.close()
+    watcher.close()
 
 
-def test_what_has_gone_is_not_kept_in_mind(ears: Any, there: Path) -> None:
-    ear, bell = ears.Ear(), Rung()
+def test_what_has_gone_is_not_kept_in_mind(watchers: Any, there: Path) -> None:
+    watcher, bell = shared.SharedWatcher(watchers._new_kernel()), Rung()
     for number in range(20):
         (there / f"{number}").touch()
-        assert ear.listen(bell, str(there / f"{number}"))
+        assert watcher.watch(bell, str(there / f"{number}"))
         (there / f"{number}").unlink()
-        assert ear._listen_once()
-    assert not ear._bells
-    ear.close()
+        assert watcher._step(LONG)
+    assert not watcher._paths
+    watcher.close()
 
 
-def test_whose_descriptors_somebody_closes_opens_others(ears: Any, there: Path) -> None:
+def test_whose_descriptors_somebody_closes_opens_others(watchers: Any, there: Path) -> None:
     """As a program does that becomes a daemon. In a process of its own: who closes all closes pytest's, too."""
     script = """
 import os, sys, threading
@@ -534,17 +674,83 @@ bell._latch._shut.acquire(timeout=0) or sys.exit("it has not rung")
     assert done.returncode == 0, done.stderr
 
 
+STRANGERS = """
+import os, sys, threading
+from looop_portable.system.watch.watcher import new_bell
+bells = [new_bell() for _ in range(int(sys.argv[2]))]
+for bell in bells:
+    assert bell.listen([sys.argv[1]])
+waits = [threading.Thread(target=bell.wait, args=(60,)) for bell in bells]
+for each in waits if sys.argv[3] == "meanwhile" else ():
+    each.start()
+    while not bells[0]._subscriptions.watcher._driving.locked():
+        pass
+os.closerange(3, 100)
+kept = []
+for number in range(20):
+    with open(f"{sys.argv[1]}/../other/{number}", "w") as file:
+        file.write("precious" * 10)
+    kept.append(os.open(f"{sys.argv[1]}/../other/{number}", os.O_RDWR))
+for each in waits if sys.argv[3] == "later" else ():
+    each.start()
+for bell in bells:
+    bell.ring()
+open(sys.argv[1] + "/new", "w").close()
+for each in waits:
+    each.join(60)
+for fd in kept:
+    assert os.lseek(fd, 0, os.SEEK_CUR) == 0, "it was read from, or written to"
+    assert os.pread(fd, 100, 0) == b"precious" * 10, "it was written to"
+"""
+
+
+@pytest.mark.parametrize("when", ["meanwhile", "later"])
+@pytest.mark.parametrize("many", [1, 2])
+def test_what_others_open_in_the_place_of_its_descriptors_is_left_alone(
+    watchers: Any, there: Path, many: int, when: str
+) -> None:
+    command = [sys.executable, "-c", STRANGERS, str(there), str(many), when]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @needs_fork
-def test_a_child_has_an_ear_of_its_own(ears: Any, there: Path) -> None:
+def test_a_waiter_that_a_child_inherits_has_a_watcher_of_the_child_s_own(watchers: Any, there: Path) -> None:
     script = """
 import os, sys
-from looop_portable.system.watch import ear
+from looop_portable.system.watch.watcher import new_bell
+bell, goes = new_bell(), new_bell()
+assert bell.listen([sys.argv[1]])
+assert goes.listen([sys.argv[1]])
+child = os.fork()
+if not child:
+    goes.close()
+    bell.forget()
+    heard = bell.listen([sys.argv[1]])
+    open(sys.argv[1] + "/new", "w").close()
+    bell.wait(60)
+    os._exit(0 if heard and bell._latch._shut.acquire(timeout=0) else 2)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child does not hear"
+bell.wait(60)
+assert bell._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(there)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@needs_fork
+def test_a_child_has_a_watcher_of_its_own(watchers: Any, there: Path) -> None:
+    script = """
+import os, sys
+from looop_portable.system.watch.linux import WATCHERS
 from looop_portable.system.watch.watcher import new_bell
 bell = new_bell()
 assert bell.listen([sys.argv[1]])
 child = os.fork()
 if not child:
-    if ear._ear is not None:
+    if WATCHERS.opened:
         os._exit(1)
     own = new_bell()
     heard = own.listen([sys.argv[1]])
@@ -568,8 +774,7 @@ from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.processes import SYSTEM
 
-import looop_portable.system.watch.linux
-from looop_portable.system.watch import ear
+from looop_portable.system.watch.linux import WATCHERS
 
 def opened():
     return len(os.listdir("/proc/self/fd"))
@@ -585,7 +790,7 @@ for more in range(4):
     found.append((bell.listen([sys.argv[1]]), bell.follow(parent)))
     bell.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    ear._after_fork()  # What is kept for the next bell does not count.
+    WATCHERS.begin_in_child()  # What is kept for the next bell does not count.
     assert opened() == before, (more, before, opened())
 print(found)
 os._exit(0)
@@ -593,7 +798,7 @@ os._exit(0)
 
 
 def test_without_descriptors_nothing_is_heard_and_none_is_left_open(bell: ThreadBell, there: Path) -> None:
-    """With none, with one, with two, with three that are left: inotify's, that which calls the ear, and a process's."""
+    """With none, one, two and three that are left: inotify's, that which has the watcher return, and a process's."""
     pytest.importorskip("resource")
     if not is_inotify(bell):
         pytest.skip("inotify is missing: another number of descriptors is needed")
@@ -605,14 +810,13 @@ def test_without_descriptors_nothing_is_heard_and_none_is_left_open(bell: Thread
 
 @pytest.mark.parametrize("error", [OSError(24, "the user's instances are used up"), Unavailable("no thread")])
 def test_without_instances_or_threads_nothing_is_heard_but_other_threads(
-    ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def no_more(*_: object) -> None:
+    def no_more(*_: object) -> Any:
         raise error
 
-    monkeypatch.setattr(ears, "_ear", None)
-    monkeypatch.setattr(ears, "Inotify" if isinstance(error, OSError) else "started", no_more)
-    bell = new_bell()
+    monkeypatch.setattr(shared, "started", no_more)
+    bell = SubscribedBell(PerProcess(no_more if isinstance(error, OSError) else watchers._new_kernel))
     assert not bell.listen([str(there)])
     assert not bell.follow(registration(os.getppid()))
     ring_twice(bell)

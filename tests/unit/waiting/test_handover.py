@@ -45,7 +45,7 @@ async def until_it_is_rung(self: LoopBell, seconds: float) -> None:
 def nothing_else_rings(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (holding, watcher):
         monkeypatch.setattr(module, "new_bell", NeverLooksAgain)
-    monkeypatch.setattr(wakeup, "_hearing", lambda bell: DeafBell())
+    monkeypatch.setattr(wakeup, "subscriptions", lambda bell: DeafBell())
     monkeypatch.setattr(LoopBell, "wait", until_it_is_rung)
 
 
