@@ -18,8 +18,7 @@ from looop_portable.claims.events import Events
 from looop_portable.claims.retiring import Steps, retire
 from looop_portable.config import PathLike, resolve
 from looop_portable.errors import LooopError, moved
-from looop_portable.protocol.lease import Head, Judged, Lease
-from looop_portable.protocol.liveness import Holder, Liveness, Verdict
+from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical, refuse_longer
 from looop_portable.protocol.outcomes import (
     Broken,
@@ -35,6 +34,7 @@ from looop_portable.protocol.outcomes import (
     Sweep,
     Won,
 )
+from looop_portable.protocol.records import Head, Holder, Judged, Lease
 from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances, is_ours, judge
 from looop_portable.sessions.ids import named
 from looop_portable.sessions.registrar import Sessions

@@ -13,17 +13,9 @@ from looop_portable.cli.ending import Endings
 from looop_portable.cli.root import Setting
 from looop_portable.config import LEASE, SESSION_ID
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, told
-from looop_portable.protocol.liveness import (
-    FOREIGN,
-    LEASE_SECONDS,
-    LONGEST_LEASE,
-    SHORTEST_LEASE,
-    Basis,
-    Holder,
-    Registration,
-    patience,
-)
+from looop_portable.protocol.liveness import LEASE_SECONDS, SHORTEST_LEASE, Basis, patience
 from looop_portable.protocol.names import canonical
+from looop_portable.protocol.records import FOREIGN, LONGEST_LEASE, Holder, Registration
 from looop_portable.running import keepers as all_keepers
 from looop_portable.running.keepers import Begun, Keepers
 from looop_portable.sessions.evidence import standing

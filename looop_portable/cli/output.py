@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from looop_portable.errors import because
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Basis, Verdict
 from looop_portable.protocol.names import printable
+from looop_portable.protocol.records import Lease
 from looop_portable.system.opening.locales import UTF8, for_children, for_people
 
 Fields = Mapping[str, object]

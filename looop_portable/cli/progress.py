@@ -10,7 +10,7 @@ import click
 
 from looop_portable.cli.output import Output, readable
 from looop_portable.protocol.outcomes import Held, Told
-from looop_portable.waiting.claiming import MOST
+from looop_portable.protocol.slots import MOST
 
 
 def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:

@@ -23,15 +23,16 @@ from looop_portable.claims.gate import Claims
 from looop_portable.claims.youth import Youth
 from looop_portable.config import Config
 from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import LEASE_SECONDS, Holder, interval
+from looop_portable.protocol.liveness import LEASE_SECONDS, interval
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.slots import in_order
 from looop_portable.running.child.environment import environment_of, variable
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.standby import Standby
-from looop_portable.waiting.claiming import claim_all, in_order
+from looop_portable.waiting.claiming import claim_all
 
 if sys.platform == "win32":
     from looop_portable.running.child.windows import Child

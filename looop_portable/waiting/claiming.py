@@ -6,8 +6,8 @@ Does not guarantee: that nothing is held meanwhile: while the second is waited f
 for each other who hold something already when they begin to wait. Nor that what was won first is still ours when the
 last is, where that was waited for: somebody may have broken it, which its generation tells. A session that asks for a slot
 in two processes at once may get two.
-How: the slots of NAME are the claims NAME#1, NAME#2 and so on, each with generations of its own. What a signal's handler
-raises finds the main thread waiting: all steps are made in another (`apart`), which then takes back what was won.
+How: see `slots` for those, and for the order. What a signal's handler raises finds the main thread waiting: all steps are
+made in another (`apart`), which then takes back what was won.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from looop_portable.claims.gate import Claims
-from looop_portable.errors import LooopError, Unavailable, UsageError
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Holder, Verdict
-from looop_portable.protocol.names import canonical, spelled
+from looop_portable.errors import LooopError, Unavailable
+from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Told, Won
+from looop_portable.protocol.records import Head, Holder, Lease
+from looop_portable.protocol.slots import in_order, line_for, slots_of
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.apart import apart
@@ -35,27 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["claim_all", "wait_for"]
 
 _TRIES = 3
-
-MOST = 10_000
-"""Slots. Whoever asks for one may have to look at all of them."""
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """The names, each once, in the order in which everybody takes them, also where case makes no difference."""
-    return sorted({canonical(name) for name in names}, key=lambda name: (spelled(name).casefold(), spelled(name)))
-
-
-def slots_of(name: str, slots: int) -> list[str]:
-    """The claims that are the slots of `name`; 0: it has none, and is one claim. Raises `InvalidName`, `UsageError`."""
-    if not 0 <= slots <= MOST:
-        raise UsageError(f"a claim cannot have {slots} slots: 1 to {MOST}")
-    name = canonical(name)
-    return [canonical(f"{name}#{number}") for number in range(1, slots + 1)] or [name]
-
-
-def line_for(name: str, slots: int) -> str:
-    """The line of those who want it. NAME and its slots are other claims: in one line they would wait for each other."""
-    return canonical(f"{name}#") if slots else canonical(name)
 
 
 def claim_any(claims: Claims, wanted: Sequence[str], me: Holder) -> Won | Renewed | Held:

@@ -14,11 +14,12 @@ from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, waiting_
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verbs.refusing import refuse
 from looop_portable.config import session_id
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder, Verdict
+from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Broken, Held, Refused, Renewed, Won
+from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.slots import in_order
 from looop_portable.sessions.ids import named
-from looop_portable.waiting.claiming import claim_all, in_order, ours_of
+from looop_portable.waiting.claiming import claim_all, ours_of
 
 NAME = click.argument("name", shell_complete=claim_names)
 NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=claim_names)

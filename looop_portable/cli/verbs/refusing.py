@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from looop_portable.cli.output import Fields, Output, lease_fields, verdict_fields
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.records import Lease
 
 
 def refuse(

@@ -13,8 +13,8 @@ from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, said_onc
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verbs.refusing import refuse
 from looop_portable.errors import Interrupted, SessionAlive
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.records import Lease
 
 TIMED_OUT, NOT_FOUND = 124, 127
 

@@ -14,7 +14,7 @@ from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
 from looop_portable.config import SESSION_ID
 from looop_portable.errors import Interrupted, LooopError
-from looop_portable.protocol.liveness import FOREIGN, Registration
+from looop_portable.protocol.records import FOREIGN, Registration
 
 
 @click.group()

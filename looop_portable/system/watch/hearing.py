@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes.handle import is_this_process
 from looop_portable.system.threads.latch import Latch
 from looop_portable.system.watch.announcing import Rings

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from typing import Protocol
 
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.threads.latch import Latch
 
 

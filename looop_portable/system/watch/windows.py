@@ -14,7 +14,8 @@ import sys
 import threading
 from collections.abc import Iterable
 
-from looop_portable.protocol.liveness import ProcessState, Registration
+from looop_portable.protocol.liveness import ProcessState
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes import SYSTEM
 
 assert sys.platform == "win32"

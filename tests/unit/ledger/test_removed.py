@@ -22,7 +22,7 @@ from looop_portable import ClaimLost, Claims, Held, Lease, Released, Unavailable
 from looop_portable.aio import hold as aio_hold
 from looop_portable.config import Config
 from looop_portable.holding.hold import Hold
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.running import command
 from looop_portable.waiting import claiming
 

@@ -22,7 +22,7 @@ from looop_portable.backends.directory.posix import POSIX
 from looop_portable.backends.directory.windows import POLICY as WINDOWS
 from looop_portable.errors import CannotExclude, Unavailable, WrongBackend
 from looop_portable.ledger.stamp import Policy
-from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.records import Lease
 from looop_portable.system import mounts
 from looop_portable.system.files.posix import OsFiles
 from looop_portable.system.mounts.mount import Mount

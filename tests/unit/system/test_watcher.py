@@ -19,7 +19,7 @@ from support.capabilities import needs_fork, needs_proc, needs_symlinks, needs_z
 from support.crew import until
 
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes import SYSTEM
 from looop_portable.system.watch.hearing import HearingBell
 from looop_portable.system.watch.watcher import DeafBell, ThreadBell, new_bell
@@ -558,7 +558,7 @@ DESCRIPTORS = """
 import os, resource, sys
 from looop_portable.system.watch.watcher import new_bell
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes import SYSTEM
 
 import looop_portable.system.watch.linux
