@@ -27,7 +27,8 @@ from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, W
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import slots_of
 from looop_portable.system.clock import elapsed
-from looop_portable.waiting.claiming import claim_any, waiter
+from looop_portable.waiting.attempts import claim_any
+from looop_portable.waiting.claiming import waiter
 from looop_portable.waiting.waiter import Pending, Waiting
 
 __all__ = ["AsyncHold", "claim", "hold", "release"]

@@ -26,7 +26,7 @@ from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedEvidence
 from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
 from looop_portable.testing.explorer.world import OVERTAKEN, ROBBED, STUCK, TWO_HOLDERS, Violation, World
-from looop_portable.waiting.claiming import claim_any
+from looop_portable.waiting.attempts import claim_any
 from looop_portable.waiting.turns import Free, Turns
 from looop_portable.waiting.waiter import Pending, Waiting
 

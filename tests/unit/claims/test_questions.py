@@ -20,7 +20,7 @@ from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import slots_of
 from looop_portable.sessions.births import Births
 from looop_portable.system.files import OS
-from looop_portable.waiting.claiming import Attempts, claim_any
+from looop_portable.waiting.attempts import Attempts, claim_any
 
 Command = Callable[..., tuple[int, Asked]]
 
