@@ -10,10 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from looop_portable.backends.directory.adoption import Adoption, Seen
-from looop_portable.backends.directory.advisory import ADVISORY
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.backends.directory.posix import POSIX
-from looop_portable.backends.directory.windows import POLICY as WINDOWS
+from looop_portable.backends.directory.policies import ADVISORY, POSIX, WINDOWS
 from looop_portable.claims import gate as claims_module
 from looop_portable.claims.gate import Claims
 from looop_portable.ledger.ledger import NOTHING, Ledger

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.backends.directory.posix import POSIX
+from looop_portable.backends.directory.policies import POSIX
 from looop_portable.backends.directory.signs import SignFiles
 from looop_portable.claims.gate import Claims
 from looop_portable.protocol.inquiry import WORTH, Seen, Worth

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.backends.directory.posix import POSIX
+from looop_portable.backends.directory.policies import POSIX
 from looop_portable.backends.directory.signs import SignFiles
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import SessionAlive
