@@ -6,13 +6,12 @@ import click
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.complete import claim_names, session_ids
 from looop_portable.cli.ending import endings
 from looop_portable.cli.keeper import ensure_kept
-from looop_portable.cli.output import lease_fields, verdict_fields
-from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, waiting_for
+from looop_portable.cli.output import lease_fields, refuse, verdict_fields
+from looop_portable.cli.progress import waiting_for
 from looop_portable.cli.root import Setting
-from looop_portable.cli.verbs.refusing import refuse
+from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, SESSION, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.config import session_id
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Broken, Held, Refused, Renewed, Won
@@ -20,13 +19,6 @@ from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import in_order
 from looop_portable.sessions.ids import named
 from looop_portable.waiting.claiming import claim_all, ours_of
-
-NAME = click.argument("name", shell_complete=claim_names)
-NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=claim_names)
-SESSION = click.option(
-    "--session", metavar="ID", shell_complete=session_ids, help="The session to act for. [$LOOOP_SESSION_ID]"
-)
-GENERATION = click.option("--generation", type=click.IntRange(min=0), required=True, metavar="N", help="The generation.")
 
 
 @click.command()

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import click
 
 from looop_portable.cli.complete import claim_names
-from looop_portable.cli.keeper import LEASE_LENGTH
-from looop_portable.cli.output import lease_fields
-from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, said_once
+from looop_portable.cli.output import lease_fields, refuse
+from looop_portable.cli.progress import said_once
 from looop_portable.cli.root import Setting
-from looop_portable.cli.verbs.refusing import refuse
+from looop_portable.cli.verbs.options import LEASE_LENGTH, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.errors import Interrupted, SessionAlive
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Lease
