@@ -38,7 +38,7 @@ from looop_portable.protocol.records import Head, Holder, Judged, Lease
 from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances, is_ours, judge
 from looop_portable.sessions.ids import named
 from looop_portable.sessions.registrar import Sessions
-from looop_portable.system.files import timestamp
+from looop_portable.system.clock import timestamp
 from looop_portable.system.processes import host
 from looop_portable.system.watch.announcing import Announcements
 

@@ -21,7 +21,7 @@ from looop_portable.protocol.names import canonical
 from looop_portable.protocol.records import Holder, Judged, Registration
 from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import chosen, is_made_up, made_up, refuse_lease
-from looop_portable.system.files import timestamp
+from looop_portable.system.clock import timestamp
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.processes import SYSTEM, Processes, host, start_of
 
