@@ -115,8 +115,8 @@ def run(
     """
     import gc
 
-    from looop_portable.running.command import Request
     from looop_portable.running.command import run as run_it
+    from looop_portable.running.request import Request
 
     gc.enable()  # It may stay for long.
     limit = limit_of(wait, timeout)
