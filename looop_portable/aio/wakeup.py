@@ -18,7 +18,7 @@ from functools import partial
 from typing import TypeVar
 
 from looop_portable.errors import LooopError
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.threads.standby import no_thread
 from looop_portable.system.watch.watcher import subscriptions
 

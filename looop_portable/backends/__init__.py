@@ -21,10 +21,10 @@ AUTO = "auto"
 Opener = Callable[[str], Backend]
 
 SHIPPED = {
-    AUTO: "looop_portable.backends.auto:open_auto",
-    "posix": "looop_portable.backends.directory.posix:open_posix",
-    "windows": "looop_portable.backends.directory.windows:open_windows",
-    "advisory": "looop_portable.backends.directory.advisory:open_advisory",
+    AUTO: "looop_portable.backends.directory.policies:open_auto",
+    "posix": "looop_portable.backends.directory.policies:open_posix",
+    "windows": "looop_portable.backends.directory.policies:open_windows",
+    "advisory": "looop_portable.backends.directory.policies:open_advisory",
     "memory": "looop_portable.backends.memory:open_memory",
 }
 

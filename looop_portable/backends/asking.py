@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from looop_portable.backends.engine import Engine, Heard, Record
 from looop_portable.errors import CannotExclude, Unavailable, unavailable
-from looop_portable.protocol.lease import encode
+from looop_portable.protocol.codec import encode
 
 WITHIN = 5.0
 """Seconds in which the store has to begin what it is asked to change: see `Engine.advance`."""

@@ -7,8 +7,8 @@ A backend passes the exam in `looop_portable.testing`.
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Lock, Registration, Silence
+from looop_portable.protocol.liveness import Lock, Silence
+from looop_portable.protocol.records import Head, Lease, Registration
 
 __all__ = ["Backend", "SessionHead", "SessionStore", "Signs", "Tickets"]
 

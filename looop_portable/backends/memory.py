@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterator
 
 from looop_portable.backends.base import SessionHead
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Lock, Registration, Silence
+from looop_portable.protocol.liveness import Lock, Silence
+from looop_portable.protocol.records import Head, Lease, Registration
 
 
 class NoSigns:

@@ -19,10 +19,19 @@ from looop_portable.backends.asking import Store
 from looop_portable.backends.base import SessionHead
 from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine
 from looop_portable.errors import InvalidName, Unavailable
-from looop_portable.protocol.lease import Head, Lease, decode, lease_in, record_of, text
-from looop_portable.protocol.liveness import LEASE_SECONDS, Holder, Lock, Registration, Silence, interval
+from looop_portable.protocol.codec import decode, text
+from looop_portable.protocol.liveness import LEASE_SECONDS, Lock, Silence, interval
 from looop_portable.protocol.names import canonical, excerpt, printable, spelled, unspelled
-from looop_portable.protocol.registrations import is_damaged, registration_in
+from looop_portable.protocol.records import (
+    Head,
+    Holder,
+    Lease,
+    Registration,
+    is_damaged,
+    lease_in,
+    record_of,
+    registration_in,
+)
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed
 from looop_portable.system.opening.nonces import nonce

@@ -18,8 +18,8 @@ from typing import Any, cast
 from looop_portable.backends.base import Backend, SessionStore, Tickets
 from looop_portable.errors import Unavailable, WrongBackend
 from looop_portable.ledger.stamp import BACKEND, FLOCK, NAME, PROTOCOL, WINDOWS, Policy, Stamp, Way
-from looop_portable.protocol.lease import Head, Lease, decode, text
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.codec import decode, text
+from looop_portable.protocol.records import Head, Lease, Registration
 from looop_portable.system.files import OS, Files
 
 

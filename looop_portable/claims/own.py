@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from looop_portable.claims.gate import Claims
 from looop_portable.claims.youth import Youth
 from looop_portable.errors import NoSession
-from looop_portable.protocol.liveness import Holder, Registration, interval
+from looop_portable.protocol.liveness import interval
 from looop_portable.protocol.outcomes import Retired
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.system.clock import elapsed
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from looop_portable.backends.base import Backend, Tickets
 from looop_portable.claims.scanning import scan
 from looop_portable.errors import LooopError
-from looop_portable.protocol.lease import Head
-from looop_portable.protocol.liveness import Holder, Verdict
+from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Reaped, Sweep
+from looop_portable.protocol.records import Head, Holder
 from looop_portable.sessions.registrar import Sessions, SessionStatus
 
 ReapClaim = Callable[[str, dict[Holder, Verdict], bool, Head | None], Reaped | None]

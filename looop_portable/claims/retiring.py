@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from looop_portable.backends.base import Backend
 from looop_portable.errors import LooopError, NotEnded, Unavailable
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Holder, Verdict
+from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.names import spelled
 from looop_portable.protocol.outcomes import Refused, Released, Retired
+from looop_portable.protocol.records import Head, Holder, Lease
 from looop_portable.protocol.standings import Standing, is_ours
 from looop_portable.sessions.registrar import Sessions
 

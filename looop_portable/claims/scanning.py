@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from looop_portable.backends.base import Backend
 from looop_portable.errors import LooopError
-from looop_portable.protocol.lease import Head
-from looop_portable.protocol.liveness import Holder, Verdict
+from looop_portable.protocol.liveness import Verdict
+from looop_portable.protocol.records import Head, Holder
 
 Found = tuple[str, Head | None]
 """A claim's name and its head; None: it cannot be read, and whoever reads it by its name is told why."""

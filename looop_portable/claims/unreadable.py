@@ -18,8 +18,8 @@ from looop_portable.backends.base import Backend
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.errors import Unavailable, because
 from looop_portable.ledger.ledger import Ledger
-from looop_portable.protocol.lease import Lease, lease_in
-from looop_portable.protocol.liveness import Holder, Liveness, Verdict
+from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.records import Holder, Lease, lease_in
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import elapsed
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.system.clock import elapsed
 
 _BUDGET = 0.05

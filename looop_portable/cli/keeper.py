@@ -11,43 +11,16 @@ from looop_portable.claims.gate import Claims
 from looop_portable.cli.complete import session_ids
 from looop_portable.cli.ending import Endings
 from looop_portable.cli.root import Setting
-from looop_portable.config import LEASE, SESSION_ID
+from looop_portable.config import SESSION_ID
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, answering
-from looop_portable.protocol.liveness import (
-    FOREIGN,
-    LEASE_SECONDS,
-    LONGEST_LEASE,
-    SHORTEST_LEASE,
-    Basis,
-    Holder,
-    Registration,
-    patience,
-)
+from looop_portable.protocol.liveness import Basis, patience
 from looop_portable.protocol.names import canonical
+from looop_portable.protocol.records import FOREIGN, Holder, Registration
 from looop_portable.running import keepers as all_keepers
 from looop_portable.running.keepers import Begun, Keepers
 from looop_portable.sessions.evidence import standing
 from looop_portable.system.opening.locales import as_given
 from looop_portable.system.processes.python import KEPT_BY, leave_job
-
-
-def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:  # noqa: ARG001 (click's signature)
-    if 0 < value < SHORTEST_LEASE:
-        raise click.BadParameter(f"{value} s are too short for heartbeats: at least {SHORTEST_LEASE}, or 0 for none")
-    return value
-
-
-LEASE_LENGTH = click.option(
-    "--lease",
-    type=click.IntRange(min=0, max=LONGEST_LEASE),
-    default=LEASE_SECONDS,
-    envvar=LEASE,
-    callback=_long_enough,
-    metavar="SECONDS",
-    show_envvar=True,
-    show_default=True,
-    help="After how long without a heartbeat other hosts may take it for dead; at least 3, or 0: it gives none.",
-)
 
 
 @click.command("keep")

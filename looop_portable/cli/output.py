@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from looop_portable.errors import because
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Basis, Verdict
+from looop_portable.protocol.liveness import Basis, Liveness, Verdict
 from looop_portable.protocol.names import printable
+from looop_portable.protocol.records import Lease
 from looop_portable.system.opening.locales import UTF8, for_children, for_people
 
 Fields = Mapping[str, object]
@@ -189,3 +189,27 @@ def verdict_fields(verdict: Verdict | None) -> dict[str, object]:
         "basis": verdict.basis.name.lower(),
         "evidence_age": None if verdict.basis is Basis.NOTHING else round(verdict.age, 3),
     }
+
+
+def refuse(
+    out: Output, verb: str, because: str, lease: Lease, verdict: Verdict, more: Fields, *, late: bool = False
+) -> None:
+    """Say who holds the claim, on what evidence, and the way out.
+
+    `late`: it was still so when the time for waiting was over.
+    """
+    outcome = "timeout" if late else "refused" if verb == "unclaim" else "held"
+    out.refusal(
+        verb,
+        outcome,
+        f"{verb} {lease.name}: {because} '{lease.session}'",
+        {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **more, **verdict_fields(verdict)},
+    )
+    waited = "; waited in vain" if late else ""
+    out.hint(f"  generation {lease.generation}: {verdict.told}{waited}{_way_out(lease, verdict)}")
+
+
+def _way_out(lease: Lease, verdict: Verdict) -> str:
+    if verdict.liveness is not Liveness.UNKNOWN:
+        return ""
+    return f"; if it is gone for good: looop break {lease.name} --generation {lease.generation} --reason TEXT"

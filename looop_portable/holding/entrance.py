@@ -23,12 +23,12 @@ from looop_portable.holding.leftovers import let_go_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.own_session import Session
 from looop_portable.holding.visits import Visit
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
+from looop_portable.protocol.records import Lease
+from looop_portable.protocol.slots import line_for, slots_of
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.watcher import Bell, ThreadBell
-from looop_portable.waiting.claiming import line_for, slots_of
 from looop_portable.waiting.stopping import Stoppable, Stopped
 from looop_portable.waiting.waiter import Waiting, run
 

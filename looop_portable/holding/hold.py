@@ -28,10 +28,10 @@ from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.own_session import Session
 from looop_portable.holding.visits import Exit, Visit, visit_of
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import LEASE_SECONDS
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
+from looop_portable.protocol.records import Lease
 from looop_portable.system.threads.standby import Standby
 from looop_portable.system.watch.watcher import new_bell
 

@@ -20,8 +20,8 @@ from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.visits import Exit, Visit, visit_of
 from looop_portable.protocol.liveness import LEASE_SECONDS
 from looop_portable.protocol.names import canonical
+from looop_portable.protocol.slots import in_order
 from looop_portable.system.clock import elapsed
-from looop_portable.waiting.claiming import in_order
 
 __all__ = ["HoldAll", "hold_all"]
 

@@ -24,8 +24,7 @@ from looop_portable.errors import LooopError, Unavailable
 from looop_portable.holding import visits
 from looop_portable.holding.blocks import Taker
 from looop_portable.holding.own_session import Session
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.threads.standby import Standbys

@@ -14,7 +14,8 @@ from looop_portable.claims.gate import Claims
 from looop_portable.claims.own import OwnSession, retire
 from looop_portable.errors import LooopError, NoSession
 from looop_portable.holding.blocks import Block
-from looop_portable.protocol.liveness import Holder, interval
+from looop_portable.protocol.liveness import interval
+from looop_portable.protocol.records import Holder
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.sessions.idleness import Idleness
 from looop_portable.system.clock import elapsed

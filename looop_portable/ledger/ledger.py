@@ -28,7 +28,7 @@ from looop_portable.ledger.recent import Memory
 from looop_portable.ledger.root import Place
 from looop_portable.ledger.spelling import Spelling
 from looop_portable.ledger.stamp import Policy
-from looop_portable.protocol.lease import encode, whole
+from looop_portable.protocol.codec import encode, whole
 from looop_portable.system.files import OS, Files
 
 KEEP = 16

@@ -17,7 +17,8 @@ from typing import TypeVar
 from looop_portable.errors import CannotExclude, because
 from looop_portable.ledger.root import Place
 from looop_portable.ledger.stamp import Way
-from looop_portable.protocol.lease import encode, record_of
+from looop_portable.protocol.codec import encode
+from looop_portable.protocol.records import record_of
 from looop_portable.system.files import Files
 from looop_portable.system.opening.hard_links import no_links
 from looop_portable.system.opening.private import named

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, WrongBackend, because
-from looop_portable.protocol.lease import decode, encode, number, text
+from looop_portable.protocol.codec import decode, encode, number, text
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.hard_links import no_links

@@ -23,7 +23,6 @@ from looop_portable.protocol.liveness import (
     Liveness,
     Lock,
     ProcessState,
-    Registration,
     Silence,
     Verdict,
     are_two_kernels,
@@ -32,6 +31,7 @@ from looop_portable.protocol.liveness import (
     may_be_nearby,
     suspicion,
 )
+from looop_portable.protocol.records import Registration
 
 
 class Sign(Enum):

@@ -8,10 +8,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["Basis", "Holder", "Liveness", "Registration", "Verdict"]
+from looop_portable.protocol.records import Registration
 
-FOREIGN = "looop:"
-"""How the incarnation of a session that looop itself started begins: its pid and its start follow."""
+__all__ = ["Basis", "Liveness", "Verdict"]
+
 
 PASSING = " tmpfs"
 """How a disk's name ends that no reboot survives: another boot identity there is that of another container."""
@@ -19,11 +19,6 @@ PASSING = " tmpfs"
 LEASE_SECONDS = 30
 """How long a session that promises heartbeats may be silent, unless it is told otherwise."""
 
-LONGEST_LEASE = 10**8
-"""Seconds: three years. What a record says beyond that nobody has promised."""
-
-MOST_PID = 2**31 - 1
-"""No system has greater process ids, and most take none."""
 
 SHORTEST_LEASE = 3
 """Seconds. In less, a filesystem that is merely slow would look like a host that is gone."""
@@ -103,47 +98,6 @@ class Lock(Enum):
     INHERITED = "its lock is held by a child that it left behind, if by anybody"
     FREE = "its lock is free"
     MISSING = "its lock is missing"
-
-
-class Holder(NamedTuple):
-    """Somebody who may hold: a session id and the incarnation of its registration (empty: not registered)."""
-
-    session: str
-    incarnation: str
-
-
-class Registration(NamedTuple):
-    """What a session says of itself when it registers.
-
-    `boot` identifies the kernel, `namespace` its pid namespace, `start` the process among all that ever had its `pid`;
-    each is empty where the platform does not tell, and all three are empty in a session that looop started (`foreign`).
-    `ended`: it has ended, by its own word or somebody else's. `lease_seconds`: for how long it may be silent; 0: it has
-    promised no heartbeat. `disk`: what tells its local disk from others', empty if it is none, or not known. `locked`: its
-    process holds a lock of its own for as long as it lives. `kept`: a process of its own gives its heartbeats. `own`: the
-    process has registered itself, so the lock is its own too, and not that of whoever runs it. `heirs`: what its process
-    starts inherits a part in that lock, and the session lives as long as any of them (`looop run`).
-    """
-
-    session: str
-    incarnation: str
-    pid: int
-    start: str = ""
-    boot: str = ""
-    namespace: str = ""
-    host: str = ""
-    started_at: str = ""
-    foreign: bool = False
-    ended: bool = False
-    lease_seconds: int = 0
-    disk: str = ""
-    locked: bool = False
-    kept: bool = False
-    own: bool = False
-    heirs: bool = False
-
-    @property
-    def holder(self) -> Holder:
-        return Holder(self.session, self.incarnation)
 
 
 class Here(NamedTuple):

@@ -16,72 +16,33 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
 
 from looop_portable.claims.gate import Claims
 from looop_portable.claims.own import OwnSession, retire
 from looop_portable.config import Config
 from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import LEASE_SECONDS, Holder, interval
+from looop_portable.protocol.liveness import LEASE_SECONDS, interval
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.slots import in_order
 from looop_portable.running.child.environment import environment_of, variable
+from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.standby import Standby
-from looop_portable.waiting.claiming import claim_all, in_order
+from looop_portable.waiting.claiming import claim_all
 
 if sys.platform == "win32":
     from looop_portable.running.child.windows import Child
 else:
     from looop_portable.running.child.posix import Child
 
-__all__ = ["Ended", "Listener", "Request", "run", "variable"]
+__all__ = ["run", "variable"]
 
 _LOOKS = 20
 """Into how many parts the time that a lost command has left is cut: a condition's clock stands still in a sleep."""
-
-
-class Ended(NamedTuple):
-    """The command has run, or could not be run: then `failure` says why. `left`: what it has left behind, for people."""
-
-    code: int
-    failure: str = ""
-    left: Sequence[str] = ()
-
-
-class Listener(Protocol):
-    """Who is told of what happens meanwhile, from whatever thread."""
-
-    def waits(self, held: Held, seconds: float) -> None:
-        """For so long a claim has been waited for that another holds."""
-
-    def won(self, lease: Lease) -> None: ...
-    def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
-        """`ends`: the command is being ended for it."""
-
-    def left(self, name: str, reason: str) -> None:
-        """`name` (empty: all that was held) could not be released; its session has ended, as far as anybody can tell."""
-
-
-class Request(NamedTuple):
-    """What is to be run, and for what. `names`: of claims; `session`: its id, made up if empty; seconds.
-
-    `timeout`: for how long the claims are waited for; None: without end. `slots`: of each claim; 0: it has none.
-    `until_all_end`: what the command leaves behind holds too.
-    """
-
-    command: Sequence[str]
-    names: Sequence[str] = ()
-    session: str = ""
-    lease_seconds: int = LEASE_SECONDS
-    timeout: float | None = 0
-    slots: int = 0
-    ends_when_lost: bool = True
-    until_all_end: bool = False
 
 
 def run(config: Config, claims: Claims, request: Request, listener: Listener) -> Ended | Held:

@@ -19,7 +19,8 @@ from types import FrameType
 from looop_portable.claims.gate import Claims
 from looop_portable.claims.own import OwnSession
 from looop_portable.errors import LooopError, NoSession, because
-from looop_portable.protocol.liveness import Registration, interval, resumes_after
+from looop_portable.protocol.liveness import interval, resumes_after
+from looop_portable.protocol.records import Registration
 from looop_portable.running.keepers import Keepers
 from looop_portable.system.clock import elapsed
 from looop_portable.system.processes.handle import Watch

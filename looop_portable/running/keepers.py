@@ -19,11 +19,13 @@ from typing import NamedTuple
 
 from looop_portable.config import Config
 from looop_portable.errors import Unavailable, answering, unavailable
-from looop_portable.protocol.lease import decode, encode, number, text
-from looop_portable.protocol.liveness import MOST_PID, Holder, Registration, may_be_nearby
+from looop_portable.protocol.codec import decode, encode, number, text
+from looop_portable.protocol.liveness import may_be_nearby
 from looop_portable.protocol.names import cut, printable, spelled
+from looop_portable.protocol.records import MOST_PID, Holder, Registration
 from looop_portable.running import state
-from looop_portable.system.files import OS, OsFiles, timestamp
+from looop_portable.system.clock import timestamp
+from looop_portable.system.files import OS, OsFiles
 from looop_portable.system.opening.locales import for_children
 from looop_portable.system.opening.ours import KEEPER, PROBE, WORD, those
 from looop_portable.system.opening.private import fresh, put

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionStore
-from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.system.clock import elapsed
 
 _SLACK, _DRIFT = 0.02, 0.001

@@ -13,18 +13,8 @@ from typing import TYPE_CHECKING, cast
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
 from looop_portable.protocol.inquiry import Found, Sign, inquiry
-from looop_portable.protocol.liveness import (
-    FOREIGN,
-    LEASE_SECONDS,
-    Basis,
-    Holder,
-    Liveness,
-    ProcessState,
-    Registration,
-    Verdict,
-    is_nearby,
-    may_be_nearby,
-)
+from looop_portable.protocol.liveness import LEASE_SECONDS, Basis, Liveness, ProcessState, Verdict, is_nearby, may_be_nearby
+from looop_portable.protocol.records import FOREIGN, Holder, Registration
 from looop_portable.system.processes import Processes, host
 
 if TYPE_CHECKING:

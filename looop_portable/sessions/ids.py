@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from looop_portable.config import session_id
 from looop_portable.errors import InvalidName, NoSession, UsageError
-from looop_portable.protocol.liveness import LONGEST_LEASE
 from looop_portable.protocol.names import canonical, excerpt
+from looop_portable.protocol.records import LONGEST_LEASE
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.processes import host
 

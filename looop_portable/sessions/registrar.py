@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, answering, unavailable
-from looop_portable.protocol.lease import Judged
-from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
+from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical
+from looop_portable.protocol.records import Holder, Judged, Registration
 from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import chosen, is_made_up, made_up, refuse_lease
-from looop_portable.system.files import timestamp
+from looop_portable.system.clock import timestamp
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.processes import SYSTEM, Processes, host, start_of
 

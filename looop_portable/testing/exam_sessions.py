@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from looop_portable.backends.base import Backend
 from looop_portable.errors import LooopError, SessionAlive, Unavailable
-from looop_portable.protocol.lease import Head
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Head, Registration
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.testing.examiner import ROUNDS, Reopen, at_once, enter, far, lease, starting_line
 

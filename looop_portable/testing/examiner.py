@@ -13,8 +13,8 @@ from collections.abc import Callable
 from looop_portable.backends.base import Backend, SessionStore, Tickets
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import SHORTEST_LEASE, Holder, Registration
+from looop_portable.protocol.liveness import SHORTEST_LEASE
+from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.system.clock import elapsed
 
 Reopen = Callable[[], Backend]

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 from looop_portable.backends.base import Backend
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, SessionAlive, Unavailable
-from looop_portable.protocol.liveness import LEASE_SECONDS, Holder, Registration
+from looop_portable.protocol.liveness import LEASE_SECONDS
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Sweep, Won
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.testing.examiner import Reopen, registered
 
 BEFORE, AFTER = "fails before it does anything", "does it, and its reply is lost"

@@ -20,9 +20,8 @@ from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import FOREIGN, Registration
 from looop_portable.protocol.outcomes import Held, Renewed, Told, Won
+from looop_portable.protocol.records import FOREIGN, Lease, Registration
 from looop_portable.protocol.standings import Standing
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.watcher import Bell, ThreadBell

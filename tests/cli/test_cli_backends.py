@@ -42,7 +42,7 @@ def install(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
 
 
 def test_a_plug_in_is_found_by_the_name_of_its_entry_point(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, "looop_portable.backends.directory.posix:PosixBackend")
+    install(monkeypatch, "looop_portable.backends.directory.policies:PosixBackend")
     assert run("--backend", "floppy", "claim", "repo-x", "--session", "w1").stdout == "claimed repo-x\n"
     told = run("--backend", "flop", "claims")
     assert (told.returncode, "floppy" in told.stderr) == (2, True)

@@ -19,7 +19,7 @@ from support.crew import until
 
 from looop_portable import Claims
 from looop_portable.config import state_dir
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.running.keepers import Keepers
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

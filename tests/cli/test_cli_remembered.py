@@ -19,7 +19,7 @@ from looop_portable.backends.memory import MemoryBackend
 from looop_portable.backends.remembered import Remembered
 from looop_portable.errors import LooopError, UnknownProtocol, WrongBackend
 from looop_portable.ledger import stamp
-from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.records import Lease
 from looop_portable.system.files.posix import OsFiles
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

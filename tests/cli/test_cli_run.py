@@ -18,7 +18,7 @@ from support.capabilities import SH, needs_fork, needs_proc, needs_sh, needs_sto
 from support.crew import until
 
 from looop_portable import Claims, Held, Won
-from looop_portable.running.command import variable
+from looop_portable.running.child.environment import variable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]

@@ -19,7 +19,8 @@ from looop_portable.backends.engine import CLAIM, NOTHING, Heard, Record, Step
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.engine_exam import Connect, EngineExam
-from looop_portable.testing.exam import BackendExam, Reopen
+from looop_portable.testing.exam import BackendExam
+from looop_portable.testing.examiner import Reopen
 
 SQLITE = pytest.param("sqlite", marks=needs_sqlite)
 

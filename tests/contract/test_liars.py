@@ -15,11 +15,12 @@ from support.capabilities import NativeBackend
 from looop_portable.backends.base import Backend, SessionHead, SessionStore
 from looop_portable.backends.memory import MemoryBackend, MemoryTickets, NoSigns
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Holder, Lock, Registration, Silence
+from looop_portable.protocol.liveness import Lock, Silence
+from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.watcher import new_bell
-from looop_portable.testing.exam import BackendExam, Reopen
+from looop_portable.testing.exam import BackendExam
+from looop_portable.testing.examiner import Reopen
 from looop_portable.testing.faults import ONWARD, Fault, Injector, faulty
 
 LONG = 1e9

@@ -13,9 +13,10 @@ from support.counting import Asked, asked
 
 from looop_portable import Claims, Held, hold
 from looop_portable.cli import main
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
+from looop_portable.protocol.slots import slots_of
 from looop_portable.system.files import OS
-from looop_portable.waiting.claiming import claim_any, slots_of
+from looop_portable.waiting.attempts import claim_any
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "costs.md"
 HUNDRED = [f"n{number}" for number in range(100)]

@@ -11,19 +11,18 @@ from typing import NamedTuple
 import pytest
 
 from looop_portable.backends.directory.adoption import Adoption, Seen
-from looop_portable.backends.directory.advisory import ADVISORY
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.backends.directory.posix import POSIX
-from looop_portable.backends.directory.windows import POLICY as WINDOWS
+from looop_portable.backends.directory.policies import ADVISORY, POSIX, WINDOWS
 from looop_portable.claims import gate as claims_module
 from looop_portable.claims.gate import Claims
 from looop_portable.ledger.ledger import NOTHING, Ledger
 from looop_portable.ledger.publishing import Publisher
 from looop_portable.ledger.stamp import Policy
 from looop_portable.protocol import standings
-from looop_portable.protocol.lease import Lease, decode, encode, number, whole
-from looop_portable.protocol.liveness import Holder, Liveness
+from looop_portable.protocol.codec import decode, encode, number, whole
+from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.outcomes import Released, Renewed, Won
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedSessions
 from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
 from looop_portable.testing.explorer.world import GENERATION, OUT_OF_STEP, ROBBED, STUCK, TWO_HOLDERS, Violation, World

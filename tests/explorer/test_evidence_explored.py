@@ -14,12 +14,13 @@ from typing import NamedTuple
 import pytest
 
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.backends.directory.posix import POSIX
+from looop_portable.backends.directory.policies import POSIX
 from looop_portable.backends.directory.signs import SignFiles
 from looop_portable.claims.gate import Claims
 from looop_portable.protocol.inquiry import WORTH, Seen, Worth
-from looop_portable.protocol.liveness import Here, Holder, Lock, ProcessState
+from looop_portable.protocol.liveness import Here, Lock, ProcessState
 from looop_portable.protocol.outcomes import Released, Renewed, Won
+from looop_portable.protocol.records import Holder
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses, word

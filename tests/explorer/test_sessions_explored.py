@@ -11,7 +11,7 @@ from looop_portable.backends.directory.registry import Registry
 from looop_portable.errors import SessionAlive
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.ledger.publishing import Publisher
-from looop_portable.protocol.lease import encode
+from looop_portable.protocol.codec import encode
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses

@@ -12,12 +12,12 @@ from collections.abc import Callable
 import pytest
 
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.backends.directory.posix import POSIX
+from looop_portable.backends.directory.policies import POSIX
 from looop_portable.backends.directory.signs import SignFiles
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import SessionAlive
-from looop_portable.protocol.liveness import Holder
 from looop_portable.protocol.outcomes import Released, Renewed, Won
+from looop_portable.protocol.records import Holder
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses, word
 from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run

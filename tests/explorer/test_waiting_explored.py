@@ -19,13 +19,14 @@ import pytest
 
 from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.claims.gate import Claims
-from looop_portable.protocol.lease import Lease, encode
-from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
+from looop_portable.protocol.codec import encode
+from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import Held, Released, Renewed, Won
+from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedEvidence
 from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
 from looop_portable.testing.explorer.world import OVERTAKEN, ROBBED, STUCK, TWO_HOLDERS, Violation, World
-from looop_portable.waiting.claiming import claim_any
+from looop_portable.waiting.attempts import claim_any
 from looop_portable.waiting.turns import Free, Turns
 from looop_portable.waiting.waiter import Pending, Waiting
 

@@ -19,7 +19,8 @@ from support import users
 from support.capabilities import needs_other_users
 
 from looop_portable import Claims, Held, LooopError, Released, Won, hold
-from looop_portable.protocol.liveness import Holder, Lock
+from looop_portable.protocol.liveness import Lock
+from looop_portable.protocol.records import Holder
 from looop_portable.system.files import OS
 
 pytestmark = needs_other_users

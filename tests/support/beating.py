@@ -6,7 +6,8 @@ import errno
 from collections.abc import Callable
 
 from looop_portable.backends.memory import MemoryBackend, MemorySessions, NoSigns
-from looop_portable.protocol.liveness import Holder, Registration, Silence
+from looop_portable.protocol.liveness import Silence
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.system.clock import elapsed
 
 

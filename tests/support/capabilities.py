@@ -29,12 +29,12 @@ from looop_portable.errors import CannotExclude
 from looop_portable.system.processes import SYSTEM
 
 if sys.platform == "win32":  # For the type checker: a class to inherit from has to be known to it.
-    from looop_portable.backends.directory.windows import POLICY as NATIVE_POLICY
-    from looop_portable.backends.directory.windows import WindowsBackend as NativeBackend
+    from looop_portable.backends.directory.policies import WINDOWS as NATIVE_POLICY
+    from looop_portable.backends.directory.policies import WindowsBackend as NativeBackend
     from looop_portable.system.files.windows import WindowsFiles as NativeFiles
 else:
-    from looop_portable.backends.directory.posix import POSIX as NATIVE_POLICY
-    from looop_portable.backends.directory.posix import PosixBackend as NativeBackend
+    from looop_portable.backends.directory.policies import POSIX as NATIVE_POLICY
+    from looop_portable.backends.directory.policies import PosixBackend as NativeBackend
     from looop_portable.system.files.posix import OsFiles as NativeFiles
 
 __all__ = ["NATIVE", "NATIVE_POLICY", "NativeBackend", "NativeFiles"]

@@ -25,9 +25,9 @@ from looop_portable.errors import CannotExclude, LooopError, Unavailable, answer
 from looop_portable.ledger.ledger import KEEP, Ledger
 from looop_portable.ledger.spelling import recorded, that_say
 from looop_portable.ledger.stamp import FLOCK, Policy
-from looop_portable.protocol.lease import Head, Lease, holder_of, is_word, lease_in, record_of
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.codec import is_word
 from looop_portable.protocol.names import spellings, unspelled
+from looop_portable.protocol.records import Head, Holder, Lease, holder_of, lease_in, record_of
 from looop_portable.system.files import OS, Files
 
 _OLD = 900.0

@@ -11,8 +11,9 @@ from __future__ import annotations
 from looop_portable.errors import InvalidName
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.ledger.recent import NOTHING as UNKNOWN
-from looop_portable.protocol.lease import Lease, decode, lease_in, number, text
+from looop_portable.protocol.codec import decode, number, text
 from looop_portable.protocol.names import LONGEST, LONGEST_NAME, canonical, cut, looks_cut, spellings, unspelled
+from looop_portable.protocol.records import Lease, lease_in
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import GUARD, PROBE, those
 from looop_portable.system.opening.private import fresh, put

@@ -19,11 +19,11 @@ from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.ledger.ledger import NOTHING, Ledger
 from looop_portable.ledger.spelling import NOT_STORED
 from looop_portable.ledger.stamp import Policy
-from looop_portable.protocol.lease import decode, holder_of, text
-from looop_portable.protocol.liveness import FOREIGN, Holder, Registration
+from looop_portable.protocol.codec import decode, text
 from looop_portable.protocol.names import ONCE_LONGEST, canonical, excerpt, spellings, unspelled
-from looop_portable.protocol.registrations import is_damaged, of_looops, registration_in
-from looop_portable.system.files import Files, timestamp
+from looop_portable.protocol.records import FOREIGN, Holder, Registration, holder_of, is_damaged, of_looops, registration_in
+from looop_portable.system.clock import timestamp
+from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import PRIVATE_SIGN, PROBE, PROJECTION, SIGN, those
 from looop_portable.system.opening.private import fresh, put

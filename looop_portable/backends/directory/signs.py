@@ -14,8 +14,9 @@ import functools
 from collections.abc import Callable
 
 from looop_portable.ledger.root import Place
-from looop_portable.protocol.liveness import Lock, Registration, Silence, interval
+from looop_portable.protocol.liveness import Lock, Silence, interval
 from looop_portable.protocol.names import spelled
+from looop_portable.protocol.records import Registration
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import PRIVATE_SIGN, PROBE, SIGN, those

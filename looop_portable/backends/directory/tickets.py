@@ -15,10 +15,9 @@ import functools
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.errors import answering
 from looop_portable.ledger.ledger import Ledger
-from looop_portable.protocol.lease import encode
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.codec import encode
 from looop_portable.protocol.names import unspelled
-from looop_portable.protocol.registrations import registration_in
+from looop_portable.protocol.records import Registration, registration_in
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.mounts.mount import Mount

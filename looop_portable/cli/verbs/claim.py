@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.complete import claim_names, session_ids
 from looop_portable.cli.ending import endings
 from looop_portable.cli.keeper import ensure_kept
-from looop_portable.cli.output import lease_fields, verdict_fields
-from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, waiting_for
+from looop_portable.cli.output import lease_fields, refuse, verdict_fields
 from looop_portable.cli.root import Setting
-from looop_portable.cli.verbs.refusing import refuse
+from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, SESSION, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.config import session_id
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder, Verdict
-from looop_portable.protocol.outcomes import Broken, Held, Refused, Renewed, Won
+from looop_portable.protocol.liveness import Verdict
+from looop_portable.protocol.outcomes import Broken, Held, Refused, Renewed, Told, Won
+from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.slots import in_order
 from looop_portable.sessions.ids import named
-from looop_portable.waiting.claiming import claim_all, in_order, ours_of
-
-NAME = click.argument("name", shell_complete=claim_names)
-NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=claim_names)
-SESSION = click.option(
-    "--session", metavar="ID", shell_complete=session_ids, help="The session to act for. [$LOOOP_SESSION_ID]"
-)
-GENERATION = click.option("--generation", type=click.IntRange(min=0), required=True, metavar="N", help="The generation.")
+from looop_portable.waiting.claiming import claim_all, ours_of
 
 
 @click.command()
@@ -55,9 +49,18 @@ def claim(
     # Without this, a session whose keeper is gone would be taken for dead while it waits, and lose its turn.
     kept = limit == 0 or ensure_kept(out, claims, me, known)
     with endings() as ended:
-        with waiting_for(out) as told:
+        with _progress(out, limit) as told:
             outcome = claim_all(claims, ordered, me, limit, slots or 0, told, ended.wait)
         return _tell_all(out, claims, me, None if limit else known, outcome, late=bool(limit), kept=kept)
+
+
+def _progress(out: Setting, limit: float | None) -> contextlib.AbstractContextManager[Told | None]:
+    """What tells of the waiting. Who does not wait does not import it."""
+    if limit == 0:
+        return contextlib.nullcontext()
+    from looop_portable.cli.progress import waiting_for
+
+    return waiting_for(out)
 
 
 def _tell_all(

@@ -14,7 +14,7 @@ import click
 
 from looop_portable.claims.events import CAP
 from looop_portable.cli.root import Setting
-from looop_portable.protocol.lease import decode
+from looop_portable.protocol.codec import decode
 from looop_portable.system.files import OS
 
 _POLL = 0.2

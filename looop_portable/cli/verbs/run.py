@@ -7,14 +7,13 @@ from collections.abc import Sequence
 import click
 
 from looop_portable.cli.complete import claim_names
-from looop_portable.cli.keeper import LEASE_LENGTH
-from looop_portable.cli.output import lease_fields
-from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, said_once
+from looop_portable.cli.output import lease_fields, refuse
+from looop_portable.cli.progress import said_once
 from looop_portable.cli.root import Setting
-from looop_portable.cli.verbs.refusing import refuse
+from looop_portable.cli.verbs.options import LEASE_LENGTH, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.errors import Interrupted, SessionAlive
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.records import Lease
 
 TIMED_OUT, NOT_FOUND = 124, 127
 
@@ -116,8 +115,8 @@ def run(
     """
     import gc
 
-    from looop_portable.running.command import Request
     from looop_portable.running.command import run as run_it
+    from looop_portable.running.request import Request
 
     gc.enable()  # It may stay for long.
     limit = limit_of(wait, timeout)

@@ -9,12 +9,13 @@ import click
 from looop_portable.cli.caller import caller, named
 from looop_portable.cli.complete import session_ids
 from looop_portable.cli.ending import Endings, endings
-from looop_portable.cli.keeper import LEASE_LENGTH, Kept, end_keeper, give_up, keep, register_kept
+from looop_portable.cli.keeper import Kept, end_keeper, give_up, keep, register_kept
 from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verbs.options import LEASE_LENGTH
 from looop_portable.config import SESSION_ID
 from looop_portable.errors import Interrupted, LooopError
-from looop_portable.protocol.liveness import FOREIGN, Registration
+from looop_portable.protocol.records import FOREIGN, Registration
 
 
 @click.group()

@@ -10,9 +10,9 @@ import click
 
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.root import Setting
-from looop_portable.cli.verbs.claim import NAME
-from looop_portable.protocol.lease import Lease
+from looop_portable.cli.verbs.options import NAME
 from looop_portable.protocol.outcomes import Status
+from looop_portable.protocol.records import Lease
 
 
 @click.command("claims")

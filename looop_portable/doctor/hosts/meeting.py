@@ -29,7 +29,7 @@ from looop_portable.doctor.probes import create, tick
 from looop_portable.doctor.race.arbiter import race
 from looop_portable.doctor.workshop import HOSTS, PULSE, age_of, remove
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.lease import decode, encode
+from looop_portable.protocol.codec import decode, encode
 from looop_portable.system.files import OS
 from looop_portable.system.opening.private import fresh, put
 from looop_portable.system.processes import host

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 
 from looop_portable.config import BACKEND, DATA_DIR, SESSION_ID, Config
-from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.records import Lease
 from looop_portable.sessions.ids import is_made_up
 from looop_portable.system.opening.locales import for_children
 

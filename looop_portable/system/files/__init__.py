@@ -7,9 +7,7 @@ there is a scripted one.
 
 from __future__ import annotations
 
-import functools
 import sys
-import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,7 +21,7 @@ from looop_portable.system.files.posix import OsFiles
 from looop_portable.system.files.rooms import Room
 from looop_portable.system.opening.locales import UTF8
 
-__all__ = ["OS", "PRIVATE_DIRECTORY", "PROBE", "Files", "OsFiles", "timestamp"]
+__all__ = ["OS", "PRIVATE_DIRECTORY", "PROBE", "Files", "OsFiles"]
 
 
 class Files(Protocol):
@@ -77,13 +75,3 @@ def _system() -> OsFiles:
 
 
 OS = _system()
-
-
-def timestamp() -> str:
-    """Now, by this host's clock, in UTC: for people and for the event log, never for a decision."""
-    return _timestamp(int(time.time()))
-
-
-@functools.lru_cache(maxsize=1)
-def _timestamp(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))

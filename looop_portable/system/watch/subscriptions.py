@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes.handle import is_this_process
 from looop_portable.system.threads.latch import Latch
 from looop_portable.system.watch.announcing import Rings

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterable
 from typing import Protocol
 
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.threads.latch import Latch
 from looop_portable.system.watch.announcing import Rings
 from looop_portable.system.watch.subscriptions import PerProcess, SubscribedBell, Subscriptions

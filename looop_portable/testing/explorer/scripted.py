@@ -11,7 +11,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from looop_portable.protocol.liveness import Here, Liveness, Lock, ProcessState, Registration, Verdict
+from looop_portable.protocol.liveness import Here, Liveness, Lock, ProcessState, Verdict
+from looop_portable.protocol.records import Registration
 from looop_portable.system.files.rooms import NamedRoom, Room
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.testing.explorer.world import QUEUE, Answer, Failure, Op

@@ -35,7 +35,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from looop_portable import Claims, Held, LooopError, Refused, Renewed, Unavailable, Won
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.system.clock import elapsed
 from looop_portable.waiting.claiming import wait_for

@@ -16,7 +16,7 @@ import time
 import psutil
 
 from looop_portable import Held
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.system.processes import SYSTEM
 
 from .stage import PATIENCE, Stage

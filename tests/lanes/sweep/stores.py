@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple
 
 from looop_portable import Claims
-from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.records import Holder, Registration
 
 LEASE = 3
 """Seconds, of the sessions that give heartbeats."""

@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from looop_portable import Claims
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.system.watch.watcher import new_bell
 from looop_portable.waiting.claiming import claim_all, wait_for, waiter
 from looop_portable.waiting.waiter import Pending

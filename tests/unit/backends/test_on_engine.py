@@ -14,8 +14,8 @@ from looop_portable.backends.asking import WITHIN
 from looop_portable.backends.engine import CLAIM, SESSION, TICKET
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import CannotExclude, InvalidName
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Here, Holder, Liveness, Lock, ProcessState, Registration, Silence
+from looop_portable.protocol.liveness import Here, Liveness, Lock, ProcessState, Silence
+from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.sessions.registrar import Sessions
 
 LEASE = 30

@@ -14,7 +14,8 @@ from support.capabilities import NATIVE_POLICY, NativeFiles
 from looop_portable import Claims, Held, Refused, Released, SessionAlive, Won
 from looop_portable.backends.directory.backend import DirectoryBackend
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Basis, Here, Holder, Liveness, ProcessState, Registration, Verdict
+from looop_portable.protocol.liveness import Basis, Here, Liveness, ProcessState, Verdict
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.sessions.registrar import Sessions
 
 LEASE = 30

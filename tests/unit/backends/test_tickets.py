@@ -14,7 +14,8 @@ from support.capabilities import NativeBackend, NativeFiles, needs_modes
 from looop_portable import Claims, Won
 from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Liveness, Registration
+from looop_portable.protocol.liveness import Liveness
+from looop_portable.protocol.records import Registration
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.system.watch.watcher import DeafBell
 from looop_portable.waiting.claiming import waiter

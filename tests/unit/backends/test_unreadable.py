@@ -11,8 +11,9 @@ import pytest
 from support.capabilities import FILE_BACKENDS, open_or_skip
 
 from looop_portable import Claims, Held, Refused, Released, Won
-from looop_portable.protocol.liveness import Liveness, Registration
+from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.outcomes import Broken
+from looop_portable.protocol.records import Registration
 from looop_portable.system.clock import elapsed
 
 GARBAGE = ["", "x", "\0" * 200, '{"session": "one", "name', "no JSON\r\n", '{"generation": 1}', "[]"]

@@ -16,7 +16,7 @@ import pytest
 from support.capabilities import NATIVE, NativeBackend, NativeFiles
 
 from looop_portable import Broken, Claims, LooopError, Released, Renewed, Unavailable, Won, claim_all
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 
 CALLS = [
     *("create", "link", "rename", "replace", "remove", "list", "read", "refuse_link", "mkdir", "age", "make_beat"),

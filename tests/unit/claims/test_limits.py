@@ -15,9 +15,9 @@ from looop_portable import Claims, Held, InvalidName, Lease, Unavailable, Won, h
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.errors import UsageError
 from looop_portable.ledger.ledger import Ledger
-from looop_portable.protocol.lease import LARGEST, encode
-from looop_portable.protocol.liveness import LONGEST_LEASE, Holder
+from looop_portable.protocol.codec import LARGEST, encode
 from looop_portable.protocol.names import LONGEST_NAME, canonical
+from looop_portable.protocol.records import LONGEST_LEASE, Holder
 from looop_portable.system import processes
 from looop_portable.system.opening import descriptors
 

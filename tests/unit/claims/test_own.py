@@ -13,7 +13,7 @@ from looop_portable.claims import own
 from looop_portable.claims.gate import Claims
 from looop_portable.claims.own import OwnSession, retire
 from looop_portable.errors import NoSession
-from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.sessions.heartbeats import Pulse
 
 LEASE = 3

@@ -15,12 +15,12 @@ from looop_portable import Claims, Held, Released, Renewed, Won
 from looop_portable.backends import open_backend
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.cli import main
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder
 from looop_portable.protocol.outcomes import Status
+from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.slots import slots_of
 from looop_portable.sessions.births import Births
 from looop_portable.system.files import OS
-from looop_portable.waiting.claiming import Attempts, claim_any, slots_of
+from looop_portable.waiting.attempts import Attempts, claim_any
 
 Command = Callable[..., tuple[int, Asked]]
 

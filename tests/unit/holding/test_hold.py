@@ -17,8 +17,7 @@ from looop_portable import ClaimHeld, ClaimLost, Claims, Hold, Unavailable, Wait
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.config import resolve
 from looop_portable.holding.member import Member, this_process
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Head, Lease, Registration
 from looop_portable.system.watch.watcher import DeafBell, ThreadBell, new_bell
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.

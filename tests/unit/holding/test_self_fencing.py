@@ -21,7 +21,7 @@ from looop_portable import Claims, Hold, Won, hold
 from looop_portable.backends.directory.registry import Registry
 from looop_portable.errors import ClaimLost, UsageError
 from looop_portable.holding import own_session
-from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.system.files import OS
 

@@ -171,7 +171,7 @@ def test_no_folder_has_more_than_can_be_seen_at_once() -> None:
 
 def test_the_check_of_imports_sees_the_lazy_and_the_named_ones() -> None:
     assert "backends" in imports_of_ours("claims.gate")
-    assert {"backends.directory.posix", "backends.memory"} <= imports_of_ours("backends")
+    assert {"backends.directory.policies", "backends.memory"} <= imports_of_ours("backends")
     assert "protocol.names" in imports_of_ours("claims.gate")
 
 

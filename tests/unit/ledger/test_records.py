@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from support.capabilities import FIFOS, NAMES_OF_ANY_CHARACTER, NATIVE, SYMLINKS, needs_symlinks
 
 from looop_portable import Claims, Held, LooopError, Standing, Won
-from looop_portable.protocol.lease import Head, decode, encode, lease_in, number, record_of, text
+from looop_portable.protocol.codec import decode, encode, number, text
 from looop_portable.protocol.liveness import Liveness
+from looop_portable.protocol.records import Head, lease_in, record_of
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -24,8 +24,9 @@ from looop_portable.aio import hold as aio_hold
 from looop_portable.config import Config
 from looop_portable.holding import own_session
 from looop_portable.holding.hold import Hold
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.running import command
+from looop_portable.running.request import Request
 from looop_portable.waiting import claiming
 
 NAME = "repo-x"
@@ -256,7 +257,7 @@ def test_a_command_whose_session_was_removed_while_it_waited_is_not_run(
         def left(self, name: str, reason: str) -> None: ...
 
     monkeypatch.setattr(command, "claim_all", removed_meanwhile)
-    request = command.Request([sys.executable, "-c", f"open({str(store.parent / 'ran')!r}, 'w')"], [NAME], lease_seconds=30)
+    request = Request([sys.executable, "-c", f"open({str(store.parent / 'ran')!r}, 'w')"], [NAME], lease_seconds=30)
     with pytest.raises(Unavailable, match="it was ended, or removed, before the command began"):
         command.run(Config(str(store), backend), claims, request, Told())
     assert not (store.parent / "ran").exists()

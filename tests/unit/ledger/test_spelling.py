@@ -20,10 +20,9 @@ from looop_portable.backends.directory.backend import DirectoryBackend
 from looop_portable.errors import CannotExclude, Unavailable
 from looop_portable.ledger import spelling
 from looop_portable.ledger.stamp import FLOCK, Policy
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder, Registration
 from looop_portable.protocol.names import spellings
 from looop_portable.protocol.outcomes import Held, Won
+from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.running.keepers import Keepers
 
 SIZES = [138, 139, 140, 143, 144, 175, 176, 199, 200, 201, 255, 1000]

@@ -32,7 +32,7 @@ from looop_portable import (
     Won,
     hold,
 )
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 
 NAME = "repo-x"
 

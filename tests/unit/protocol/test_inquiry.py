@@ -15,13 +15,13 @@ from looop_portable.protocol.liveness import (
     Liveness,
     Lock,
     ProcessState,
-    Registration,
     Silence,
     Verdict,
     interval,
     patience,
     suspicion,
 )
+from looop_portable.protocol.records import Registration
 
 UNHURRIED = settings(deadline=None)
 LEASE = 30

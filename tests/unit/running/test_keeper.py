@@ -13,7 +13,8 @@ import pytest
 from support.capabilities import NATIVE, NativeFiles
 
 from looop_portable import Claims, Unavailable, Won
-from looop_portable.protocol.liveness import Here, Holder, ProcessState, Registration
+from looop_portable.protocol.liveness import Here, ProcessState
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.running.keeper import Keeper, Rhythm
 from looop_portable.running.keepers import Keepers
 from looop_portable.system.files import OS

@@ -6,7 +6,7 @@ import pytest
 
 from looop_portable.backends.base import SessionStore
 from looop_portable.backends.memory import MemorySessions
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.sessions.births import Births
 
 STAMP = 5_000_000_000_000

@@ -14,7 +14,8 @@ from support.capabilities import NATIVE
 from looop_portable import Claims, Held, InvalidName, Lease, NoSession, Renewed, SessionAlive, Unavailable, Won
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.errors import NoSuchProcess, UsageError
-from looop_portable.protocol.liveness import Here, Liveness, ProcessState, Registration
+from looop_portable.protocol.liveness import Here, Liveness, ProcessState
+from looop_portable.protocol.records import Registration
 from looop_portable.sessions.registrar import Sessions
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")

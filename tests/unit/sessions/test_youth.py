@@ -21,10 +21,12 @@ from looop_portable import Claims, Held, Won, hold
 from looop_portable.claims.youth import Youth
 from looop_portable.config import Config
 from looop_portable.holding import own_session
-from looop_portable.protocol.liveness import SHORTEST_LEASE, Holder
+from looop_portable.protocol.liveness import SHORTEST_LEASE
+from looop_portable.protocol.records import Holder
 from looop_portable.running import command
-from looop_portable.running.command import Request, run
+from looop_portable.running.command import run
 from looop_portable.running.keeper import Keeper
+from looop_portable.running.request import Request
 from looop_portable.system.processes.handle import Watch
 
 NAME = "repo-x"

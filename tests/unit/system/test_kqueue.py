@@ -26,7 +26,8 @@ if not kqueues.is_possible():
 
 from looop_portable.aio import wakeup
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import ProcessState, Registration
+from looop_portable.protocol.liveness import ProcessState
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes import SYSTEM, handle
 from looop_portable.system.processes.handle import Watch
 from looop_portable.system.watch import kqueue, shared, vnodes, watcher

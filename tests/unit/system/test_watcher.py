@@ -22,7 +22,7 @@ from support.crew import until
 
 from looop_portable.aio.wakeup import LoopBell
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes import SYSTEM
 from looop_portable.system.watch import shared
 from looop_portable.system.watch.subscriptions import PerProcess, SubscribedBell
@@ -771,7 +771,7 @@ DESCRIPTORS = """
 import os, resource, sys
 from looop_portable.system.watch.watcher import new_bell
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes import SYSTEM
 
 from looop_portable.system.watch.linux import WATCHERS

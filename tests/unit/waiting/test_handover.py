@@ -21,7 +21,7 @@ from looop_portable.aio.wakeup import LoopBell
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.holding import hold as holding
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.system.watch import watcher
 from looop_portable.system.watch.watcher import DeafBell
 

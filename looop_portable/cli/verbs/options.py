@@ -1,0 +1,61 @@
+"""The arguments and options that several verbs have."""
+
+from __future__ import annotations
+
+import click
+
+from looop_portable.cli.complete import claim_names, session_ids
+from looop_portable.config import LEASE
+from looop_portable.protocol.liveness import LEASE_SECONDS, SHORTEST_LEASE
+from looop_portable.protocol.records import LONGEST_LEASE
+from looop_portable.protocol.slots import MOST
+
+NAME = click.argument("name", shell_complete=claim_names)
+NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=claim_names)
+SESSION = click.option(
+    "--session", metavar="ID", shell_complete=session_ids, help="The session to act for. [$LOOOP_SESSION_ID]"
+)
+GENERATION = click.option("--generation", type=click.IntRange(min=0), required=True, metavar="N", help="The generation.")
+
+
+def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
+    if seconds is not None and not 0 <= seconds < float("inf"):
+        raise click.BadParameter(f"{seconds:g} is not a number of seconds from 0 on")
+    return seconds
+
+
+WAIT = click.option("--wait", is_flag=True, help="Wait until it can be had.")
+TIMEOUT = click.option(
+    "--timeout",
+    type=float,
+    callback=_is_a_time,
+    metavar="SECONDS",
+    help="Wait, but no longer than this; then exit 124. 0: do not wait.",
+)
+SLOTS = click.option(
+    "--slots", type=click.IntRange(1, MOST), metavar="N", help="NAME may be held by N sessions at once, each in a slot."
+)
+
+
+def limit_of(wait: bool, timeout: float | None) -> float | None:
+    """For how many seconds to wait; None: without end."""
+    return timeout if timeout is not None else None if wait else 0
+
+
+def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:  # noqa: ARG001 (click's signature)
+    if 0 < value < SHORTEST_LEASE:
+        raise click.BadParameter(f"{value} s are too short for heartbeats: at least {SHORTEST_LEASE}, or 0 for none")
+    return value
+
+
+LEASE_LENGTH = click.option(
+    "--lease",
+    type=click.IntRange(min=0, max=LONGEST_LEASE),
+    default=LEASE_SECONDS,
+    envvar=LEASE,
+    callback=_long_enough,
+    metavar="SECONDS",
+    show_envvar=True,
+    show_default=True,
+    help="After how long without a heartbeat other hosts may take it for dead; at least 3, or 0: it gives none.",
+)
