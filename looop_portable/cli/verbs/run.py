@@ -40,8 +40,9 @@ class Words:
         self._out.refusal("run", "lost", line, {"names": list(names), "message": reason, "ends": ends})
 
     def stays(self, processes: Sequence[str]) -> None:
+        processes = [self._out.hide(each) for each in processes]
         line = f"looop: left behind by the command, and holding nothing: {', '.join(processes)}"
-        self._out.refusal("run", "left_behind", line, {"processes": list(processes)})
+        self._out.refusal("run", "left_behind", line, {"processes": processes})
 
     def left(self, name: str, reason: str) -> None:
         what = f"claim {name}" if name else "what was held"
