@@ -42,7 +42,7 @@ def open_backend(name: Chosen, data_dir: str) -> Backend:
     an address is wrong about is a `UsageError`.
     """
     data_dir, name = located(as_given(data_dir), recognized(name))
-    backend = find(name)(data_dir) if isinstance(name, str) else _open_address(name, data_dir)
+    backend = find(name)(data_dir) if isinstance(name, str) else open_address(name, data_dir)
     if name in SHIPPED:
         return backend
     from looop_portable.backends.remembered import Remembered, root_in
@@ -85,7 +85,7 @@ def _plugin(scheme: str, name: Chosen) -> Opener:
     )
 
 
-def _open_address(address: Address, data_dir: str) -> Backend:
+def open_address(address: Address, data_dir: str) -> Backend:
     """The backend there. Whatever its plug-in raises has no password: neither this, nor what it is asked later."""
     from looop_portable.backends.sealed import Sealed, sealed
 

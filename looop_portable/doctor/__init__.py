@@ -12,7 +12,7 @@ import os
 import sys
 from typing import NamedTuple
 
-from looop_portable.backends import find
+from looop_portable.backends import find, open_address
 from looop_portable.config import Chosen, recognized
 from looop_portable.doctor import probes
 from looop_portable.doctor.advice import Advice, advise, candidates
@@ -89,7 +89,10 @@ def examine(
     the other hosts do not come.
     """
     backend = recognized(backend)
-    find(backend)
+    if isinstance(backend, str):
+        find(backend)
+    else:
+        open_address(backend, directory)  # What is wrong with it is told once, and not by each racer.
     windows = sys.platform == "win32"
     filesystem = _filesystem(directory)
     try:
