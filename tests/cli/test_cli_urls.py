@@ -24,7 +24,7 @@ SITE = {
     "tape = tape_by_url:open_tape\nby-name = tape_by_url:open_by_name\nhasty = tape_by_url:open_hasty\n",
     "tape_by_url.py": '''
 """A client of somebody else's, who tells everybody what he was told."""
-import glob, os
+import glob, os, sys
 from urllib.parse import urlsplit
 from sqlite_engine import SqliteEngine
 from looop_portable.backends.on_engine import OnEngine
@@ -51,7 +51,10 @@ def open_hasty(data_dir, url):
     raise RuntimeError(f"no answer from {url}")
 
 def look(password):
-    """Whichever command line has the password now, the first process's own too, is noted."""
+    """Whichever command line has the password now, the first process's own too, is noted; and had it when we began."""
+    if password and os.environ.get("NOBODY_TYPED") and password in " ".join(sys.orig_argv):
+        with open(os.environ["TAPE"] + "/seen", "a") as file:
+            print(sys.orig_argv, file=file)
     for path in glob.glob("/proc/[0-9]*/cmdline"):
         try:
             with open(path, "rb") as file:
@@ -149,6 +152,7 @@ def test_no_process_that_we_start_has_the_password_in_its_command_line(
     url = f"tape://me:{secret}@right/0"
     if by == "environment":
         monkeypatch.setenv("LOOOP_BACKEND", url)
+        monkeypatch.setenv("NOBODY_TYPED", "it")
     options = ("--backend", url) if by == "option" else ()
     started = looop(*options, "session", "start", "w1", "--pid", str(os.getpid()), "--lease", "3")
     assert (started.returncode, started.stdout, started.stderr) == (0, "w1\n", "")
