@@ -12,10 +12,12 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from looop_portable.backends.engine import BEAT, NOTHING, Engine, Heard, Record, Step
 from looop_portable.backends.on_engine import OnEngine
-from looop_portable.errors import Unavailable
+from looop_portable.errors import Unavailable, UsageError
 from looop_portable.system.clock import elapsed
 
 TABLES = (
@@ -97,6 +99,15 @@ def standing(database: sqlite3.Connection, kind: str, key: str) -> Record:
     return Record(*found) if found else NOTHING
 
 
-def open_sqlite(data_dir: str) -> OnEngine:
-    """What the entry point names: the backend `sqlite` of a data directory."""
-    return OnEngine(SqliteEngine(os.path.join(data_dir, "claims.sqlite")), "sqlite")
+def open_sqlite(data_dir: str, url: str = "") -> OnEngine:
+    """What the entry point names: the backend `sqlite` of a data directory, or that of the file in `sqlite:///PATH`."""
+    return OnEngine(SqliteEngine(path_in(url) if url else os.path.join(data_dir, "claims.sqlite")), "sqlite")
+
+
+def path_in(url: str) -> str:
+    """Raises `UsageError` where the URL names no file."""
+    found = urlsplit(url)
+    path = url2pathname(found.path)
+    if found.netloc or found.query or not os.path.basename(path):
+        raise UsageError("a URL of SQLite's names a file and no more: sqlite:///DIRECTORY/FILE")
+    return path

@@ -4,8 +4,8 @@ Guarantees: whoever forgets `--backend` there is refused and told, before he cla
 the other way round. Of a backend for files and one of these that come first at once, one is refused.
 Does not guarantee: that where nothing can be written, or read. Whoever can do neither cannot claim in files there.
 How: the directory's stamp (see `stamp`) names the backend. It is made before the first claim or session. Its guard is one
-that nobody has, so that versions before 0.2, which know of no backends in stamps, refuse the directory too. The backend's
-name is all that it says: of an address the scheme, never a credential.
+that nobody has, so that versions before 0.2, which know of no backends in stamps, refuse the directory too. Of an address
+the scheme counts, as hosts may have their own names for one server. The rest is there for people, without what is secret.
 """
 
 from __future__ import annotations
@@ -16,9 +16,22 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from looop_portable.backends.base import Backend, SessionStore, Tickets
+from looop_portable.config import Chosen, recognized
 from looop_portable.errors import Unavailable, WrongBackend
-from looop_portable.ledger.stamp import BACKEND, FLOCK, NAME, PROTOCOL, WINDOWS, Policy, Stamp, Way
-from looop_portable.protocol.codec import decode, text
+from looop_portable.ledger.stamp import (
+    ADDRESS,
+    BACKEND,
+    FLOCK,
+    NAME,
+    PROTOCOL,
+    WINDOWS,
+    Policy,
+    Stamp,
+    Way,
+    describe,
+    elsewhere,
+)
+from looop_portable.protocol.codec import decode
 from looop_portable.protocol.records import Head, Lease, Registration
 from looop_portable.system.files import OS, Files
 
@@ -29,11 +42,14 @@ def root_in(data_dir: str) -> str:
 
 
 class Remembered:
-    """`backend`, of this `name`, in `data_dir`. Opening it looks at the stamp, and makes none. Raises `WrongBackend`."""
+    """`backend`, of this name or address, in `data_dir`. Opening it looks at the stamp, and makes none.
 
-    def __init__(self, backend: Backend, name: str, data_dir: str, files: Files = OS) -> None:
+    Raises `WrongBackend`.
+    """
+
+    def __init__(self, backend: Backend, name: Chosen, data_dir: str, files: Files = OS) -> None:
         self._backend = backend
-        self._stamp = _Mark(root_in(data_dir), files, name.partition(":")[0])
+        self._stamp = _Mark(root_in(data_dir), files, recognized(name))
         self._is_made = False
         self._answered(self._stamp.known)
 
@@ -104,15 +120,16 @@ class _Sessions:
 class _Mark(Stamp):
     """The stamp of a directory whose claims are in `backend`."""
 
-    def __init__(self, root: str, files: Files, backend: str) -> None:
-        super().__init__(root, files, Policy(backend, without_links=WINDOWS if sys.platform == "win32" else FLOCK))
+    def __init__(self, root: str, files: Files, backend: Chosen) -> None:
+        scheme, self._address = (backend, "") if isinstance(backend, str) else (backend.scheme, str(backend))
+        super().__init__(root, files, Policy(scheme, without_links=WINDOWS if sys.platform == "win32" else FLOCK))
 
     def _read(self, data: bytes) -> Way:
-        ours, theirs = self._policy.backend, text(decode(data), BACKEND)
+        ours, (theirs, address) = self._policy.backend, elsewhere(decode(data))
         if theirs == ours:
             return Way()
-        where = f"in the backend '{theirs}'" if theirs else "in files"
-        way_out = f"use --backend {theirs}" if theirs else "use it without --backend and LOOOP_BACKEND"
+        where = f"in the backend {describe(theirs, address)}" if theirs else "in files"
+        way_out = f"use --backend {address or theirs}" if theirs else "use it without --backend and LOOOP_BACKEND"
         raise WrongBackend(
             f"{self.root}: the claims of this directory are {where}, not in the backend '{ours}': {way_out}, or another "
             f"directory with --data-dir or LOOOP_DATA_DIR; to move it, end all that use it and remove {self.root}/{NAME}",
@@ -124,4 +141,5 @@ class _Mark(Stamp):
 
     def _record(self, way: Way) -> dict[str, object]:  # noqa: ARG002 (the same of all ways)
         backend = self._policy.backend
-        return {"protocol": PROTOCOL, BACKEND: backend, "guard": f"of the backend {backend}"}
+        found: dict[str, object] = {"protocol": PROTOCOL, BACKEND: backend, "guard": f"of the backend {backend}"}
+        return {**found, ADDRESS: self._address} if self._address else found

@@ -68,9 +68,9 @@ class Claims(Judging):
 
     @classmethod
     def open(cls, data_dir: PathLike | None = None, backend: str | None = None) -> Claims:
-        """The claims in `data_dir` (else $LOOOP_DATA_DIR, else the user's state directory), on the backend so named.
+        """The claims in `data_dir` (else $LOOOP_DATA_DIR, else the user's state directory), on that backend.
 
-        Touches nothing. Raises `NoSuchBackend`, or `UsageError` for a directory that cannot be one.
+        `backend`: a name or a URL. Touches nothing. Raises `NoSuchBackend`, or `UsageError` for what cannot be one.
         """
         from looop_portable.backends import open_backend
 

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 from looop_portable.errors import because
@@ -32,6 +32,8 @@ class Output:
         """Stdout is somebody else's: with --json too, everything is said on stderr."""
         self.unheard = False
         """The reader of stdout has gone away: whoever would go on for ever may stop."""
+        self.hide: Callable[[str], str] = str
+        """Takes a password out of a message that is made by others: an error's, or the name of a process."""
 
     def answer(self, verb: str, outcome: str, line: str, fields: Fields) -> None:
         """A result: `line` on stdout, if there is one; with --json an object."""
@@ -44,17 +46,17 @@ class Output:
 
     def error(self, code: str, message: str) -> None:
         """No result: one line on stderr; with --json an object on stdout."""
-        stream = sys.stdout if self.as_json and not self.aside else sys.stderr
+        stream, message = sys.stdout if self.as_json and not self.aside else sys.stderr, self.hide(message)
         self._say(stream, f"looop: {message}", {"outcome": "error", "code": code, "message": message})
 
     def hint(self, line: str) -> None:
         """More for people, on stderr. With --json the object has it already."""
         if not self.as_json:
-            self._write(sys.stderr, line)
+            self._write(sys.stderr, self.hide(line))
 
     def warn(self, line: str) -> None:
         """What whoever goes on has to know, on stderr, --json or not: no object has it."""
-        self._write(sys.stderr, line)
+        self._write(sys.stderr, self.hide(line))
 
     def help(self, text: str) -> None:
         """A page on stderr, --json or not: somebody has called us without a verb."""
@@ -63,7 +65,7 @@ class Output:
     def detail(self, line: str) -> None:
         """What -v shows."""
         if self.verbose:
-            self._write(sys.stderr, line)
+            self._write(sys.stderr, self.hide(line))
 
     def line(self, line: str) -> None:
         """This on stdout, --json or not."""

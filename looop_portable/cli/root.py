@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, cast
 
@@ -11,7 +12,8 @@ import click
 from looop_portable import __version__
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.output import Output
-from looop_portable.config import Config, backend_name, resolve
+from looop_portable.config import Chosen, Config, backend_name, given, located, resolve
+from looop_portable.errors import UsageError
 
 _HELP = """Claim a named resource so that nobody else alive holds it, on any filesystem.
 
@@ -67,7 +69,7 @@ class Setting(Output):
     def __init__(self, data_dir: str | None, backend: str | None, as_json: bool, verbose: int) -> None:
         super().__init__(as_json)
         self._data_dir = data_dir
-        self._backend = backend_name(backend)
+        self._backend = backend
         self.verbose = verbose
 
     @functools.cached_property
@@ -77,15 +79,17 @@ class Setting(Output):
 
     def claims(self) -> Claims:
         """The claims of the configured store. The store in this process's memory is empty for each command: refused."""
-        claims = Claims.open(self.config.data_dir, self.backend())
+        self.backend()
+        claims = Claims.open(self.config.data_dir, given(self.config.backend))
         self.detail(f"backend {claims.backend.name} in {self.config.data_dir}")
         return claims
 
-    def backend(self) -> str:
-        """The configured backend's name, that of one which several processes can share."""
-        if self._backend == "memory":
+    def backend(self) -> Chosen:
+        """The configured backend's name or address, that of one which several processes can share."""
+        found = located("", backend_name(self._backend))[1]
+        if found == "memory":
             raise click.UsageError("the backend 'memory' lives in one process: for programs, not for the command line")
-        return self._backend
+        return found
 
     def told(self, claims: Claims) -> None:
         """With -v, say what went wrong on the side."""
@@ -117,17 +121,40 @@ class Setting(Output):
 @click.option("--data-dir", metavar="DIR", help="Where claims are kept. [$LOOOP_DATA_DIR, else the user's state directory]")
 @click.option(
     "--backend",
-    metavar="NAME",
-    help="How a claim is made exclusive: auto, posix, windows, advisory, or a plug-in. [$LOOOP_BACKEND]",
+    metavar="NAME|URL",
+    help="How a claim is made exclusive: auto, posix, windows, advisory; a plug-in's name or URL; file:///DIR. A URL with "
+    "a password belongs into LOOOP_BACKEND (command lines are for all to see), or the password into the client's own "
+    "environment. [$LOOOP_BACKEND]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, errors too.")
 @click.option("-v", "--verbose", count=True, help="Say more on stderr.")
 @click.version_option(__version__, "--version", message="looop-portable %(version)s")
 @click.pass_context
 def looop(ctx: click.Context, data_dir: str | None, backend: str | None, as_json: bool, verbose: int) -> None:
+    hide = _hiding(backend)
     aside = ctx.invoked_subcommand == "run"  # Its stdout is the command's that it runs.
     if isinstance(ctx.obj, Output):  # What `main` reports errors with.
         ctx.obj.verbose = verbose
         ctx.obj.aside = aside
+        ctx.obj.hide = hide
     ctx.obj = Setting(data_dir, backend, as_json, verbose)
     ctx.obj.aside = aside
+    ctx.obj.hide = hide
+
+
+def _hiding(typed: str | None) -> Callable[[str], str]:
+    """What takes the password of the backend's address out of a message. One that was typed leaves our command line too.
+
+    Without this, what we fork would have it there for as long as a command runs.
+    """
+    try:
+        chosen = backend_name(typed)
+    except UsageError:  # It is told when it is needed: a page of help needs none.
+        return str
+    if isinstance(chosen, str) or not chosen.has_secrets:
+        return str
+    if typed:
+        from looop_portable.system.opening.arguments import overwrite
+
+        overwrite(typed, str(chosen))
+    return chosen.hide

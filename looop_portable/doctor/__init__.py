@@ -12,7 +12,8 @@ import os
 import sys
 from typing import NamedTuple
 
-from looop_portable.backends import find
+from looop_portable.backends import find, open_address
+from looop_portable.config import Chosen, recognized
 from looop_portable.doctor import probes
 from looop_portable.doctor.advice import Advice, advise, candidates
 from looop_portable.doctor.findings import Filesystem, Findings, Race, Stamped
@@ -52,6 +53,10 @@ def nearest(directory: str) -> str:
 
 def existing(directory: str) -> str:
     """The absolute path of a directory that must be there. Raises `UsageError`, or `Unavailable` if it cannot be told."""
+    if "://" in directory:
+        raise UsageError(
+            "the directory is a URL (it is not repeated here, as it may hold a password): --backend goes before the verb"
+        )
     try:
         directory = as_given(directory)
         if os.path.isdir(directory):
@@ -69,7 +74,7 @@ def existing(directory: str) -> str:
 def examine(
     directory: str,
     *,
-    backend: str = "auto",
+    backend: Chosen = "auto",
     processes: int = 4,
     seconds: float = 2.0,
     hosts: int = 0,
@@ -83,7 +88,11 @@ def examine(
     being done, `announce` whom it waits for. Raises `NoSuchBackend`, or `Unavailable` if nothing can be written there, or
     the other hosts do not come.
     """
-    find(backend)
+    backend = recognized(backend)
+    if isinstance(backend, str):
+        find(backend)
+    else:
+        open_address(backend, directory)  # What is wrong with it is told once, and not by each racer.
     windows = sys.platform == "win32"
     filesystem = _filesystem(directory)
     with answering(f"cannot try anything in {directory}"), opened(directory) as shop:
@@ -92,9 +101,9 @@ def examine(
         room = shop.room("probes")
         primitives, measures = probes.try_all(room), probes.measure(room)
         races = []
-        for candidate in candidates(backend, windows):
+        for candidate in candidates(backend, windows) if isinstance(backend, str) else (backend,):
             say(f"racing {processes} processes on {candidate} for {seconds:g} s")
-            room = shop.room(f"race-{candidate}")
+            room = shop.room(f"race-{candidate if isinstance(candidate, str) else candidate.scheme}")
             races.append(_told_of(race(candidate, room, processes, seconds).race, room, directory))
     if filesystem.local_guard:
         alone = f"on this host alone: '{filesystem.local_guard}'"
@@ -105,7 +114,7 @@ def examine(
     filesystem = filesystem._replace(options=tuple(option for option in filesystem.options if option != _READ_ONLY))
     stamp = _stamp(directory)
     findings = Findings(
-        directory, filesystem, primitives, measures, tuple(races), stamp, across, backend, windows, kept_by(directory)
+        directory, filesystem, primitives, measures, tuple(races), stamp, across, str(backend), windows, kept_by(directory)
     )
     return Report(findings, advise(findings))
 

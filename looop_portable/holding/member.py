@@ -19,7 +19,7 @@ from typing import TypeVar
 from weakref import WeakSet
 
 from looop_portable.claims.gate import Claims
-from looop_portable.config import Config
+from looop_portable.config import Config, given
 from looop_portable.errors import LooopError, Unavailable
 from looop_portable.holding import visits
 from looop_portable.holding.blocks import Taker
@@ -37,7 +37,7 @@ class Member:
     """This process in one store: its session, the next one after that is lost, and which of its blocks has which claim."""
 
     def __init__(self, config: Config, lease_seconds: int) -> None:
-        self.claims = Claims.open(config.data_dir, config.backend)
+        self.claims = Claims.open(config.data_dir, given(config.backend))
         self._lease_seconds = lease_seconds
         self._guard = threading.Lock()
         self._taking = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.

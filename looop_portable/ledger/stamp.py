@@ -39,9 +39,13 @@ NAME = ".protocol.json"
 BACKEND = "backend"
 """Says in a stamp which backend has the claims of this directory, if they are not in files: see `backends.remembered`."""
 
+ADDRESS = "address"
+"""The address that it was first reached by, for people: without what is secret in it."""
+
 _PRIVATE = ".stamp-"
 _LONGEST = 100
 """Characters of a guard's or a backend's name: more is not told of it."""
+_LONGEST_ADDRESS = 400
 
 
 class Way(NamedTuple):
@@ -232,11 +236,12 @@ def stamped(root: str, data: bytes) -> Way:
     And `WrongBackend` if the claims of this directory are not in files at all.
     """
     record = decode(data)
-    version, guard, backend = number(record, "protocol"), text(record, "guard")[:_LONGEST], text(record, BACKEND)[:_LONGEST]
+    version, guard, (backend, address) = number(record, "protocol"), text(record, "guard")[:_LONGEST], elsewhere(record)
     if version == PROTOCOL and backend:
+        word = address or backend
         raise WrongBackend(
-            f"{root}: the claims of this directory are in the backend '{backend}' and not in files: use --backend "
-            f"{backend}, or LOOOP_BACKEND={backend}, or another directory with --data-dir or LOOOP_DATA_DIR",
+            f"{root}: the claims of this directory are in the backend {describe(backend, address)} and not in files: use "
+            f"--backend {word}, or LOOOP_BACKEND={word}, or another directory with --data-dir or LOOOP_DATA_DIR",
             root,
         )
     if version != PROTOCOL or guard not in _GUARDS:
@@ -246,6 +251,15 @@ def stamped(root: str, data: bytes) -> Way:
             root,
         )
     return Way(record.get("links") is True, guard, record.get("aliases") is not False)
+
+
+def elsewhere(record: dict[str, object]) -> tuple[str, str]:
+    """In which backend a stamp says that the claims are, and by which address; empty: it says nothing of that."""
+    return text(record, BACKEND)[:_LONGEST], text(record, ADDRESS)[:_LONGEST_ADDRESS]
+
+
+def describe(backend: str, address: str) -> str:
+    return f"'{backend}'{f' ({address})' if address else ''}"
 
 
 def _way_out(policy: Policy, way: Way, root: str) -> str:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from looop_portable.config import Config
+from looop_portable.config import BACKEND, Config, given
 from looop_portable.errors import Unavailable, answering, unavailable
 from looop_portable.protocol.codec import decode, encode, number, text
 from looop_portable.protocol.liveness import may_be_nearby
@@ -151,7 +151,7 @@ class Keepers:
         """
         try:
             self._files.make_private(self.directory)
-            said, tied = launch(self._command(config, holder, known=known))
+            said, tied = launch(self._command(config, holder, known=known), {BACKEND: given(config.backend)})
             pid = said.removeprefix(KEPT_BY)
             if pid == said or not pid.isdigit():
                 raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {said}")
@@ -196,7 +196,7 @@ class Keepers:
             time.sleep(_LOOK)
 
     def _command(self, config: Config, holder: Holder, *, known: bool) -> list[str]:
-        before = command("-m", "looop_portable", "--data-dir", config.data_dir, "--backend", config.backend)
+        before = command("-m", "looop_portable", "--data-dir", config.data_dir)
         after = ["--incarnation", holder.incarnation, "--state", self.directory, "--foreground"]
         return [*before, "session", "keep", *after, *(["--known"] if known else []), "--", for_children(holder.session)]
 

@@ -31,7 +31,7 @@ MARK = {"protocol": 1, "backend": "floppy", "guard": "of the backend floppy"}
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two backends of others: `floppy` and `tape`. Their claims are in memory."""
     target, group = "looop_portable.backends.memory:open_memory", "looop_portable.backends"
-    entries = EntryPoints([EntryPoint(name, target, group) for name in ("floppy", "tape", "tape://host")])
+    entries = EntryPoints([EntryPoint(name, target, group) for name in ("floppy", "tape")])
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries.select(group=group))
 
 
@@ -84,12 +84,21 @@ def test_versions_before_refuse_it_too(data_dir: Path) -> None:
 
 
 def test_an_address_is_remembered_without_what_is_secret_in_it(tmp_path: Path) -> None:
-    for name in ("tape", "tape://user:secret@host/0"):
+    for name in ("tape://user:secret@host/0?token=secret", "tape", "tape://another-name-of-that-host"):
         Remembered(MemoryBackend(), name, str(tmp_path)).advance("x", 0, LEASE)
-    assert b"secret" not in (tmp_path / "claims" / ".ledger" / ".protocol.json").read_bytes()
-    with pytest.raises(WrongBackend) as refusal:
+    assert record(tmp_path) == {
+        "protocol": 1,
+        "backend": "tape",
+        "guard": "of the backend tape",
+        "address": "tape://user:***@host/0?token=***",
+    }
+    with pytest.raises(
+        WrongBackend, match=r"'tape' \(tape://user:\*\*\*@host/0\?token=\*\*\*\) and not in files"
+    ) as refusal:
         Claims.open(str(tmp_path), NATIVE).claim("x", "w")
     assert "secret" not in str(refusal.value)
+    with pytest.raises(WrongBackend, match=r"use --backend tape://user:\*\*\*@host/0"):
+        Remembered(MemoryBackend(), "floppy://host", str(tmp_path))
 
 
 def test_of_two_that_come_first_at_once_one_is_refused(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def doctor(out: Setting, directory: str | None, processes: int, seconds: float, 
 
     Every call that matters is tried, and processes race for a claim while a count that trusts no claim looks for two
     inside at once. It happens in a subdirectory, .looop-doctor-..., which is removed. With `--backend NAME` before the verb
-    only that one is raced.
+    only that one is raced, and with a URL what is there.
 
     \b
     Exit codes: 0 a backend can be used (the last line says which); 1 none excludes, or two were inside at once;

@@ -39,8 +39,9 @@ class Words:
         self._out.refusal("run", "lost", line, {"names": list(names), "message": reason, "ends": ends})
 
     def stays(self, processes: Sequence[str]) -> None:
+        processes = [self._out.hide(each) for each in processes]
         line = f"looop: left behind by the command, and holding nothing: {', '.join(processes)}"
-        self._out.refusal("run", "left_behind", line, {"processes": list(processes)})
+        self._out.refusal("run", "left_behind", line, {"processes": processes})
 
     def left(self, name: str, reason: str) -> None:
         what = f"claim {name}" if name else "what was held"
@@ -96,7 +97,8 @@ def run(
     --claim it holds nothing yet. When the command ends, all that it holds is released. Nothing is said on stdout.
 
     The command finds LOOOP_SESSION_ID, LOOOP_CLAIM_GENERATION (of the first claim), and LOOOP_GENERATION_NAME for each:
-    NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it.
+    NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it. And
+    LOOOP_DATA_DIR and LOOOP_BACKEND: its own `looop` finds the same claims. If that is a URL, it has its password.
 
     What the command has started ends before its claims are free if a signal ended it, or looop run is killed. If it exits
     by itself, what it leaves behind goes on without them, and is named on stderr: see --until-all-end. On Windows it ends

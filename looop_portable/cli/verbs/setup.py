@@ -15,6 +15,8 @@ def paths(out: Setting) -> int:
     """Print where things are."""
     config = out.config
     found = {"data_dir": config.data_dir, "claims": config.claims, "sessions": config.sessions, "events": config.events}
+    if not isinstance(config.backend, str):
+        found["backend"] = str(config.backend)
     if out.as_json:
         out.answer("paths", "paths", "", found)
     else:

@@ -23,6 +23,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from looop_portable.config import Chosen
 from looop_portable.doctor.findings import Across
 from looop_portable.doctor.hosts.tally import report, together
 from looop_portable.doctor.probes import create, tick
@@ -46,7 +47,7 @@ _TRIES = 16
 
 
 def race_across(
-    directory: str, backend: str, processes: int, seconds: float, hosts: int, timeout: float, say: Say
+    directory: str, backend: Chosen, processes: int, seconds: float, hosts: int, timeout: float, say: Say
 ) -> Across:
     """This host's part, and the result of all. Raises `Unavailable` if the others do not come, or leave; OSError."""
     with _met(directory, hosts, timeout, say) as meeting:

@@ -96,16 +96,17 @@ def end(child: subprocess.Popen[str]) -> str:
     return (said.strip().splitlines() or [""])[-1]
 
 
-def launch(command: list[str]) -> Launched:
+def launch(command: list[str], environment: Mapping[str, str] | None = None) -> Launched:
     """A process that has nothing to do with ours, nor with the terminal; what it says, or why it says nothing.
 
+    `environment`: what it has there beside ours. What nobody else may see is there, and not in the command.
     It outlives us, and holds nothing of ours open.
     """
     from looop_portable.system.threads.standby import Standby
 
     reader = Standby("looop keeper")  # First. Without it, a keeper would be left behind that nobody hears.
     try:
-        return _launched(command, reader)
+        return _launched(command, environment or {}, reader)
     finally:
         reader.dismiss()
 
@@ -129,10 +130,10 @@ def leave_job() -> bool:
     return False
 
 
-def _launched(command: list[str], reader: Standby) -> Launched:
+def _launched(command: list[str], environment: Mapping[str, str], reader: Standby) -> Launched:
     import threading
 
-    child, tied = _started(command)
+    child, tied = _started(command, environment)
     assert child.stdout
     stdout, lines, heard = child.stdout, list[str](), threading.Event()
 
@@ -155,18 +156,23 @@ def _launched(command: list[str], reader: Standby) -> Launched:
     return Launched(f"{said} (it ended with code {code})")
 
 
-def _started(command: list[str]) -> tuple[subprocess.Popen[str], bool]:
+def _started(command: list[str], environment: Mapping[str, str]) -> tuple[subprocess.Popen[str], bool]:
     """Its process, and whether it is in a job of ours that does not let it go."""
     import subprocess
 
     try:
-        return _popen(command, subprocess.PIPE, breaks_away=True), False
+        return _popen(command, subprocess.PIPE, environment, breaks_away=True), False
     except PermissionError:  # A launcher's job forbids it too: what we start is not in that.
-        return _popen(command, subprocess.PIPE), not _own_limits() & _SILENT_BREAKAWAY_OK
+        return _popen(command, subprocess.PIPE, environment), not _own_limits() & _SILENT_BREAKAWAY_OK
 
 
 def _popen(
-    command: list[str], stdout: int | IO[str], *, breaks_away: bool = False, talks: bool = False
+    command: list[str],
+    stdout: int | IO[str],
+    more: Mapping[str, str] | None = None,
+    *,
+    breaks_away: bool = False,
+    talks: bool = False,
 ) -> subprocess.Popen[str]:
     """Without the launcher of a virtual environment, which has a job of its own. `talks`: it stays in our directory.
 
@@ -175,7 +181,7 @@ def _popen(
     """
     import subprocess
 
-    program, environment, flags, directory = command[0], _environment(), 0, os.path.abspath(os.sep)
+    program, environment, flags, directory = command[0], {**_environment(), **(more or {})}, 0, os.path.abspath(os.sep)
     if sys.platform == "win32":
         from looop_portable.system.processes.windows_system import CREATE_BREAKAWAY_FROM_JOB, system_directory
 

@@ -44,7 +44,9 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bool]]:
     def enter(limits: int, *, lets_go: bool) -> list[bool]:
         asked: list[bool] = []
 
-        def start(command: list[str], stdout: int, *, breaks_away: bool = False) -> subprocess.Popen[str]:
+        def start(
+            command: list[str], stdout: int, more: object = None, *, breaks_away: bool = False
+        ) -> subprocess.Popen[str]:
             asked.append(breaks_away)
             if breaks_away and not lets_go:
                 raise PermissionError(13, "Access is denied")
