@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.capabilities import NATIVE, needs_fork, needs_proc, needs_sqlite
+from support.capabilities import NATIVE, needs_proc, needs_sqlite
 from support.engines import EXAMPLES
 
 from looop_portable import Claims, LooopError, UsageError
@@ -104,8 +104,7 @@ def tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.write_text(text)
     (tmp_path / "tape").mkdir()
     paths = [str(tmp_path / "site"), str(EXAMPLES)]
-    for each in paths:
-        monkeypatch.syspath_prepend(each)
+    monkeypatch.setattr(sys, "path", [*paths, *sys.path])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [*paths, os.environ.get("PYTHONPATH")])))
     monkeypatch.setenv("TAPE", str(tmp_path / "tape"))
     return tmp_path / "tape"
@@ -121,17 +120,19 @@ def has(directory: Path, secret: str) -> list[Path]:
 
 
 @needs_sqlite
-@pytest.mark.parametrize("server", ["right", "wrong"])
-@pytest.mark.parametrize("form", ["tape://me:{}@{}/0", "tape://{1}?password={0}&prefix=ci"])
+@pytest.mark.parametrize(
+    ("form", "server"),
+    [("tape://me:{}@{}/0", "right"), ("tape://me:{}@{}/0", "wrong"), ("tape://{1}?password={0}&prefix=ci", "wrong")],
+)
 def test_nothing_that_a_verb_says_or_writes_has_the_password(
-    run: Run, tape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str, server: str, form: str
+    run: Run, tape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str, form: str, server: str
 ) -> None:
     url = form.format(secret, server)
     monkeypatch.setenv("LOOOP_BACKEND", url)
     codes = set()
     for verb in BEFORE:
         words = [str(os.getpid()) if word == "PID" else word for word in verb]
-        for options in ((), ("-v",), ("--json",), ("-v", "--backend", url)):
+        for options in (("-v",), ("--json", "--backend", url)):
             done = run(*options, *words)
             codes.add(done.returncode)
             assert secret not in done.stdout + done.stderr, words
@@ -310,7 +311,6 @@ class TestDirectories:
         assert "w1" in run("claims").stdout
         assert not data_dir.exists()
 
-    @needs_fork
     def test_what_is_run_finds_it(self, looop: Run, tmp_path: Path) -> None:
         program = "from looop_portable import Claims; print(Claims.open().show('n').lease is not None)"
         url = (tmp_path / "there").as_uri()
