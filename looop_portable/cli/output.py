@@ -28,6 +28,8 @@ class Output:
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
         self.verbose = 0
+        self.quiet = False
+        """Nothing is said but errors, and what whoever goes on has to know."""
         self.aside = False
         """Stdout is somebody else's: with --json too, everything is said on stderr."""
         self.unheard = False
@@ -35,10 +37,17 @@ class Output:
 
     def answer(self, verb: str, outcome: str, line: str, fields: Fields) -> None:
         """A result: `line` on stdout, if there is one; with --json an object."""
+        if self.quiet:
+            return
         self._say(sys.stderr if self.aside else sys.stdout, line, {"verb": verb, "outcome": outcome, **fields})
 
-    def refusal(self, verb: str, outcome: str, line: str, fields: Fields) -> None:
-        """A result that is a no: `line` on stderr; with --json an object on stdout, as any other."""
+    def refusal(self, verb: str, outcome: str, line: str, fields: Fields, *, told_by_code: bool = True) -> None:
+        """A result that is a no: `line` on stderr; with --json an object on stdout, as any other.
+
+        `told_by_code`: the exit code tells as much to whoever asked for it before.
+        """
+        if self.quiet and told_by_code:
+            return
         stream = sys.stdout if self.as_json and not self.aside else sys.stderr
         self._say(stream, line, {"verb": verb, "outcome": outcome, **fields})
 
@@ -49,6 +58,11 @@ class Output:
 
     def hint(self, line: str) -> None:
         """More for people, on stderr. With --json the object has it already."""
+        if not self.as_json and not self.quiet:
+            self._write(sys.stderr, line)
+
+    def trouble(self, line: str) -> None:
+        """What is wrong, for people, on stderr, --quiet or not. With --json the object has it already."""
         if not self.as_json:
             self._write(sys.stderr, line)
 
@@ -67,7 +81,8 @@ class Output:
 
     def line(self, line: str) -> None:
         """This on stdout, --json or not."""
-        self._write(sys.stdout, line)
+        if not self.quiet:
+            self._write(sys.stdout, line)
 
     def exactly(self, text: str) -> None:
         """This on stdout, to the letter: it is for a shell, which gives it back as an argument, or in the environment."""
@@ -78,7 +93,7 @@ class Output:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Aligned columns for people. Cut to fit a terminal; whole anywhere else."""
-        if self.as_json:
+        if self.as_json or self.quiet:
             return
         from io import StringIO
 

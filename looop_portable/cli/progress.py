@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Iterator
 
 import click
 
 from looop_portable.cli.output import Output, readable
+from looop_portable.cli.verb import HOW, Duration, Patience
 from looop_portable.protocol.outcomes import Held, Told
 from looop_portable.waiting.claiming import MOST
 
-
-def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
-    if seconds is not None and not 0 <= seconds < float("inf"):
-        raise click.BadParameter(f"{seconds:g} is not a number of seconds from 0 on")
-    return seconds
-
-
-WAIT = click.option("--wait", is_flag=True, help="Wait until it can be had.")
-TIMEOUT = click.option(
-    "--timeout",
-    type=float,
-    callback=_is_a_time,
-    metavar="SECONDS",
-    help="Wait, but no longer than this; then exit 124. 0: do not wait.",
+WAIT = click.option(
+    "--wait", cls=Patience, metavar="[DURATION]", help="Wait until it can be had; no longer than DURATION, then exit 124."
 )
-
+TIMEOUT = click.option(
+    "--timeout", type=Duration(), metavar="DURATION", help=f"The same, with a DURATION ({HOW}). 0: do not wait."
+)
 
 SLOTS = click.option(
     "--slots", type=click.IntRange(1, MOST), metavar="N", help="NAME may be held by N sessions at once, each in a slot."
 )
 
 
-def limit_of(wait: bool, timeout: float | None) -> float | None:
-    """For how many seconds to wait; None: without end."""
-    return timeout if timeout is not None else None if wait else 0
+def limit_of(*limits: float | None) -> float | None:
+    """For how many seconds to wait; None: without end. The shortest of `limits` counts."""
+    given = [each for each in limits if each is not None]
+    return (min(given) if min(given) < math.inf else None) if given else 0
 
 
 @contextlib.contextmanager
@@ -50,7 +43,7 @@ def waiting_for(out: Output) -> Iterator[Told]:
 
 
 def _on_a_terminal(out: Output) -> bool:
-    return not out.as_json and sys.stderr is not None and sys.stderr.isatty()
+    return not (out.as_json or out.quiet) and sys.stderr is not None and sys.stderr.isatty()
 
 
 def said_once(out: Output) -> Told:

@@ -6,12 +6,13 @@ import click
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.complete import claim_names, session_ids
+from looop_portable.cli.completion.offers import claim_names, session_ids
 from looop_portable.cli.ending import endings
 from looop_portable.cli.keeper import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, waiting_for
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import Verb, Verbs
 from looop_portable.cli.verbs.refusing import refuse
 from looop_portable.config import session_id
 from looop_portable.protocol.lease import Lease
@@ -28,7 +29,7 @@ SESSION = click.option(
 GENERATION = click.option("--generation", type=click.IntRange(min=0), required=True, metavar="N", help="The generation.")
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Take a claim, or all of several or none; --wait for your turn.")
 @NAMES
 @SESSION
 @WAIT
@@ -36,7 +37,7 @@ GENERATION = click.option("--generation", type=click.IntRange(min=0), required=T
 @SLOTS
 @click.pass_obj
 def claim(
-    out: Setting, names: tuple[str, ...], session: str | None, wait: bool, timeout: float | None, slots: int | None
+    out: Setting, names: tuple[str, ...], session: str | None, wait: float | None, timeout: float | None, slots: int | None
 ) -> int:
     """Claim NAME, or all of several NAMEs or none: at once or not at all, unless told to wait.
 
@@ -99,7 +100,7 @@ def _tell(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
         out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Let go of claims that are ours.")
 @NAMES
 @SESSION
 @SLOTS
@@ -122,7 +123,7 @@ def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: in
     return code
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Is generation N still current and held? For fencing.")
 @NAME
 @GENERATION
 @SESSION
@@ -154,7 +155,7 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     return 1
 
 
-@click.command("break")
+@click.command("break", cls=Verb, short_help="Release a claim whoever holds it.")
 @NAME
 @GENERATION
 @click.option("--reason", required=True, metavar="TEXT", help="Why, for the event log.")
@@ -191,7 +192,7 @@ def break_(out: Setting, name: str, generation: int, reason: str) -> int:
     return 1
 
 
-@click.group("_", hidden=True)
+@click.group("_", cls=Verbs, hidden=True)
 def worker_contract() -> None:
     """The verbs as looop's worker contract calls them."""
 
@@ -202,7 +203,7 @@ worker_contract.add_command(unclaim)
 
 def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:
     known = "is not alive" if lease.incarnation else "is not registered"
-    out.hint(
+    out.trouble(
         f"looop: warning: session '{lease.session}' {known} ({mine.evidence}), so this claim can be taken over at once: "
         "register with `looop session start`"
     )

@@ -7,22 +7,31 @@ import shlex
 import click
 
 from looop_portable.cli.caller import caller, named
-from looop_portable.cli.complete import session_ids
+from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.ending import Endings, endings
 from looop_portable.cli.keeper import LEASE_LENGTH, Kept, end_keeper, give_up, keep, register_kept
 from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import Verbs
 from looop_portable.config import SESSION_ID
 from looop_portable.errors import Interrupted, LooopError
 from looop_portable.protocol.liveness import FOREIGN, Registration
 
 
-@click.group()
+@click.group(
+    cls=Verbs,
+    synonyms={
+        **dict.fromkeys(("ls", "ps", "status", "show"), "`looop session list` lists them"),
+        **dict.fromkeys(("new", "register", "create", "begin"), "`looop session start` registers one"),
+        **dict.fromkeys(("end", "kill", "rm", "delete", "close"), "`looop session stop` ends one"),
+    },
+    short_help="Register who may hold claims; list and end sessions.",
+)
 def session() -> None:
     """Register who may hold claims, end it, list it."""
 
 
-@session.command()
+@session.command(short_help="Register a session that lives as long as a process does.")
 @click.argument("session_id", metavar="[ID]", required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="The process that the session lives by. [the caller: the shell]")
 @LEASE_LENGTH
@@ -83,7 +92,7 @@ def _tell_start(out: Setting, found: Registration, kept: Kept | None, lease: int
         out.answer("session start", "started", found.session, fields)
 
 
-@session.command()
+@session.command(short_help="End a session, and release what it holds.")
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.pass_obj
 def stop(out: Setting, session_id: str) -> int:
@@ -100,7 +109,7 @@ def stop(out: Setting, session_id: str) -> int:
     fields = {"session": session_id, "released": [each.name for each in released]}
     out.answer("session stop", "stopped" if stopped else "ended_before", "", fields)
     for name, reason in failed:
-        out.hint(f"looop: warning: {name or 'its claims'}: not released, but free to be taken over: {reason}")
+        out.trouble(f"looop: warning: {name or 'its claims'}: not released, but free to be taken over: {reason}")
     if holder.incarnation:
         end_keeper(out, holder)
     out.told(claims)
@@ -110,7 +119,7 @@ def stop(out: Setting, session_id: str) -> int:
 session.add_command(keep)
 
 
-@session.command("list")
+@session.command("list", short_help="List the sessions, and whether they are alive.")
 @click.pass_obj
 def list_(out: Setting) -> int:
     """List the sessions, and whether they are alive."""

@@ -10,12 +10,13 @@ import click
 
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.claim import NAME
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.outcomes import Status
 
 
-@click.command("claims")
+@click.command("claims", cls=Verb, short_help="List the claims that are held, and by whom.")
 @click.pass_obj
 def claims(out: Setting) -> int:
     """List the claims that are held: by whom, since when, and whether the holder is alive.
@@ -39,11 +40,11 @@ def claims(out: Setting) -> int:
         out.hint("no claims are held" if there else f"no claims are held: {out.config.data_dir} is not there yet")
     unreadable = [status for status in found if status.lease == Lease(status.name, "")]
     for status in unreadable:
-        out.hint(f"looop: {status.name}: {status.verdict.evidence if status.verdict else ''}")
+        out.trouble(f"looop: {status.name}: {status.verdict.evidence if status.verdict else ''}")
     return 3 if unreadable else 0
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Show one claim: who holds it, on what evidence alive.")
 @NAME
 @click.pass_obj
 def show(out: Setting, name: str) -> int:
