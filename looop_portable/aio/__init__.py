@@ -22,6 +22,7 @@ from looop_portable.claims.gate import Claims
 from looop_portable.config import PathLike
 from looop_portable.holding.hold import Hold
 from looop_portable.holding.options import Options, options_of
+from looop_portable.protocol.durations import limit
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import LEASE_SECONDS, Holder
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
@@ -129,13 +130,14 @@ async def claim(
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, for `session` (else $LOOOP_SESSION_ID); wait for it for `timeout` seconds.
 
-    None: without end. Raises as `Claims.claim` does. Cancelled, it has not won.
+    None or -1: without end. Raises as `Claims.claim` does. Cancelled, it has not won.
     """
 
     def undo(outcome: Won | Renewed | Held) -> None:
         if isinstance(outcome, Won):
             claims.release_lease(outcome.lease)
 
+    timeout = limit(timeout)
     me = await whole(lambda: claims.acting(session))
     if timeout is not None and timeout <= 0:
         return await whole(lambda: claim_any(claims, slots_of(name, slots), me), undo)
