@@ -10,10 +10,10 @@ from looop_portable.cli.completion.offers import claim_names, session_ids
 from looop_portable.cli.ending import endings
 from looop_portable.cli.keeper import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
-from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, waiting_for
+from looop_portable.cli.output.progress import SLOTS, TIMEOUT, WAIT, limit_of, waiting_for
+from looop_portable.cli.output.refusals import refuse
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb, Verbs
-from looop_portable.cli.verbs.refusing import refuse
 from looop_portable.config import session_id
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Holder, Verdict

@@ -7,6 +7,7 @@ import gc
 import click
 
 from looop_portable.cli.output import Fields
+from looop_portable.cli.output.tables import show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration, Verb
 from looop_portable.doctor import Report, examine, existing, nearest
@@ -82,15 +83,15 @@ def _show(out: Setting, report: Report) -> None:
     ):
         out.line(f"{what:<12}{told}")
     out.line("")
-    out.table(
-        ("PRIMITIVE", "WORKS", ""), [(_words(name), *_probe(probe)) for name, probe in found.primitives._asdict().items()]
-    )
+    primitives = [(_words(name), *_probe(probe)) for name, probe in found.primitives._asdict().items()]
+    show_table(out, ("PRIMITIVE", "WORKS", ""), primitives, "wide")
     out.line("")
     objections = dict(advice.objections)
-    out.table(("BACKEND", "PROCESSES", "ACQUISITIONS", "OVERLAPS", ""), [_race(race, objections) for race in found.races])
+    races = [_race(race, objections) for race in found.races]
+    show_table(out, ("BACKEND", "PROCESSES", "ACQUISITIONS", "OVERLAPS", ""), races, "wide")
     if found.across:
         out.line("")
-        out.table(("HOST", "ACQUISITIONS"), _hosts(found.across))
+        show_table(out, ("HOST", "ACQUISITIONS"), _hosts(found.across), "wide")
     out.line("")
     for note in (*advice.contradictions, *advice.notes):
         out.line(f"note: {note}")

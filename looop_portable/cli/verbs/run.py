@@ -9,10 +9,10 @@ import click
 from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.keeper import LEASE_LENGTH
 from looop_portable.cli.output import lease_fields
-from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, said_once
+from looop_portable.cli.output.progress import SLOTS, TIMEOUT, WAIT, limit_of, said_once
+from looop_portable.cli.output.refusals import refuse
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration, Verb
-from looop_portable.cli.verbs.refusing import refuse
 from looop_portable.errors import Interrupted, SessionAlive
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.outcomes import Held

@@ -11,6 +11,7 @@ from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.ending import Endings, endings
 from looop_portable.cli.keeper import LEASE_LENGTH, Kept, end_keeper, give_up, keep, register_kept
 from looop_portable.cli.output import verdict_fields
+from looop_portable.cli.output.tables import FORM, show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verbs
 from looop_portable.config import SESSION_ID
@@ -120,8 +121,9 @@ session.add_command(keep)
 
 
 @session.command("list", short_help="List the sessions, and whether they are alive.")
+@FORM
 @click.pass_obj
-def list_(out: Setting) -> int:
+def list_(out: Setting, form: str | None) -> int:
     """List the sessions, and whether they are alive."""
     rows = []
     for status in out.claims().sessions.statuses():
@@ -140,7 +142,7 @@ def list_(out: Setting) -> int:
         lease = f"{found.lease_seconds}s" if found.lease_seconds else "-"
         rows.append((found.session, found.started_at, found.host, lease, verdict.liveness.value, verdict.told))
     if rows:
-        out.table(("SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"), rows)
+        show_table(out, ("SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"), rows, form)
     else:
         out.hint("no sessions are registered")
     return 0

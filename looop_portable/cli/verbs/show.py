@@ -9,6 +9,7 @@ import time
 import click
 
 from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.output.tables import FORM, show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.claim import NAME
@@ -17,8 +18,9 @@ from looop_portable.protocol.outcomes import Status
 
 
 @click.command("claims", cls=Verb, short_help="List the claims that are held, and by whom.")
+@FORM
 @click.pass_obj
-def claims(out: Setting) -> int:
+def claims(out: Setting, form: str | None) -> int:
     """List the claims that are held: by whom, since when, and whether the holder is alive.
 
     Exit 3: some claim could not be read.
@@ -34,7 +36,7 @@ def claims(out: Setting) -> int:
         age = _age(lease.claimed_at)
         rows.append((status.name, lease.session, str(status.generation), age, verdict.liveness.value, verdict.told))
     if rows:
-        out.table(("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows)
+        show_table(out, ("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows, form)
     else:
         there = os.path.isdir(out.config.data_dir)
         out.hint("no claims are held" if there else f"no claims are held: {out.config.data_dir} is not there yet")

@@ -6,7 +6,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TextIO
 
 from looop_portable.errors import because
@@ -91,28 +91,10 @@ class Output:
             return
         self._put(sys.stdout, "", before=os.fsencode(for_children(text)))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Aligned columns for people. Cut to fit a terminal; whole anywhere else."""
-        if self.as_json or self.quiet:
-            return
-        from io import StringIO
-
-        from rich.cells import cell_len
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        terminal = sys.stdout is not None and sys.stdout.isatty()
-        table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "")
-        for column in columns:
-            table.add_column(column, overflow="ellipsis" if terminal else "fold", no_wrap=True)
-        for row in rows:
-            table.add_row(*(Text(readable(cell)) for cell in row))
-        widths = [max(cell_len(readable(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
-        width = None if terminal else sum(widths) + 2 * len(widths)
-        drawn = StringIO()  # Rich itself would end the process if the reader has gone away.
-        Console(file=drawn, width=width, force_terminal=terminal, highlight=False).print(table)
-        self._put(sys.stdout, "\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
+    def drawn(self, line: str) -> None:
+        """A line on stdout as it is, whose words have been made `readable`, and have colours."""
+        if not self.quiet:
+            self._put(sys.stdout, line)
 
     def flush(self) -> None:
         """Raises OSError if something cannot be written; a closed pipe is no error."""
