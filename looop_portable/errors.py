@@ -21,6 +21,7 @@ __all__ = [
     "NoSuchProcess",
     "NotEnded",
     "SessionAlive",
+    "SessionEnded",
     "Unavailable",
     "UnknownProtocol",
     "UsageError",
@@ -61,6 +62,12 @@ class NoSession(UsageError):
     """Nobody was named to act for."""
 
     code = "no_session"
+
+
+class SessionEnded(UsageError):
+    """A session that was registered and is over was to claim: nothing would protect what it holds."""
+
+    code = "session_ended"
 
 
 class NoSuchBackend(UsageError):

@@ -5,6 +5,7 @@ Pure. What is not known is UNKNOWN, and UNKNOWN is treated as alive, always.
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ LONGEST_LEASE = 10**8
 
 MOST_PID = 2**31 - 1
 """No system has greater process ids, and most take none."""
+
+SHORTEST_TTL = 4
+"""Seconds, of a session that lives by its renewals: its lease is the shortest one."""
 
 SHORTEST_LEASE = 3
 """Seconds. In less, a filesystem that is merely slow would look like a host that is gone."""
@@ -65,7 +69,8 @@ class Verdict(NamedTuple):
     """`evidence` is for people: what the verdict rests on. `age`: how old that was when it was judged, in seconds.
 
     Only a heartbeat has an age: all else is looked at when the verdict is asked for. `inferred`: it is dead by no whole
-    proof, so it has to be ended before anybody acts on that.
+    proof, so it has to be ended before anybody acts on that. `left`: for how many seconds it lives on if nobody renews it;
+    None: that is not what it lives by.
     """
 
     liveness: Liveness
@@ -73,6 +78,7 @@ class Verdict(NamedTuple):
     basis: Basis = Basis.NOTHING
     age: float = 0.0
     inferred: bool = False
+    left: float | None = None
 
     @property
     def told(self) -> str:
@@ -121,7 +127,8 @@ class Registration(NamedTuple):
     promised no heartbeat. `disk`: what tells its local disk from others', empty if it is none, or not known. `locked`: its
     process holds a lock of its own for as long as it lives. `kept`: a process of its own gives its heartbeats. `own`: the
     process has registered itself, so the lock is its own too, and not that of whoever runs it. `heirs`: what its process
-    starts inherits a part in that lock, and the session lives as long as any of them (`looop run`).
+    starts inherits a part in that lock, and the session lives as long as any of them (`looop run`). `timed`: it has no
+    process, and lives by the heartbeats that somebody gives now and then (`session start --ttl`).
     """
 
     session: str
@@ -140,6 +147,7 @@ class Registration(NamedTuple):
     kept: bool = False
     own: bool = False
     heirs: bool = False
+    timed: bool = False
 
     @property
     def holder(self) -> Holder:
@@ -156,6 +164,16 @@ class Here(NamedTuple):
     namespace: str
     given: bool = False
     pid: int = 0
+
+
+def lease_of(ttl: float) -> int:
+    """The lease of a session that is to be dead `ttl` seconds after its last heartbeat: that takes 4/3 of it."""
+    return math.ceil(ttl * 3 / 4)
+
+
+def time_to_live(lease_seconds: float) -> float:
+    """Seconds after a heartbeat from which on a session may be dead, to those who have watched it."""
+    return lease_seconds + interval(lease_seconds)
 
 
 def interval(lease_seconds: float) -> float:

@@ -65,6 +65,7 @@ def registration_in(session: str, data: bytes) -> Registration:
             kept=record.get("kept") is True,
             own=record.get("own") is True,
             heirs=record.get("heirs") is True,
+            timed=record.get("timed") is True,
         )
     except Damaged:
         return Registration(session, "", 0)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from typing import TextIO
 
@@ -179,10 +180,18 @@ def lease_fields(lease: Lease | None) -> dict[str, object]:
 def verdict_fields(verdict: Verdict | None) -> dict[str, object]:
     """What --json says of a session's liveness: `basis` is what that rests on, `evidence_age` how old it is, in seconds."""
     if verdict is None:
-        return {"liveness": None, "evidence": None, "basis": None, "evidence_age": None}
+        return {"liveness": None, "evidence": None, "basis": None, "evidence_age": None, "until": None}
     return {
         "liveness": verdict.liveness.value,
         "evidence": verdict.evidence,
         "basis": verdict.basis.name.lower(),
         "evidence_age": None if verdict.basis is Basis.NOTHING else round(verdict.age, 3),
+        "until": until(verdict) or None,
     }
+
+
+def until(verdict: Verdict) -> str:
+    """When a session that lives by its renewals is over, by this host's clock; empty for any other."""
+    if verdict.left is None:
+        return ""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + max(verdict.left, 0.0)))

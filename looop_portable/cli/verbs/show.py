@@ -8,7 +8,7 @@ import time
 
 import click
 
-from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.output import lease_fields, until, verdict_fields
 from looop_portable.cli.output.tables import FORM, show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
@@ -63,6 +63,8 @@ def show(out: Setting, name: str) -> int:
     out.line(f"  session     {verdict.liveness.value}: {verdict.told}")
     if lease.claimed_at:
         out.line(f"  claimed     {lease.claimed_at} ({_age(lease.claimed_at)} ago by this host's clock), on {lease.host}")
+    if verdict.left is not None:
+        out.line(f"  until       {until(verdict)} by this host's clock, unless it is renewed")
     if verdict.dead:
         out.line("  next        whoever claims it takes it over at once")
     return 0
