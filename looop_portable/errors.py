@@ -21,6 +21,7 @@ __all__ = [
     "NoSuchProcess",
     "NotEnded",
     "SessionAlive",
+    "SessionEnded",
     "Unavailable",
     "UnknownProtocol",
     "UsageError",
@@ -29,10 +30,20 @@ __all__ = [
 ]
 
 
+def _again(kind: type[BaseException], arguments: tuple[object, ...]) -> BaseException:
+    """An error as it was raised. Its constructor is not called: it may take other arguments than the message."""
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
+
+
 class LooopError(Exception):
-    """The root of every error that this package raises."""
+    """The root of every error that this package raises. It can be copied and pickled, with its fields and its notes."""
 
     code = "error"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.args), self.__dict__
 
 
 class UsageError(LooopError, ValueError):
@@ -51,6 +62,12 @@ class NoSession(UsageError):
     """Nobody was named to act for."""
 
     code = "no_session"
+
+
+class SessionEnded(UsageError):
+    """A session that was registered and is over was to claim: nothing would protect what it holds."""
+
+    code = "session_ended"
 
 
 class NoSuchBackend(UsageError):
@@ -157,6 +174,9 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"signal {number}")
         self.number = number
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.args), self.__dict__
 
 
 _REMEDIES = {

@@ -22,6 +22,7 @@ from looop_portable.claims.gate import Claims
 from looop_portable.config import PathLike
 from looop_portable.holding.hold import Hold
 from looop_portable.holding.options import Options, options_of
+from looop_portable.protocol.durations import limit
 from looop_portable.protocol.liveness import LEASE_SECONDS
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease
@@ -131,13 +132,14 @@ async def claim(
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, for `session` (else $LOOOP_SESSION_ID); wait for it for `timeout` seconds.
 
-    None: without end. Raises as `Claims.claim` does. Cancelled, it has not won.
+    None or -1: without end. Raises as `Claims.claim` does. Cancelled, it has not won.
     """
 
     def begin() -> tuple[Holder, Attempts]:
         me = claims.acting(session)
         return me, Attempts(claims, slots_of(name, slots), me)
 
+    timeout = limit(timeout)
     me, attempts = await whole(begin)
     if timeout is not None and timeout <= 0:
         return await whole(attempts, attempts.take_back)

@@ -8,9 +8,10 @@ import click
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.complete import session_ids
+from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.ending import Endings
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import Verb
 from looop_portable.config import SESSION_ID
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, answering
 from looop_portable.protocol.liveness import Basis, patience
@@ -23,7 +24,7 @@ from looop_portable.system.opening.locales import as_given
 from looop_portable.system.processes.python import KEPT_BY, leave_job
 
 
-@click.command("keep")
+@click.command("keep", cls=Verb, short_help="Start a session's keeper again, if it is gone.")
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.option("--incarnation", hidden=True, default="")
 @click.option("--state", hidden=True, default="")
@@ -111,7 +112,7 @@ def _tell_place(out: Setting, keepers: Keepers, passed_over: str) -> str:
     if not passed_over:
         return ""
     line = f"the keeper's files are in {keepers.directory}, as the state directory cannot be used: {passed_over}"
-    out.hint(f"looop: {line}")
+    out.trouble(f"looop: {line}")
     return line
 
 
@@ -120,7 +121,7 @@ def _tell_trouble(out: Setting, keepers: Keepers, passed_over: str, begun: Begun
     told = [_tell_place(out, keepers, passed_over)]
     if begun.tied:
         told.append(f"the keeper (pid {begun.pid}) ends with the job that called this, which lets no process go")
-        out.hint(f"looop: warning: {told[-1]}: start the session outside of that job, or `looop claim` starts it again")
+        out.trouble(f"looop: warning: {told[-1]}: start the session outside of that job, or `looop claim` starts it again")
     return "; ".join(filter(None, told))
 
 
@@ -130,7 +131,7 @@ def end_keeper(out: Setting, holder: Holder) -> None:
         try:
             keepers.end(holder)
         except LooopError as error:
-            out.hint(f"looop: warning: {error}; it ends by itself when it next gives a heartbeat")
+            out.trouble(f"looop: warning: {error}; it ends by itself when it next gives a heartbeat")
 
 
 def ensure_kept(out: Setting, claims: Claims, session: Holder | str, known: SessionHead | None = None) -> bool:

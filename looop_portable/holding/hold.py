@@ -273,7 +273,7 @@ def hold(
     life of this one before they may take the claim over; after two thirds of it without being heard this one counts itself
     as lost. `on_lost` is then called with the `Hold`, once, in a thread of its own.
     `timeout`: for how many seconds entering waits if another holds the claim, another thread of this process included;
-    None: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
+    None or -1: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
     Entering raises `ClaimHeld` if another holds the claim (`WaitedTooLong` if it did so until `timeout` was over),
     `Unavailable` if nobody can tell; leaving raises `ClaimLost` if it was lost, or somebody else was given the claim
     meanwhile.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from looop_portable.config import Config, PathLike, resolve
 from looop_portable.errors import UsageError
+from looop_portable.protocol.durations import limit
 from looop_portable.protocol.liveness import LEASE_SECONDS, SHORTEST_LEASE
 from looop_portable.protocol.names import excerpt
 from looop_portable.sessions.ids import refuse_lease
@@ -38,4 +39,4 @@ def options_of(
             f"a lease of {excerpt(lease_seconds)} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} or more"
         )
     refuse_lease(lease_seconds)
-    return Options(resolve(data_dir, backend), lease_seconds, on_lost, timeout, slots)
+    return Options(resolve(data_dir, backend), lease_seconds, on_lost, limit(timeout), slots)

@@ -30,6 +30,7 @@ from looop_portable.protocol.liveness import (
     is_nearby,
     may_be_nearby,
     suspicion,
+    time_to_live,
 )
 from looop_portable.protocol.records import Registration
 
@@ -220,9 +221,14 @@ def _by_heartbeat(registration: Registration, silence: Silence, hint: Observatio
     age = max(seconds, watched)
     heard = f"was last heard {age:.0f} s ago, by the filesystem's clock; its lease is {lease} s"
     heard = f"{hint.evidence}; it {heard}" if hint else f"{_where(registration)} {heard}"
+    if registration.timed:
+        heard = (
+            f"last renewed {age:.0f} s ago, by the filesystem's clock; it lives for {int(time_to_live(lease))} s after that"
+        )
     young = -interval(lease) <= seconds <= (interval(lease) if hint else lease)
     if young and not hint:
-        return Verdict(Liveness.ALIVE, heard, Basis.HEARTBEAT, max(age, 0.0))
+        left = time_to_live(lease) - max(seconds, 0.0) if registration.timed else None
+        return Verdict(Liveness.ALIVE, heard, Basis.HEARTBEAT, max(age, 0.0), left=left)
     wanted = interval(lease) if seconds > lease else lease + interval(lease)
     if hint:
         wanted = min(wanted, lease if WORTH[hint.seen] is Worth.FAR_HINT else suspicion(lease))
@@ -234,6 +240,7 @@ def _by_heartbeat(registration: Registration, silence: Silence, hint: Observatio
         f"{heard}{why}: dead if it is silent for {wanted - watched:.0f} s more",
         Basis.HEARTBEAT,
         max(age, 0.0),
+        left=wanted - watched if registration.timed else None,
     )
 
 

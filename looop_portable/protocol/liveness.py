@@ -5,6 +5,7 @@ Pure. What is not known is UNKNOWN, and UNKNOWN is treated as alive, always.
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import NamedTuple
 
@@ -19,6 +20,9 @@ PASSING = " tmpfs"
 LEASE_SECONDS = 30
 """How long a session that promises heartbeats may be silent, unless it is told otherwise."""
 
+
+SHORTEST_TTL = 4
+"""Seconds, of a session that lives by its renewals: its lease is the shortest one."""
 
 SHORTEST_LEASE = 3
 """Seconds. In less, a filesystem that is merely slow would look like a host that is gone."""
@@ -60,7 +64,8 @@ class Verdict(NamedTuple):
     """`evidence` is for people: what the verdict rests on. `age`: how old that was when it was judged, in seconds.
 
     Only a heartbeat has an age: all else is looked at when the verdict is asked for. `inferred`: it is dead by no whole
-    proof, so it has to be ended before anybody acts on that.
+    proof, so it has to be ended before anybody acts on that. `left`: for how many seconds it lives on if nobody renews it;
+    None: that is not what it lives by.
     """
 
     liveness: Liveness
@@ -68,6 +73,7 @@ class Verdict(NamedTuple):
     basis: Basis = Basis.NOTHING
     age: float = 0.0
     inferred: bool = False
+    left: float | None = None
 
     @property
     def told(self) -> str:
@@ -110,6 +116,16 @@ class Here(NamedTuple):
     namespace: str
     given: bool = False
     pid: int = 0
+
+
+def lease_of(ttl: float) -> int:
+    """The lease of a session that is to be dead `ttl` seconds after its last heartbeat: that takes 4/3 of it."""
+    return math.ceil(ttl * 3 / 4)
+
+
+def time_to_live(lease_seconds: float) -> float:
+    """Seconds after a heartbeat from which on a session may be dead, to those who have watched it."""
+    return lease_seconds + interval(lease_seconds)
 
 
 def interval(lease_seconds: float) -> float:

@@ -156,7 +156,8 @@ class Registration(NamedTuple):
     promised no heartbeat. `disk`: what tells its local disk from others', empty if it is none, or not known. `locked`: its
     process holds a lock of its own for as long as it lives. `kept`: a process of its own gives its heartbeats. `own`: the
     process has registered itself, so the lock is its own too, and not that of whoever runs it. `heirs`: what its process
-    starts inherits a part in that lock, and the session lives as long as any of them (`looop run`).
+    starts inherits a part in that lock, and the session lives as long as any of them (`looop run`). `timed`: it has no
+    process, and lives by the heartbeats that somebody gives now and then (`session start --ttl`).
     """
 
     session: str
@@ -175,6 +176,7 @@ class Registration(NamedTuple):
     kept: bool = False
     own: bool = False
     heirs: bool = False
+    timed: bool = False
 
     @property
     def holder(self) -> Holder:
@@ -226,6 +228,7 @@ def registration_in(session: str, data: bytes) -> Registration:
             kept=record.get("kept") is True,
             own=record.get("own") is True,
             heirs=record.get("heirs") is True,
+            timed=record.get("timed") is True,
         )
     except Damaged:
         return Registration(session, "", 0)

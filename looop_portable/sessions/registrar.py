@@ -20,7 +20,7 @@ from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.records import Holder, Judged, Registration
 from looop_portable.sessions.evidence import Evidence, standing
-from looop_portable.sessions.ids import chosen, is_made_up, made_up, refuse_lease
+from looop_portable.sessions.ids import NOBODYS, chosen, is_made_up, its_process, made_up, refuse_lease
 from looop_portable.system.clock import timestamp
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.processes import SYSTEM, Processes, host, start_of
@@ -54,31 +54,35 @@ class Sessions:
         self._clock = clock
 
     def register(
-        self, session: str = "", *, pid: int = 0, lease_seconds: int = 0, locked: bool = False, kept: bool = False
+        self,
+        session: str = "",
+        *,
+        pid: int = 0,
+        lease_seconds: int = 0,
+        locked: bool = False,
+        kept: bool = False,
+        timed: bool = False,
     ) -> Registration:
         """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
         `lease_seconds` promises a heartbeat: whoever promises it calls `renew` every third of it, or is taken for dead by
         other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
         runs `pid`, and whatever that starts will have a part in the lock. `kept`: the heartbeats come from a keeper (see
-        `keeper`), for a process that gives none itself.
+        `keeper`), for a process that gives none itself. `timed`: it has no process, and lives by `renew` and
+        `resume` alone.
         Raises `SessionAlive`, `NoSuchProcess`, `InvalidName`, or `UsageError`.
         """
         refuse_lease(lease_seconds)
         pid = pid or os.getpid()
-        start, here = start_of(self._processes, pid), self._processes.here()
-        new = Registration(
+        process = NOBODYS if timed else its_process(self._processes, pid)
+        new = process._replace(
             session=chosen(session) if session else made_up(pid),
             incarnation=self._nonce(),
-            pid=pid,
-            start=start,
-            boot=here.boot,
-            namespace=here.namespace,
             host=host(),
             started_at=self._clock(),
             lease_seconds=lease_seconds,
             kept=kept,
-            own=pid == os.getpid(),
+            timed=timed,
         )
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
@@ -149,16 +153,18 @@ class Sessions:
             raise unavailable(error, f"session {holder.session}: no heartbeat could be given") from error
         return self.registration(holder) is not None
 
-    def resume(self, holder: Holder) -> bool:
+    def resume(self, holder: Holder, lease_seconds: int = 0) -> bool:
         """As `renew`, of a session that has been silent for so long that others may be about to end it.
 
-        It publishes that it goes on. Whoever judged its silence before loses, and judges anew: see `conclude`.
+        It publishes that it goes on, with another lease if there is one. Whoever judged its silence before loses, and
+        judges anew: see `conclude`.
         """
         for _ in range(_TRIES):
             if not self.renew(holder):
                 return False
             own = standing(head := self._read(holder.session), holder)
-            if own and self._advance(holder.session, Judged(head.generation, own), own):
+            new = own._replace(lease_seconds=lease_seconds or own.lease_seconds) if own else None
+            if own and new and self._advance(holder.session, Judged(head.generation, own), new):
                 return True
         raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
+from looop_portable.protocol.durations import limit
 from looop_portable.protocol.outcomes import Held, Renewed, Told, Won
 from looop_portable.protocol.records import Holder
 from looop_portable.protocol.slots import in_order, line_for, slots_of
@@ -37,11 +38,12 @@ __all__ = ["claim_all", "wait_for"]
 def wait_for(
     claims: Claims, name: str, me: Holder, timeout: float | None = None, slots: int = 0, told: Told | None = None
 ) -> Won | Renewed | Held:
-    """Claim `name`, or one of its `slots`, and wait for it for `timeout` seconds: None: without end, 0: not at all.
+    """Claim `name`, or one of its `slots`, and wait for it for `timeout` seconds: None or -1: without end, 0: not at all.
 
     `told` is called after each look that found it held, from two seconds on. Interrupted, it has not been won. Raises as
     `Claims.claim` does.
     """
+    timeout = limit(timeout)
     attempts = Attempts(claims, slots_of(name, slots), me)
     bell = _stoppable(timeout)
 
@@ -79,6 +81,7 @@ def claim_all(
     What was ours before stays so. Raises as `Claims.claim` does; then, too, nothing more is ours than was.
     `settled` is called when all are ours. What a signal's handler raises before that is undone; afterwards it is not.
     """
+    timeout = limit(timeout)
     begun: list[Attempts] = []
     bell = _stoppable(timeout)
 

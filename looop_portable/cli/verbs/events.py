@@ -14,6 +14,7 @@ import click
 
 from looop_portable.claims.events import CAP
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import Verb
 from looop_portable.protocol.codec import decode
 from looop_portable.system.files import OS
 
@@ -26,7 +27,7 @@ _LONGEST = 1 << 20
 """Bytes of a line: a longer one is no event, and is not kept in memory."""
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Print what happened to claims.")
 @click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
 @click.pass_obj
 def events(out: Setting, follow: bool) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import click
 
-from looop_portable.cli.complete import claim_names, session_ids
+from looop_portable.cli.completion.offers import claim_names, session_ids
+from looop_portable.cli.verb import Duration, Patience
 from looop_portable.config import LEASE
+from looop_portable.protocol.durations import HOW
 from looop_portable.protocol.liveness import LEASE_SECONDS, SHORTEST_LEASE
 from looop_portable.protocol.records import LONGEST_LEASE
 from looop_portable.protocol.slots import MOST
@@ -18,28 +22,21 @@ SESSION = click.option(
 GENERATION = click.option("--generation", type=click.IntRange(min=0), required=True, metavar="N", help="The generation.")
 
 
-def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
-    if seconds is not None and not 0 <= seconds < float("inf"):
-        raise click.BadParameter(f"{seconds:g} is not a number of seconds from 0 on")
-    return seconds
-
-
-WAIT = click.option("--wait", is_flag=True, help="Wait until it can be had.")
+WAIT = click.option(
+    "--wait", cls=Patience, metavar="[DURATION]", help="Wait until it can be had; no longer than DURATION, then exit 124."
+)
 TIMEOUT = click.option(
-    "--timeout",
-    type=float,
-    callback=_is_a_time,
-    metavar="SECONDS",
-    help="Wait, but no longer than this; then exit 124. 0: do not wait.",
+    "--timeout", type=Duration(), metavar="DURATION", help=f"The same, with a DURATION ({HOW}). 0: do not wait."
 )
 SLOTS = click.option(
     "--slots", type=click.IntRange(1, MOST), metavar="N", help="NAME may be held by N sessions at once, each in a slot."
 )
 
 
-def limit_of(wait: bool, timeout: float | None) -> float | None:
-    """For how many seconds to wait; None: without end."""
-    return timeout if timeout is not None else None if wait else 0
+def limit_of(*limits: float | None) -> float | None:
+    """For how many seconds to wait; None: without end. The shortest of `limits` counts."""
+    given = [each for each in limits if each is not None]
+    return (min(given) if min(given) < math.inf else None) if given else 0
 
 
 def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:  # noqa: ARG001 (click's signature)
@@ -50,11 +47,11 @@ def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:
 
 LEASE_LENGTH = click.option(
     "--lease",
-    type=click.IntRange(min=0, max=LONGEST_LEASE),
+    type=Duration(most=LONGEST_LEASE, whole=True),
     default=LEASE_SECONDS,
     envvar=LEASE,
     callback=_long_enough,
-    metavar="SECONDS",
+    metavar="DURATION",
     show_envvar=True,
     show_default=True,
     help="After how long without a heartbeat other hosts may take it for dead; at least 3, or 0: it gives none.",

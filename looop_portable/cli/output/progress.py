@@ -21,7 +21,7 @@ def waiting_for(out: Output) -> Iterator[Told]:
 
 
 def _on_a_terminal(out: Output) -> bool:
-    return not out.as_json and sys.stderr is not None and sys.stderr.isatty()
+    return not (out.as_json or out.quiet) and sys.stderr is not None and sys.stderr.isatty()
 
 
 def said_once(out: Output) -> Told:
