@@ -12,8 +12,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from looop_portable.backends.engine import BEAT, NOTHING, Engine, Heard, Record, Step
 from looop_portable.backends.on_engine import OnEngine
@@ -106,6 +104,9 @@ def open_sqlite(data_dir: str, url: str = "") -> OnEngine:
 
 def path_in(url: str) -> str:
     """Raises `UsageError` where the URL names no file."""
+    from urllib.parse import urlsplit  # A name needs neither, and they take as long to import as all the rest.
+    from urllib.request import url2pathname
+
     found = urlsplit(url)
     path = url2pathname(found.path)
     if found.netloc or found.query or not os.path.basename(path):
