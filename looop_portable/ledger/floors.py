@@ -16,8 +16,6 @@ without that, one who begins at 1 and one who begins above the floor would both 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 
 from looop_portable.ledger.numbers import highest
 from looop_portable.ledger.root import FLOORS, Place
@@ -25,7 +23,6 @@ from looop_portable.protocol.codec import encode
 from looop_portable.system.files import PRIVATE_DIRECTORY, Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import DIRECTORY, GENERATION, RECORD, those
-from looop_portable.system.opening.private import fresh, named
 
 _PRIME = 2**64 - 59
 """The greatest with which a mark has eight bytes: two names have the same one by a chance of 1 in 10**19."""
@@ -82,23 +79,18 @@ class Floors:
         """If `key` has to be begun from `generation`, that is there, and released. False: another has begun it."""
         if self.begins.pop(key, 0) != generation:
             return True
-        directory, shared = f"{self._root}/{key}", self._place.shared()
-
-        def make(private: str) -> None:
-            self._files.mkdir(private, shared=shared)
-            self._files.create(
-                f"{private}/{generation}", encode({"released": True, "generation": generation}), shared=shared
-            )
-
-        def remove(private: str) -> None:
-            self._files.remove(f"{private}/{generation}")
-            self._files.rmdir(private)
-
-        private = fresh(f"{self._root}/{PRIVATE_DIRECTORY}", self._files.token)
+        private, directory = f"{self._root}/{PRIVATE_DIRECTORY}{self._files.token()}", f"{self._root}/{key}"
+        shared = self._place.shared()
+        self._files.mkdir(private, shared=shared)
         try:
-            named(private, make, lambda made: self._rename(made, directory), remove)
-        except FileExistsError:
-            return False
+            record = encode({"released": True, "generation": generation})
+            self._files.create(f"{private}/{generation}", record, shared=shared)
+            if not self._rename(private, directory):
+                return False
+        finally:
+            with contextlib.suppress(OSError):  # It has been renamed.
+                self._files.remove(f"{private}/{generation}")
+                self._files.rmdir(private)
         if self._files.floor(self._path, _mark(key)) == generation:
             return True
         self._files.remove(f"{directory}/{generation}")  # It was begun from there before, and removed again meanwhile.
@@ -115,8 +107,8 @@ class Floors:
                     found += clear(room, those(room.names(), GENERATION))
         return found
 
-    def _rename(self, private: str, directory: str) -> None:
-        """Not over a directory in which there is a generation (FileExistsError).
+    def _rename(self, private: str, directory: str) -> bool:
+        """Whether it could be: not over a directory in which there is a generation.
 
         Whoever has but a private file there makes another, and comes to publish below ours.
         """
@@ -126,17 +118,18 @@ class Floors:
             try:
                 self._files.replace(private, directory)
             except FileNotFoundError:
-                raise  # A reaper has swept it.
-            except OSError as error:
+                return False  # A reaper has swept it.
+            except OSError:
                 names = self._files.list(directory)
                 if highest(names):
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), directory) from error
+                    return False
                 if again == _TRIES - 1:
                     raise
                 with self._files.room(directory, 2) as room:
                     clear(room, those(names, RECORD))
             else:
-                return
+                return True
+        raise AssertionError("unreachable")
 
 
 def ceiling(generation: int) -> int:

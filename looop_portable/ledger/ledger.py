@@ -198,7 +198,10 @@ class Ledger:
             except FileExistsError:
                 self.let_go(key, target)
                 return False
-            except OSError:  # It is decided: to fail now would deny what has happened. The reaper mends the rest.
+            except (
+                OSError,
+                Unavailable,
+            ):  # It is decided: to fail now would deny what has happened. The reaper mends the rest.
                 if won and shown_as and way.guard:
                     raise
             return won

@@ -66,16 +66,16 @@ class Publisher:
         projection in place would rewrite history: records are not read-only there, since nobody could remove such a file.
         """
         name = self._files.rename if first else self._files.replace
-        if private and self._place.policy.windows:
-            self._files.remove(private)
-        elif private:
-            try:
-                name(private, shown_as)
-            except FileExistsError:
-                self._files.remove(private)
-                raise
+        if not private:
+            self._named(key, target, token, data, lambda copy: name(copy, shown_as))
             return
-        self._named(key, target, token, data, lambda copy: name(copy, shown_as), attempts_from=_COPY)
+        if self._place.policy.windows:
+            self._named(key, target, token, data, lambda copy: self._files.replace(copy, private), attempts_from=_COPY)
+        try:
+            name(private, shown_as)
+        except FileExistsError:
+            self._files.remove(private)
+            raise
 
     def link_own(self, own: str, public: str) -> bool:
         """One more name for a record. False: superseded, or gone."""

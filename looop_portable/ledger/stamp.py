@@ -136,17 +136,15 @@ class Stamp:
         except FileNotFoundError:
             return  # A reaper has swept what it was tried with.
         try:
-            self._write(Way(True, self._policy.guard, aliases), shared, self._link)
+            private = self._write(Way(True, self._policy.guard, aliases), shared, self._files.link)
         except (FileExistsError, FileNotFoundError):
             return  # Another was faster, or all of it has been removed.
         except OSError as error:
             if not no_links(error):
                 raise
             self._publish_without_links(because(error), shared)
-
-    def _link(self, private: str, public: str) -> None:
-        self._files.link(private, public)
-        self._files.remove(private)
+        else:
+            self._files.remove(private)
 
     def _aliases(self) -> bool:
         """Whether this host, and any other that is likely to come, can open a file by two names at once."""
@@ -181,13 +179,15 @@ class Stamp:
             if self.known() is None:
                 self._write(Way(False, guard, False), shared, self._files.replace)
 
-    def _write(self, way: Way, shared: int, name: Callable[[str, str], None]) -> None:
-        named(
-            fresh(f"{self.root}/{_PRIVATE}", self._files.token),
-            functools.partial(self._files.create, data=encode(self._record(way)), shared=shared, durable=True),
-            lambda private: name(private, f"{self.root}/{NAME}"),
-            self._files.remove,
-        )
+    def _write(self, way: Way, shared: int, name: Callable[[str, str], None]) -> str:
+        """A stamp has its name, by `name`: its private path, which it may have besides."""
+
+        def named_so(private: str) -> str:
+            name(private, f"{self.root}/{NAME}")
+            return private
+
+        create = functools.partial(self._files.create, data=encode(self._record(way)), shared=shared, durable=True)
+        return named(fresh(f"{self.root}/{_PRIVATE}", self._files.token), create, named_so, self._files.remove)
 
     def _record(self, way: Way) -> dict[str, object]:
         return {"protocol": PROTOCOL, "links": way.links, "guard": way.guard or None, "aliases": way.aliases}
