@@ -62,16 +62,16 @@ async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = No
     So it is where the loop has been closed in the middle of it, but then nobody waits for it.
     """
     try:
-        asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         return call()  # A block is left whose loop has been closed. There is nothing to be waited in any more.
     begun = _begun_threads().submit(call)
-    future = asyncio.wrap_future(begun)
     cancelled: asyncio.CancelledError | None = None
     try:
-        while not future.done():
+        while True:
             try:
-                await asyncio.wait([future])
+                await _end_of(begun, loop)
+                break
             except asyncio.CancelledError as error:
                 cancelled = error
     except GeneratorExit:
@@ -79,12 +79,29 @@ async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = No
             begun.add_done_callback(partial(_undo, undo))
         raise
     if cancelled is None:
-        return future.result()
-    if future.exception() is None and undo is not None:
-        found = future.result()
+        return begun.result()
+    if begun.exception() is None and undo is not None:
+        found = begun.result()
         with contextlib.suppress(LooopError):  # Then it stays with this process, whose next block takes it up.
             await whole(lambda: undo(found))
     raise cancelled
+
+
+def _end_of(begun: Future[_T], loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    """Done when that is. What waits for it may be cancelled, and then asks for another: `begun` goes on."""
+    ended = loop.create_future()
+
+    def end(_: Future[_T]) -> None:
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits in it.
+            loop.call_soon_threadsafe(_set, ended)
+
+    begun.add_done_callback(end)
+    return ended
+
+
+def _set(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def _undo(undo: Callable[[_T], object], done: Future[_T]) -> None:

@@ -13,12 +13,14 @@ from __future__ import annotations
 import select
 import sys
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from looop_portable.protocol.records import Registration
 from looop_portable.system.threads.latch import Latch
-from looop_portable.system.watch.announcing import Rings
-from looop_portable.system.watch.subscriptions import PerProcess, SubscribedBell, Subscriptions
+
+if TYPE_CHECKING:
+    from looop_portable.system.watch.announcing import Rings
+    from looop_portable.system.watch.subscriptions import PerProcess
 
 
 class Bell(Protocol):
@@ -82,12 +84,16 @@ class DeafBell:
 
 def new_bell() -> ThreadBell:
     """The best that there is here."""
+    from looop_portable.system.watch.subscriptions import SubscribedBell  # Who does not wait does not import it.
+
     watchers = _watchers()
     return SubscribedBell(watchers) if watchers else DeafBell()
 
 
 def subscriptions(bell: Rings) -> Subscribes:
     """What a task of an event loop asks by: `bell` is rung from another thread."""
+    from looop_portable.system.watch.subscriptions import Subscriptions
+
     watchers = _watchers()
     return Subscriptions(bell, watchers) if watchers else DeafBell()
 
