@@ -15,7 +15,10 @@ from looop_portable import Claims, Held, LooopError, Standing, Won
 from looop_portable.protocol.lease import Head, decode, encode, lease_in, number, record_of, text
 from looop_portable.protocol.liveness import Liveness
 
-pytestmark = pytest.mark.timeout(120)
+MANY = int(os.environ.get("MANY_EXAMPLES", "1"))
+"""How many times as many are tried as in every run: `tox -e fuzz`."""
+
+pytestmark = pytest.mark.timeout(120 * MANY)
 
 PLACES = [
     "claims/n.json",
@@ -44,8 +47,6 @@ KINDS = [
 ]
 """Those that can be made here."""
 
-MANY = int(os.environ.get("MANY_EXAMPLES", "1"))
-"""How many times as many are tried as in every run: `tox -e fuzz`."""
 SLOW = settings(
     deadline=None, max_examples=40 * MANY, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
