@@ -22,7 +22,6 @@ from looop_portable.claims.gate import Claims
 from looop_portable.config import PathLike
 from looop_portable.holding.hold import Hold
 from looop_portable.holding.options import Options, options_of
-from looop_portable.protocol.durations import limit
 from looop_portable.protocol.liveness import LEASE_SECONDS
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease
@@ -30,6 +29,7 @@ from looop_portable.protocol.slots import slots_of
 from looop_portable.system.clock import elapsed
 from looop_portable.waiting.attempts import Attempts
 from looop_portable.waiting.claiming import waiter
+from looop_portable.waiting.limits import limit
 from looop_portable.waiting.waiter import Pending, Waiting
 
 __all__ = ["AsyncHold", "claim", "hold", "release"]

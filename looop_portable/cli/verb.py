@@ -1,4 +1,7 @@
-"""What each verb has and click has not: the options of `looop` behind the verb too, and optional values.
+"""What each verb has and click has not: the options of `looop` behind the verb too, durations, and optional values.
+
+A duration is written as people do: `30`, `30s`, `5m`, `1h30m`. A number alone is seconds. Else each number has its unit, in
+any order, each unit once.
 
 An option that is a `Patience` (`--wait`) takes the next word as its value only if that is a duration. Without this, `claim
 --wait repo-x` would wait for `repo-x` seconds, and `claim repo-x --wait 5` would claim `5`.
@@ -7,6 +10,7 @@ An option that is a `Patience` (`--wait`) takes the next word as its value only 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
@@ -14,10 +18,38 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from looop_portable.cli.output import Output
-from looop_portable.protocol.durations import HOW, seconds_in
+
+SECONDS_IN = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+HOW = "30, 30s, 5m or 1h30m"
+"""What to write, for people."""
+
+_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
+_ALONE = re.compile(rf"{_NUMBER}(?:[eE][+-]?\d+)?", re.ASCII)
+_PART = re.compile(rf"({_NUMBER})(ms|[smhdw])", re.ASCII)
 
 FOR_EVER = "for ever"
 """The value of a `Patience` that was given none."""
+
+
+def seconds_in(text: str) -> float:
+    """The seconds of a duration, from 0 on and finite. Raises ValueError."""
+    text = text.strip()
+    if _ALONE.fullmatch(text):
+        seconds = float(text)
+    else:
+        parts, end = [], 0
+        for part in _PART.finditer(text):
+            if part.start() != end:
+                break
+            parts.append(part.groups())
+            end = part.end()
+        units = [unit for _, unit in parts]
+        if not parts or end != len(text) or len(set(units)) != len(units):
+            raise ValueError(f"{text!r} is no duration: write {HOW}")
+        seconds = sum(float(number) * SECONDS_IN[unit] for number, unit in parts)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{text!r} is too long")
+    return seconds
 
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from looop_portable.config import Config, PathLike, resolve
 from looop_portable.errors import UsageError
-from looop_portable.protocol.durations import limit
 from looop_portable.protocol.liveness import LEASE_SECONDS, SHORTEST_LEASE
 from looop_portable.protocol.names import excerpt
 from looop_portable.sessions.ids import refuse_lease
+from looop_portable.waiting.limits import limit
 
 
 class Options(NamedTuple):

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
-from looop_portable.protocol.durations import limit
 from looop_portable.protocol.outcomes import Held, Renewed, Told, Won
 from looop_portable.protocol.records import Holder
 from looop_portable.protocol.slots import in_order, line_for, slots_of
@@ -26,6 +25,7 @@ from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.apart import apart
 from looop_portable.waiting.attempts import Attempts, take_back
+from looop_portable.waiting.limits import limit
 
 if TYPE_CHECKING:
     from looop_portable.system.watch.watcher import Bell

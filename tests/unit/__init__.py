@@ -1,1 +1,1 @@
-"""Tests of one room each: tests/unit/<room>."""
+"""Units: tests of one room each. What they have in common is in conftest.py, and of this name there is another."""

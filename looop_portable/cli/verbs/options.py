@@ -7,9 +7,8 @@ import math
 import click
 
 from looop_portable.cli.completion.offers import claim_names, session_ids
-from looop_portable.cli.verb import Duration, Patience
+from looop_portable.cli.verb import HOW, Duration, Patience
 from looop_portable.config import LEASE
-from looop_portable.protocol.durations import HOW
 from looop_portable.protocol.liveness import LEASE_SECONDS, SHORTEST_LEASE
 from looop_portable.protocol.records import LONGEST_LEASE
 from looop_portable.protocol.slots import MOST

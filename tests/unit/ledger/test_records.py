@@ -16,7 +16,10 @@ from looop_portable.protocol.codec import decode, encode, number, text
 from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.records import Head, lease_in, record_of
 
-pytestmark = pytest.mark.timeout(120)
+MANY = int(os.environ.get("MANY_EXAMPLES", "1"))
+"""How many times as many are tried as in every run: `tox -e fuzz`."""
+
+pytestmark = pytest.mark.timeout(120 * MANY)
 
 PLACES = [
     "claims/n.json",
@@ -45,8 +48,6 @@ KINDS = [
 ]
 """Those that can be made here."""
 
-MANY = int(os.environ.get("MANY_EXAMPLES", "1"))
-"""How many times as many are tried as in every run: `tox -e fuzz`."""
 SLOW = settings(
     deadline=None, max_examples=40 * MANY, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )

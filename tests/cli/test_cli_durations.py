@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from looop_portable.protocol.durations import SECONDS_IN, seconds_in
+from looop_portable.cli.verb import SECONDS_IN, seconds_in
 
 
 @pytest.mark.parametrize(
