@@ -72,12 +72,16 @@ def acting(out: Setting, claims: Claims, session: str | None, *, ttl: float | No
     return Acting(me, head, found, verdict)
 
 
-def renew(claims: Claims, session: str) -> None:
-    """Of a verb that acts for `session`, and claims nothing: if it lives by its renewals, this is one."""
-    me, head = claims.sessions.look(session)
+def holder(claims: Claims, session: str | None) -> Holder:
+    """Who acts, and claims nothing: `session`, else $LOOOP_SESSION_ID. If it lives by its renewals, this is one.
+
+    Raises `NoSession`.
+    """
+    me, head = claims.sessions.look(named(session))
     found = standing(head, me)
     if found and found.timed:
         claims.sessions.resume(me)
+    return me
 
 
 def ended(me: Holder, why: str) -> SessionEnded:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.capabilities import needs_sh
+from support.waiters import Line
 
 from looop_portable import Claims, Holder
 
@@ -76,8 +77,8 @@ def test_who_ends_while_it_waits_wins_nothing(looop: Run, run: Run, alive: Livin
     run("claim", "repo-x", "--session", "w1")
     command = [sys.executable, "-m", "looop_portable", "claim", "repo-x", "--session", "w2", "--wait", "1m"]
     waiter = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    line = Path(os.environ["LOOOP_DATA_DIR"]) / "claims" / ".ledger"
-    while not any("waiting" in str(path) or "line" in str(path) for path in line.rglob("*") if path.is_file()):
+    line = Line(Path(os.environ["LOOOP_DATA_DIR"]), "repo-x")
+    while not line.tickets():
         assert waiter.poll() is None
         time.sleep(0.01)
     waits.kill()

@@ -240,6 +240,7 @@ def mounted_or_skipped(kind: str, where: Path, size: int, *, options: str = "") 
         subprocess.run(["umount", "-l", str(point)], check=True)
 
 
+needs_signal_masks = _needs(hasattr(signal, "pthread_sigmask"), "signals cannot be blocked: pthread_sigmask is missing")
 needs_timers = _needs(hasattr(signal, "setitimer"), "signal.setitimer is missing: no timer sends signals")
 needs_interpreters = _needs(
     importlib.util.find_spec("_xxsubinterpreters") or importlib.util.find_spec("_interpreters"),

@@ -7,7 +7,7 @@ import contextlib
 import click
 
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.acting import REFUSES_STRANGERS, TTL, Acting, acting, ended, renew, renewing
+from looop_portable.cli.acting import REFUSES_STRANGERS, TTL, Acting, acting, ended, holder, renewing
 from looop_portable.cli.ending import endings
 from looop_portable.cli.keeper import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
@@ -20,7 +20,6 @@ from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Broken, Held, Refused, Renewed, Told, Won
 from looop_portable.protocol.records import Lease
 from looop_portable.protocol.slots import in_order
-from looop_portable.sessions.ids import named
 from looop_portable.waiting.claiming import claim_all, ours_of
 
 
@@ -123,8 +122,7 @@ def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: in
     With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: another live session holds it.
     """
     claims, wanted = out.claims(), in_order(names)  # Nothing is released where one of them cannot be a name.
-    renew(claims, named(session))
-    me, code = claims.acting(session), 0
+    me, code = holder(claims, session), 0
     for name in wanted if slots is None else ours_of(claims, wanted, slots, me):
         outcome = claims.release(name, me)
         if isinstance(outcome, Refused):
@@ -149,15 +147,13 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     store that was restored from a backup, or made anew.
     """
     claims = out.claims()
-    me = claims.acting(session) if session_id(session) else None
-    if me:
-        renew(claims, me.session)
+    me = holder(claims, session) if session_id(session) else None
     found = claims.check(name, generation)
     fields = {"name": found.name, "generation": generation, "head": found.head, **lease_fields(found.lease)}
     if found.current and (me is None or found.is_held_by(me)):
         assert found.lease
-        holder = found.lease.session
-        out.answer("check", "current", f"{found.name}: generation {generation} is current, held by '{holder}'", fields)
+        line = f"{found.name}: generation {generation} is current, held by '{found.lease.session}'"
+        out.answer("check", "current", line, fields)
         return 0
     if found.lease and found.current:
         whose = f"'{found.lease.session}'" if me and found.lease.session != me.session else "another session of that id"
