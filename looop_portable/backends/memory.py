@@ -9,12 +9,12 @@ import sys
 import threading
 from collections.abc import Iterator
 
-from looop_portable.backends.base import SessionHead
+from looop_portable.backends.base import Backend, Found, SessionHead, SessionStore, Signs, Tickets
 from looop_portable.protocol.lease import Head, Lease
 from looop_portable.protocol.liveness import Lock, Registration, Silence
 
 
-class NoSigns:
+class NoSigns(Signs):
     """The `Signs` of sessions in memory: whoever could ask is the process that would give them."""
 
     def promise(self, registration: Registration, *, locked: bool) -> Registration:  # noqa: ARG002 (the interface)
@@ -35,15 +35,12 @@ class NoSigns:
     def lock(self, registration: Registration) -> Lock:  # noqa: ARG002 (the interface)
         return Lock.HELD
 
-    def lock_path(self, registration: Registration) -> str:  # noqa: ARG002 (the interface)
-        return ""
-
     def disk(self) -> str:
         """This process's memory: no other kernel has it."""
         return f"{sys.platform} memory"
 
 
-class MemorySessions:
+class MemorySessions(SessionStore):
     """The `SessionStore` of `MemoryBackend`. Its guard may be taken again by a signal's handler in the same thread."""
 
     def __init__(self) -> None:
@@ -63,21 +60,15 @@ class MemorySessions:
             heads[session] = new  # No call since the comparison: a signal's handler, which may advance it, cannot come in.
             return True
 
-    def absent(self, session: str) -> bool:
-        return session not in self._heads or not self._heads[session].generation
-
     def forget(self, session: str) -> None:
         with self._guard:
             self._heads.pop(session, None)
-
-    def tidy(self) -> None:
-        """A crash leaves nothing in memory."""
 
     def ids(self) -> list[str]:
         return sorted(session for session, head in self._heads.copy().items() if head.generation)
 
 
-class MemoryTickets:
+class MemoryTickets(Tickets):
     """The `Tickets` of `MemoryBackend`. Nobody tells of changes: whoever waits looks again and again."""
 
     def __init__(self) -> None:
@@ -112,17 +103,8 @@ class MemoryTickets:
     def claims(self) -> list[str]:
         return list(self._lines)
 
-    def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:  # noqa: ARG002 (the interface)
-        return ()
 
-    def far(self) -> bool:
-        return False
-
-    def tidy(self) -> None:
-        """A crash leaves nothing in memory."""
-
-
-class MemoryBackend:
+class MemoryBackend(Backend):
     """A `Backend` in this process's memory."""
 
     name = "memory"
@@ -145,15 +127,8 @@ class MemoryBackend:
             heads[claim] = new  # As above.
             return True
 
-    def claims(self) -> Iterator[str]:
-        yield from sorted(name for name, head in self._heads.copy().items() if head.lease)
-
-    def tidy(self) -> list[tuple[str, str]]:
-        """A crash leaves nothing in memory."""
-        return []
-
-    def unavailable(self) -> str | None:
-        return None
+    def scan(self) -> Iterator[Found]:
+        yield from sorted((name, head) for name, head in self._heads.copy().items() if head.lease)
 
 
 def open_memory(data_dir: str) -> MemoryBackend:  # noqa: ARG001 (the interface)

@@ -11,7 +11,7 @@ silence publishes that it goes on: of the two one wins, so no clock decides betw
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
@@ -83,7 +83,8 @@ class Sessions:
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
         try:
-            new = self._promise(new, locked=locked)
+            with _answered(f"session {new.session}"):
+                new = self._store.signs.promise(new, locked=locked)
             new = new._replace(heirs=new.locked and not new.own)
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
@@ -227,13 +228,14 @@ class Sessions:
 
     def statuses(self) -> list[SessionStatus]:
         """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""
-        return [status for session in self.ids() if (status := self.status(session))]
+        with _answered("the sessions cannot be enumerated"):
+            return [status for found in self._store.scan() if (status := self.status(*found))]
 
-    def status(self, session: str) -> SessionStatus | None:
-        """One session; None if there is none of that id."""
+    def status(self, session: str, known: SessionHead | None = None) -> SessionStatus | None:
+        """One session; None if there is none of that id. `known`: what was read of it."""
         nameless = Registration(session, "", 0)
         try:
-            head = self._read(session)
+            head = known or self._read(session)
         except Unavailable as error:
             return SessionStatus(nameless, Verdict(Liveness.UNKNOWN, str(error)))
         if found := self.evidence.current(head):
@@ -242,10 +244,8 @@ class Sessions:
 
     def ids(self) -> list[str]:
         """Every id. Raises `Unavailable` if they cannot be enumerated."""
-        try:
+        with _answered("the sessions cannot be enumerated"):
             return self._store.ids()
-        except OSError as error:
-            raise Unavailable(f"the sessions cannot be enumerated: {told(error)}") from error
 
     def forget(self, status: SessionStatus | None) -> bool:
         """Remove a session that has ended and whose id was made up. Whether it was one, and is gone.
@@ -268,16 +268,8 @@ class Sessions:
 
     def tidy(self) -> None:
         """Remove what crashed processes left behind. Raises `Unavailable`."""
-        try:
+        with _answered("the sessions cannot be tidied"):
             self._store.tidy()
-        except OSError as error:
-            raise Unavailable(f"the sessions cannot be tidied: {told(error)}") from error
-
-    def _promise(self, registration: Registration, *, locked: bool) -> Registration:
-        try:
-            return self._store.signs.promise(registration, locked=locked)
-        except OSError as error:
-            raise Unavailable(f"session {registration.session}: {told(error)}") from error
 
     def _refuse_if_alive(self, session: str, head: SessionHead) -> None:
         """What cannot be read is alive; but where we have a registration, a torn file of looop's is its projection."""
@@ -298,3 +290,11 @@ class Sessions:
             return self._store.advance(session, expected, registration)
         except OSError as error:
             raise Unavailable(f"session {session}: {told(error)}") from error
+
+
+@contextlib.contextmanager
+def _answered(about: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{about}: {told(error)}") from error

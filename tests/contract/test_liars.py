@@ -12,7 +12,7 @@ import pytest
 from support.beating import BeatingBackend, BeatingSessions, BeatingSigns
 from support.capabilities import NativeBackend
 
-from looop_portable.backends.base import Backend, SessionHead, SessionStore
+from looop_portable.backends.base import Backend, Found, SessionHead, SessionStore
 from looop_portable.backends.memory import MemoryBackend, MemoryTickets, NoSigns
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.lease import Head, Lease
@@ -312,8 +312,8 @@ class _ListsOneLine(MemoryTickets):
 class _ForgetsAClaim(BeatingBackend):
     """While others come and go."""
 
-    def claims(self) -> Iterator[str]:
-        found = list(super().claims())
+    def scan(self) -> Iterator[Found]:
+        found = list(super().scan())
         return iter(found[:-1] if len(found) > 5 else found)
 
 
@@ -469,7 +469,7 @@ def test_a_store_that_says_no_when_it_cannot_be_asked_is_caught(liar: Callable[[
 
 
 class _DeafBackend(NativeBackend):
-    """Whoever waits is told to listen where nothing ever changes."""
+    """Whoever waits is subscribed to what never changes."""
 
     def __init__(self, data_dir: str) -> None:
         super().__init__(data_dir)
@@ -489,7 +489,7 @@ def test_who_says_to_listen_where_nothing_is_told_is_caught(tmp_path: Path, test
         bell.close()
     _DeafBackend.quiet = str(quiet)
     name = next(name for name in dir(BackendExam) if name.endswith(test))
-    with pytest.raises(AssertionError, match=r"^law: whoever listens where `news` says is told"):
+    with pytest.raises(AssertionError, match=r"^law: whoever is subscribed is told"):
         getattr(_Impatient(), name)(lambda: _DeafBackend(str(tmp_path / "store")))
 
 

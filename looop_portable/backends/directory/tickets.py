@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
+from looop_portable.backends.base import Tickets
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.errors import Unavailable, told
 from looop_portable.ledger.ledger import Ledger
@@ -26,13 +27,16 @@ from looop_portable.system.files.rooms import clear
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.system.opening.ours import PRIVATE_TICKET, those
 
+if TYPE_CHECKING:
+    from looop_portable.system.watch.watcher import Bell
+
 _DIGITS = 12
 _TRIES = 64
 
 _T = TypeVar("_T")
 
 
-class TicketFiles:
+class TicketFiles(Tickets):
     """The `Tickets` of the file backends."""
 
     def __init__(self, ledger: Ledger, projection: Projection) -> None:
@@ -63,7 +67,11 @@ class TicketFiles:
     def claims(self) -> list[str]:
         return [name for key in _answered("", self._keys) if (name := unspelled(key, once=True))]
 
+    def subscribe(self, bell: Bell, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
+        return bell.listen(path for claim in claims for path in self.news(claim, ticket, foreign=foreign))
+
     def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
+        """The paths that change then. None where no kernel tells of every change. `foreign`: see `subscribe`."""
         if not self._is_told():
             return ()
         if ticket:

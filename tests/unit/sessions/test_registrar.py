@@ -340,7 +340,7 @@ def test_a_session_that_looop_started_during_a_sweep_keeps_what_it_claims(
         return released
 
     monkeypatch.setattr(on_disk.backend, "advance", then_it_starts)
-    monkeypatch.setattr(on_disk.backend, "heads", lambda: iter([("a", on_disk.backend.read("a")), ("b", None)]))
+    monkeypatch.setattr(on_disk.backend, "scan", lambda: iter([("a", on_disk.backend.read("a")), ("b", None)]))
     assert [reaped.lease.name for reaped in on_disk.reap().reaped] == ["a"]
     assert json.loads((tmp_path / "claims/b.json").read_text())["session"] == "w1"
 
@@ -401,14 +401,14 @@ def test_a_damaged_registration_may_be_alive_until_it_is_stopped(on_disk: Claims
 
 
 def test_a_registration_that_is_listed_but_not_yet_there_to_be_opened_is_unknown(
-    claims: Claims, monkeypatch: pytest.MonkeyPatch
+    on_disk: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registered = claims.sessions.register("s", pid=7)
-    head = claims.backend.sessions.read("never")
-    monkeypatch.setattr(claims.backend.sessions, "read", lambda session: head)
-    found = claims.sessions.verdict("s", registered.incarnation)
+    registered = on_disk.sessions.register("s", pid=7)
+    head = on_disk.backend.sessions.read("never")
+    monkeypatch.setattr(on_disk.backend.sessions, "read", lambda session: head)
+    found = on_disk.sessions.verdict("s", registered.incarnation)
     assert (found.liveness, "listed" in found.evidence) == (Liveness.UNKNOWN, True)
-    assert claims.sessions.verdict("other", registered.incarnation).dead
+    assert on_disk.sessions.verdict("other", registered.incarnation).dead
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "denied", "p"), OSError(5, "broken", "p"), Unavailable("no")])
