@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import sys
 from collections.abc import Callable, Iterator
 
@@ -32,6 +33,10 @@ KEEP = 7 * 86400.0
 """Seconds for which a heartbeat is kept, beyond its lease: a job that looks once a day or two can still judge it."""
 
 _DIGITS = 12
+_MOST = 1000
+
+_lease_in = functools.lru_cache(maxsize=256)(lease_in)
+"""What was read once is not decoded again."""
 
 
 class EngineSigns(Signs):
@@ -195,6 +200,7 @@ class OnEngine(Backend):
         self, engine: Engine, name: str, clock: Callable[[], float] = elapsed, token: Callable[[], str] = nonce
     ) -> None:
         self._name = name
+        self._released: dict[str, Head] = {}
         self._store = Store(engine, clock, token)
         self.sessions = EngineSessions(self._store)
         self.tickets = EngineTickets(self._store)
@@ -205,17 +211,27 @@ class OnEngine(Backend):
 
     def read(self, claim: str) -> Head:
         number, data = self._store.read(_of(claim), CLAIM, spelled(claim))
-        return Head(number, lease_in(data, claim, number) if number else None)
+        return Head(number, _lease_in(data, claim, number) if number else None)
+
+    def recall(self, claim: str) -> Head | None:
+        """What this process has made of it with its last release, where a step that is lost is cheap."""
+        return self._released.pop(claim, None)
 
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
-        fields = {**record_of(lease), "generation": expected + 1}
-        return self._store.advance(_of(claim), CLAIM, spelled(claim), expected, fields)
+        fields = record_of(lease)
+        fields["generation"] = expected + 1
+        won = self._store.advance(_of(claim), CLAIM, spelled(claim), expected, fields)
+        if won and lease is None and self._store.engine.local:
+            if len(self._released) >= _MOST:
+                self._released.clear()
+            self._released[claim] = Head(expected + 1, None)
+        return won
 
     def scan(self) -> Iterator[tuple[str, Head]]:
         """One scan tells all."""
         for key, (number, data) in self._store.scan("the claims cannot be enumerated", CLAIM):
             name = _name(key, data, "name")
-            if name and number and (lease := lease_in(data, name, number)):
+            if name and number and (lease := _lease_in(data, name, number)):
                 yield name, Head(number, lease)
 
     def unavailable(self) -> str | None:

@@ -114,6 +114,8 @@ def encode(record: Mapping[str, object]) -> bytes:
             fields.append(f"{_quoted(key)}: {_quoted(value)}")
         elif type(value) is int:
             fields.append(f"{_quoted(key)}: {value}")
+        elif value is True:
+            fields.append(f"{_quoted(key)}: true")
         else:
             data = _encode(record).encode() + b"\n"
             break

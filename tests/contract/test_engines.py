@@ -15,11 +15,12 @@ from support.engines import Faulty, InProcess, sqlite_engine
 from looop_portable import Claims, Lease, LooopError, Unavailable, Won
 from looop_portable.backends import open_backend
 from looop_portable.backends.base import Backend
-from looop_portable.backends.engine import CLAIM, NOTHING, Heard, Record, Step
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Heard, Record, Step
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.engine_exam import Connect, EngineExam
 from looop_portable.testing.exam import BackendExam, Reopen
+from looop_portable.testing.exam_life import LifeExam
 
 SQLITE = pytest.param("sqlite", marks=needs_sqlite)
 
@@ -121,6 +122,52 @@ def test_an_engine_that_breaks_a_law_fails_the_exam(liar: type[InProcess]) -> No
         except AssertionError as failure:
             failed.append(str(failure))
     assert failed
+    assert all(each.startswith("law: ") for each in failed)
+
+
+class BeatsOnce(InProcess):
+    """A beat that is there is never given again."""
+
+    def beat(self, word: str, keep: float) -> None:
+        if super().heard(word) is None:
+            super().beat(word, keep)
+
+
+class IsAlwaysJustHeard(InProcess):
+    def heard(self, word: str) -> Heard | None:
+        found = super().heard(word)
+        return found._replace(seconds=0.0) if found else None
+
+
+class IsHeardThoughItNeverBeat(InProcess):
+    def heard(self, word: str) -> Heard | None:
+        return super().heard(word) or Heard(1e9, "long ago")
+
+
+class ForgetsNoBeat(InProcess):
+    def forget(self, kind: str, key: str) -> None:
+        if kind != BEAT:
+            super().forget(kind, key)
+
+
+class Impatient(LifeExam):
+    patience = 0.5
+
+
+LIARS_OF_LIFE = [HearsOthers, IsOlderThanTheTruth, BeatsOnce, IsAlwaysJustHeard, IsHeardThoughItNeverBeat, ForgetsNoBeat]
+
+
+@pytest.mark.parametrize("liar", [InProcess, *LIARS_OF_LIFE])
+def test_a_memory_whose_beats_lie_fails_the_exam_of_life(liar: type[InProcess]) -> None:
+    """What the adapter makes of it does. The honest one passes."""
+    failed: list[str] = []
+    for name in [name for name in dir(LifeExam) if name.startswith("test_")]:
+        backend = OnEngine(liar(), "memory")
+        try:
+            getattr(Impatient(), name)(lambda backend=backend: backend)
+        except AssertionError as failure:
+            failed.append(str(failure))
+    assert bool(failed) == (liar is not InProcess)
     assert all(each.startswith("law: ") for each in failed)
 
 

@@ -378,7 +378,7 @@ def test_the_first_in_line_follows_the_holder_and_the_others_those_before_them(s
 
 
 class Unordered(MemoryBackend):
-    tickets = None
+    tickets = None  # type: ignore[assignment]
 
 
 def test_without_tickets_it_asks_again_and_again(scene: Scene) -> None:
