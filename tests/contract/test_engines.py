@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from contextlib import closing
 from functools import partial
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -230,12 +231,14 @@ class TestSqlite:
                     ask()
 
     def test_while_another_is_in_the_middle_of_a_change_it_gives_up_soon(self, tmp_path: Path) -> None:
-        module = sqlite_engine()
-        engine = module.SqliteEngine(str(tmp_path / "claims"), seconds=0.01)
+        import sqlite3
+
+        engine = sqlite_engine().SqliteEngine(str(tmp_path / "claims"), seconds=0.01)
         engine.read(CLAIM, "a")
-        another = module.SqliteEngine(str(tmp_path / "claims"))
-        with another._transaction(writes=True), pytest.raises(Unavailable, match="locked"):
-            engine.advance(CLAIM, "a", 0, b"one", not_after=elapsed() + 3600)
+        with closing(sqlite3.connect(tmp_path / "claims", isolation_level=None)) as another:
+            another.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Unavailable, match="locked"):
+                engine.advance(CLAIM, "a", 0, b"one", not_after=elapsed() + 3600)
         assert engine.read(CLAIM, "a") == NOTHING
 
     def test_it_is_opened_by_its_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
