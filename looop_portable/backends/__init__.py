@@ -47,7 +47,7 @@ def open_backend(name: Chosen, data_dir: str) -> Backend:
         return backend
     from looop_portable.backends.remembered import Remembered, root_in
 
-    if getattr(backend, "stamps", "") == root_in(data_dir):
+    if backend.directory and backend.directory.stamps == root_in(data_dir):
         return backend
     return Remembered(backend, name, data_dir)
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator
 
-from looop_portable.backends.base import Backend, SessionStore, Tickets
+from looop_portable.backends.base import Backend, Directory, Found, SessionHead, SessionStore
 from looop_portable.config import Chosen, recognized
 from looop_portable.errors import Unavailable, WrongBackend
 from looop_portable.ledger.stamp import (
@@ -32,7 +31,7 @@ from looop_portable.ledger.stamp import (
     elsewhere,
 )
 from looop_portable.protocol.codec import decode
-from looop_portable.protocol.records import Head, Lease, Registration
+from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.system.files import OS, Files
 
 
@@ -41,7 +40,7 @@ def root_in(data_dir: str) -> str:
     return f"{data_dir.replace(os.sep, '/')}/claims/.ledger"
 
 
-class Remembered:
+class Remembered(Backend):
     """`backend`, of this name or address, in `data_dir`. Opening it looks at the stamp, and makes none.
 
     Raises `WrongBackend`.
@@ -51,22 +50,17 @@ class Remembered:
         self._backend = backend
         self._stamp = _Mark(root_in(data_dir), files, recognized(name))
         self._is_made = False
+        self.sessions = _Sessions(backend.sessions, self._remember)
+        self.tickets = backend.tickets
         self._answered(self._stamp.known)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
 
     @property
     def name(self) -> str:
         return self._backend.name
 
     @property
-    def sessions(self) -> SessionStore:
-        return cast("SessionStore", _Sessions(self._backend.sessions, self._remember))
-
-    @property
-    def tickets(self) -> Tickets | None:
-        return self._backend.tickets
+    def directory(self) -> Directory | None:
+        return self._backend.directory
 
     def read(self, claim: str) -> Head:
         return self._backend.read(claim)
@@ -75,8 +69,14 @@ class Remembered:
         self._remember()
         return self._backend.advance(claim, expected, lease)
 
-    def claims(self) -> Iterator[str]:
-        return self._backend.claims()
+    def scan(self) -> Iterator[Found]:
+        return self._backend.scan()
+
+    def recall(self, claim: str) -> Head | None:
+        return self._backend.recall(claim)
+
+    def held_by(self, holder: Holder, but: Iterable[str], since: int = 0) -> Iterator[str]:
+        return self._backend.held_by(holder, but, since)
 
     def tidy(self) -> list[tuple[str, str]]:
         return self._backend.tidy()
@@ -87,6 +87,9 @@ class Remembered:
         except WrongBackend as refusal:
             return str(refusal)
         return self._backend.unavailable()
+
+    def close(self) -> None:
+        self._backend.close()
 
     def _remember(self) -> None:
         if not self._is_made:
@@ -102,15 +105,34 @@ class Remembered:
         return True
 
 
-class _Sessions:
+class _Sessions(SessionStore):
     """`store`; before anybody is registered there, the directory remembers it."""
 
     def __init__(self, store: SessionStore, remember: Callable[[], None]) -> None:
         self._store = store
         self._remember = remember
+        self.signs = store.signs
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    def read(self, session: str) -> SessionHead:
+        return self._store.read(session)
+
+    def forget(self, session: str) -> None:
+        self._store.forget(session)
+
+    def ids(self) -> list[str]:
+        return self._store.ids()
+
+    def scan(self) -> Iterator[tuple[str, SessionHead | None]]:
+        return self._store.scan()
+
+    def absent(self, session: str) -> bool:
+        return self._store.absent(session)
+
+    def stamp(self, session: str, generation: int) -> int:
+        return self._store.stamp(session, generation)
+
+    def tidy(self) -> None:
+        self._store.tidy()
 
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
         self._remember()

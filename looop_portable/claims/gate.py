@@ -63,7 +63,7 @@ class Claims(Judging):
         """What this process has won, and not released. It may have been superseded."""
         self.tried: dict[tuple[str, Holder], Lease] = {}
         """What it may have won: an error, or an interruption, came in its way. The latest, `_MOST` at most."""
-        self.told = Announcements(getattr(backend, "stamps", None) or f"{id(backend)}")
+        self.told = Announcements(backend.directory.stamps if backend.directory else f"{id(backend)}")
         """What was let go is told to those of this process who wait for it: they need no kernel for that."""
 
     @classmethod
@@ -84,8 +84,7 @@ class Claims(Judging):
         Never waits. Raises `InvalidName`, `NoSession`, or `Unavailable`.
         """
         name, me = canonical(name), session if isinstance(session, Holder) else self.acting(session)
-        recall: Callable[[str], Head | None] | None = getattr(self.backend, "recall", None)
-        recalled = recall(name) if recall else None
+        recalled = self.backend.recall(name)
         for _ in range(_TRIES):
             head, recalled = recalled or self.backend.read(name), None
             lease, standing, verdict = self._judge(head, me)

@@ -28,7 +28,7 @@ def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: 
     after it has read the lease. Without that, a session that registers during the sweep would be taken for none.
     """
     try:
-        if strange := getattr(backend, "strange", str)():  # Only where others could have put files.
+        if backend.directory and (strange := backend.directory.strange()):
             return Sweep(skipped=strange, dry_run=dry_run)
         statuses = sessions.statuses()
         claims = scan(backend)

@@ -52,7 +52,7 @@ class Member:
     @property
     def is_guarded(self) -> bool:
         """Whether a step takes a guard."""
-        return bool(getattr(self.claims.backend, "is_guarded", False))
+        return self.claims.backend.directory is not None and self.claims.backend.directory.is_guarded
 
     @property
     def holding(self) -> list[str]:

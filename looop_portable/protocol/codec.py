@@ -39,11 +39,13 @@ def encode(record: Mapping[str, object]) -> bytes:
     Without that, a record would be published that everybody takes for none: a claim with two live holders.
     """
     fields = []
-    for key, value in record.items():  # What strings and integers need takes half the encoder's time.
+    for key, value in record.items():  # Strings, integers and truths, in half the encoder's time.
         if type(value) is str:
             fields.append(f"{_quoted(key)}: {_quoted(value)}")
         elif type(value) is int:
             fields.append(f"{_quoted(key)}: {value}")
+        elif type(value) is bool:
+            fields.append(f"{_quoted(key)}: {'true' if value else 'false'}")
         else:
             data = _encode(record).encode() + b"\n"
             break

@@ -40,8 +40,7 @@ class Births:
 
     def note(self, store: SessionStore, new: Registration, generation: int) -> None:
         """`new` has been published as `generation`."""
-        stamp: Callable[[str, int], int] | None = getattr(store, "stamp", None)
-        if not (stamp and new.disk and (found := stamp(new.session, generation))):
+        if not (new.disk and (found := store.stamp(new.session, generation))):
             return
         birth = _Birth(found, self._wall(), self._even())
         if found <= birth.wall * 1e9:  # Else the clock was set back in this very moment.

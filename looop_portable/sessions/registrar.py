@@ -87,7 +87,8 @@ class Sessions:
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
         try:
-            new = self._promise(new, locked=locked)
+            with answering(f"session {new.session}"):
+                new = self._store.signs.promise(new, locked=locked)
             new = new._replace(heirs=new.locked and not new.own)
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
@@ -233,13 +234,14 @@ class Sessions:
 
     def statuses(self) -> list[SessionStatus]:
         """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""
-        return [status for session in self.ids() if (status := self.status(session))]
+        with answering("the sessions cannot be enumerated"):
+            return [status for found in self._store.scan() if (status := self.status(*found))]
 
-    def status(self, session: str) -> SessionStatus | None:
-        """One session; None if there is none of that id."""
+    def status(self, session: str, known: SessionHead | None = None) -> SessionStatus | None:
+        """One session; None if there is none of that id. `known`: what was read of it."""
         nameless = Registration(session, "", 0)
         try:
-            head = self._read(session)
+            head = known or self._read(session)
         except Unavailable as error:
             return SessionStatus(nameless, Verdict(Liveness.UNKNOWN, str(error)))
         if found := self.evidence.current(head):

@@ -198,7 +198,7 @@ class Waiting:
         assert self._tickets
         if waiter and self._is_this_process(waiter):  # Then it needs no kernel.
             self._expect((self._word(ahead),))
-            self._bell.listen(())
+            self._listen(())
             self._bell.follow(None)
             return True if self._tickets.waiter(self._queue, ahead) else None
         self._expect(())
@@ -215,7 +215,7 @@ class Waiting:
             return self._done(outcome)
         if self._at_home and self._at_home():  # Nothing that others do makes it ours before that.
             self._expect(())
-            self._bell.listen(())
+            self._listen(())
             return Pending(outcome, self._pauses.of(news=True))
         foreign = _is_looops(outcome.lease)
         while news := self._listen(self._wanted, foreign=foreign):
@@ -233,7 +233,7 @@ class Waiting:
 
     def _listen(self, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
         assert self._tickets
-        return self._bell.listen(path for claim in claims for path in self._tickets.news(claim, ticket, foreign=foreign))
+        return self._tickets.subscribe(self._bell, claims, ticket, foreign=foreign)
 
     def _expect(self, topics: Sequence[str]) -> None:
         """Ring when another thread or task of this process tells one of these, and nothing else."""

@@ -19,7 +19,7 @@ from looop_portable.backends.memory import MemoryBackend
 from looop_portable.backends.remembered import Remembered
 from looop_portable.errors import LooopError, UnknownProtocol, WrongBackend
 from looop_portable.ledger import stamp
-from looop_portable.protocol.records import Lease
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.system.files.posix import OsFiles
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -168,10 +168,36 @@ def test_memory_is_remembered_by_nobody(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_others_ask_of_a_backend_goes_on_to_it(tmp_path: Path) -> None:
+ASKED: dict[str, tuple[object, ...]] = {
+    "read": ("x",),
+    "scan": (),
+    "recall": ("x",),
+    "held_by": (Holder("w1", "i1"), (), 0),
+    "tidy": (),
+    "close": (),
+}
+ASKED_OF_SESSIONS: dict[str, tuple[object, ...]] = {
+    "read": ("x",),
+    "forget": ("x",),
+    "ids": (),
+    "scan": (),
+    "absent": ("x",),
+    "stamp": ("x", 1),
+    "tidy": (),
+}
+
+
+def test_what_others_ask_of_a_backend_goes_on_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = open_backend("floppy", str(tmp_path))
     assert isinstance(backend, Remembered)
-    assert getattr(backend, "recall", None) is None
     assert Claims(backend).sessions.register("w1").session == "w1"
     with pytest.raises(LooopError):
         Claims.open(str(tmp_path), "flop")
+    asked: list[str] = []
+    for target, names in ((backend._backend, ASKED), (backend._backend.sessions, ASKED_OF_SESSIONS)):
+        for name in names:
+            monkeypatch.setattr(target, name, lambda *_, name=name: asked.append(name))
+    for store, names in ((backend, ASKED), (backend.sessions, ASKED_OF_SESSIONS)):
+        for name, arguments in names.items():
+            getattr(store, name)(*arguments)
+    assert asked == [*ASKED, *ASKED_OF_SESSIONS]

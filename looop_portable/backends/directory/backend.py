@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Self
 
+from looop_portable.backends.base import Backend, Found
 from looop_portable.backends.directory.adoption import Adoption, Seen
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.backends.directory.registry import Registry
@@ -36,8 +37,11 @@ _OLD = 900.0
 _UNSEEN = Seen()
 
 
-class DirectoryBackend:
+class DirectoryBackend(Backend):
     """A `Backend` in `data_dir`. Opening it touches nothing; the first `advance` makes what is missing."""
+
+    sessions: Registry
+    tickets: TicketFiles
 
     def __init__(self, data_dir: str, policy: Policy, files: Files = OS, keep: int = KEEP) -> None:
         data_dir = data_dir.replace(os.sep, "/")
@@ -56,13 +60,16 @@ class DirectoryBackend:
         return self.policy.backend
 
     @property
+    def directory(self) -> Self:
+        return self
+
+    @property
     def stamps(self) -> str:
-        """The directory whose stamp is ours."""
         return self.ledger.root
 
     @property
     def is_guarded(self) -> bool:
-        """Whether a step may hold a guard, which keeps others out; or, on Windows, a handle that is no descriptor yet."""
+        """On Windows also a handle that is no descriptor yet."""
         try:
             return self.policy.windows or self.ledger.place.is_guarded()
         except OSError:
@@ -128,19 +135,14 @@ class DirectoryBackend:
                 self._whole[key] = lease
             return won
 
-    def claims(self) -> Iterator[str]:
-        return (name for name, _ in self.heads())
-
-    def heads(self) -> Iterator[tuple[str, Head | None]]:
-        """The names that are held, each with its head; None: that cannot be read."""
+    def scan(self) -> Iterator[Found]:
         with answering():
             names, known = self.ledger.names(), self.projection.foreign_names()
         for key in sorted({*names, *known}):
             if found := self._head_if_held(key, known.get(key, "")):
                 yield found
 
-    def held_by(self, holder: Holder, but: Iterable[str], since: int) -> Iterator[str]:
-        """The names that `holder` may hold, but for those. Of names that were touched `since` the latest record is read."""
+    def held_by(self, holder: Holder, but: Iterable[str], since: int = 0) -> Iterator[str]:
         ledger, said = self.ledger, holder.incarnation if is_word(holder.incarnation) else ""
         with answering():
             keys, way = {*ledger.names()} - {ledger.spelling.key(name) for name in but}, ledger.place.way()
@@ -149,7 +151,6 @@ class DirectoryBackend:
         yield from that_say(said.encode(), there, lambda key: ledger.head(key)[1])
 
     def strange(self) -> str:
-        """Why nothing may be removed: what is here, without stamp or session, is of another program. Empty: a store."""
         with answering():
             if self.ledger.place.way() or self.sessions.is_used():
                 return ""
@@ -157,6 +158,9 @@ class DirectoryBackend:
             if not shown or any(self.projection.shows_looops(key, name) for key, name in shown.items()):
                 return ""
         return f"{self.projection.directory}: no store: there is no stamp and no session here, so its files are not ours"
+
+    def shown(self, lease: Lease) -> Lease | None:
+        return self.projection.shown(lease, self.sessions.signs.disk)
 
     def tidy(self) -> list[tuple[str, str]]:
         failed: list[tuple[str, str]] = []
@@ -182,7 +186,6 @@ class DirectoryBackend:
         return failed
 
     def keep_young(self, holder: Holder, names: Iterable[str]) -> None:
-        """What `holder` relies on, who holds `names`: see `youth`. Raises `Unavailable`."""
         older = _OLD if self.tickets.far() else 0
         with answering():
             for key in map(self.ledger.spelling.key, names):

@@ -13,7 +13,7 @@ import errno
 import json
 from collections.abc import Callable
 
-from looop_portable.backends.base import SessionHead
+from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.backends.directory.signs import KEPT, SignFiles
 from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.ledger.ledger import NOTHING, Ledger
@@ -34,8 +34,10 @@ _PROJECTIONS = ("status.json", "meta.json")
 POLICY = Policy("posix")
 
 
-class Registry:
+class Registry(SessionStore):
     """The `SessionStore` of the file backends: everything below `directory`."""
+
+    signs: SignFiles
 
     def __init__(self, directory: str, files: Files, clock: Callable[[], str] = timestamp, policy: Policy = POLICY) -> None:
         self.directory = directory
@@ -54,7 +56,6 @@ class Registry:
         return SessionHead(generation, own, foreign, torn=torn)
 
     def stamp(self, session: str, generation: int) -> int:
-        """When the record of that registration was written, by the filesystem's clock, in nanoseconds; 0: nobody knows."""
         with contextlib.suppress(OSError):
             return self.files.written_at(f"{self.ledger.root}/{self.ledger.spelling.key(session)}/{generation}")
         return 0
@@ -178,7 +179,7 @@ class Registry:
         return self.ledger.place.way() is not None or any(self._foreign(name, name)[0] for name in self._directories())
 
     def ids(self) -> list[str]:
-        """Every session id. Raises OSError if they cannot be enumerated; no directory means no sessions."""
+        """No directory means no sessions."""
         found = {unspelled(name, once=True) for name in self._directories()}
         found.update(unspelled(key, once=True) or self._id_recorded(key) for key in self.ledger.names())
         return sorted(name for name in found if name)

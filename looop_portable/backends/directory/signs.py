@@ -13,6 +13,7 @@ import errno
 import functools
 from collections.abc import Callable
 
+from looop_portable.backends.base import Signs
 from looop_portable.ledger.root import Place
 from looop_portable.protocol.liveness import Lock, Silence, interval
 from looop_portable.protocol.names import spelled
@@ -33,7 +34,7 @@ _COARSE = 2_000_000_000
 """Nanoseconds: FAT tells no more than every second second, so that two heartbeats can have one time there."""
 
 
-class SignFiles:
+class SignFiles(Signs):
     """The `Signs` of the sessions in `directory`, the place of whose registrations is `place`; `key` spells an id."""
 
     def __init__(self, directory: str, files: Files, place: Place, key: Callable[[str], str] = spelled) -> None:

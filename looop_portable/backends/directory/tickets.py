@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from looop_portable.backends.base import Tickets
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.errors import answering
 from looop_portable.ledger.ledger import Ledger
@@ -24,10 +27,13 @@ from looop_portable.system.mounts.mount import Mount
 from looop_portable.system.opening.ours import PRIVATE_TICKET, those
 from looop_portable.system.opening.private import named
 
+if TYPE_CHECKING:
+    from looop_portable.system.watch.watcher import Bell
+
 _DIGITS = 12
 
 
-class TicketFiles:
+class TicketFiles(Tickets):
     """The `Tickets` of the file backends."""
 
     def __init__(self, ledger: Ledger, projection: Projection) -> None:
@@ -65,7 +71,11 @@ class TicketFiles:
         with answering():
             return [name for key in self._keys() if (name := unspelled(key, once=True))]
 
+    def subscribe(self, bell: Bell, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
+        return bell.listen(path for claim in claims for path in self.news(claim, ticket, foreign=foreign))
+
     def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
+        """The paths that change then. None where no kernel tells of every change. `foreign`: see `subscribe`."""
         if not self._is_told():
             return ()
         if ticket:

@@ -444,7 +444,7 @@ def test_one_scan_tells_what_is_held_and_by_whom(world: World) -> None:
         assert world.backend.advance(name, 0, lease(session)._replace(name=name))
     assert world.backend.advance("d", 1, None)
     world.faulty.calls.clear()
-    assert [(name, head.generation, head.lease and head.lease.session) for name, head in world.backend.heads()] == [
+    assert [(name, head.generation, head.lease and head.lease.session) for name, head in world.backend.scan()] == [
         ("a", 1, "w1"),
         ("b", 1, "w2"),
         ("c", 1, "w1"),

@@ -197,7 +197,7 @@ class TestTheEndOfASession:
         claims.release("a", other)
         wall = [5e9, 4.9e9]
         claims.sessions.evidence.births = Births(wall=lambda: wall.pop(0) if len(wall) > 1 else wall[0], even=lambda: 0.0)
-        claims.backend.sessions.stamp = lambda *_: 2**62  # type: ignore[attr-defined]
+        claims.backend.sessions.stamp = lambda *_: 2**62  # type: ignore[method-assign]
         me = later(claims, store)
         Claims.open(str(store), NATIVE).claim("a", me)
         assert [each.name for each in claims.retire(me).released] == ["a"]

@@ -524,7 +524,7 @@ class TestTrouble:
         plain = here.claims.backend
         while at:
             step += 1
-            here.claims.backend = steps = Steps(plain, KeyboardInterrupt(), step, after=after)
+            here.claims.backend = steps = Steps(plain, KeyboardInterrupt(), step, after=after)  # type: ignore[assignment]
             try:
                 with hold("n", data_dir=store, backend=backend, timeout=timeout):
                     """Entered."""

@@ -189,6 +189,16 @@ def test_what_decides_knows_no_system(module: str) -> None:
     assert all(is_in(found, PURE) for found in imports_of_ours(module))
 
 
+@pytest.mark.parametrize("module", PRODUCT)
+def test_what_a_backend_may_be_asked_is_in_its_interface(module: str) -> None:
+    """Else its author would have to find out by reading all that asks, which methods more it may have."""
+    calls = (node for node in ast.walk(tree(module)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+    probes = (ast.unparse(node) for node in calls if node.func.id in ("getattr", "hasattr"))  # type: ignore[attr-defined]
+    assert not [
+        probe for probe in probes if re.match(r"\w+\((self\.)?_?(\w+\.)*_?(backend|store|sessions|signs|tickets)\b", probe)
+    ]
+
+
 def changes(module: str) -> Iterator[str]:
     """Whatever `module` does that could change something on the disk."""
     for found in imported(module):

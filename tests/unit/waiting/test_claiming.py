@@ -173,7 +173,7 @@ class TestEveryStep:
         before = held(claims)
         interrupted = Steps(claims.backend, error, step, after=after)
         try:
-            outcome = work(Claims(interrupted, sessions=claims.sessions))
+            outcome = work(Claims(interrupted, sessions=claims.sessions))  # type: ignore[arg-type]
         except BaseException as found:
             if found is not error:
                 raise
