@@ -109,5 +109,4 @@ def test_what_is_told_of_is_told_without_it_and_what_is_stored_is_as_it_is() -> 
     assert backend.sessions.read("w1").generation == 0
     assert backend.sessions.signs.lock_path(None) == ""
     assert backend.name == "memory"
-    assert getattr(backend, "recall", None) is None
     assert "s3cret" not in repr(backend)
