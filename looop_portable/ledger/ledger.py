@@ -198,10 +198,7 @@ class Ledger:
             except FileExistsError:
                 self.let_go(key, target)
                 return False
-            except (
-                OSError,
-                Unavailable,
-            ):  # It is decided: to fail now would deny what has happened. The reaper mends the rest.
+            except (OSError, Unavailable):  # It is decided: to fail now would deny it. The reaper mends the rest.
                 if won and shown_as and way.guard:
                     raise
             return won
