@@ -5,7 +5,7 @@ thread: all that wait in one event loop share a few, which the filesystem's call
 Does not guarantee: that a cancelled task ends at once where the filesystem does not answer: the call in the middle is
 waited for, as nobody else would know what it did; and while one store does not answer, those who use another may have to
 wait for a thread. Nor that two tasks can share a block: each enters its own.
-How: `waiting.Waiting` looks; between two looks the task waits for its bell.
+How: `waiting.Waiting` looks; between two looks the task waits for its watcher.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from types import TracebackType
 from typing import Self
 from weakref import ref
 
-from looop_portable.aio.wakeup import LoopBell, whole
+from looop_portable.aio.wakeup import LoopWatcher, whole
 from looop_portable.claims.gate import Claims
 from looop_portable.config import PathLike
 from looop_portable.holding.hold import Hold
 from looop_portable.holding.options import Options, options_of
-from looop_portable.protocol.liveness import LEASE_SECONDS
+from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import slots_of
@@ -43,7 +43,7 @@ class AsyncHold:
         """Set as soon as the claim is known to be lost. Another one each time that the block is entered."""
         self._on_lost = on_lost
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._hold = Hold(name, options._replace(on_lost=self._told, tells_at_once=True))
+        self._hold = Hold(name, options._replace(on_lost=self._schedule_lost, calls_at_once=True))
         self.name = self._hold.name
 
     def __repr__(self) -> str:
@@ -79,9 +79,9 @@ class AsyncHold:
             if timeout is not None and timeout <= 0:
                 outcome = await whole(entrance.attempt, entrance.undo)
             else:
-                bell = LoopBell(self._loop)
-                with closing(bell), member.ringing(bell):
-                    outcome = await _run(entrance.waiting(bell), bell, timeout, entrance.undo)
+                watcher = LoopWatcher(self._loop)
+                with closing(watcher), member.waking(watcher):
+                    outcome = await _run(entrance.waiting(watcher), watcher, timeout, entrance.undo)
             self._hold.enter(outcome)
         except BaseException:
             entrance.spare()
@@ -93,7 +93,7 @@ class AsyncHold:
     ) -> None:
         await whole(lambda: self._hold.__exit__(kind, error, trace))
 
-    def _told(self, _: Hold) -> None:
+    def _schedule_lost(self, _: Hold) -> None:
         """In whatever thread has found it out."""
         assert self._loop
         with suppress(RuntimeError):  # The loop is closed: nobody is there to be told.
@@ -111,7 +111,7 @@ def hold(
     *,
     data_dir: PathLike | None = None,
     backend: str | None = None,
-    lease_seconds: int = LEASE_SECONDS,
+    lease_seconds: int = DEFAULT_TTL,
     on_lost: Callable[[AsyncHold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
@@ -143,10 +143,10 @@ async def claim(
     me, attempts = await whole(begin)
     if timeout is not None and timeout <= 0:
         return await whole(attempts, attempts.take_back)
-    bell = LoopBell(asyncio.get_running_loop())
-    with closing(bell):
-        waiting = await whole(lambda: waiter(claims, name, me, slots, bell, attempts))
-        return await _run(waiting, bell, timeout, attempts.take_back)
+    watcher = LoopWatcher(asyncio.get_running_loop())
+    with closing(watcher):
+        waiting = await whole(lambda: waiter(claims, name, me, slots, watcher, attempts))
+        return await _run(waiting, watcher, timeout, attempts.take_back)
 
 
 async def release(claims: Claims, name: str, session: str | Holder | None = None) -> Released | Refused:
@@ -155,7 +155,7 @@ async def release(claims: Claims, name: str, session: str | Holder | None = None
 
 
 async def _run(
-    waiting: Waiting, bell: LoopBell, timeout: float | None, undo: Callable[[Won | Renewed | Held], object]
+    waiting: Waiting, watcher: LoopWatcher, timeout: float | None, undo: Callable[[Won | Renewed | Held], object]
 ) -> Won | Renewed | Held:
     end = None if timeout is None else elapsed() + timeout
 
@@ -172,7 +172,7 @@ async def _run(
             left = found.pause if end is None else min(found.pause, end - elapsed())
             if left <= 0:
                 return await whole(waiting.last_look, undo)
-            await bell.wait(left)
+            await watcher.wait(left)
     finally:
         if waiting.waits:
             await whole(waiting.stop)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from looop_portable.backends.base import Backend
 from looop_portable.config import Chosen, located, recognized
-from looop_portable.errors import BackendNotInstalled, LooopError, NoSuchBackend, Unavailable, UsageError, told
+from looop_portable.errors import BackendNotInstalled, LooopError, NoSuchBackend, Unavailable, UsageError, describe_error
 from looop_portable.system.opening.locales import as_given
 
 if TYPE_CHECKING:
@@ -97,7 +97,9 @@ def open_address(address: Address, data_dir: str) -> Backend:
         failure = sealed(error, address)
     if isinstance(failure, LooopError):
         raise failure
-    why = " ".join((told(failure) if isinstance(failure, OSError) else str(failure) or type(failure).__name__).split())
+    why = " ".join(
+        (describe_error(failure) if isinstance(failure, OSError) else str(failure) or type(failure).__name__).split()
+    )
     wrong = UsageError if isinstance(failure, ValueError) else Unavailable
     raise wrong(f"{address}: {why}") from failure
 

@@ -29,9 +29,9 @@ _P = ParamSpec("_P")
 class Store:
     """The engine, asked by whoever says what it is `about`: that is how an error begins."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float], token: Callable[[], str]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float], new_nonce: Callable[[], str]) -> None:
         self.engine = engine
-        self.token = token
+        self.new_nonce = new_nonce
         self._clock = clock
 
     def read(self, about: str, kind: str, key: str) -> Record:
@@ -65,7 +65,7 @@ class Store:
         """
         if not 0 <= after < MOST:
             return False  # Nobody ever had it.
-        fields["token"] = self.token()
+        fields["token"] = self.new_nonce()
         data, number, not_after = encode(fields), int(after) + 1, self._clock() + WITHIN
         unanswered: Unavailable | None = None
         for _ in range(_TRIES):

@@ -16,7 +16,7 @@ from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.protocol.standings import is_ours
 
 if TYPE_CHECKING:
-    from looop_portable.system.watch.watcher import Bell
+    from looop_portable.system.watch.waking import Watcher
 
 __all__ = ["Backend", "Directory", "SessionHead", "SessionStore", "Signs", "Tickets"]
 
@@ -164,14 +164,14 @@ class Tickets(ABC):
     def claims(self) -> list[str]:
         """The claims that there may be a line for."""
 
-    def subscribe(self, bell: Bell, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:  # noqa: ARG002 (the interface)
-        """Ring `bell` when this `ticket` is given back or, without one, when one of `claims` is let go.
+    def subscribe(self, watcher: Watcher, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:  # noqa: ARG002 (the interface)
+        """Wake `watcher` when this `ticket` is given back or, without one, when one of `claims` is released.
 
         Whether every such change rings from now on. False where nobody tells of them, as on a network mount: whoever waits
-        looks again and again. It ends what this bell has subscribed to before; with no claims, that is all that it does.
+        looks again and again. It ends what this watcher has subscribed to before; with no claims, that is all that it does.
         `foreign`: looop itself holds one of the claims.
         """
-        return bell.listen(())
+        return watcher.watch(())
 
     def far(self) -> bool:
         """Whether each look goes over a network."""

@@ -70,7 +70,7 @@ class MemoryBackend(OnEngine):
     """The `Backend` in this process's memory. Its nonces are numbers: nobody else has records there."""
 
     def __init__(self) -> None:
-        super().__init__(MemoryEngine(), "memory", token=map(str, itertools.count()).__next__)
+        super().__init__(MemoryEngine(), "memory", new_nonce=map(str, itertools.count()).__next__)
 
 
 def open_memory(data_dir: str) -> MemoryBackend:  # noqa: ARG001 (the interface)

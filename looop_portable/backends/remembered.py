@@ -24,9 +24,9 @@ from looop_portable.ledger.stamp import (
     NAME,
     PROTOCOL,
     WINDOWS,
+    Format,
     Policy,
     Stamp,
-    Way,
     describe,
     elsewhere,
 )
@@ -146,10 +146,10 @@ class _Mark(Stamp):
         scheme, self._address = (backend, "") if isinstance(backend, str) else (backend.scheme, str(backend))
         super().__init__(root, files, Policy(scheme, without_links=WINDOWS if sys.platform == "win32" else FLOCK))
 
-    def _read(self, data: bytes) -> Way:
+    def _read(self, data: bytes) -> Format:
         ours, (theirs, address) = self._policy.backend, elsewhere(decode(data))
         if theirs == ours:
-            return Way()
+            return Format()
         where = f"in the backend {describe(theirs, address)}" if theirs else "in files"
         way_out = f"use --backend {address or theirs}" if theirs else "use it without --backend and LOOOP_BACKEND"
         raise WrongBackend(
@@ -161,7 +161,7 @@ class _Mark(Stamp):
     def _aliases(self) -> bool:
         return True  # Nothing is published there.
 
-    def _record(self, way: Way) -> dict[str, object]:  # noqa: ARG002 (the same of all ways)
+    def _record(self, stamped: Format) -> dict[str, object]:  # noqa: ARG002 (the same of all ways)
         backend = self._policy.backend
         found: dict[str, object] = {"protocol": PROTOCOL, BACKEND: backend, "guard": f"of the backend {backend}"}
         return {**found, ADDRESS: self._address} if self._address else found

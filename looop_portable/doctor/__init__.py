@@ -21,7 +21,7 @@ from looop_portable.doctor.hosts.meeting import Say, race_across
 from looop_portable.doctor.race.arbiter import race
 from looop_portable.doctor.synced import kept_by
 from looop_portable.doctor.workshop import opened
-from looop_portable.errors import UnknownProtocol, UsageError, WrongBackend, answering, told, unavailable
+from looop_portable.errors import UnknownProtocol, UsageError, WrongBackend, answering, describe_error, unavailable
 from looop_portable.ledger.stamp import NAME as STAMP
 from looop_portable.ledger.stamp import stamped
 from looop_portable.system.files import OS
@@ -104,7 +104,7 @@ def examine(
         for candidate in candidates(backend, windows) if isinstance(backend, str) else (backend,):
             say(f"racing {processes} processes on {candidate} for {seconds:g} s")
             room = shop.room(f"race-{candidate if isinstance(candidate, str) else candidate.scheme}")
-            races.append(_told_of(race(candidate, room, processes, seconds).race, room, directory))
+            races.append(_with_note(race(candidate, room, processes, seconds).race, room, directory))
     if filesystem.local_guard:
         alone = f"on this host alone: '{filesystem.local_guard}'"
         primitives = primitives._replace(
@@ -119,7 +119,7 @@ def examine(
     return Report(findings, advise(findings))
 
 
-def _told_of(found: Race, room: str, directory: str) -> Race:
+def _with_note(found: Race, room: str, directory: str) -> Race:
     """Its reasons name the directory that the user knows: the room is gone when they are read."""
     failures = tuple(failure.replace(room, directory) for failure in found.failures)
     return found._replace(refused=found.refused.replace(room, directory), failures=failures)
@@ -139,11 +139,11 @@ def _stamp(directory: str) -> Stamped | None:
         data = OS.read(f"{root}/{STAMP}")
         if data is None:
             return None
-        way = stamped(root, data)
+        fmt = stamped(root, data)
     except NotADirectoryError:
         return None
     except (UnknownProtocol, WrongBackend) as error:
         return Stamped(unreadable=str(error))
     except OSError as error:
-        return Stamped(unreadable=f"its stamp cannot be read: {told(error)}")
-    return Stamped(way.links, way.guard)
+        return Stamped(unreadable=f"its stamp cannot be read: {describe_error(error)}")
+    return Stamped(fmt.links, fmt.guard)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from looop_portable.config import Config, PathLike, resolve
 from looop_portable.errors import UsageError
-from looop_portable.protocol.liveness import LEASE_SECONDS, SHORTEST_LEASE
+from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
 from looop_portable.protocol.names import excerpt
 from looop_portable.sessions.ids import refuse_lease
 from looop_portable.waiting.limits import limit
@@ -17,11 +17,11 @@ class Options(NamedTuple):
     """What `hold` was told: see there."""
 
     config: Config
-    lease_seconds: int = LEASE_SECONDS
+    lease_seconds: int = DEFAULT_TTL
     on_lost: Callable[[Any], object] | None = None
     timeout: float | None = 0
     slots: int = 0
-    tells_at_once: bool = False
+    calls_at_once: bool = False
     """`on_lost` keeps nobody waiting, and needs no thread of its own."""
 
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from looop_portable.errors import CannotExclude, because
-from looop_portable.ledger.root import Place
-from looop_portable.ledger.stamp import Way
+from looop_portable.ledger.root import LedgerRoot
+from looop_portable.ledger.stamp import Format
 from looop_portable.protocol.codec import encode
 from looop_portable.protocol.records import record_of
 from looop_portable.system.files import Files
@@ -32,26 +32,26 @@ _T = TypeVar("_T")
 class Publisher:
     """Publishes in one ledger. `durable`: what is published is on the disk."""
 
-    def __init__(self, place: Place, files: Files, durable: bool) -> None:
-        self._root = place.root
-        self._place = place
+    def __init__(self, ledger_root: LedgerRoot, files: Files, durable: bool) -> None:
+        self._root = ledger_root.root
+        self._ledger_root = ledger_root
         self._files = files
         self._durable = durable
 
-    def publish(self, key: str, target: int, token: str, data: bytes, way: Way) -> str | None:
+    def publish(self, key: str, target: int, nonce: str, data: bytes, stamped: Format) -> str | None:
         """Publish `data` as number `target`. None: lost. Else the private file that is one more name of it, or empty."""
         public = f"{self._root}/{key}/{target}"
         private: str | None
         try:
-            if way.links:
-                private = self._named(key, target, token, data, functools.partial(self._publish, [], public, data))
-            elif self._place.policy.windows:
-                private = self._named(key, target, token, data, functools.partial(self._rename, public, data))
+            if stamped.links:
+                private = self._named(key, target, nonce, data, functools.partial(self._publish, [], public, data))
+            elif self._ledger_root.policy.windows:
+                private = self._named(key, target, nonce, data, functools.partial(self._rename, public, data))
             else:
                 private = self._create(key, public, data)
         except FileExistsError:
             return None
-        if not private or way.aliases:
+        if not private or stamped.aliases:
             return private
         try:
             self._files.remove(private)
@@ -59,7 +59,7 @@ class Publisher:
             return ""  # It is published. The reaper removes the rest.
         return ""
 
-    def show(self, key: str, target: int, token: str, data: bytes, private: str, shown_as: str, first: bool) -> None:
+    def show(self, key: str, target: int, nonce: str, data: bytes, private: str, shown_as: str, first: bool) -> None:
         """Rename `private`, or another copy of `data`, over `shown_as`. `first`: not over anything (FileExistsError).
 
         On Windows it is made a copy first, and is no name of the record any more. Without that, an editor that saves the
@@ -67,10 +67,10 @@ class Publisher:
         """
         name = self._files.rename if first else self._files.replace
         if not private:
-            self._named(key, target, token, data, lambda copy: name(copy, shown_as))
+            self._named(key, target, nonce, data, lambda copy: name(copy, shown_as))
             return
-        if self._place.policy.windows:
-            self._named(key, target, token, data, lambda copy: self._files.replace(copy, private), attempts_from=_COPY)
+        if self._ledger_root.policy.windows:
+            self._named(key, target, nonce, data, lambda copy: self._files.replace(copy, private), attempts_from=_COPY)
         try:
             name(private, shown_as)
         except FileExistsError:
@@ -91,19 +91,19 @@ class Publisher:
         return True
 
     def publish_release(self, key: str, expected: int, target: int) -> bool:
-        """A record of its own that says that `expected` was let go. False: superseded."""
+        """A record of its own that says that `expected` was released. False: superseded."""
         if self._files.read(f"{self._root}/{key}/{expected}") is None:
             return False
-        token = self._files.token()
-        data = encode({**record_of(None), "generation": target, "token": token})
-        return self.publish(key, target, token, data, self._place.make()) is not None
+        nonce = self._files.nonce()
+        data = encode({**record_of(None), "generation": target, "token": nonce})
+        return self.publish(key, target, nonce, data, self._ledger_root.make()) is not None
 
     def _named(
-        self, key: str, target: int, token: str, data: bytes, name: Callable[[str], _T], *, attempts_from: int = 0
+        self, key: str, target: int, nonce: str, data: bytes, name: Callable[[str], _T], *, attempts_from: int = 0
     ) -> _T:
         """What `name` gives of a private file with `data`."""
-        begin = f"{self._root}/{key}/.{target}-{token}-"
-        shared = self._place.shared()
+        begin = f"{self._root}/{key}/.{target}-{nonce}-"
+        shared = self._ledger_root.shared()
         return named(
             lambda attempt: f"{begin}{attempts_from + attempt}",
             functools.partial(self._files.create, data=data, shared=shared, durable=self._durable),
@@ -114,7 +114,7 @@ class Publisher:
 
     def _create(self, key: str, public: str, data: bytes) -> str | None:
         """In its place: there is no private file. None: what is there is not ours."""
-        shared = self._place.shared()
+        shared = self._ledger_root.shared()
         for again in (True, False):
             try:
                 self._files.create(public, data, shared=shared, durable=self._durable)
@@ -135,7 +135,7 @@ class Publisher:
         try:
             self._files.mkdir(f"{self._root}/{key}", shared=shared)
         except FileNotFoundError:
-            self._place.start_anew()
+            self._ledger_root.start_anew()
             raise
 
     def _rename(self, public: str, data: bytes, private: str) -> str:

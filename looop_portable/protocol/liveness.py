@@ -17,7 +17,7 @@ __all__ = ["Basis", "Liveness", "Verdict"]
 PASSING = " tmpfs"
 """How a disk's name ends that no reboot survives: another boot identity there is that of another container."""
 
-LEASE_SECONDS = 30
+DEFAULT_TTL = 30
 """How long a session that promises heartbeats may be silent, unless it is told otherwise."""
 
 
@@ -76,7 +76,7 @@ class Verdict(NamedTuple):
     left: float | None = None
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """`evidence`, and how old it is."""
         looked = _LOOKED_AT.get(self.basis)
         return f"{self.evidence} ({looked})" if looked else self.evidence

@@ -22,7 +22,7 @@ from looop_portable.claims.gate import Claims
 from looop_portable.claims.own import OwnSession, retire
 from looop_portable.config import Config
 from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
-from looop_portable.protocol.liveness import LEASE_SECONDS, interval
+from looop_portable.protocol.liveness import DEFAULT_TTL, interval
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Holder, Lease
@@ -88,7 +88,7 @@ class _Run:
             code = 0 if held else self._child.wait()
         except BaseException:
             self._child.discard()
-            self._leave(tell=False)
+            self._leave(report=False)
             raise
         if held:
             self._child.discard()
@@ -201,8 +201,8 @@ class _Run:
         finally:
             self._child.kill()
 
-    def _leave(self, *, tell: bool = True) -> None:
-        """End the session, and let go of all that it holds, what the command has claimed too.
+    def _leave(self, *, report: bool = True) -> None:
+        """End the session, and release all that it holds, what the command has claimed too.
 
         Waits no longer for that than a lease: after that everybody knows by the silence.
         """
@@ -212,7 +212,7 @@ class _Run:
             if self._standby:
                 self._standby.dismiss()
             return
-        seconds = self._request.lease_seconds or LEASE_SECONDS
+        seconds = self._request.lease_seconds or DEFAULT_TTL
         trouble = [("", f"the store has not answered for {seconds} s")]
 
         def leave() -> None:
@@ -230,7 +230,7 @@ class _Run:
         except Interrupted:
             if not self._left.is_set():
                 trouble = [("", "interrupted")]
-        for name, reason in list(trouble) if tell else []:
+        for name, reason in list(trouble) if report else []:
             self._listener.left(name, reason)
 
     def _retire(self) -> list[tuple[str, str]]:

@@ -103,7 +103,7 @@ class Keepers:
         return f"{self.directory}/{key}-{holder.incarnation}"
 
     def begin(self, holder: Holder) -> int | None:
-        """In the keeper: be the one of `holder`, until this descriptor is let go. None: there is one. Raises OSError."""
+        """In the keeper: be the one of `holder`, until this descriptor is released. None: there is one. Raises OSError."""
         self._files.make_private(self.directory)
         base = self.base(holder)
         taken = self._files.take(f"{base}.lock")
@@ -112,7 +112,7 @@ class Keepers:
         pid = os.getpid()
         start, boot = self._processes.start_of(pid), self._processes.here().boot
         record = {"pid": pid, "start": start, "host": host(), "boot": boot, "since": timestamp()}
-        private = fresh(f"{self.directory}/.", self._files.token)
+        private = fresh(f"{self.directory}/.", self._files.nonce)
         put(self._files, f"{base}.json", encode({**record, **holder._asdict()}), private)
         return taken
 
@@ -221,13 +221,13 @@ class Keepers:
             for suffix in _SUFFIXES:
                 self._files.remove(f"{base}{suffix}")
         finally:
-            self._files.let_go(taken)
+            self._files.unlock(taken)
 
 
 def choose() -> tuple[Keepers, str]:
     """Where a keeper can begin, and why that is not the state directory (empty if it is). Raises `Unavailable`."""
-    place = state.choose(_NAME)
-    return Keepers(place.directory), place.told
+    chosen = state.choose(_NAME)
+    return Keepers(chosen.directory), chosen.description
 
 
 def everywhere() -> Iterator[Keepers]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from looop_portable.protocol.liveness import LEASE_SECONDS
+from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Lease
 
@@ -22,7 +22,7 @@ class Request(NamedTuple):
     command: Sequence[str]
     names: Sequence[str] = ()
     session: str = ""
-    lease_seconds: int = LEASE_SECONDS
+    lease_seconds: int = DEFAULT_TTL
     timeout: float | None = 0
     slots: int = 0
     ends_when_lost: bool = True

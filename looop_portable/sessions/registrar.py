@@ -287,7 +287,7 @@ class Sessions:
             raise SessionAlive(session, f"its registration is damaged; `looop session stop {session}` ends it")
         found = self.evidence.verdict_on_any(head._replace(torn=head.torn and not head.own))
         if not found.dead:
-            raise SessionAlive(session, found.told)
+            raise SessionAlive(session, found.description)
 
     def _read(self, session: str) -> SessionHead:
         with answering(f"session {session}"):

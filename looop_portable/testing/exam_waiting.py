@@ -19,7 +19,7 @@ from looop_portable.claims.gate import Claims
 from looop_portable.protocol.outcomes import Held, Released, Won
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import elapsed
-from looop_portable.system.watch.watcher import Bell, new_bell
+from looop_portable.system.watch.waking import Watcher, new_watcher
 from looop_portable.testing.examiner import ROUNDS, WORKERS, Reopen, at_once, registered, tickets_of, waiter
 
 __all__ = ["WaitingExam"]
@@ -172,10 +172,10 @@ class WaitingExam:
         first = theirs.take("repo-x", waiter(1))
         mine.take("repo-x", waiter(2))
         subscribe = partial(mine.subscribe, claims=["repo-x"], ticket=first)
-        self._rings(subscribe, lambda: theirs.give_back("repo-x", first), f"{first} is given back")
+        self._wakes(subscribe, lambda: theirs.give_back("repo-x", first), f"{first} is given back")
         assert first not in mine.line("repo-x")
 
-    def test_who_is_first_in_line_is_told_when_the_claim_is_let_go(self, reopen: Reopen) -> None:
+    def test_who_is_first_in_line_is_told_when_the_claim_is_released(self, reopen: Reopen) -> None:
         """Also with the answer `foreign`: where looop itself may hold it, more is listened to."""
         claims, other = Claims(reopen()), Claims(reopen())
         tickets = tickets_of(reopen())
@@ -186,20 +186,20 @@ class WaitingExam:
             assert isinstance(claims.claim("repo-x", me), Won)
             assert isinstance(other.claim("repo-x", her), Held)
             subscribe = partial(tickets.subscribe, claims=["repo-x"], foreign=foreign)
-            self._rings(subscribe, partial(claims.release, "repo-x", me), "it is let go")
+            self._wakes(subscribe, partial(claims.release, "repo-x", me), "it is released")
             assert isinstance(other.claim("repo-x", her), Won)
             assert isinstance(other.release("repo-x", her), Released)
 
-    def _rings(self, subscribe: Callable[[Bell], bool], change: Callable[[], object], what: str) -> None:
-        """Subscribe first, then the change, then wait: what happened in between rings too."""
-        bell = new_bell()
+    def _wakes(self, subscribe: Callable[[Watcher], bool], change: Callable[[], object], what: str) -> None:
+        """Subscribe first, then the change, then wait: what happened in between wakes too."""
+        watcher = new_watcher()
         try:
-            is_told = subscribe(bell)
-            bell.forget()
+            is_watched = subscribe(watcher)
+            watcher.forget()
             began = elapsed()
             change()
-            if is_told:
-                bell.wait(self.patience)
-                assert elapsed() - began < self.patience, f"{_TOLD}: {what}, and nothing rings"
+            if is_watched:
+                watcher.wait(self.patience)
+                assert elapsed() - began < self.patience, f"{_TOLD}: {what}, and nothing wakes"
         finally:
-            bell.close()
+            watcher.close()

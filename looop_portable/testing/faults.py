@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 from looop_portable.backends.base import Backend
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, SessionAlive, Unavailable
-from looop_portable.protocol.liveness import LEASE_SECONDS
+from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Sweep, Won
 from looop_portable.protocol.records import Holder, Registration
 from looop_portable.testing.examiner import Reopen, registered
@@ -191,13 +191,13 @@ def _is_tried(store: Store, verb: Verb, injector: Injector) -> bool:
     """One fault. False: the verb makes fewer calls than that."""
     injector.armed = False
     sound, rival = Claims(store.reopen()), Claims(store.reopen())
-    me, her = sound.sessions.register("me", lease_seconds=LEASE_SECONDS).holder, registered(rival, "her")
+    me, her = sound.sessions.register("me", lease_seconds=DEFAULT_TTL).holder, registered(rival, "her")
     verb.prepare(sound, me)
     claims = Claims(store.with_faults(injector))
     rivals: list[Won | Renewed | Held] = []
     injector.rival = lambda: rivals.append(rival.claim(NAME, her))
     injector.armed = True
-    told = _told(claims, verb, me)
+    told = _answer(claims, verb, me)
     injector.armed = False
     if not injector.fired:
         assert not isinstance(told, Unavailable), f"law: a store that answers is not unavailable: '{verb.name}': {told!r}"
@@ -212,7 +212,7 @@ def _is_tried(store: Store, verb: Verb, injector: Injector) -> bool:
     _look(sound, me, told, verb, where)
     if isinstance(told, Exception):
         stood = sound.backend.read(NAME)
-        again = _told(sound, verb, me)
+        again = _answer(sound, verb, me)
         assert not isinstance(again, Unavailable), f"law: after a fault a store answers again: {where}, and then {again!r}"
         _look(sound, me, again, verb, f"{where}, and once more")
         if isinstance(again, Renewed | Held):
@@ -221,7 +221,7 @@ def _is_tried(store: Store, verb: Verb, injector: Injector) -> bool:
     return True
 
 
-def _told(claims: Claims, verb: Verb, me: Holder) -> object:
+def _answer(claims: Claims, verb: Verb, me: Holder) -> object:
     try:
         return verb.run(claims, me)
     except (LooopError, OSError, Killed) as error:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
-from looop_portable.protocol.outcomes import Held, Renewed, Told, Won
+from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
 from looop_portable.protocol.records import Holder
 from looop_portable.protocol.slots import in_order, line_for, slots_of
 from looop_portable.protocol.standings import is_ours
@@ -28,7 +28,7 @@ from looop_portable.waiting.attempts import Attempts, take_back
 from looop_portable.waiting.limits import limit
 
 if TYPE_CHECKING:
-    from looop_portable.system.watch.watcher import Bell
+    from looop_portable.system.watch.waking import Watcher
     from looop_portable.waiting.stopping import Stoppable
     from looop_portable.waiting.waiter import Waiting
 
@@ -36,35 +36,37 @@ __all__ = ["claim_all", "wait_for"]
 
 
 def wait_for(
-    claims: Claims, name: str, me: Holder, timeout: float | None = None, slots: int = 0, told: Told | None = None
+    claims: Claims, name: str, me: Holder, timeout: float | None = None, slots: int = 0, on_waiting: OnWaiting | None = None
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, and wait for it for `timeout` seconds: None or -1: without end, 0: not at all.
 
-    `told` is called after each look that found it held, from two seconds on. Interrupted, it has not been won. Raises as
+    `on_waiting` is called after each look that finds it held, from 2 s on. Interrupted, it has not been won. Raises as
     `Claims.claim` does.
     """
     timeout = limit(timeout)
     attempts = Attempts(claims, slots_of(name, slots), me)
-    bell = _stoppable(timeout)
+    watcher = _stoppable(timeout)
 
     def wait() -> Won | Renewed | Held:
         try:
-            return _wait(claims, name, me, slots, attempts, timeout, told, bell)
+            return _wait(claims, name, me, slots, attempts, timeout, on_waiting, watcher)
         except BaseException:
             take_back([attempts])
             raise
 
-    return apart(wait, bell, lambda _: take_back([attempts]))
+    return apart(wait, watcher, lambda _: take_back([attempts]))
 
 
-def waiter(claims: Claims, name: str, me: Holder, slots: int, bell: Bell, attempts: Attempts | None = None) -> Waiting:
+def waiter(
+    claims: Claims, name: str, me: Holder, slots: int, watcher: Watcher, attempts: Attempts | None = None
+) -> Waiting:
     """One that waits for `name`, or for one of its `slots`."""
     from looop_portable.waiting.waiter import Waiting
 
     wanted = slots_of(name, slots)
     attempt = attempts or Attempts(claims, wanted, me)
     undo = attempt.take_back
-    return Waiting(claims, line_for(name, slots), wanted, attempt, bell, lambda lease: is_ours(lease, me), undo=undo)
+    return Waiting(claims, line_for(name, slots), wanted, attempt, watcher, lambda lease: is_ours(lease, me), undo=undo)
 
 
 def claim_all(
@@ -73,7 +75,7 @@ def claim_all(
     me: Holder,
     timeout: float | None = 0,
     slots: int = 0,
-    told: Told | None = None,
+    on_waiting: OnWaiting | None = None,
     settled: Callable[[], object] | None = None,
 ) -> list[Won | Renewed] | Held:
     """Claim all of `names`, or none: then who holds the first that could not be had, within `timeout` seconds for them all.
@@ -83,18 +85,18 @@ def claim_all(
     """
     timeout = limit(timeout)
     begun: list[Attempts] = []
-    bell = _stoppable(timeout)
+    watcher = _stoppable(timeout)
 
     def claim() -> list[Won | Renewed] | Held:
         try:
-            return _claim_in_order(claims, in_order(names), me, timeout, slots, told, begun, bell)
+            return _claim_in_order(claims, in_order(names), me, timeout, slots, on_waiting, begun, watcher)
         except BaseException as error:
             refused = take_back(begun)
             if refused and isinstance(error, LooopError):
-                raise Unavailable(f"{error}; what was won before could not all be let go: {refused}") from error
+                raise Unavailable(f"{error}; what was won before could not all be released: {refused}") from error
             raise
 
-    outcome = apart(claim, bell, lambda _: take_back(begun))
+    outcome = apart(claim, watcher, lambda _: take_back(begun))
     if settled and not isinstance(outcome, Held):
         try:
             settled()
@@ -110,16 +112,16 @@ def _claim_in_order(
     me: Holder,
     timeout: float | None,
     slots: int,
-    told: Told | None,
+    on_waiting: OnWaiting | None,
     begun: list[Attempts],
-    bell: Stoppable | None,
+    watcher: Stoppable | None,
 ) -> list[Won | Renewed] | Held:
     end = None if timeout is None else elapsed() + timeout
     had: list[Won | Renewed] = []
     for name in names:
         left = None if end is None else max(end - elapsed(), 0.0)
         begun.append(Attempts(claims, slots_of(name, slots), me))
-        outcome = _wait(claims, name, me, slots, begun[-1], left, told, bell)
+        outcome = _wait(claims, name, me, slots, begun[-1], left, on_waiting, watcher)
         if isinstance(outcome, Held):
             refused = take_back(begun)
             if refused:
@@ -136,17 +138,17 @@ def _wait(
     slots: int,
     attempts: Attempts,
     timeout: float | None,
-    told: Told | None,
-    bell: Stoppable | None,
+    on_waiting: OnWaiting | None,
+    watcher: Stoppable | None,
 ) -> Won | Renewed | Held:
-    if bell is None or (timeout is not None and timeout <= 0):
+    if watcher is None or (timeout is not None and timeout <= 0):
         return attempts()
-    from looop_portable.system.watch.watcher import new_bell  # Who does not wait does not import what waits.
+    from looop_portable.system.watch.waking import new_watcher  # Who does not wait does not import what waits.
     from looop_portable.waiting.waiter import run
 
-    bell.ring_by(new_bell())
-    with contextlib.closing(bell):
-        return run(waiter(claims, name, me, slots, bell, attempts), bell, timeout, told)
+    watcher.wake_by(new_watcher())
+    with contextlib.closing(watcher):
+        return run(waiter(claims, name, me, slots, watcher, attempts), watcher, timeout, on_waiting)
 
 
 def _stoppable(timeout: float | None) -> Stoppable | None:

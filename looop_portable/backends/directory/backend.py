@@ -22,7 +22,7 @@ from looop_portable.backends.directory.adoption import Adoption, Seen
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.backends.directory.registry import Registry
 from looop_portable.backends.directory.tickets import TicketFiles
-from looop_portable.errors import CannotExclude, LooopError, Unavailable, answering, told, unreadable
+from looop_portable.errors import CannotExclude, LooopError, Unavailable, answering, describe_error, unreadable
 from looop_portable.ledger.ledger import KEEP, Ledger
 from looop_portable.ledger.spelling import recorded, that_say
 from looop_portable.ledger.stamp import FLOCK, Policy
@@ -53,7 +53,7 @@ class DirectoryBackend(Backend):
         self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions)
         self.tickets = TicketFiles(self.ledger, self.projection)
         self._adoption = Adoption(self.ledger, self.projection)
-        self._whole: dict[str, Lease] = {}  # The leases that are known to have a record, for `Ledger.let_go`.
+        self._whole: dict[str, Lease] = {}  # The leases that are known to have a record, for `Ledger.release`.
 
     @property
     def name(self) -> str:
@@ -71,7 +71,7 @@ class DirectoryBackend(Backend):
     def is_guarded(self) -> bool:
         """On Windows also a handle that is no descriptor yet."""
         try:
-            return self.policy.windows or self.ledger.place.is_guarded()
+            return self.policy.windows or self.ledger.ledger_root.is_guarded()
         except OSError:
             return True  # Whoever claims is told.
 
@@ -109,7 +109,7 @@ class DirectoryBackend(Backend):
             try:
                 return self._advance(claim, expected, lease)
             except FileNotFoundError:
-                if not self.ledger.place.may_repeat():
+                if not self.ledger.ledger_root.may_repeat():
                     raise
             return self._advance(claim, expected, lease)
         except OSError as error:
@@ -117,8 +117,8 @@ class DirectoryBackend(Backend):
 
     def _advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         key = self.ledger.spelling.settle(claim) if spellings(claim)[1] else spellings(claim)[0]
-        self.ledger.place.shared()  # From here on it is known which guard there is.
-        with self.ledger.place.guard():
+        self.ledger.ledger_root.shared()  # From here on it is known which guard there is.
+        with self.ledger.ledger_root.guard():
             shared = self._is_shared_with_looop()
             seen = self._adoption.seen(key, claim, expected) if shared else _UNSEEN
             if seen.moved:
@@ -145,14 +145,14 @@ class DirectoryBackend(Backend):
     def held_by(self, holder: Holder, but: Iterable[str], since: int = 0) -> Iterator[str]:
         ledger, said = self.ledger, holder.incarnation if is_word(holder.incarnation) else ""
         with answering():
-            keys, way = {*ledger.names()} - {ledger.spelling.key(name) for name in but}, ledger.place.way()
-            tells = since and way and way.links and self.sessions.is_beside(ledger.root)
-        there = (key for key in sorted(keys) if not (tells and ledger.files.is_untouched(f"{ledger.root}/{key}", since)))
+            keys, stamped = {*ledger.names()} - {ledger.spelling.key(name) for name in but}, ledger.ledger_root.format()
+            is_dated = since and stamped and stamped.links and self.sessions.is_beside(ledger.root)
+        there = (key for key in sorted(keys) if not (is_dated and ledger.files.is_untouched(f"{ledger.root}/{key}", since)))
         yield from that_say(said.encode(), there, lambda key: ledger.head(key)[1])
 
     def strange(self) -> str:
         with answering():
-            if self.ledger.place.way() or self.sessions.is_used():
+            if self.ledger.ledger_root.format() or self.sessions.is_used():
                 return ""
             shown = self.projection.foreign_names()
             if not shown or any(self.projection.shows_looops(key, name) for key, name in shown.items()):
@@ -172,15 +172,15 @@ class DirectoryBackend(Backend):
             except FileNotFoundError:
                 return []  # Nobody has ever claimed anything here.
             except OSError as error:
-                failed.append(("", told(error)))
+                failed.append(("", describe_error(error)))
         for key in keys:
             try:
-                with self.ledger.place.guard():
+                with self.ledger.ledger_root.guard():
                     self.ledger.sweep(key)
                     self._mend(key)
             except OSError as error:
                 if not self.ledger.files.in_use(error):  # Else the next sweep does it.
-                    failed.append((unspelled(key, once=True) or key, told(error)))
+                    failed.append((unspelled(key, once=True) or key, describe_error(error)))
             except LooopError as error:
                 failed.append((unspelled(key, once=True) or key, str(error)))
         return failed
@@ -191,20 +191,20 @@ class DirectoryBackend(Backend):
             for key in map(self.ledger.spelling.key, names):
                 self.ledger.keep_young(key, older)
                 self.ledger.files.keep_young(self.projection.path(key), older)
-            self.ledger.place.keep_young(older)
+            self.ledger.ledger_root.keep_young(older)
             self.sessions.keep_young(holder, older)
 
     def unavailable(self) -> str | None:
         if self._wrong_platform():
             return self._wrong_platform()
         try:
-            self.ledger.place.make()
-            with self.ledger.place.guard():
+            self.ledger.ledger_root.make()
+            with self.ledger.ledger_root.guard():
                 return None
         except Unavailable as reason:
             return str(reason)
         except OSError as error:
-            return told(error)
+            return describe_error(error)
 
     def _read(self, key: str, name: str) -> Head:
         shared = self._is_shared_with_looop()
@@ -221,8 +221,8 @@ class DirectoryBackend(Backend):
         return Head(generation, lease, foreign if foreign and foreign.session else None)
 
     def _is_shared_with_looop(self) -> bool:
-        way = self.ledger.place.way()
-        return way is not None and way.guard == FLOCK
+        stamped = self.ledger.ledger_root.format()
+        return stamped is not None and stamped.guard == FLOCK
 
     def _head_if_held(self, key: str, known: str) -> tuple[str, Head | None] | None:
         name = known or unspelled(key, once=True)
@@ -277,9 +277,9 @@ class DirectoryBackend(Backend):
         return lease is not None and lease[1:3] == holder
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
-        if whole and (way := self.ledger.place.way()) and way.links:
+        if whole and (stamped := self.ledger.ledger_root.format()) and stamped.links:
             try:
-                return self.ledger.let_go(key, expected)
+                return self.ledger.release(key, expected)
             except PermissionError:  # Another user's record. One of our own says it as well.
                 return self.ledger.advance(key, expected, record_of(None))
         return self.ledger.advance(key, expected, record_of(None))

@@ -34,8 +34,8 @@ class AutoBackend(DirectoryBackend):
     def name(self) -> str:
         """Raises `Unavailable` where the directory's stamp cannot be read."""
         with answering():
-            way = self.ledger.place.way()
-        return "posix" if way is None or way.links else "advisory"
+            stamped = self.ledger.ledger_root.format()
+        return "posix" if stamped is None or stamped.links else "advisory"
 
 
 class PosixBackend(DirectoryBackend):

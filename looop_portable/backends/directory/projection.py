@@ -43,7 +43,7 @@ class Projection:
         """Where looop is at home too, as looop spells the name, if it can be stored so.
 
         But for a name that could be our spelling of a longer one: without that, the two would share a file, and whoever
-        mends the one would let go of the other.
+        mends the one would release the other.
         """
         if "%" not in key and len(key) <= _SHORT:
             return f"{self.directory}/{key}.json"  # As most are: it is its own spelling everywhere.
@@ -155,8 +155,8 @@ class Projection:
             if not held:
                 self.ledger.files.remove(self.path(key))
             else:
-                private = fresh(f"{self.ledger.root}/{key}/.{generation}-", self.ledger.files.token)
-                put(self.ledger.files, self.path(key), data, private, shared=self.ledger.place.shared())
+                private = fresh(f"{self.ledger.root}/{key}/.{generation}-", self.ledger.files.nonce)
+                put(self.ledger.files, self.path(key), data, private, shared=self.ledger.ledger_root.shared())
             changed = True
         return changed
 

@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable
 
 from looop_portable.backends.base import Signs
-from looop_portable.ledger.root import Place
+from looop_portable.ledger.root import LedgerRoot
 from looop_portable.protocol.liveness import Lock, Silence, interval
 from looop_portable.protocol.names import spelled
 from looop_portable.protocol.records import Registration
@@ -35,25 +35,25 @@ _COARSE = 2_000_000_000
 
 
 class SignFiles(Signs):
-    """The `Signs` of the sessions in `directory`, the place of whose registrations is `place`; `key` spells an id."""
+    """The `Signs` of the sessions in `directory`, the place of whose registrations is `ledger_root`; `key` spells an id."""
 
-    def __init__(self, directory: str, files: Files, place: Place, key: Callable[[str], str] = spelled) -> None:
+    def __init__(self, directory: str, files: Files, ledger_root: LedgerRoot, key: Callable[[str], str] = spelled) -> None:
         self._directory = directory
         self._files = files
-        self._place = place
+        self._ledger_root = ledger_root
         self._key = key
 
     def make_room(self, key: str) -> str:
         """The directory of the session that is spelled so, which is there from then on."""
         directory = f"{self._directory}/{key}"
-        self._place.shared()
+        self._ledger_root.shared()
         try:
             shared = self._files.shared_bits(self._directory)
         except FileNotFoundError:
-            self._place.start_anew()
-            self._place.shared()
+            self._ledger_root.start_anew()
+            self._ledger_root.shared()
             shared = self._files.shared_bits(self._directory)
-        self._place.make_room(directory, shared)
+        self._ledger_root.make_room(directory, shared)
         self._files.refuse_link(directory)
         return directory
 
@@ -108,7 +108,7 @@ class SignFiles(Signs):
 
     def _sight(self, directory: str, sighting: str, shared: int) -> None:
         """It has its time before it has its name: on SMB a new file has the client's, which may be wrong by hours."""
-        private = fresh(f"{directory}/.{_SIGHTING}", self._files.token)
+        private = fresh(f"{directory}/.{_SIGHTING}", self._files.nonce)
         make = functools.partial(self._files.make_beat, shared=shared)
         try:
             named(private, make, lambda made: self._files.replace(made, sighting), self._files.remove)

@@ -28,7 +28,7 @@ from looop_portable.system.opening.ours import PRIVATE_TICKET, those
 from looop_portable.system.opening.private import named
 
 if TYPE_CHECKING:
-    from looop_portable.system.watch.watcher import Bell
+    from looop_portable.system.watch.waking import Watcher
 
 _DIGITS = 12
 
@@ -71,12 +71,12 @@ class TicketFiles(Tickets):
         with answering():
             return [name for key in self._keys() if (name := unspelled(key, once=True))]
 
-    def subscribe(self, bell: Bell, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
-        return bell.listen(path for claim in claims for path in self.news(claim, ticket, foreign=foreign))
+    def subscribe(self, watcher: Watcher, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
+        return watcher.watch(path for claim in claims for path in self.paths(claim, ticket, foreign=foreign))
 
-    def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
+    def paths(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
         """The paths that change then. None where no kernel tells of every change. `foreign`: see `subscribe`."""
-        if not self._is_told():
+        if not self._is_notified():
             return ()
         if ticket:
             return (self._path(claim, ticket),)
@@ -94,12 +94,12 @@ class TicketFiles(Tickets):
                 self._sweep(key)
 
     def _take(self, claim: str, waiter: Registration) -> str:
-        key, shared = self._key(claim), self._ledger.place.shared()
+        key, shared = self._key(claim), self._ledger.ledger_root.shared()
         directory = f"{self.directory}/{key}"
 
         def private(_: int) -> str:
             last = max((int(ticket[:_DIGITS]) for ticket in self._line(key)), default=0)
-            return f"{directory}/.{last + 1:0{_DIGITS}}-{self._files.token()}"
+            return f"{directory}/.{last + 1:0{_DIGITS}}-{self._files.nonce()}"
 
         def name(private: str) -> str:
             ticket = private.rpartition("/.")[2]
@@ -108,7 +108,7 @@ class TicketFiles(Tickets):
 
         def line_up() -> None:
             """It is the first, or a reaper has been here."""
-            self._ledger.place.make_room(self.directory, shared)
+            self._ledger.ledger_root.make_room(self.directory, shared)
             with contextlib.suppress(FileNotFoundError):  # The line of lines has been removed meanwhile: once more.
                 self._files.mkdir(directory, shared=shared)
 
@@ -145,7 +145,7 @@ class TicketFiles(Tickets):
     def _key(self, claim: str) -> str:
         return self._ledger.spelling.key(claim)
 
-    def _is_told(self) -> bool:
+    def _is_notified(self) -> bool:
         """Whether the kernel tells of all that is changed here: where no other can have it mounted."""
         return self._mount is not None and bool(self._mount.disk)
 

@@ -20,7 +20,7 @@ def refuse(
     )
     waited = "; waited in vain" if late else ""
     over = f", until {until(verdict)} unless it is renewed" if verdict.left is not None else ""
-    out.hint(f"  generation {lease.generation}: {verdict.told}{over}{waited}{_way_out(lease, verdict)}")
+    out.hint(f"  generation {lease.generation}: {verdict.description}{over}{waited}{_way_out(lease, verdict)}")
 
 
 def _way_out(lease: Lease, verdict: Verdict) -> str:

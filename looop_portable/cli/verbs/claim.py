@@ -17,7 +17,7 @@ from looop_portable.cli.verb import Verb, Verbs
 from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, SESSION, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.config import session_id
 from looop_portable.protocol.liveness import Verdict
-from looop_portable.protocol.outcomes import Broken, Held, Refused, Renewed, Told, Won
+from looop_portable.protocol.outcomes import Broken, Held, OnWaiting, Refused, Renewed, Won
 from looop_portable.protocol.records import Lease
 from looop_portable.protocol.slots import in_order
 from looop_portable.waiting.claiming import claim_all, ours_of
@@ -61,10 +61,10 @@ def claim(
     with endings() as ended_by:
         with _progress(out, limit) as told, renewing(out, who) if limit != 0 else contextlib.nullcontext():
             outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait)
-        return _tell_all(out, claims, who, outcome, waited=limit != 0, kept=kept)
+        return _print_all(out, claims, who, outcome, waited=limit != 0, kept=kept)
 
 
-def _progress(out: Setting, limit: float | None) -> contextlib.AbstractContextManager[Told | None]:
+def _progress(out: Setting, limit: float | None) -> contextlib.AbstractContextManager[OnWaiting | None]:
     """What tells of the waiting. Who does not wait does not import it."""
     if limit == 0:
         return contextlib.nullcontext()
@@ -73,7 +73,7 @@ def _progress(out: Setting, limit: float | None) -> contextlib.AbstractContextMa
     return waiting_for(out)
 
 
-def _tell_all(
+def _print_all(
     out: Setting, claims: Claims, who: Acting, outcome: list[Won | Renewed] | Held, *, waited: bool, kept: bool
 ) -> int:
     me, known = who.me, None if waited else who.known  # What was read before it waited may be long ago.
@@ -89,24 +89,24 @@ def _tell_all(
                 claims.release_lease(each.lease)
         raise ended(me, mine.evidence)
     for each in outcome:
-        _tell(out, each, mine)
+        _print(out, each, mine)
     won = [each.lease for each in outcome if isinstance(each, Won)]
     if won and mine.dead:
         _warn(out, won[0], mine)
     if kept:
         ensure_kept(out, claims, me, known)
-    out.told(claims)
+    out.describe_trouble(claims)
     return 0
 
 
-def _tell(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
+def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
     lease = outcome.lease
     previous = outcome.previous.session if isinstance(outcome, Won) and outcome.previous else None
     fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), "previous": previous}
     fields |= {"protected": not mine.dead}
     if isinstance(outcome, Renewed):
         out.answer("claim", "renewed", "", {**fields, **verdict_fields(mine)})
-        out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.told}")
+        out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.description}")
     else:
         out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
 
@@ -130,7 +130,7 @@ def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: in
             code = 1
         else:
             out.answer("unclaim", "released", "", {"name": outcome.name, "generation": outcome.generation})
-    out.told(claims)
+    out.describe_trouble(claims)
     return code
 
 
@@ -186,7 +186,7 @@ def break_(out: Setting, name: str, generation: int, reason: str) -> int:
         line = f"broke {lease.name}: generation {generation} of session '{lease.session}'"
         fields = {"name": lease.name, "generation": outcome.generation, **lease_fields(lease)}
         out.answer("break", "broken", line, fields)
-        out.told(claims)
+        out.describe_trouble(claims)
         return 0
     if outcome.lease:
         now = (

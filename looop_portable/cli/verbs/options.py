@@ -9,7 +9,7 @@ import click
 from looop_portable.cli.completion.offers import claim_names, session_ids
 from looop_portable.cli.verb import HOW, Duration, Patience
 from looop_portable.config import LEASE
-from looop_portable.protocol.liveness import LEASE_SECONDS, SHORTEST_LEASE
+from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
 from looop_portable.protocol.records import LONGEST_LEASE
 from looop_portable.protocol.slots import MOST
 
@@ -47,7 +47,7 @@ def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:
 LEASE_LENGTH = click.option(
     "--lease",
     type=Duration(most=LONGEST_LEASE, whole=True),
-    default=LEASE_SECONDS,
+    default=DEFAULT_TTL,
     envvar=LEASE,
     callback=_long_enough,
     metavar="DURATION",

@@ -8,7 +8,7 @@ import click
 
 from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.output import lease_fields
-from looop_portable.cli.output.progress import said_once
+from looop_portable.cli.output.progress import print_once
 from looop_portable.cli.output.refusals import refuse
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration, Verb
@@ -25,11 +25,11 @@ class Words:
 
     def __init__(self, out: Setting, *, says_who_is_first: bool = True) -> None:
         self._out = out
-        self._told = said_once(out) if says_who_is_first else None
+        self._on_waiting = print_once(out) if says_who_is_first else None
 
     def waits(self, held: Held, seconds: float) -> None:
-        if self._told:
-            self._told(held, seconds)
+        if self._on_waiting:
+            self._on_waiting(held, seconds)
 
     def won(self, lease: Lease) -> None:
         fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
@@ -156,5 +156,5 @@ def run(
         out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure)
     if outcome.left:
         Words(out).stays(outcome.left)
-    out.told(claims)
+    out.describe_trouble(claims)
     return outcome.code

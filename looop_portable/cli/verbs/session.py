@@ -76,7 +76,7 @@ def start(out: Setting, session_id: str | None, pid: int | None, lease: int, ttl
         with endings() as ended:
             ended.wait()
             found, kept = _register(out, session_id or "", pid or 0, lease, ttl, ended)
-            _tell_start(out, found, kept, ttl, shell=shell)
+            _print_start(out, found, kept, ttl, shell=shell)
     except (LooopError, click.ClickException, Interrupted, KeyboardInterrupt):
         if shell:  # Without this, `eval` would succeed, and whoever evaluates it would go on as the session it inherited.
             out.exactly(f"unset {SESSION_ID}; false")
@@ -105,7 +105,7 @@ def _register(
     return found, None
 
 
-def _tell_start(out: Setting, found: Registration, kept: Kept | None, ttl: float | None, *, shell: bool) -> None:
+def _print_start(out: Setting, found: Registration, kept: Kept | None, ttl: float | None, *, shell: bool) -> None:
     fields: dict[str, object] = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid or None}
     fields |= {"lease": found.lease_seconds, "ttl": ttl, "keeper": kept and kept.pid}
     if ttl is None:
@@ -167,7 +167,7 @@ def stop(out: Setting, session_id: str) -> int:
         out.trouble(f"looop: warning: {name or 'its claims'}: not released, but free to be taken over: {reason}")
     if holder.incarnation:
         end_keeper(out, holder)
-    out.told(claims)
+    out.describe_trouble(claims)
     return 0
 
 
@@ -194,7 +194,7 @@ def list_(out: Setting, form: str | None) -> int:
         if out.as_json:
             out.answer("session list", "session", "", fields)
         lease = f"{found.lease_seconds}s" if found.lease_seconds else "-"
-        rows.append((found.session, found.started_at, found.host, lease, verdict.liveness.value, verdict.told))
+        rows.append((found.session, found.started_at, found.host, lease, verdict.liveness.value, verdict.description))
     if rows:
         show_table(out, ("SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"), rows, form)
     else:

@@ -33,7 +33,7 @@ class DirectoryFiles:
 
     _shuts = False  # Whether the umask did, when it was last looked at: see `umask_shuts`.
 
-    def token(self) -> str:
+    def nonce(self) -> str:
         """A word that nobody else has."""
         return nonce()
 
@@ -95,7 +95,7 @@ class DirectoryFiles:
                 os.close(fd)
             os.rename(private, path)
 
-        private = fresh(os.path.join(os.path.dirname(path), PRIVATE_DIRECTORY), self.token)
+        private = fresh(os.path.join(os.path.dirname(path), PRIVATE_DIRECTORY), self.nonce)
         try:
             named(private, lambda new: os.mkdir(new, most(mode, shared)), name, os.rmdir)
         except OSError as error:

@@ -56,7 +56,7 @@ class OpenRoom:
     def remove(self, name: str) -> bool:
         """Whether it was there to be removed."""
         try:
-            with self._told(name):
+            with self._described(name):
                 os.unlink(settled(name), dir_fd=self._fd)
         except FileNotFoundError:
             return False
@@ -64,7 +64,7 @@ class OpenRoom:
 
     def rmdir(self, name: str) -> None:
         """A directory that is empty."""
-        with self._told(name):
+        with self._described(name):
             os.rmdir(settled(name), dir_fd=self._fd)
 
     def empty(self) -> None:
@@ -78,7 +78,7 @@ class OpenRoom:
 
     def _remove_directory(self, name: str) -> None:
         how = os.O_RDONLY | _DIRECTORY | _NOFOLLOW
-        with self._told(name):
+        with self._described(name):
             fd = os.open(settled(name), how, dir_fd=self._fd)
         try:
             if os.fstat(fd).st_dev != os.fstat(self._fd).st_dev:
@@ -90,7 +90,7 @@ class OpenRoom:
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
         """A new file with all of `data`. After an error it may be there, and incomplete."""
-        with self._told(path):
+        with self._described(path):
             fd = os.open(settled(path), _NEW | self._direct(path), 0o444, dir_fd=self._fd)
             try:
                 share(fd, shared, 0o444)
@@ -101,14 +101,14 @@ class OpenRoom:
                 os.close(fd)
 
     def replace(self, private: str, public: str) -> None:
-        with self._told(public):  # What is in the way is what has the name, and nothing of ours.
+        with self._described(public):  # What is in the way is what has the name, and nothing of ours.
             os.replace(settled(private), settled(public), src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def _direct(self, name: str) -> int:
         return direct(f"{self._path}/{name}")
 
     @contextlib.contextmanager
-    def _told(self, name: str) -> Iterator[None]:
+    def _described(self, name: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:

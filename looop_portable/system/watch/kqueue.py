@@ -71,10 +71,10 @@ class KqueueKernel:
         seconds = min(_SOON, seconds) if self._ending else seconds
         return lambda: list(self._queue.control(None, _EVENTS, seconds))
 
-    def read(self, heard: list[Any]) -> News:
+    def read(self, notified: list[Any]) -> News:
         changed: list[int] = []
         gone: list[int] = []
-        for event in heard:
+        for event in notified:
             if event.filter == _kernel.KQ_FILTER_PROC:
                 for process in [each for each in self._followed if each[0] == event.ident]:
                     self._followed.discard(process)

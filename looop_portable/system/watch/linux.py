@@ -72,17 +72,17 @@ class LinuxKernel:
         fds = [self._changes.fd, self._called, *ends]
         return lambda: [ends.get(fd, fd) for fd in readable(fds, seconds)]
 
-    def read(self, heard: list[int | Process]) -> News:
+    def read(self, notified: list[int | Process]) -> News:
         """Raises OSError also where a descriptor is another's by now: that is not read from."""
-        if self._called in heard:
+        if self._called in notified:
             _check(self._called, self._is_called)
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._called)
         events: list[tuple[int, bool]] = []
-        if self._changes.fd in heard:
+        if self._changes.fd in notified:
             _check(self._changes.fd, self._is_changes)
             events = self._changes.events()
-        ended = [process for process in heard if process in self._ends]
+        ended = [process for process in notified if process in self._ends]
         for process in ended:
             self.unfollow(process)
         return News(

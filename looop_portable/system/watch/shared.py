@@ -21,7 +21,7 @@ from weakref import WeakSet, ref
 
 from looop_portable.system.threads.latch import Latch
 from looop_portable.system.threads.standby import started
-from looop_portable.system.watch.announcing import Rings
+from looop_portable.system.watch.announcing import Wakeable
 
 IDLE = 5.0
 """Seconds for which nobody waits, after which a watcher is closed."""
@@ -29,7 +29,7 @@ _LONGEST = 3600.0
 
 Process = tuple[int, str]
 """Its id, and its start token."""
-Waiters = set[ref[Rings]]
+Waiters = set[ref[Wakeable]]
 
 
 class Following(Enum):
@@ -69,7 +69,7 @@ class Kernel(Protocol):
     def prepare(self, seconds: float) -> Callable[[], list[Any]]:
         """What waits for so long, and returns what `read` takes."""
 
-    def read(self, heard: list[Any], /) -> News: ...
+    def read(self, notified: list[Any], /) -> News: ...
     def close(self) -> None:
         """Nobody uses it any more."""
 
@@ -91,7 +91,7 @@ class SharedWatcher:
         self._turn = Latch()
         self._paths: dict[int, Waiters] = {}
         self._ends: dict[Process, Waiters] = {}
-        self._users: WeakSet[Rings] = WeakSet()
+        self._users: WeakSet[Wakeable] = WeakSet()
         self._removed = 0
         self._was_joined = False
         self._is_driven_by_thread = kernel.poke is None
@@ -112,21 +112,21 @@ class SharedWatcher:
         """Its thread asks `is_closed` when nobody has used it for a while. Raises `Unavailable` where none can be had."""
         started(lambda: self._drive(is_closed), "looop watcher")
 
-    def join(self, waiter: Rings, *, alone: bool) -> None:
+    def join(self, waiter: Wakeable, *, alone: bool) -> None:
         """Until `waiter` leaves, or is no more, this is open. `alone`: it would drive, if nobody else is there."""
         with self._guard:
             self._users.add(waiter)
             self._was_joined = True
             if not self._is_driven_by_thread and not (alone and len(self._users) == 1):
                 self._is_driven_by_thread = True
-                self._turn.ring()
+                self._turn.wake()
                 self.poke()
 
-    def leave(self, waiter: Rings) -> None:
+    def leave(self, waiter: Wakeable) -> None:
         with self._guard:
             self._users.discard(waiter)
 
-    def watch(self, waiter: Rings, path: str) -> int | None:
+    def watch(self, waiter: Wakeable, path: str) -> int | None:
         """Wake `waiter` when `path` changes. A number to `unwatch` it by. None: it cannot be watched, or is not there."""
         with self._guard:
             while True:
@@ -139,7 +139,7 @@ class SharedWatcher:
                 if self._removed == removed:  # Else a signal handler has unwatched just this, in between.
                     return number
 
-    def unwatch(self, waiter: Rings, number: int) -> None:
+    def unwatch(self, waiter: Wakeable, number: int) -> None:
         with self._guard:
             waiters = self._paths.get(number)
             if waiters is not None:
@@ -147,19 +147,19 @@ class SharedWatcher:
                 if not waiters:
                     self._unwatch(number)
 
-    def follow(self, waiter: Rings, process: Process) -> bool:
+    def follow(self, waiter: Wakeable, process: Process) -> bool:
         """Wake `waiter` when `process` has ended, also if it has already. False: that cannot be seen."""
         with self._guard:
             if process not in self._ends:
                 answer = self._kernel.follow(process)
                 if answer is not Following.WATCHED:
                     if answer is Following.ENDED:
-                        waiter.ring()
+                        waiter.wake()
                     return answer is Following.ENDED
             self._ends.setdefault(process, set()).add(ref(waiter))
             return True
 
-    def unfollow(self, waiter: Rings, process: Process) -> None:
+    def unfollow(self, waiter: Wakeable, process: Process) -> None:
         with self._guard:
             waiters = self._ends.get(process)
             if waiters is not None:
@@ -228,26 +228,26 @@ class SharedWatcher:
     def _goes_on(self, is_closed: Callable[[SharedWatcher], bool]) -> bool:
         if self._is_driven_by_thread:
             with self._driving:
-                heard = self._step(IDLE)
+                notified = self._step(IDLE)
         else:
             self._turn.wait(IDLE)
-            heard = self._is_driven_by_thread
+            notified = self._is_driven_by_thread
         if self.is_over:
             return False
-        if not heard or time.monotonic() - self._tidied > IDLE:
+        if not notified or time.monotonic() - self._tidied > IDLE:
             self._tidy()
-        return heard or not is_closed(self)
+        return notified or not is_closed(self)
 
     def _step(self, seconds: float) -> bool:
         """Wait for the kernel, and wake. False: it said nothing. Raises OSError, ValueError: its descriptors are closed."""
         with self._guard:
             wait = self._kernel.prepare(min(seconds, _LONGEST))
-        heard = wait()
+        notified = wait()
         self._waits = False
         with self._guard:
-            waiters = self._concerned(self._kernel.read(heard))
+            waiters = self._concerned(self._kernel.read(notified))
         _wake(waiters)
-        return bool(heard or waiters)
+        return bool(notified or waiters)
 
     def _concerned(self, news: News) -> Waiters:
         waiters: Waiters = set().union(*self._paths.values()) if news.overflowed else set()
@@ -294,4 +294,4 @@ def _wake(waiters: Waiters) -> None:
     for each in list(waiters):
         waiter = each()
         if waiter is not None:
-            waiter.ring()
+            waiter.wake()

@@ -1,6 +1,6 @@
 """What one waiter asks of its process's watcher, which is opened for the first of them; and a thread that waits.
 
-Guarantees: as `watcher` has it. A child made by fork opens its own, also for a waiter that it has inherited.
+Guarantees: as `waking` has it. A child made by fork opens its own, also for a waiter that it has inherited.
 Does not guarantee: anything where no watcher can be had: then nothing of the kernel's wakes.
 """
 
@@ -15,7 +15,7 @@ from looop_portable.errors import Unavailable
 from looop_portable.protocol.records import Registration
 from looop_portable.system.processes.handle import is_this_process
 from looop_portable.system.threads.latch import Latch
-from looop_portable.system.watch.announcing import Rings
+from looop_portable.system.watch.announcing import Wakeable
 from looop_portable.system.watch.shared import Kernel, Process, SharedWatcher
 
 
@@ -31,7 +31,7 @@ class PerProcess:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self.begin_in_child)
 
-    def open(self, waiter: Rings, *, alone: bool) -> SharedWatcher:
+    def open(self, waiter: Wakeable, *, alone: bool) -> SharedWatcher:
         """This process's, joined by `waiter`. Raises OSError where there is none to be had."""
         if self._owner != os.getpid():  # A child whose fork ran no hooks, and which may have opened others since.
             self.begin_in_child(just_begun=False)
@@ -73,7 +73,7 @@ class PerProcess:
 class Subscriptions:
     """The paths and the process that one waiter has asked for. The first of them opens the watcher."""
 
-    def __init__(self, waiter: Rings, watchers: PerProcess, *, alone: bool = False) -> None:
+    def __init__(self, waiter: Wakeable, watchers: PerProcess, *, alone: bool = False) -> None:
         """`alone`: it drives while nobody else waits."""
         self._waiter = waiter
         self._watchers = watchers
@@ -89,8 +89,8 @@ class Subscriptions:
             self._watcher, self._watched, self._process = None, set(), None
         return self._watcher
 
-    def listen(self, paths: Iterable[str]) -> bool:
-        """As `Bell.listen`."""
+    def watch(self, paths: Iterable[str]) -> bool:
+        """As `Watcher.watch`."""
         wanted = list(paths)
         watcher = self._opened() if wanted else self.watcher
         if watcher is None:
@@ -103,7 +103,7 @@ class Subscriptions:
         return bool(wanted) and None not in found
 
     def follow(self, process: Registration | None) -> bool:
-        """As `Bell.follow`. A process does not end while it waits."""
+        """As `Watcher.follow`. A process does not end while it waits."""
         if process is not None and is_this_process(process.pid, process.start):
             self._unfollow()
             return True
@@ -120,7 +120,7 @@ class Subscriptions:
         """It is not used any more."""
         watcher = self.watcher
         if watcher is not None:
-            self.listen(())
+            self.watch(())
             self._unfollow()
             watcher.leave(self._waiter)
             self._watcher = None
@@ -140,15 +140,15 @@ class Subscriptions:
         self._process = None
 
 
-class SubscribedBell:
-    """A bell of one thread, that the process's watcher rings, and other threads do."""
+class SubscribedWatcher:
+    """A watcher of one thread, that the process's watcher wakes, and other threads do."""
 
     def __init__(self, watchers: PerProcess) -> None:
         self._latch = Latch()
         self._subscriptions = Subscriptions(self, watchers, alone=True)
 
-    def listen(self, paths: Iterable[str]) -> bool:
-        return self._subscriptions.listen(paths)
+    def watch(self, paths: Iterable[str]) -> bool:
+        return self._subscriptions.watch(paths)
 
     def follow(self, process: Registration | None) -> bool:
         return self._subscriptions.follow(process)
@@ -159,8 +159,8 @@ class SubscribedBell:
             watcher.settle_alone()
         self._latch.forget()
 
-    def ring(self) -> None:
-        self._latch.ring()
+    def wake(self) -> None:
+        self._latch.wake()
         watcher = self._subscriptions.watcher
         if watcher is not None:
             watcher.poke()

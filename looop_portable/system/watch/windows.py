@@ -118,9 +118,9 @@ class WindowsKernel:
 
         return wait
 
-    def read(self, heard: list[int]) -> News:
+    def read(self, notified: list[int]) -> News:
         self._close_unused()
-        if not heard:
+        if not notified:
             return News()
         _kernel.ResetEvent(self._called)
         ended = [process for process, handle in self._ends.items() if _is_set(handle)]

@@ -30,8 +30,8 @@ from looop_portable.protocol.liveness import ProcessState
 from looop_portable.protocol.records import Registration
 from looop_portable.system.processes import SYSTEM, handle
 from looop_portable.system.processes.handle import Watch
-from looop_portable.system.watch import kqueue, shared, vnodes, watcher
-from looop_portable.system.watch.subscriptions import PerProcess, SubscribedBell
+from looop_portable.system.watch import kqueue, shared, vnodes, waking
+from looop_portable.system.watch.subscriptions import PerProcess, SubscribedWatcher
 
 LONG = 60.0
 
@@ -47,25 +47,25 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     kqueues.wait_until_closed()
 
 
-class Rung:
-    """A bell that counts."""
+class Woken:
+    """A watcher that counts."""
 
     def __init__(self) -> None:
-        self.rung = threading.Semaphore(0)
+        self.woken = threading.Semaphore(0)
 
-    def ring(self) -> None:
-        self.rung.release()
+    def wake(self) -> None:
+        self.woken.release()
 
-    def rings(self) -> bool:
-        return self.rung.acquire(timeout=LONG / 2)
+    def wakes(self) -> bool:
+        return self.woken.acquire(timeout=LONG / 2)
 
-    def has_rung(self) -> bool:
-        return self.rung.acquire(blocking=False)
+    def was_woken(self) -> bool:
+        return self.woken.acquire(blocking=False)
 
 
 @pytest.fixture
 def one() -> Iterator[Any]:
-    """A watcher without a thread: what is told is rung by `_step`."""
+    """A watcher without a thread: what is told is woken by `_step`."""
     found = shared.SharedWatcher(kqueue.KqueueKernel())
     yield found
     found.close()
@@ -87,34 +87,34 @@ def opened(one: Any) -> int:
     return len(one._kernel._vnodes._opened)
 
 
-# Which bell there is.
+# Which watcher there is.
 
 
-def test_where_there_is_a_kqueue_it_rings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_where_there_is_a_kqueue_it_wakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in kqueues.NAMES:
         if not hasattr(select, name):
             monkeypatch.setattr(select, name, getattr(kqueues, name), raising=False)
-    bell = watcher.new_bell()
-    assert bell.listen([str(tmp_path)])
+    watcher = waking.new_watcher()
+    assert watcher.watch([str(tmp_path)])
     assert kqueue.WATCHERS.opened
     (tmp_path / "new").touch()
     began = time.monotonic()
-    bell.wait(LONG)
+    watcher.wait(LONG)
     assert time.monotonic() - began < LONG / 2
-    bell.close()
+    watcher.close()
 
     async def in_a_loop() -> bool:
-        task = wakeup.LoopBell(asyncio.get_running_loop())
-        heard = task.listen([str(tmp_path)])
+        task = wakeup.LoopWatcher(asyncio.get_running_loop())
+        notified = task.watch([str(tmp_path)])
         (tmp_path / "newer").touch()
         await asyncio.wait_for(task.wait(LONG), LONG / 2)
         task.close()
-        return heard
+        return notified
 
     assert asyncio.run(in_a_loop())
 
 
-def test_without_a_kqueue_or_a_thread_nothing_is_heard(
+def test_without_a_kqueue_or_a_thread_nothing_is_watched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: Any
 ) -> None:
     def none(*_: object) -> None:
@@ -126,41 +126,41 @@ def test_without_a_kqueue_or_a_thread_nothing_is_heard(
     for where, what, how in ((kernel, "kqueue", none), (shared, "started", no_thread)):
         with monkeypatch.context() as patch:
             patch.setattr(where, what, how)
-            bell = SubscribedBell(PerProcess(kqueue.KqueueKernel))
-            assert not bell.listen([str(tmp_path)])
-            assert not bell.follow(Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid())))
-            bell.ring()
-            bell.wait(LONG)
-            bell.close()
+            watcher = SubscribedWatcher(PerProcess(kqueue.KqueueKernel))
+            assert not watcher.watch([str(tmp_path)])
+            assert not watcher.follow(Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid())))
+            watcher.wake()
+            watcher.wait(LONG)
+            watcher.close()
 
 
 # Paths.
 
 
-def test_however_many_listen_to_a_path_there_is_one_descriptor(one: Any, tmp_path: Path) -> None:
-    listeners = [Rung() for _ in range(300)]
-    numbers = {one.watch(bell, str(tmp_path)) for bell in listeners}
+def test_however_many_watch_a_path_there_is_one_descriptor(one: Any, tmp_path: Path) -> None:
+    watchers = [Woken() for _ in range(300)]
+    numbers = {one.watch(watcher, str(tmp_path)) for watcher in watchers}
     assert (len(numbers), opened(one)) == (1, 1)
     (tmp_path / "new").touch()
     assert one._step(LONG)
-    assert all(bell.has_rung() for bell in listeners)
-    for bell in listeners:
-        one.unwatch(bell, *numbers)
+    assert all(watcher.was_woken() for watcher in watchers)
+    for watcher in watchers:
+        one.unwatch(watcher, *numbers)
     assert opened(one) == 0
 
 
-def test_more_paths_than_there_is_room_for_are_not_heard_and_then_again(one: Any, tmp_path: Path) -> None:
-    bell, numbers = Rung(), []
+def test_more_paths_than_there_is_room_for_are_not_watched_and_then_again(one: Any, tmp_path: Path) -> None:
+    watcher, numbers = Woken(), []
     for number in range(vnodes.MOST + 1):
         (tmp_path / f"{number}").touch()
-        numbers.append(one.watch(bell, str(tmp_path / f"{number}")))
+        numbers.append(one.watch(watcher, str(tmp_path / f"{number}")))
     assert numbers[-1] is None
     assert None not in numbers[:-1]
-    one.unwatch(bell, numbers[0])
-    assert one.watch(bell, str(tmp_path / f"{vnodes.MOST}")) is not None
+    one.unwatch(watcher, numbers[0])
+    assert one.watch(watcher, str(tmp_path / f"{vnodes.MOST}")) is not None
 
 
-def test_without_descriptors_a_path_is_not_heard_and_nothing_is_left(
+def test_without_descriptors_a_path_is_not_watched_and_nothing_is_left(
     one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Any
 ) -> None:
     def refused(*_: object) -> None:
@@ -172,29 +172,29 @@ def test_without_descriptors_a_path_is_not_heard_and_nothing_is_left(
                 patch.setattr(where, what, refused)
             except AttributeError:  # A real kqueue's cannot be replaced.
                 continue
-            assert one.watch(Rung(), str(tmp_path)) is None
+            assert one.watch(Woken(), str(tmp_path)) is None
         assert opened(one) == 0
 
 
-def test_what_is_put_in_a_files_place_before_its_end_was_heard_is_heard_and_nobody_waits_for_the_old_one(
+def test_what_is_put_in_a_files_place_before_its_end_was_watched_is_watched_and_nobody_waits_for_the_old_one(
     one: Any, tmp_path: Path
 ) -> None:
-    first, second, path = Rung(), Rung(), tmp_path / "one"
+    first, second, path = Woken(), Woken(), tmp_path / "one"
     path.touch()
     old = one.watch(first, str(path))
     (tmp_path / "two").touch()
     (tmp_path / "two").replace(path)
     new = one.watch(second, str(path))
     assert old != new
-    assert first.has_rung()
+    assert first.was_woken()
     one.unwatch(first, old)
     path.unlink()
     assert one._step(LONG)
-    assert second.has_rung()
+    assert second.was_woken()
     assert opened(one) == 0
 
 
-def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_heard(
+def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_watched(
     one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, real = tmp_path / "one", os.fstat
@@ -205,28 +205,28 @@ def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_heard(
         return real(fd)
 
     monkeypatch.setattr(os, "fstat", goes)
-    assert one.watch(Rung(), str(path)) is None
+    assert one.watch(Woken(), str(path)) is None
     assert opened(one) == 0
 
 
 def test_who_is_no_more_keeps_nothing_open(one: Any, tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
-    bell = Rung()
-    assert one.watch(bell, str(tmp_path)) is not None
-    assert one.follow(bell, meant(process))
-    del bell
+    watcher = Woken()
+    assert one.watch(watcher, str(tmp_path)) is not None
+    assert one.follow(watcher, meant(process))
+    del watcher
     one._tidy()
     assert opened(one) == 0
     assert not one._ends
 
 
 def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(one: Any, tmp_path: Path) -> None:
-    bell = Rung()
-    number = one.watch(bell, str(tmp_path))
+    watcher = Woken()
+    number = one.watch(watcher, str(tmp_path))
     (fd,) = one._kernel._vnodes._opened
     os.close(fd)
     other = os.open(os.devnull, os.O_RDONLY)
     assert other == fd or os.dup2(other, fd) == fd
-    one.unwatch(bell, number)
+    one.unwatch(watcher, number)
     os.fstat(fd)  # It is open.
     os.close(fd)
 
@@ -234,37 +234,37 @@ def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(one
 # Processes.
 
 
-def test_a_process_is_rung_for_when_it_is_seen_to_have_ended_and_not_before(
+def test_a_process_is_woken_for_when_it_is_seen_to_have_ended_and_not_before(
     one: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XNU tells of an exit while the process still shows as running: who is rung then looks, and sleeps again."""
-    bell, told = Rung(), meant(process)
-    assert one.follow(bell, told)
+    """XNU tells of an exit while the process still shows as running: who is woken then looks, and sleeps again."""
+    watcher, told = Woken(), meant(process)
+    assert one.follow(watcher, told)
     seen = [False, False, True]
     process.kill()
     process.wait()
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: seen.pop(0))
-    rung = []
+    woken = []
     while seen:
         one._step(LONG)
-        rung.append(bell.has_rung())
-    assert rung == [False, False, True]
+        woken.append(watcher.was_woken())
+    assert woken == [False, False, True]
     assert not one._kernel._ending
 
 
-def test_one_that_never_shows_as_ended_rings_all_the_same(
+def test_one_that_never_shows_as_ended_wakes_all_the_same(
     one: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kqueue, "_LOOKS", 3)
     monkeypatch.setattr(kqueue, "_SOON", 0.001)
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
-    bell = Rung()
-    assert one.follow(bell, meant(process))
+    watcher = Woken()
+    assert one.follow(watcher, meant(process))
     process.kill()
     process.wait()
     for _ in range(4):
         one._step(LONG)
-    assert bell.has_rung()
+    assert watcher.was_woken()
 
 
 def test_a_process_that_is_about_to_be_gone_is_not_followed(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,35 +273,35 @@ def test_a_process_that_is_about_to_be_gone_is_not_followed(one: Any, monkeypatc
 
     monkeypatch.setattr(one._kernel, "_ask", gone)
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
-    assert not one.follow(Rung(), (1, "1"))
-    bell = Rung()
+    assert not one.follow(Woken(), (1, "1"))
+    watcher = Woken()
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: True)
-    assert one.follow(bell, (1, "1"))
-    assert bell.has_rung()
+    assert one.follow(watcher, (1, "1"))
+    assert watcher.was_woken()
 
 
 def test_two_processes_of_one_id_are_told_apart(one: Any, process: subprocess.Popen[bytes]) -> None:
-    earlier, later = Rung(), Rung()
+    earlier, later = Woken(), Woken()
     assert one.follow(later, meant(process))
     assert one.follow(earlier, (process.pid, "another"))
-    assert earlier.has_rung()
+    assert earlier.was_woken()
     process.kill()
     process.wait()
-    while not later.has_rung():
+    while not later.was_woken():
         assert one._step(LONG)
-    assert not earlier.has_rung()
+    assert not earlier.was_woken()
 
 
 def test_two_follow_one_and_one_of_them_no_more(one: Any, process: subprocess.Popen[bytes]) -> None:
-    stays, goes, told = Rung(), Rung(), meant(process)
+    stays, goes, told = Woken(), Woken(), meant(process)
     assert one.follow(stays, told)
     assert one.follow(goes, told)
     one.unfollow(goes, told)
     process.kill()
     process.wait()
-    while not stays.has_rung():
+    while not stays.was_woken():
         assert one._step(LONG)
-    assert not goes.has_rung()
+    assert not goes.was_woken()
 
 
 # A process that is watched by itself, as a keeper does.
@@ -368,12 +368,12 @@ def test_without_a_descriptor_a_process_is_looked_at(
 # The watcher, which is the process's.
 
 
-def test_when_nobody_listens_it_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_when_nobody_watches_it_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert until(lambda: not kqueue.WATCHERS.opened, LONG)
     monkeypatch.setattr(shared, "IDLE", 0.01)
-    bell = SubscribedBell(kqueue.WATCHERS)
-    assert bell.listen([str(tmp_path)])
-    bell.close()
+    watcher = SubscribedWatcher(kqueue.WATCHERS)
+    assert watcher.watch([str(tmp_path)])
+    watcher.close()
     assert until(lambda: not kqueue.WATCHERS.opened, LONG)
 
 
@@ -383,35 +383,35 @@ sys.path.insert(0, sys.argv[2])
 from support import kqueues
 kqueues.put_in_place()
 from looop_portable.system.watch import kqueue
-from looop_portable.system.watch.watcher import new_bell
-bell = new_bell()
-assert bell.listen([sys.argv[1]])
+from looop_portable.system.watch.waking import new_watcher
+watcher = new_watcher()
+assert watcher.watch([sys.argv[1]])
 """
 CLOSES = """
 os.closerange(3, 100)
 kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
 for number in range(1000):
-    bell.wait(0.05)
-    bell.forget()
-    if bell.listen([sys.argv[1]]):
+    watcher.wait(0.05)
+    watcher.forget()
+    if watcher.watch([sys.argv[1]]):
         break
 open(sys.argv[1] + "/new", "w").close()
-bell.wait(60)
-assert bell._latch._shut.acquire(timeout=0), "it has not rung"
+watcher.wait(60)
+assert watcher._latch._shut.acquire(timeout=0), "it has not woken"
 [os.fstat(fd) for fd in kept]
 """
 FORKS = """
 child = os.fork()
 if not child:
     assert not kqueue.WATCHERS.opened
-    own = new_bell()
-    heard = own.listen([sys.argv[1]])
+    own = new_watcher()
+    heard = own.watch([sys.argv[1]])
     open(sys.argv[1] + "/new", "w").close()
     own.wait(60)
     os._exit(0 if heard and own._latch._shut.acquire(timeout=0) else 2)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-bell.wait(60)
-assert bell._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
+watcher.wait(60)
+assert watcher._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
 """
 
 

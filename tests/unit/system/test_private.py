@@ -50,7 +50,7 @@ def swept(path: str) -> None:
 
 def test_what_is_put_is_there_in_the_place_of_what_was(tmp_path: Path) -> None:
     (tmp_path / "n").write_bytes(b"before")
-    put(OS, f"{tmp_path.as_posix()}/n", b"after", fresh(f"{tmp_path.as_posix()}/.new-", OS.token))
+    put(OS, f"{tmp_path.as_posix()}/n", b"after", fresh(f"{tmp_path.as_posix()}/.new-", OS.nonce))
     assert (tmp_path / "n").read_bytes() == b"after"
     assert os.listdir(tmp_path) == ["n"]
 
@@ -106,13 +106,13 @@ def test_what_cannot_be_removed_does_not_hide_what_went_wrong(private: Callable[
 
 def test_a_directory_that_is_missing_is_made(tmp_path: Path) -> None:
     below = f"{tmp_path.as_posix()}/room"
-    found = named(fresh(f"{below}/.new-", OS.token), make, str, OS.remove, make_room=lambda: OS.mkdir(below))
+    found = named(fresh(f"{below}/.new-", OS.nonce), make, str, OS.remove, make_room=lambda: OS.mkdir(below))
     assert os.listdir(below) == [os.path.basename(found)]
 
 
 def test_a_directory_that_is_missing_is_an_error_for_whoever_makes_none(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        named(fresh(f"{tmp_path.as_posix()}/room/.new-", OS.token), make, str, OS.remove)
+        named(fresh(f"{tmp_path.as_posix()}/room/.new-", OS.nonce), make, str, OS.remove)
 
 
 def test_what_is_swept_for_ever_is_no_answer(private: Callable[[int], str]) -> None:
