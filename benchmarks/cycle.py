@@ -94,14 +94,14 @@ def floor_of(run: Run, claim: str, generation: Callable[[], int]) -> Run:
     with watched() as seen:
         run()
     per_cycle = generation() - first
-    lines, token = [], ""
+    lines, nonce = [], ""
     for at, call in enumerate(seen):
         if call.name == "urandom":
             lines.append("token = urandom(8).hex()")
-            token = bytes(call.result).hex() if isinstance(call.result, bytes) else ""
+            nonce = bytes(call.result).hex() if isinstance(call.result, bytes) else ""
             continue
         opened = {seen[earlier].result: f"fd{earlier}" for earlier in range(at) if seen[earlier].name == "open"}
-        words = [_word(arg, call, number, opened, claim, first, token) for number, arg in enumerate(call.args)]
+        words = [_word(arg, call, number, opened, claim, first, nonce) for number, arg in enumerate(call.args)]
         words += [f"{name}={value!r}" for name, value in call.options.items()]
         line = f"{f'fd{at} = ' if call.name == 'open' else ''}{call.name}({', '.join(words)})"
         lines += ["try:", f"    {line}", "except FileNotFoundError:", "    pass"] if call.failed else [line]
@@ -114,7 +114,7 @@ def floor_of(run: Run, claim: str, generation: Callable[[], int]) -> Run:
     return scope["bare"](generation())
 
 
-def _word(arg: object, call: Call, at: int, opened: dict[object, str], claim: str, first: int, token: str) -> str:
+def _word(arg: object, call: Call, at: int, opened: dict[object, str], claim: str, first: int, nonce: str) -> str:
     """`arg` as source: a descriptor, a path in which the generation and the token are those of the cycle, or a constant."""
     if at == 0 and call.name in ("read", "write", "close", "lseek", "fstat"):
         return opened[arg]
@@ -123,7 +123,7 @@ def _word(arg: object, call: Call, at: int, opened: dict[object, str], claim: st
     found = re.fullmatch(rf"(.*/claims/\.ledger/{claim}/\.?)(\d+)(.*)", arg)
     if not found:
         return repr(arg)
-    rest = found[3].replace(token, "{token}") if token else found[3]
+    rest = found[3].replace(nonce, "{token}") if nonce else found[3]
     return f"f'{found[1]}{{g + {int(found[2]) - first}}}{rest}'"
 
 

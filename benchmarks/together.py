@@ -73,8 +73,8 @@ def in_threads(block: Callable[[], AbstractContextManager[object]], seconds: flo
     return turns
 
 
-def where_no_kernel_tells() -> AbstractContextManager[object]:
-    return mock.patch("looop_portable.backends.directory.tickets.TicketFiles.news", return_value=())
+def without_notifications() -> AbstractContextManager[object]:
+    return mock.patch("looop_portable.backends.directory.tickets.TicketFiles.paths", return_value=())
 
 
 PEER = "filelock.FileLock, threads"
@@ -102,10 +102,10 @@ def measure(setting: Setting) -> Result:
 
 def rates(name: str, directory: str, seconds: float) -> tuple[float, float]:
     """Hand-overs in a second, and turns."""
-    run, is_told = RUNS[name]
+    run, is_notified = RUNS[name]
     with ExitStack() as stack:
-        if not is_told:
-            stack.enter_context(where_no_kernel_tells())
+        if not is_notified:
+            stack.enter_context(without_notifications())
         begin = time.monotonic()
         turns = run(directory, seconds)
         took = time.monotonic() - begin

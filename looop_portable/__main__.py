@@ -22,13 +22,13 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 (Python's own exit code would say "held by another")
-        _tell(error)
+        _print_error(error)
         sys.exit(_NO_ANSWER)
     finally:
         gc.freeze()  # Nor at the end, for memory that is given back anyway.
 
 
-def _tell(error: Exception) -> None:
+def _print_error(error: Exception) -> None:
     """One line, or one object with --json, as the command itself would. What nobody can be told is in the exit code."""
     way_out = ": install it with what it depends on (pip install looop-portable)" if isinstance(error, ImportError) else ""
     message = " ".join(f"could not be started: {type(error).__name__}: {error}".split())

@@ -85,7 +85,7 @@ class Unavailable(LooopError):
 
 
 class NotEnded(Unavailable):
-    """What a session held has been let go, but its own end could not be published: it may claim again.
+    """What a session held has been released, but its own end could not be published: it may claim again.
 
     `failed` holds (claim, reason) for what could not be released either.
     """
@@ -184,7 +184,7 @@ def because(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def told(error: OSError) -> str:
+def describe_error(error: OSError) -> str:
     """An error of a file, with its path and, where we know one, the remedy."""
     path = error.filename2 or error.filename
     windows = getattr(error, "winerror", None)  # Errors have none elsewhere.
@@ -197,7 +197,7 @@ def told(error: OSError) -> str:
 def unreadable(error: OSError, claim: str) -> Unavailable:
     """The error that says which path could not be used, and why."""
     about = f"claim {claim}: " if claim else ""
-    return Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or ""))
+    return Unavailable(f"{about}{describe_error(error)}", str(error.filename2 or error.filename or ""))
 
 
 def moved(claim: str, times: int) -> Unavailable:

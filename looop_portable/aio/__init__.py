@@ -5,7 +5,7 @@ thread: all that wait in one event loop share a few, which the filesystem's call
 Does not guarantee: that a cancelled task ends at once where the filesystem does not answer: the call in the middle is
 waited for, as nobody else would know what it did; and while one store does not answer, those who use another may have to
 wait for a thread. Nor that two tasks can share a block: each enters its own.
-How: `waiting.Waiting` looks; between two looks the task waits for its bell.
+How: `waiting.Waiting` looks; between two looks the task waits for its watcher.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 from weakref import ref
 
-from looop_portable.aio.wakeup import LoopBell, whole
+from looop_portable.aio.wakeup import LoopWatcher, whole
 from looop_portable.claims.gate import Claims
 from looop_portable.config import PathLike
 from looop_portable.holding.hold import Hold
@@ -40,7 +40,7 @@ class AsyncHold:
         """Set as soon as the claim is known to be lost. Another one each time that the block is entered."""
         self._on_lost = on_lost
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._hold = Hold(name, options._replace(on_lost=self._told, tells_at_once=True))
+        self._hold = Hold(name, options._replace(on_lost=self._schedule_lost, calls_at_once=True))
         self.name = self._hold.name
 
     def __repr__(self) -> str:
@@ -76,9 +76,9 @@ class AsyncHold:
             if timeout is not None and timeout <= 0:
                 outcome = await whole(entrance.attempt, entrance.undo)
             else:
-                bell = LoopBell(self._loop)
-                with closing(bell), member.ringing(bell):
-                    outcome = await _run(entrance.waiting(bell), bell, timeout, entrance.undo)
+                watcher = LoopWatcher(self._loop)
+                with closing(watcher), member.waking(watcher):
+                    outcome = await _run(entrance.waiting(watcher), watcher, timeout, entrance.undo)
             self._hold.enter(outcome)
         except BaseException:
             entrance.spare()
@@ -90,7 +90,7 @@ class AsyncHold:
     ) -> None:
         await whole(lambda: self._hold.__exit__(kind, error, trace))
 
-    def _told(self, _: Hold) -> None:
+    def _schedule_lost(self, _: Hold) -> None:
         """In whatever thread has found it out."""
         assert self._loop
         with suppress(RuntimeError):  # The loop is closed: nobody is there to be told.
@@ -139,10 +139,10 @@ async def claim(
     me = await whole(lambda: claims.acting(session))
     if timeout is not None and timeout <= 0:
         return await whole(lambda: claim_any(claims, slots_of(name, slots), me), undo)
-    bell = LoopBell(asyncio.get_running_loop())
-    with closing(bell):
-        waiting = await whole(lambda: waiter(claims, name, me, slots, bell))
-        return await _run(waiting, bell, timeout, undo)
+    watcher = LoopWatcher(asyncio.get_running_loop())
+    with closing(watcher):
+        waiting = await whole(lambda: waiter(claims, name, me, slots, watcher))
+        return await _run(waiting, watcher, timeout, undo)
 
 
 async def release(claims: Claims, name: str, session: str | Holder | None = None) -> Released | Refused:
@@ -151,7 +151,7 @@ async def release(claims: Claims, name: str, session: str | Holder | None = None
 
 
 async def _run(
-    waiting: Waiting, bell: LoopBell, timeout: float | None, undo: Callable[[Won | Renewed | Held], object]
+    waiting: Waiting, watcher: LoopWatcher, timeout: float | None, undo: Callable[[Won | Renewed | Held], object]
 ) -> Won | Renewed | Held:
     end = None if timeout is None else elapsed() + timeout
 
@@ -168,7 +168,7 @@ async def _run(
             left = found.pause if end is None else min(found.pause, end - elapsed())
             if left <= 0:
                 return await whole(waiting.last_look, undo)
-            await bell.wait(left)
+            await watcher.wait(left)
     finally:
         if waiting.waits:
             await whole(waiting.stop)

@@ -1,9 +1,9 @@
-"""Bells for those who wait in an event loop, and threads for what cannot be awaited.
+"""Watchers for those who wait in an event loop, and threads for what cannot be awaited.
 
 Guarantees: a call that was begun is waited for, cancelled or not, and undone if it was cancelled: see `whole`.
 Does not guarantee: that such a call ends: a filesystem's may not.
-How: the bells of all loops are rung by the process's `ear`; `_THREADS` threads a process, which are all begun with the
-first call, so that none has to be started to let go of something.
+How: the process's `notifier` wakes the watchers of all loops; `_THREADS` threads a process are all
+begun with the first call, so that none has to be started to release something.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.threads.standby import no_thread
-from looop_portable.system.watch.watcher import DeafBell
+from looop_portable.system.watch.waking import LocalWatcher
 
 _THREADS = 4
 _T = TypeVar("_T")
@@ -38,7 +38,7 @@ _owner = os.getpid()
 def _begun_threads() -> ThreadPoolExecutor:
     """All of them, begun. Raises `Unavailable`.
 
-    Left to itself, the pool would start the next one when the others are busy: to let go of a claim, say.
+    Left to itself, the pool would start the next one when the others are busy: to release a claim, say.
     """
     global _threads
     if _owner != os.getpid():  # A child whose fork ran no hooks.
@@ -105,53 +105,53 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class LoopBell:
-    """A `Bell` of one task in `loop`, made and closed in its thread."""
+class LoopWatcher:
+    """A `Watcher` of one task in `loop`, made and closed in its thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.rung = asyncio.Event()
-        self._hearing = _hearing(self)
+        self.woken = asyncio.Event()
+        self._subscription = _subscription(self)
 
-    def listen(self, paths: Iterable[str]) -> bool:
-        return self._hearing.listen(paths)
+    def watch(self, paths: Iterable[str]) -> bool:
+        return self._subscription.watch(paths)
 
     def follow(self, process: Registration | None) -> bool:
-        return self._hearing.follow(process)
+        return self._subscription.follow(process)
 
     def forget(self) -> None:
-        """Called in a thread: what rings from here on is kept, also if the loop has not come to tell yet."""
-        self.rung.clear()
+        """Called in a thread: what wakes from here on is kept, also if the loop has not come to tell yet."""
+        self.woken.clear()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits in it.
-            self._loop.call_soon_threadsafe(self.rung.set)
+            self._loop.call_soon_threadsafe(self.woken.set)
 
     async def wait(self, seconds: float) -> None:
-        """Until it rings, or for so long."""
+        """Until it wakes, or for so long."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self.rung.wait()
+                await self.woken.wait()
 
     def close(self) -> None:
-        self._hearing.close()
+        self._subscription.close()
 
 
-class _Hears(Protocol):
-    """What hears for a bell: see `Bell`."""
+class _Subscription(Protocol):
+    """What hears for a watcher: see `Watcher`."""
 
-    def listen(self, paths: Iterable[str]) -> bool: ...
+    def watch(self, paths: Iterable[str]) -> bool: ...
     def follow(self, process: Registration | None) -> bool: ...
     def close(self) -> None: ...
 
 
-def _hearing(bell: LoopBell) -> _Hears:
+def _subscription(watcher: LoopWatcher) -> _Subscription:
     if hasattr(select, "kqueue"):
         from looop_portable.system.watch import kqueue
 
-        return kqueue.hearing(bell)
+        return kqueue.subscription(watcher)
     if sys.platform == "linux":
         from looop_portable.system.watch import linux
 
-        return linux.hearing(bell)
-    return DeafBell()
+        return linux.subscription(watcher)
+    return LocalWatcher()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from looop_portable.backends.engine import Engine, Heard, Record
-from looop_portable.errors import CannotExclude, Unavailable, told
+from looop_portable.errors import CannotExclude, Unavailable, describe_error
 from looop_portable.protocol.lease import encode
 
 WITHIN = 5.0
@@ -28,9 +28,9 @@ _T = TypeVar("_T")
 class Store:
     """The engine, asked by whoever says what it is `about`: that is how an error begins."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], float], token: Callable[[], str]) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], float], new_nonce: Callable[[], str]) -> None:
         self.engine = engine
-        self.token = token
+        self.new_nonce = new_nonce
         self._clock = clock
 
     def read(self, about: str, kind: str, key: str) -> Record:
@@ -59,11 +59,11 @@ class Store:
     def advance(self, about: str, kind: str, key: str, after: int, fields: Mapping[str, object]) -> bool:
         """Publish `fields` as number `after` + 1, or lose to another (False). Raises `Unavailable` if it cannot be told.
 
-        The token makes the record one that nobody else has: that is how one's own is known after a reply that was lost.
+        The nonce makes the record one that nobody else has: that is how one's own is known after a reply that was lost.
         """
         if not 0 <= after < MOST:
             return False  # Nobody ever had it.
-        ours = Record(after + 1, encode({**fields, "token": self.token()}))
+        ours = Record(after + 1, encode({**fields, "token": self.new_nonce()}))
         not_after = self._clock() + WITHIN
         unanswered: Unavailable | None = None
         for _ in range(_TRIES):
@@ -96,7 +96,7 @@ def _answered(about: str, call: Callable[[], _T]) -> _T:
     except Unavailable as error:
         raise Unavailable(_line(about, str(error)), error.path) from error
     except OSError as error:
-        raise Unavailable(_line(about, told(error))) from error
+        raise Unavailable(_line(about, describe_error(error))) from error
 
 
 def _line(about: str, why: str) -> str:

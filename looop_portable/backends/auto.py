@@ -26,10 +26,10 @@ class AutoBackend(DirectoryBackend):
     def name(self) -> str:
         """Raises `Unavailable` where the directory's stamp cannot be read."""
         try:
-            way = self.ledger.place.way()
+            stamped = self.ledger.ledger_root.format()
         except OSError as error:
             raise unreadable(error, "") from error
-        return "posix" if way is None or way.links else "advisory"
+        return "posix" if stamped is None or stamped.links else "advisory"
 
 
 def open_auto(data_dir: str) -> DirectoryBackend:

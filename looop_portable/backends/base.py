@@ -116,8 +116,8 @@ class Tickets(Protocol):
     def claims(self) -> list[str]:
         """The claims that there may be a line for."""
 
-    def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
-        """The paths that change when a ticket is given back or, without one, when a claim is let go.
+    def paths(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
+        """The paths that change when a ticket is given back or, without one, when a claim is released.
 
         Empty where no kernel tells of every change, as on a network mount. `foreign`: looop itself holds the claim.
         """

@@ -112,7 +112,7 @@ class MemoryTickets:
     def claims(self) -> list[str]:
         return list(self._lines)
 
-    def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:  # noqa: ARG002 (the interface)
+    def paths(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:  # noqa: ARG002 (the interface)
         return ()
 
     def far(self) -> bool:

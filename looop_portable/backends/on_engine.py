@@ -158,9 +158,9 @@ class EngineTickets:
     def take(self, claim: str, waiter: Registration) -> str:
         line = self.line(claim)
         last = int(line[-1][:_DIGITS]) if line else 0
-        ticket = f"{last + 1:0{_DIGITS}}-{self._store.token()}"
+        ticket = f"{last + 1:0{_DIGITS}}-{self._store.new_nonce()}"
         try:
-            if self._store.advance(_of(claim), TICKET, _place(claim, ticket), 0, {**waiter._asdict(), "line": claim}):
+            if self._store.advance(_of(claim), TICKET, _ticket_key(claim, ticket), 0, {**waiter._asdict(), "line": claim}):
                 return ticket
         except Unavailable:
             with contextlib.suppress(Unavailable):
@@ -169,31 +169,31 @@ class EngineTickets:
         raise Unavailable(f"{_of(claim)}: somebody else has the ticket {ticket}, which cannot be; try again")
 
     def give_back(self, claim: str, ticket: str) -> None:
-        self._store.forget(_of(claim), TICKET, _place(claim, ticket))
+        self._store.forget(_of(claim), TICKET, _ticket_key(claim, ticket))
 
     def line(self, claim: str) -> list[str]:
-        prefix = _place(claim, "")
+        prefix = _ticket_key(claim, "")
         tickets = [key.removeprefix(prefix) for key, _ in self._store.scan(_of(claim), TICKET, prefix)]
         return sorted(each for each in tickets if each[:_DIGITS].isdecimal() and each[_DIGITS : _DIGITS + 1] == "-")
 
     def waiter(self, claim: str, ticket: str) -> Registration | None:
-        number, data = self._store.read(_of(claim), TICKET, _place(claim, ticket))
+        number, data = self._store.read(_of(claim), TICKET, _ticket_key(claim, ticket))
         return registration_in("", data) if number else None
 
     def show(self, claim: str, ticket: str) -> None:
-        number, data = self._store.read(_of(claim), TICKET, _place(claim, ticket))
+        number, data = self._store.read(_of(claim), TICKET, _ticket_key(claim, ticket))
         if number:  # Else it is gone, and must not come back.
-            self._store.advance(_of(claim), TICKET, _place(claim, ticket), number, decode(data))
+            self._store.advance(_of(claim), TICKET, _ticket_key(claim, ticket), number, decode(data))
 
     def shown(self, claim: str, ticket: str) -> int | None:
-        return self._store.read(_of(claim), TICKET, _place(claim, ticket)).number or None
+        return self._store.read(_of(claim), TICKET, _ticket_key(claim, ticket)).number or None
 
     def claims(self) -> list[str]:
         found = self._store.scan("the lines cannot be enumerated", TICKET)
         names = (_name(key.partition("/")[0], record.data, "line") for key, record in found)
         return list(dict.fromkeys(name for name in names if name))
 
-    def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:  # noqa: ARG002 (the interface)
+    def paths(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:  # noqa: ARG002 (the interface)
         return ()
 
     def far(self) -> bool:
@@ -207,10 +207,10 @@ class OnEngine:
     """The `Backend` called `name` on `engine`."""
 
     def __init__(
-        self, engine: Engine, name: str, clock: Callable[[], float] = elapsed, token: Callable[[], str] = nonce
+        self, engine: Engine, name: str, clock: Callable[[], float] = elapsed, new_nonce: Callable[[], str] = nonce
     ) -> None:
         self.name = name
-        self._store = Store(engine, clock, token)
+        self._store = Store(engine, clock, new_nonce)
         self.sessions = EngineSessions(self._store)
         self.tickets = EngineTickets(self._store)
 
@@ -273,7 +273,7 @@ def _word(session: str, incarnation: str) -> str:
     return f"{_key(session)}/{incarnation}"
 
 
-def _place(claim: str, ticket: str) -> str:
+def _ticket_key(claim: str, ticket: str) -> str:
     return f"{spelled(claim)}/{ticket}"
 
 

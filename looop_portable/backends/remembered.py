@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from looop_portable.backends.base import Backend, SessionStore, Tickets
 from looop_portable.errors import Unavailable, WrongBackend
-from looop_portable.ledger.stamp import BACKEND, FLOCK, NAME, PROTOCOL, WINDOWS, Policy, Stamp, Way
+from looop_portable.ledger.stamp import BACKEND, FLOCK, NAME, PROTOCOL, WINDOWS, Format, Policy, Stamp
 from looop_portable.protocol.lease import Head, Lease, decode, text
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.files import OS, Files
@@ -107,10 +107,10 @@ class _Mark(Stamp):
     def __init__(self, root: str, files: Files, backend: str) -> None:
         super().__init__(root, files, Policy(backend, without_links=WINDOWS if sys.platform == "win32" else FLOCK))
 
-    def _read(self, data: bytes) -> Way:
+    def _read(self, data: bytes) -> Format:
         ours, theirs = self._policy.backend, text(decode(data), BACKEND)
         if theirs == ours:
-            return Way()
+            return Format()
         where = f"in the backend '{theirs}'" if theirs else "in files"
         way_out = f"use --backend {theirs}" if theirs else "use it without --backend and LOOOP_BACKEND"
         raise WrongBackend(
@@ -122,6 +122,6 @@ class _Mark(Stamp):
     def _aliases(self) -> bool:
         return True  # Nothing is published there.
 
-    def _record(self, way: Way) -> dict[str, object]:  # noqa: ARG002 (the same of all ways)
+    def _record(self, stamped: Format) -> dict[str, object]:  # noqa: ARG002 (the same of all ways)
         backend = self._policy.backend
         return {"protocol": PROTOCOL, BACKEND: backend, "guard": f"of the backend {backend}"}

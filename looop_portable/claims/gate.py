@@ -67,8 +67,8 @@ class Claims:
         """What this process has won, and not released. It may have been superseded."""
         self.tried: dict[tuple[str, Holder], Lease] = {}
         """What it may have won: an error, or an interruption, came in its way. The latest, `_MOST` at most."""
-        self.told = Announcements(getattr(backend, "stamps", None) or f"{id(backend)}")
-        """What was let go is told to those of this process who wait for it: they need no kernel for that."""
+        self.announcements = Announcements(getattr(backend, "stamps", None) or f"{id(backend)}")
+        """What was released is told to those of this process who wait for it: they need no kernel for that."""
 
     @classmethod
     def open(cls, data_dir: PathLike | None = None, backend: str | None = None) -> Claims:
@@ -101,7 +101,7 @@ class Claims:
             try:
                 if self.backend.advance(name, Judged(head.generation, lease) if lease else head.generation, new):
                     self.won[name, me] = new
-                    self._tell_won(new, lease, verdict)
+                    self._record_won(new, lease, verdict)
                     return Won(new, lease, verdict if lease else None)
             except BaseException:
                 if len(self.tried) >= _MOST:
@@ -134,8 +134,8 @@ class Claims:
             if not advances(TABLE[standing].unclaim):
                 return Refused(lease, verdict)
             if self._final(lease, verdict) and self.backend.advance(name, Judged(head.generation, lease), None):
-                self._tell("released", lease, head.generation + 1)
-                self.told.announce(name)
+                self._record("released", lease, head.generation + 1)
+                self.announcements.announce(name)
                 return Released(name, head.generation + 1, lease)
         raise moved(name, _TRIES)
 
@@ -146,8 +146,8 @@ class Claims:
         """
         self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if self.backend.advance(lease.name, Judged(lease.generation, lease), None):
-            self._tell("released", lease, lease.generation + 1)
-            self.told.announce(lease.name)
+            self._record("released", lease, lease.generation + 1)
+            self.announcements.announce(lease.name)
             return Released(lease.name, lease.generation + 1, lease)
         head = self.backend.read(lease.name)
         if head.lease is None and head.generation == lease.generation + 1:
@@ -163,15 +163,15 @@ class Claims:
         Raises `NotEnded` if its end could not be published: on a full disk, where a release needs no room, and that does.
         """
         won = [lease for (_, who), lease in list(self.won.items()) if who == holder]
-        return retire(self.backend, self.sessions, Steps(self._judge, self._let_go, self.release_lease), holder, won)
+        return retire(self.backend, self.sessions, Steps(self._judge, self._release_own, self.release_lease), holder, won)
 
-    def _let_go(self, lease: Lease) -> Released | None:
+    def _release_own(self, lease: Lease) -> Released | None:
         """As `release_lease`, of one that may have been superseded long ago: then None, and nothing is read."""
         self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if not self.backend.advance(lease.name, Judged(lease.generation, lease), None):
             return None
-        self._tell("released", lease, lease.generation + 1)
-        self.told.announce(lease.name)
+        self._record("released", lease, lease.generation + 1)
+        self.announcements.announce(lease.name)
         return Released(lease.name, lease.generation + 1, lease)
 
     def check(self, name: str, generation: int) -> Checked:
@@ -205,8 +205,8 @@ class Claims:
         head = self.backend.read(name)
         lease = head.lease if head.generation == generation else None
         if lease and self.backend.advance(name, Judged(generation, lease), None):
-            self._tell("broken", lease, generation + 1, reason=reason)
-            self.told.announce(name)
+            self._record("broken", lease, generation + 1, reason=reason)
+            self.announcements.announce(name)
             return Broken(lease, generation + 1)
         head = self.backend.read(name)
         if lease and head.lease is None and head.generation == generation + 1:
@@ -230,8 +230,8 @@ class Claims:
         if not dry_run:
             if not (self._final(lease, verdict) and self.backend.advance(name, Judged(head.generation, lease), None)):
                 return None  # Somebody has moved it since: it is theirs now. Or its session came back.
-            self._tell("claim_reaped", lease, head.generation + 1, evidence=verdict.evidence)
-            self.told.announce(name)
+            self._record("claim_reaped", lease, head.generation + 1, evidence=verdict.evidence)
+            self.announcements.announce(name)
         return Reaped(lease, verdict, head.generation + 1)
 
     def _status(self, name: str, head: Head | None, verdicts: _Verdicts) -> Status | None:
@@ -289,12 +289,12 @@ class Claims:
             return session
         return self.sessions.holder(named(session))
 
-    def _tell_won(self, lease: Lease, previous: Lease | None, verdict: Verdict) -> None:
+    def _record_won(self, lease: Lease, previous: Lease | None, verdict: Verdict) -> None:
         if previous is None:
-            self._tell("claimed", lease, lease.generation)
+            self._record("claimed", lease, lease.generation)
         else:
-            self._tell("taken_over", lease, lease.generation, previous=previous.session, evidence=verdict.evidence)
+            self._record("taken_over", lease, lease.generation, previous=previous.session, evidence=verdict.evidence)
 
-    def _tell(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
+    def _record(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
         if self.events:
             self.events.emit(event, lease.name, session=lease.session, generation=generation, **fields)

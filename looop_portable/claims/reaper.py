@@ -58,15 +58,15 @@ def _tidy(backend: Backend, sessions: Sessions, statuses: list[SessionStatus]) -
         sessions.forget(status)
     failed: list[tuple[str, str]] = []
     tickets = backend.tickets
-    _told("", sessions.tidy, failed)
+    _try("", sessions.tidy, failed)
     if tickets:
-        _told("", lambda: _clear_the_lines(tickets, sessions, failed), failed)
-        _told("", tickets.tidy, failed)
-    _told("", lambda: failed.extend(backend.tidy()), failed)
+        _try("", lambda: _clear_the_lines(tickets, sessions, failed), failed)
+        _try("", tickets.tidy, failed)
+    _try("", lambda: failed.extend(backend.tidy()), failed)
     return failed
 
 
-def _told(about: str, step: Callable[[], object], failed: list[tuple[str, str]]) -> None:
+def _try(about: str, step: Callable[[], object], failed: list[tuple[str, str]]) -> None:
     try:
         step()
     except LooopError as error:
@@ -76,7 +76,7 @@ def _told(about: str, step: Callable[[], object], failed: list[tuple[str, str]])
 def _clear_the_lines(tickets: Tickets, sessions: Sessions, failed: list[tuple[str, str]]) -> None:
     """Those who wait would find out that one before them has ended; but perhaps nobody waits there any more."""
     for claim in tickets.claims():
-        _told(claim, lambda claim=claim: _clear_the_line(claim, tickets, sessions), failed)  # type: ignore[misc]
+        _try(claim, lambda claim=claim: _clear_the_line(claim, tickets, sessions), failed)  # type: ignore[misc]
 
 
 def _clear_the_line(claim: str, tickets: Tickets, sessions: Sessions) -> None:

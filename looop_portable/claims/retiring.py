@@ -24,10 +24,10 @@ Failed = tuple[tuple[str, str], ...]
 
 
 class Steps(NamedTuple):
-    """What is done with one claim. `let_go` answers None where it has moved on since."""
+    """What is done with one claim. `release_held` answers None where it has moved on since."""
 
     judge: Callable[[Head, Holder], tuple[Lease | None, Standing, Verdict]]
-    let_go: Callable[[Lease], Released | None]
+    release_held: Callable[[Lease], Released | None]
     release: Callable[[Lease], Released | Refused]
 
 
@@ -55,7 +55,7 @@ def _release_all(
     failed: dict[str, str] = {}
     for lease in won:
         try:
-            if found := steps.let_go(lease):
+            if found := steps.release_held(lease):
                 released[lease.name] = found
         except LooopError as error:
             failed[lease.name] = str(error)

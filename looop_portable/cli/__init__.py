@@ -15,7 +15,7 @@ import click
 
 from looop_portable.cli.output import Output, Unsaid, nobody_reads
 from looop_portable.cli.root import GLOBAL_OPTIONS, looop
-from looop_portable.errors import ClaimHeld, Interrupted, LooopError, SessionAlive, UsageError, because, told
+from looop_portable.errors import ClaimHeld, Interrupted, LooopError, SessionAlive, UsageError, because, describe_error
 
 OURS, HELD, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -62,7 +62,7 @@ def _report(out: Output, error: Exception) -> int:
             return USAGE
         return HELD if isinstance(error, ClaimHeld | SessionAlive) else NO_ANSWER
     if isinstance(error, OSError):
-        out.error("unavailable", told(error))
+        out.error("unavailable", describe_error(error))
         return NO_ANSWER
     import traceback
 

@@ -88,8 +88,8 @@ def refuse_one_just_started(chain: Sequence[Seen], pid: int) -> None:
     for below, each in itertools.pairwise(chain):
         program = _program(each)
         if each.pid == pid and program != "cmd" and each.began and 0 <= below.began - each.began < JUST_NOW:
-            told = f"process {pid} ({program or 'it cannot be told which'})"
-            raise UsageError(f"{told} was started just now, and may end with this command: {_NAME_ONE}")
+            described = f"process {pid} ({program or 'it cannot be told which'})"
+            raise UsageError(f"{described} was started just now, and may end with this command: {_NAME_ONE}")
 
 
 def in_unix_shell(environment: Mapping[str, str], chain: Sequence[Seen]) -> bool:

@@ -12,7 +12,7 @@ from looop_portable.cli.complete import session_ids
 from looop_portable.cli.ending import Endings
 from looop_portable.cli.root import Setting
 from looop_portable.config import LEASE, SESSION_ID
-from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, told
+from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, describe_error
 from looop_portable.protocol.liveness import (
     FOREIGN,
     LEASE_SECONDS,
@@ -78,7 +78,7 @@ def keep(out: Setting, session_id: str, incarnation: str, state: str, foreground
         _refuse_elsewhere(claims, registration)
         keepers, passed_over = all_keepers.choose()
         begun = keepers.start(out.config, holder)
-    pid, trouble = begun.pid, _tell_trouble(out, keepers, passed_over, begun)
+    pid, trouble = begun.pid, _warn_of_trouble(out, keepers, passed_over, begun)
     fields = {"session": holder.session, "incarnation": holder.incarnation, "keeper": pid or None}
     line = f"session '{holder.session}': its keeper {'is there' if there else 'was gone, and is started'}: pid {pid}"
     fields |= {"log": keepers.log_of(holder), "trouble": trouble or None}
@@ -116,7 +116,7 @@ def register_kept(out: Setting, session: str, pid: int, lease: int, ended: Endin
         if not stays:
             give_up(out, claims, found.holder)
             end_keeper(out, found.holder)
-    return found, Kept(keeper.pid, _tell_trouble(out, keepers, passed_over, keeper))
+    return found, Kept(keeper.pid, _warn_of_trouble(out, keepers, passed_over, keeper))
 
 
 def _without_keeper(reason: str) -> Unavailable:
@@ -132,7 +132,7 @@ def give_up(out: Setting, claims: Claims, holder: Holder) -> None:
         out.warn(f"looop: warning: session '{holder.session}' is left behind, without heartbeats: {error}")
 
 
-def _tell_place(out: Setting, keepers: Keepers, passed_over: str) -> str:
+def _warn_of_directory(out: Setting, keepers: Keepers, passed_over: str) -> str:
     """What is to be said of the place of a keeper's files; nothing if it is where everybody looks for it."""
     if not passed_over:
         return ""
@@ -141,13 +141,13 @@ def _tell_place(out: Setting, keepers: Keepers, passed_over: str) -> str:
     return line
 
 
-def _tell_trouble(out: Setting, keepers: Keepers, passed_over: str, begun: Begun) -> str:
+def _warn_of_trouble(out: Setting, keepers: Keepers, passed_over: str, begun: Begun) -> str:
     """What is to be said of a keeper that was started: of its place, and of what ends it."""
-    told = [_tell_place(out, keepers, passed_over)]
+    lines = [_warn_of_directory(out, keepers, passed_over)]
     if begun.tied:
-        told.append(f"the keeper (pid {begun.pid}) ends with the job that called this, which lets no process go")
-        out.hint(f"looop: warning: {told[-1]}: start the session outside of that job, or `looop claim` starts it again")
-    return "; ".join(filter(None, told))
+        lines.append(f"the keeper (pid {begun.pid}) ends with the job that called this, which lets no process go")
+        out.hint(f"looop: warning: {lines[-1]}: start the session outside of that job, or `looop claim` starts it again")
+    return "; ".join(filter(None, lines))
 
 
 def end_keeper(out: Setting, holder: Holder) -> None:
@@ -177,7 +177,7 @@ def ensure_kept(out: Setting, claims: Claims, session: Holder | str, known: Sess
             keepers, passed_over = all_keepers.choose()
             begun = keepers.start(out.config, holder)
             out.detail(f"the keeper of session '{holder.session}' was gone: pid {begun.pid}")
-            _tell_place(out, keepers, passed_over)
+            _warn_of_directory(out, keepers, passed_over)
         elif why := _why_gone(claims, registration):
             why = f"{why}. {_why_not_from_here(registration)}"
             out.warn(f"looop: warning: session '{holder.session}' is not kept any more: {why}")
@@ -229,7 +229,7 @@ def _keep_here(out: Setting, claims: Claims, keepers: Keepers, registration: Reg
     try:
         keep_here(claims, keepers, registration, there)
     except OSError as error:
-        raise Unavailable(told(error)) from error
+        raise Unavailable(describe_error(error)) from error
     return 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from looop_portable.cli.output import Output, readable
-from looop_portable.protocol.outcomes import Held, Told
+from looop_portable.protocol.outcomes import Held, OnWaiting
 from looop_portable.waiting.claiming import MOST
 
 
@@ -40,36 +40,36 @@ def limit_of(wait: bool, timeout: float | None) -> float | None:
 
 
 @contextlib.contextmanager
-def waiting_for(out: Output) -> Iterator[Told]:
+def waiting_for(out: Output) -> Iterator[OnWaiting]:
     """What to call for each look that found somebody else's claim. Says it once for each holder.
 
     On a terminal the line turns and counts the seconds; there it goes when the waiting is over.
     """
     with contextlib.ExitStack() as shown:
-        yield _turning(shown) if _on_a_terminal(out) else said_once(out)
+        yield _turning(shown) if _on_a_terminal(out) else print_once(out)
 
 
 def _on_a_terminal(out: Output) -> bool:
     return not out.as_json and sys.stderr is not None and sys.stderr.isatty()
 
 
-def said_once(out: Output) -> Told:
+def print_once(out: Output) -> OnWaiting:
     """What to call for each look; a line for each holder that is waited for."""
     said: set[tuple[str, int]] = set()
 
-    def told(held: Held, waited: float) -> None:
+    def on_waiting(held: Held, waited: float) -> None:
         about = held.lease.name, held.lease.generation
         if about not in said:
             said.add(about)
             out.hint(_line(held, waited))
 
-    return told
+    return on_waiting
 
 
-def _turning(shown: contextlib.ExitStack) -> Told:
+def _turning(shown: contextlib.ExitStack) -> OnWaiting:
     update: list[Callable[[str], object]] = []
 
-    def told(held: Held, waited: float) -> None:
+    def on_waiting(held: Held, waited: float) -> None:
         line = readable(_line(held, waited))
         if not update:
             from rich.console import Console
@@ -82,12 +82,12 @@ def _turning(shown: contextlib.ExitStack) -> Told:
             update.append(lambda text: status.update(escape(text)))
         update[0](line)
 
-    return told
+    return on_waiting
 
 
 def _line(held: Held, waited: float) -> str:
     lease, verdict = held
     return (
         f"claim {lease.name}: held by live session '{lease.session}'; waiting for it, {waited:.0f} s so far "
-        f"(generation {lease.generation}: {verdict.told})"
+        f"(generation {lease.generation}: {verdict.description})"
     )

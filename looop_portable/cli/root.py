@@ -87,7 +87,7 @@ class Setting(Output):
             raise click.UsageError("the backend 'memory' lives in one process: for programs, not for the command line")
         return self._backend
 
-    def told(self, claims: Claims) -> None:
+    def describe_trouble(self, claims: Claims) -> None:
         """With -v, say what went wrong on the side."""
         if claims.events and claims.events.trouble:
             self.detail(claims.events.trouble)

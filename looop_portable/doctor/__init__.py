@@ -20,7 +20,7 @@ from looop_portable.doctor.hosts.meeting import Say, race_across
 from looop_portable.doctor.race.arbiter import race
 from looop_portable.doctor.synced import kept_by
 from looop_portable.doctor.workshop import opened
-from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, WrongBackend, told
+from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, WrongBackend, describe_error
 from looop_portable.ledger.stamp import NAME as STAMP
 from looop_portable.ledger.stamp import stamped
 from looop_portable.system.files import OS
@@ -62,7 +62,7 @@ def existing(directory: str) -> str:
     except ValueError:
         raise UsageError(f"{directory!r}: this cannot be a directory") from None
     except OSError as error:
-        raise Unavailable(f"cannot look: {told(error)}", directory) from error
+        raise Unavailable(f"cannot look: {describe_error(error)}", directory) from error
     raise UsageError(f"{directory}: this is not a directory")
 
 
@@ -96,9 +96,9 @@ def examine(
             for candidate in candidates(backend, windows):
                 say(f"racing {processes} processes on {candidate} for {seconds:g} s")
                 room = shop.room(f"race-{candidate}")
-                races.append(_told_of(race(candidate, room, processes, seconds).race, room, directory))
+                races.append(_with_note(race(candidate, room, processes, seconds).race, room, directory))
     except OSError as error:
-        raise Unavailable(f"cannot try anything in {directory}: {told(error)}", directory) from error
+        raise Unavailable(f"cannot try anything in {directory}: {describe_error(error)}", directory) from error
     if filesystem.local_guard:
         alone = f"on this host alone: '{filesystem.local_guard}'"
         primitives = primitives._replace(
@@ -113,7 +113,7 @@ def examine(
     return Report(findings, advise(findings))
 
 
-def _told_of(found: Race, room: str, directory: str) -> Race:
+def _with_note(found: Race, room: str, directory: str) -> Race:
     """Its reasons name the directory that the user knows: the room is gone when they are read."""
     failures = tuple(failure.replace(room, directory) for failure in found.failures)
     return found._replace(refused=found.refused.replace(room, directory), failures=failures)
@@ -133,11 +133,11 @@ def _stamp(directory: str) -> Stamped | None:
         data = OS.read(f"{root}/{STAMP}")
         if data is None:
             return None
-        way = stamped(root, data)
+        fmt = stamped(root, data)
     except NotADirectoryError:
         return None
     except (UnknownProtocol, WrongBackend) as error:
         return Stamped(unreadable=str(error))
     except OSError as error:
-        return Stamped(unreadable=f"its stamp cannot be read: {told(error)}")
-    return Stamped(way.links, way.guard)
+        return Stamped(unreadable=f"its stamp cannot be read: {describe_error(error)}")
+    return Stamped(fmt.links, fmt.guard)

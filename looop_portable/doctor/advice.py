@@ -56,7 +56,7 @@ def candidates(asked: str, windows: bool) -> tuple[str, ...]:
 def advise(found: Findings) -> Advice:
     """The answer."""
     objections = {race.backend: _objection(race, found) for race in found.races}
-    told = tuple((backend, objection.reason) for backend, objection in objections.items() if objection)
+    text = tuple((backend, objection.reason) for backend, objection in objections.items() if objection)
     contradictions = _contradictions(found)
     overlap = next((race for race in found.races if race.overlaps or race.repeats), None)
     backend = next((race.backend for race in found.races if not objections[race.backend]), "")
@@ -76,7 +76,7 @@ def advise(found: Findings) -> Advice:
         use = f"use auto ({backend})" if by_auto else f"use --backend {backend}"
         outcome, line = Outcome.USE, f"{use}: {_why(backend, found)}; {_counts(found, backend)}"
     used = backend if outcome is Outcome.USE else ""
-    return Advice(outcome, used, bool(used) and by_auto, f"verdict: {line}", told, contradictions, notes(found))
+    return Advice(outcome, used, bool(used) and by_auto, f"verdict: {line}", text, contradictions, notes(found))
 
 
 def _objection(race: Race, found: Findings) -> _Objection | None:
@@ -162,10 +162,10 @@ def _why(backend: str, found: Findings) -> str:
 
 def _counts(found: Findings, backend: str) -> str:
     race = next(race for race in found.races if race.backend == backend)
-    told = f"{race.processes} processes, {race.acquisitions:,} acquisitions, 0 overlaps"
+    text = f"{race.processes} processes, {race.acquisitions:,} acquisitions, 0 overlaps"
     if found.across:
-        told += f"; {len(found.across.hosts)} hosts, {found.across.turns:,} acquisitions, 0 overlaps"
-    return told
+        text += f"; {len(found.across.hosts)} hosts, {found.across.turns:,} acquisitions, 0 overlaps"
+    return text
 
 
 def _local(filesystem: Filesystem) -> str:

@@ -89,7 +89,7 @@ def exclude(one: _Party, two: _Party, kind: str) -> Probe:
         return Probe(False, second)
     third = two.ask("take", kind)
     two.ask("drop", kind)
-    return Probe(True) if third == _TAKEN else Probe(False, f"not granted after it was let go: {third}")
+    return Probe(True) if third == _TAKEN else Probe(False, f"not granted after it was released: {third}")
 
 
 def serve() -> None:
@@ -146,4 +146,4 @@ else:
             fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def _drop(fd: int, kind: str) -> None:  # noqa: ARG001 (as on Windows)
-        os.close(fd)  # Closing lets go of both kinds, at once.
+        os.close(fd)  # Closing releases both kinds, at once.

@@ -18,25 +18,25 @@ _BLOCKED = {"nfs4": "90 s (the server's lease)", "nfs": "longer than 100 s", **d
 def notes(found: Findings) -> tuple[str, ...]:
     """One sentence or two each."""
     filesystem = found.filesystem
-    told = [*_copies(found), *_guards(filesystem), *_options(found), *_measures(found)]
+    lines = [*_copies(found), *_guards(filesystem), *_options(found), *_measures(found)]
     sizes = [race.acquisitions for race in found.races if race.acquisitions]
     few = min([*sizes, found.across.turns] if found.across else sizes, default=_MANY)
     if few < _MANY:
-        told.append(f"{few} acquisitions are few to see anything: --seconds makes it more")
+        lines.append(f"{few} acquisitions are few to see anything: --seconds makes it more")
     if filesystem.network and not found.across:
-        told.append("other hosts were not asked: looop doctor DIR --with-hosts N, on each of them at the same time")
+        lines.append("other hosts were not asked: looop doctor DIR --with-hosts N, on each of them at the same time")
     if not filesystem.type:
-        told.append("the system does not tell what filesystem this is, so that its options could not be looked at")
+        lines.append("the system does not tell what filesystem this is, so that its options could not be looked at")
     elif filesystem.type.startswith("fuse") and not filesystem.network:
-        told.append(f"what {filesystem.type} does is up to a program: if it shows other hosts' files, try --with-hosts N")
-    return tuple(told)
+        lines.append(f"what {filesystem.type} does is up to a program: if it shows other hosts' files, try --with-hosts N")
+    return tuple(lines)
 
 
 def _copies(found: Findings) -> list[str]:
     if not found.kept_by:
         return []
-    told = f"{found.kept_by} keeps this directory on several machines. Each has a copy: what one claims, the others see"
-    return [f"{told} too late, so claims keep nobody out there: use a directory outside of it, or a share that all mount"]
+    lines = f"{found.kept_by} keeps this directory on several machines. Each has a copy: what one claims, the others see"
+    return [f"{lines} too late, so claims keep nobody out there: use a directory outside of it, or a share that all mount"]
 
 
 def _guards(filesystem: Filesystem) -> list[str]:
@@ -53,43 +53,45 @@ def _guards(filesystem: Filesystem) -> list[str]:
 
 def _options(found: Findings) -> list[str]:
     filesystem = found.filesystem
-    options, told = filesystem.options, []
+    options, lines = filesystem.options, []
     if filesystem.type in _NFS:
         if "soft" in options or "softerr" in options:
-            told.append("'soft': a call may fail after it was done; each is looked at again, but 'hard' fails less")
+            lines.append("'soft': a call may fail after it was done; each is looked at again, but 'hard' fails less")
         if "async" in options or "nocto" in options:
-            told.append("'nocto', 'async': other hosts see changes later; use the defaults")
-        told.append("NFS remembers names that were absent for 30 s: a script should list claims/, and not poll for a file")
+            lines.append("'nocto', 'async': other hosts see changes later; use the defaults")
+        lines.append("NFS remembers names that were absent for 30 s: a script should list claims/, and not poll for a file")
     if found.primitives.hard_link.works and found.primitives.second_name.works is False:
-        told.append("a file cannot be open by two names here, so records keep one name: it takes two calls more a claim")
+        lines.append("a file cannot be open by two names here, so records keep one name: it takes two calls more a claim")
     if filesystem.type in _SMB:
         if "nolease" not in options:
-            told.append(
+            lines.append(
                 "SMB: while several hosts contend for a claim, calls may stall for 5 to 35 s, as one host's lease on a "
                 "file has to be broken for another: mount with nolease on every host"
             )
             if "closetimeo=0" not in options:
-                told.append(
+                lines.append(
                     "SMB may show a script that polls claims/NAME.json an old one: mount with nolease or closetimeo=0, or "
                     "use looop show"
                 )
-        told.append("SMB does not keep modes: the mount's uid, gid, file_mode and dir_mode say who may share the directory")
+        lines.append(
+            "SMB does not keep modes: the mount's uid, gid, file_mode and dir_mode say who may share the directory"
+        )
     if "ro" in options:
-        told.append("'ro': it is mounted read-only")
-    return told
+        lines.append("'ro': it is mounted read-only")
+    return lines
 
 
 def _measures(found: Findings) -> list[str]:
-    measures, told = found.measures, []
+    measures, lines = found.measures, []
     if measures.case_sensitive is False:
-        told.append("case is not told apart: claims that differ only in case are one claim")
+        lines.append("case is not told apart: claims that differ only in case are one claim")
     if measures.longest_name is not None and measures.longest_name < _LOOOPS:
         who = "claims with longer names fail" if measures.longest_name < _NEEDED else "looop itself can have no longer ones"
-        told.append(f"names end at {measures.longest_name} bytes here: {who}")
+        lines.append(f"names end at {measures.longest_name} bytes here: {who}")
     if measures.offset is not None and abs(measures.offset) > max(1.0, 2 * (measures.uncertainty or 0.0)):
         way = "ahead of" if measures.offset > 0 else "behind"
-        told.append(
+        lines.append(
             f"the filesystem's clock is {abs(measures.offset):.1f} s {way} this host's: nothing here compares the two, but "
             "times in the event log are the hosts'"
         )
-    return told
+    return lines

@@ -53,7 +53,7 @@ class Workshop:
 @contextlib.contextmanager
 def opened(directory: str) -> Iterator[Workshop]:
     """A workshop in `directory`, which is there. Raises OSError if none can be made."""
-    path = f"{directory}/{PREFIX}{OS.token()}"
+    path = f"{directory}/{PREFIX}{OS.nonce()}"
     with _Signals() as signals:
         try:
             OS.mkdir(path)

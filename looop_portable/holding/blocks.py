@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from looop_portable.system.watch.watcher import Bell
+from looop_portable.system.watch.waking import Watcher
 
 
 class Taker(Protocol):
@@ -12,8 +12,8 @@ class Taker(Protocol):
 
     owner: object
     """The thread or task that runs it."""
-    bell: Bell | None
-    """What rings for it, while it waits."""
+    watcher: Watcher | None
+    """What wakes for it, while it waits."""
 
     def settle_if_over(self) -> None:
         """It lets go what it has, if its block has ended without that."""

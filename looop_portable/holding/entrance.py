@@ -1,12 +1,12 @@
 """How a block of this process gets its claim: first among the threads and tasks of the process, then among all sessions.
 
 Guarantees: of this process at most one block has a claim, also where a directory does not tell case apart; whoever would
-wait for itself is told so; what was won by somebody who does not enter after all is let go, at whatever point that was.
+wait for itself is told so; what was won by somebody who does not enter after all is released, at whatever point that was.
 Does not guarantee: that two threads do not wait for each other.
 How: a name is taken in the process (`Member.take`), then claimed for its session, and let go again unless it was won. All
 steps of one entrance are made one after the other, in any threads.
 Interrupted: the name that is taken is the note of what may have been won; it is made before anything is published, and goes
-after all of it has been let go. Whether anything was won, the ledger tells, by the session's name. So `settle` needs no
+after all of it has been released. Whether anything was won, the ledger tells, by the session's name. So `settle` needs no
 more than the note, wherever its block was interrupted. It is done where nothing interrupts it (`apart`).
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from looop_portable.config import Config
 from looop_portable.errors import ClaimHeld, LooopError, Unavailable
 from looop_portable.holding.blocks import Taker
-from looop_portable.holding.leftovers import let_go_later
+from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.own_session import Session
 from looop_portable.holding.visits import Visit
@@ -28,7 +28,7 @@ from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.threads.apart import apart
-from looop_portable.system.watch.watcher import Bell, ThreadBell
+from looop_portable.system.watch.waking import ThreadWatcher, Watcher
 from looop_portable.waiting.claiming import line_for, slots_of
 from looop_portable.waiting.stopping import Stoppable, Stopped
 from looop_portable.waiting.waiter import Waiting, run
@@ -48,14 +48,14 @@ class Entrance:
         self._config = config
         self._lease_seconds = lease_seconds
         self.owner: object = None
-        self.bell: Bell | None = None
+        self.watcher: Watcher | None = None
         self.process: Process | None = None
         """In which it is used; None: in none."""
         self.member: Member | None = None
         self.session: Session | None = None
         """For which the last attempt was made."""
         self._is_at_home = False
-        """Whether it was refused for other blocks of this process alone, which ring `bell` when they let go."""
+        """Whether it was refused for other blocks of this process alone, which ring `watcher` when they let go."""
         self._users: dict[Process, Visit] = {}
         self._settling = threading.Lock()  # These two are never held by a thread that a signal's handler interrupts.
         self._waiting = threading.RLock()
@@ -81,7 +81,7 @@ class Entrance:
         visit.entrances.append(self)
         if self._users.setdefault(process, visit) is not visit:  # One step: of two that come at once, one has it.
             raise ClaimHeld(self._name, member.current.holder.session, _SHARED)
-        self.member, self.owner, self.bell, self.process = member, owner, None, process
+        self.member, self.owner, self.watcher, self.process = member, owner, None, process
         return member
 
     def spare(self) -> None:
@@ -103,13 +103,13 @@ class Entrance:
             apart(lambda: self.settle(visit))
 
     def settle(self, visit: Visit) -> None:
-        """What has been won is let go, of the block's run `visit` and of no later one. Repeated, it does nothing."""
+        """What has been won is released, of the block's run `visit` and of no later one. Repeated, it does nothing."""
         with self._settling:
             if self.visit is not visit:
                 return
-            bell = self.bell
-            if isinstance(bell, Stoppable):
-                bell.stop()
+            watcher = self.watcher
+            if isinstance(watcher, Stoppable):
+                watcher.stop()
             with self._waiting:  # Whoever waited for it has come back.
                 if self.member:
                     self.undo()
@@ -122,7 +122,7 @@ class Entrance:
         except Unavailable:  # No thread can be made.
             self.settle(visit)
 
-    def wait(self, timeout: float | None, new_bell: Callable[[], ThreadBell]) -> Won | Renewed | Held:
+    def wait(self, timeout: float | None, new_watcher: Callable[[], ThreadWatcher]) -> Won | Renewed | Held:
         """Claim what is wanted, and wait for it for so long (None: without end). Held: it was over."""
         member = self.member
         assert member
@@ -131,34 +131,34 @@ class Entrance:
             outcome = self.attempt()
             if not isinstance(outcome, Held):
                 return outcome
-        bell, visit = Stoppable(), self.visit
-        return apart(lambda: self._wait(visit, member, bell, timeout, new_bell), bell)
+        watcher, visit = Stoppable(), self.visit
+        return apart(lambda: self._wait(visit, member, watcher, timeout, new_watcher), watcher)
 
     def _wait(
         self,
         visit: Visit | None,
         member: Member,
-        bell: Stoppable,
+        watcher: Stoppable,
         timeout: float | None,
-        new_bell: Callable[[], ThreadBell],
+        new_watcher: Callable[[], ThreadWatcher],
     ) -> Won | Renewed | Held:
         with self._waiting:
             try:
-                if bell.is_stopped or self.visit is not visit:
+                if watcher.is_stopped or self.visit is not visit:
                     raise Stopped
-                bell.ring_by(new_bell())
-                with contextlib.closing(bell), member.ringing(bell):
-                    return run(self.waiting(bell), bell, timeout)
+                watcher.wake_by(new_watcher())
+                with contextlib.closing(watcher), member.waking(watcher):
+                    return run(self.waiting(watcher), watcher, timeout)
             finally:
-                if bell.is_stopped:  # Nobody is there to have what has been won.
+                if watcher.is_stopped:  # Nobody is there to have what has been won.
                     self.undo()
 
-    def waiting(self, bell: Bell) -> Waiting:
+    def waiting(self, watcher: Watcher) -> Waiting:
         """One that waits for what is wanted."""
         assert self.member
-        self.bell = bell
+        self.watcher = watcher
         return Waiting(
-            *(self.member.claims, self._line, self._wanted, self.attempt, bell),
+            *(self.member.claims, self._line, self._wanted, self.attempt, watcher),
             undo=self.undo,
             at_home=lambda: self._is_at_home,
         )
@@ -200,15 +200,15 @@ class Entrance:
         return held
 
     def undo(self, _: object = None) -> None:
-        """Nobody enters, after all: what `attempt` has won is let go. Repeated, it does nothing."""
+        """Nobody enters, after all: what `attempt` has won is released. Repeated, it does nothing."""
         member = self.member
         assert member
         for name in self._wanted:
             if member.taker(name) is self:
                 failed = not self._gives_back(member, name)
-                member.let_go(name)  # Not where that was interrupted: then nobody would know that there is something left.
+                member.free(name)  # Not where that was interrupted: then nobody would know that there is something left.
                 if failed and self.session:  # It stays with this process, whose next block has it, until it is out.
-                    let_go_later(member, self.session, name)
+                    release_later(member, self.session, name)
 
     def _gives_back(self, member: Member, name: str) -> bool:
         try:
@@ -218,7 +218,7 @@ class Entrance:
         return True
 
     def _claim(self, member: Member, name: str) -> tuple[Won | Renewed | Held, Taker | None]:
-        """What came of it; if it is held by a block of this process, that. What was not won is let go."""
+        """What came of it; if it is held by a block of this process, that. What was not won is released."""
         taker: Taker | None = None
         try:
             self.session = member.session()
@@ -235,7 +235,7 @@ class Entrance:
             self.undo()
             raise
         if isinstance(outcome, Held):
-            member.let_go(name)
+            member.free(name)
         return outcome, taker
 
     def _give_back(self, member: Member, name: str) -> None:

@@ -9,7 +9,7 @@ How: the first `hold` registers this process as a session, once per store, which
 (`heartbeats`). A child made by fork is another process: it registers its own, and leaving a block that its parent entered
 does nothing there.
 Interrupted by what a signal's handler raises, at whatever step: entering, waiting or leaving ends with that, and the
-claim is let go. Who is in the way of it again and again only delays it: `visits` says who settles it then.
+claim is released. Who is in the way of it again and again only delays it: `visits` says who settles it then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from looop_portable.config import PathLike
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, WaitedTooLong
 from looop_portable.holding.entrance import Entrance
-from looop_portable.holding.leftovers import let_go_later
+from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.own_session import Session
@@ -33,7 +33,7 @@ from looop_portable.protocol.liveness import LEASE_SECONDS
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
 from looop_portable.system.threads.standby import Standby
-from looop_portable.system.watch.watcher import new_bell
+from looop_portable.system.watch.waking import new_watcher
 
 __all__ = ["Hold", "hold"]
 
@@ -52,10 +52,10 @@ class Hold:
         self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds)
         self._lease: Lease | None = None
         self.visits: dict[int, Visit] = {}
-        self._telling = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
+        self._calling = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
         self._teller: tuple[Process, Standby] | None = None
         """The thread that `on_lost` is called in. It is there before anything is claimed."""
-        self._has_told = False
+        self._has_called = False
         self._why_lost = ""
 
     def __repr__(self) -> str:
@@ -112,35 +112,35 @@ class Hold:
             self._lose(f"is lost: {reason}")
 
     def _lose(self, why: str) -> None:
-        with self._telling:  # Without this, two that find it out at once would both tell.
-            if self._has_told:
+        with self._calling:  # Without this, two that find it out at once would both tell.
+            if self._has_called:
                 return
             if not self.lost.is_set():
                 self._why_lost = why
                 self.lost.set()
             self._call_on_lost()
-            self._has_told = True  # Only then. Whoever could not call it comes again.
+            self._has_called = True  # Only then. Whoever could not call it comes again.
 
     def _call_on_lost(self) -> None:
         on_lost = self.options.on_lost
         if not on_lost or not self._is_here():
             return
-        if self.options.tells_at_once:
+        if self.options.calls_at_once:
             on_lost(self)
         elif self._teller:
             self._teller[1].do(functools.partial(on_lost, self))
 
     def _take_teller(self) -> tuple[Process, Standby] | None:
         """Raises `Unavailable`."""
-        if not self.options.on_lost or self.options.tells_at_once:
+        if not self.options.on_lost or self.options.calls_at_once:
             return None
         process = this_process()
         return process, process.standbys.take()
 
     def _spare(self) -> None:
         """It can be entered again."""
-        with self._telling:
-            _give_back(self._teller, used=self._has_told)
+        with self._calling:
+            _give_back(self._teller, used=self._has_called)
             self._teller = None
         self.entrance.spare()
 
@@ -176,9 +176,9 @@ class Hold:
             entrance.abandon(visit)
             raise
         try:
-            self._teller, self._has_told = teller, False
+            self._teller, self._has_called = teller, False
             return self.enter(
-                entrance.attempt() if timeout is not None and timeout <= 0 else entrance.wait(timeout, new_bell)
+                entrance.attempt() if timeout is not None and timeout <= 0 else entrance.wait(timeout, new_watcher)
             )
         except ClaimHeld:
             self._spare()
@@ -196,7 +196,7 @@ class Hold:
             raise ClaimHeld(self.name, holder, evidence)
         session = self._session
         self.lost.clear()
-        self._has_told = False
+        self._has_called = False
         self._why_lost = ""
         session.blocks[outcome.lease.name] = self
         self._lease = outcome.lease
@@ -225,24 +225,24 @@ class Hold:
         __exit__ = Exit(_leave)
 
     def _left(self) -> str:
-        """The claim is let go. Why it was lost; empty, if it was not."""
+        """The claim is released. Why it was lost; empty, if it was not."""
         lease, is_here = self.lease, self._is_here()
         member, session = self._member, self._session
         if not is_here:
             self._lease = None
             self._spare()
             return ""  # A forked child leaves its parent's block: the claim is the parent's.
-        with self._telling:  # Without this, whoever leaves as soon as it is lost would keep `on_lost` from being called.
+        with self._calling:  # Without this, whoever leaves as soon as it is lost would keep `on_lost` from being called.
             self._lease = None
         session.blocks.pop(lease.name, None)
         try:
             why = self._release(member, session, lease)
         except LooopError:  # It stays with this process, whose next block has it, until it is out.
-            member.let_go(lease.name)
+            member.free(lease.name)
             self._spare()
-            let_go_later(member, session, lease.name)
+            release_later(member, session, lease.name)
             raise
-        member.let_go(lease.name)
+        member.free(lease.name)
         self._spare()
         why = self._why_lost or why
         return why and f"claim {lease.name}: generation {lease.generation} {why}"

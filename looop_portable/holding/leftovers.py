@@ -1,7 +1,7 @@
-"""What a block could not let go is let go later, by a thread of its session, until it is out.
+"""What a block could not let go is released later, by a thread of its session, until it is out.
 
 Guarantees: a claim whose release failed, as where a program had a file of the store open for a moment, does not stay with
-this process for as long as that lives. Nothing that a block of this process has is let go.
+this process for as long as that lives. Nothing that a block of this process has is released.
 Does not guarantee: that it is soon: the store may not answer. Nor that a block which asks for just that claim is not
 refused for the moment: it is woken then, as where another block has had it.
 How: a name is taken, as a block does (`Member.take`), so whatever lease of this session is there by then is nobody's.
@@ -16,7 +16,7 @@ from looop_portable.holding.member import Member
 from looop_portable.holding.own_session import Session
 from looop_portable.protocol.liveness import interval
 from looop_portable.protocol.standings import is_ours
-from looop_portable.system.watch.watcher import Bell
+from looop_portable.system.watch.waking import Watcher
 
 _FIRST = 0.1
 """Seconds until it is tried again; twice as long each time, up to the interval of heartbeats."""
@@ -27,19 +27,19 @@ class _Leftover:
 
     def __init__(self) -> None:
         self.owner: object = self
-        self.bell: Bell | None = None
+        self.watcher: Watcher | None = None
 
     def settle_if_over(self) -> None:
         """It is over soon."""
 
 
-def let_go_later(member: Member, session: Session, name: str) -> None:
+def release_later(member: Member, session: Session, name: str) -> None:
     """Returns at once."""
     session.left[name] = None
-    session.later(partial(_let_go_all, member, session))
+    session.later(partial(_release_all, member, session))
 
 
-def _let_go_all(member: Member, session: Session) -> None:
+def _release_all(member: Member, session: Session) -> None:
     pause = _FIRST
     while session.left and not session.has_gone:
         time.sleep(pause)
@@ -59,5 +59,5 @@ def _is_out(member: Member, session: Session, name: str) -> bool:
     except Exception:  # noqa: BLE001 (no memory, no descriptor: whatever it is, it may be over the next time)
         return False
     finally:
-        member.let_go(name)
+        member.free(name)
     return True

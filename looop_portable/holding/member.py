@@ -28,7 +28,7 @@ from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Holder
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.threads.standby import Standbys
-from looop_portable.system.watch.watcher import Bell
+from looop_portable.system.watch.waking import Watcher
 
 T = TypeVar("T")
 
@@ -41,9 +41,9 @@ class Member:
         self._lease_seconds = lease_seconds
         self._guard = threading.Lock()
         self._taking = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
-        self.current = Session(self.claims, lease_seconds, self._lets_go)
+        self.current = Session(self.claims, lease_seconds, self._frees)
         self._taken: dict[str, Taker] = {}
-        self._missed: dict[str, WeakSet[Bell]] = {}
+        self._missed: dict[str, WeakSet[Watcher]] = {}
 
     def whole(self, step: Callable[[], T]) -> T:
         """What `step` gives. Nothing comes in between where it holds a guard, which an error would keep while it lives."""
@@ -60,15 +60,15 @@ class Member:
         return list(self._taken)
 
     def take(self, name: str, taker: Taker) -> bool:
-        """Keep the other blocks of this process from `name`. False: one has it; `taker.bell` rings when it lets go."""
+        """Keep the other blocks of this process from `name`. False: one has it; `taker.watcher` wakes when it lets go."""
         other = self._taken.setdefault(name, taker)  # One step. With two, a signal's handler could come in between.
         if other is taker:
             return True
         other.settle_if_over()
-        if taker.bell is not None:
+        if taker.watcher is not None:
             with self._taking:
-                self._missed.setdefault(name, WeakSet()).add(taker.bell)
-        return self._taken.setdefault(name, taker) is taker  # It may have been let go since.
+                self._missed.setdefault(name, WeakSet()).add(taker.watcher)
+        return self._taken.setdefault(name, taker) is taker  # It may have been released since.
 
     def taker(self, name: str) -> Taker | None:
         """Which has it."""
@@ -80,23 +80,23 @@ class Member:
         others = [other for other in list(self._taken) if other != name and other.casefold() == folded]
         return self._taken.get(others[0]) if others else None
 
-    def let_go(self, name: str) -> None:
+    def free(self, name: str) -> None:
         """The others may have it. Those who have asked in between are woken: nothing else would tell them."""
         self._taken.pop(name, None)
         if name in self._missed:
             with self._taking:
-                for bell in list(self._missed.pop(name, ())):
-                    bell.ring()  # Within the guard. Without that, it could be one that has been closed meanwhile.
+                for watcher in list(self._missed.pop(name, ())):
+                    watcher.wake()  # Within the guard. Without that, it could be one that has been closed meanwhile.
 
     @contextlib.contextmanager
-    def ringing(self, bell: Bell) -> Iterator[None]:
-        """While `bell` may be rung; not after that."""
+    def waking(self, watcher: Watcher) -> Iterator[None]:
+        """While `watcher` may be woken; not after that."""
         try:
             yield
         finally:
             with self._taking:
-                for bells in self._missed.values():
-                    bells.discard(bell)
+                for watchers in self._missed.values():
+                    watchers.discard(watcher)
 
     def session(self) -> Session:
         """The one to claim for. What an earlier one holds stays with that one."""
@@ -111,14 +111,14 @@ class Member:
             if current.is_over or current.has_ended():
                 if not (current.is_over or current.blocks):  # Else the last of them does it, as its pulse tells them.
                     current.leave_when_possible()
-                self.current = Session(self.claims, self._lease_seconds, self._lets_go)
+                self.current = Session(self.claims, self._lease_seconds, self._frees)
             return self.current
 
-    def _lets_go(self, session: Session) -> bool:
+    def _frees(self, session: Session) -> bool:
         """Whether `session`, which is idle, may leave; nobody claims for it from then on.
 
-        Whoever claims takes the name first, then looks whether the session is over, and lets go of the name when the claim
-        is let go. Here it is over first, and then it is looked whether a name is taken. So of the two one sees the other;
+        Whoever claims takes the name first, then looks whether the session is over, and releases the name when the claim
+        is released. Here it is over first, and then it is looked whether a name is taken. So of the two one sees the other;
         and who sees that it is over waits for the guard, until it is certain.
         """
         if not self._guard.acquire(blocking=False):

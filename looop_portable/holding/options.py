@@ -20,7 +20,7 @@ class Options(NamedTuple):
     on_lost: Callable[[Any], object] | None = None
     timeout: float | None = 0
     slots: int = 0
-    tells_at_once: bool = False
+    calls_at_once: bool = False
     """`on_lost` keeps nobody waiting, and needs no thread of its own."""
 
 

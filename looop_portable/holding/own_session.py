@@ -90,7 +90,7 @@ class Session:
         self._leaver.dismiss()
 
     def _keep_leaving(self) -> None:
-        """Until it has ended. What it holds is let go as soon as that is possible, which may be before."""
+        """Until it has ended. What it holds is released as soon as that is possible, which may be before."""
         self.pulse.stop()
         while True:
             try:

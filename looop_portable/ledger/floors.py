@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 
 from looop_portable.ledger.numbers import highest
-from looop_portable.ledger.root import FLOORS, Place
+from looop_portable.ledger.root import FLOORS, LedgerRoot
 from looop_portable.protocol.lease import encode
 from looop_portable.system.files import PRIVATE_DIRECTORY, Files
 from looop_portable.system.files.rooms import clear
@@ -34,10 +34,10 @@ _TRIES = 8
 class Floors:
     """The floors of the names in a ledger. `on`: whether there are any."""
 
-    def __init__(self, place: Place, files: Files, *, on: bool) -> None:
-        self._root = place.root
-        self._path = f"{place.root}/{FLOORS}"
-        self._place = place
+    def __init__(self, ledger_root: LedgerRoot, files: Files, *, on: bool) -> None:
+        self._root = ledger_root.root
+        self._path = f"{ledger_root.root}/{FLOORS}"
+        self._ledger_root = ledger_root
         self._files = files
         self.on = on
         self.begins: dict[str, int] = {}
@@ -57,7 +57,7 @@ class Floors:
         """
         if self.on and (number := ceiling(generation)):
             with contextlib.suppress(OSError):
-                return self._files.raise_floor(self._path, _mark(key), number, shared=self._place.shared())
+                return self._files.raise_floor(self._path, _mark(key), number, shared=self._ledger_root.shared())
         return True
 
     def admit(self, key: str, generation: int) -> bool:
@@ -79,8 +79,8 @@ class Floors:
         """If `key` has to be begun from `generation`, that is there, and released. False: another has begun it."""
         if self.begins.pop(key, 0) != generation:
             return True
-        private, directory = f"{self._root}/{PRIVATE_DIRECTORY}{self._files.token()}", f"{self._root}/{key}"
-        shared = self._place.shared()
+        private, directory = f"{self._root}/{PRIVATE_DIRECTORY}{self._files.nonce()}", f"{self._root}/{key}"
+        shared = self._ledger_root.shared()
         self._files.mkdir(private, shared=shared)
         try:
             record = encode({"released": True, "generation": generation})

@@ -25,7 +25,7 @@ from looop_portable.ledger.numbers import highest
 from looop_portable.ledger.publishing import Publisher
 from looop_portable.ledger.recent import NOTHING as UNKNOWN
 from looop_portable.ledger.recent import Memory
-from looop_portable.ledger.root import Place
+from looop_portable.ledger.root import LedgerRoot
 from looop_portable.ledger.spelling import Spelling
 from looop_portable.ledger.stamp import Policy
 from looop_portable.protocol.lease import encode, whole
@@ -60,30 +60,30 @@ class Ledger:
         self.root = root
         self.files = files
         self.keep = keep
-        self.place = Place(root, files, policy)
-        self.spelling = Spelling(self.place, files)
-        self._floors = Floors(self.place, files, on=floors)
-        self._publisher = Publisher(self.place, files, durable)
+        self.ledger_root = LedgerRoot(root, files, policy)
+        self.spelling = Spelling(self.ledger_root, files)
+        self._floors = Floors(self.ledger_root, files, on=floors)
+        self._publisher = Publisher(self.ledger_root, files, durable)
         self._looked_at: set[str] = set()
         self.recent = Memory()
 
     def head(self, key: str) -> tuple[int, bytes]:
         """The latest generation of `key` and its record; (0, b"") if it has none."""
-        way = self.place.way()
+        stamped = self.ledger_root.format()
         top, data = self._head(key)
         recent = self.recent.get(key, UNKNOWN)
-        if recent.let_go[0] or recent.alone:
-            recent.alone = recent.let_go[0] == top
-        if way is None or way.links or not top or whole(data):
+        if recent.released[0] or recent.alone:
+            recent.alone = recent.released[0] == top
+        if stamped is None or stamped.links or not top or whole(data):
             return top, data
-        with self.place.guard():
+        with self.ledger_root.guard():
             top, data = self._head(key)
             return top, self._that_counts(key, top, data)
 
     def record(self, key: str, generation: int) -> bytes | None:
         """What counts as the record of `generation`, inside the guard; None: it is not there. Raises OSError."""
-        data, way = self.files.read(f"{self.root}/{key}/{generation}"), self.place.way()
-        return data if data is None or way is None or way.links else self._that_counts(key, generation, data)
+        data, stamped = self.files.read(f"{self.root}/{key}/{generation}"), self.ledger_root.format()
+        return data if data is None or stamped is None or stamped.links else self._that_counts(key, generation, data)
 
     def _that_counts(self, key: str, generation: int, data: bytes) -> bytes:
         """Of a generation whose writer has died before it was whole: what the one below says."""
@@ -114,18 +114,18 @@ class Ledger:
         raise Unavailable(f"{directory}: generation {top} is listed and cannot be opened; try again", directory)
 
     def recall(self, key: str) -> int:
-        """The generation in which this process itself has let go of `key`, if it is likely to be the head yet; else 0.
+        """The generation in which this process itself has released `key`, if it is likely to be the head yet; else 0.
 
         Does not guarantee that it is: there is no listing. But it was the head, and is released, so whoever publishes the
         next number goes by an old view, as one does who slept after he had read: see docs/explanation/protocol.md, "Why it
-        is safe", 7. Its record is read: by its token it tells this directory from one that was made in its place. Where
+        is safe", 7. Its record is read: by its nonce it tells this directory from one that was made in its place. Where
         others come in between, their turns are not guessed at.
         """
         recent = self.recent.get(key, UNKNOWN)
-        generation, data = recent.let_go
+        generation, data = recent.released
         if not (generation and recent.alone):
             return 0
-        recent.let_go = 0, b""
+        recent.released = 0, b""
         if self.files.read(f"{self.root}/{key}/{generation}") == data:
             return generation
         self._look_anew(key)
@@ -143,7 +143,7 @@ class Ledger:
         """What this process has seen here is not there: all of it may have been removed, and made anew in another way."""
         self._looked_at.discard(key)
         self.recent.pop(key, None)
-        self.place.start_anew()
+        self.ledger_root.start_anew()
 
     def names(self) -> list[str]:
         """Every name that ever had a generation here."""
@@ -163,51 +163,51 @@ class Ledger:
         let go, and so the failure is raised. `first`: it replaces nothing; if something is there, ours is lost, and let go.
         Raises FileNotFoundError if all of it was removed, and was made anew in another way: then look again.
         """
-        self.place.shared()
-        way = self.place.make()
+        self.ledger_root.shared()
+        stamped = self.ledger_root.make()
         try:
             return self._advance(key, expected, record, shown_as, first)
         except FileNotFoundError:
-            if not self.place.may_repeat() or self.place.make() != way:
+            if not self.ledger_root.may_repeat() or self.ledger_root.make() != stamped:
                 raise
         return self._advance(key, expected, record, shown_as, first)
 
     def _advance(self, key: str, expected: int, record: Mapping[str, object], shown_as: str, first: bool) -> bool:
-        if self.place.shared():
-            self.place.refuse_links(key)
+        if self.ledger_root.shared():
+            self.ledger_root.refuse_links(key)
         target = self._after(key, expected)
-        token = self.files.token()
-        data = encode({**record, "generation": target, "token": token})
-        with self.place.guard():
-            way = self.place.make()
+        nonce = self.files.nonce()
+        data = encode({**record, "generation": target, "token": nonce})
+        with self.ledger_root.guard():
+            stamped = self.ledger_root.make()
             if self._floors.begins and not self._floors.begin(key, expected):
                 return False
             if target > 1 and not (target & (target - 1) and target % STEP):  # Of most there is nothing to be written.
                 self._floors.rise(key, target)
-            private = self._publisher.publish(key, target, token, data, way)
+            private = self._publisher.publish(key, target, nonce, data, stamped)
             admitted = private is not None and (target > 1 or self._floors.admit(key, target))
             won = admitted and self._stands(key, target, held=bool(shown_as))
             if won and shown_as:
                 recent = self.recent[key]
-                recent.published, recent.let_go = (target, data), (0, b"")
+                recent.published, recent.released = (target, data), (0, b"")
             try:
                 if won and shown_as:
-                    self._publisher.show(key, target, token, data, private or "", shown_as, first)
+                    self._publisher.show(key, target, nonce, data, private or "", shown_as, first)
                 elif private:
                     self.files.remove(private)
             except FileExistsError:
-                self.let_go(key, target)
+                self.release(key, target)
                 return False
             except OSError:  # It is decided: to fail now would deny what has happened. The reaper mends the rest.
-                if won and shown_as and way.guard:
+                if won and shown_as and stamped.guard:
                     raise
             return won
 
-    def let_go(self, key: str, expected: int) -> bool:
-        """Publish generation `expected` + 1, which says that `expected`'s lease was let go. False: superseded.
+    def release(self, key: str, expected: int) -> bool:
+        """Publish generation `expected` + 1, which says that `expected`'s lease was released. False: superseded.
 
         It is one more name of that lease's own record: a lease that stands under another number than its own is one that
-        was let go. This needs no space on the disk: without it, nobody could release on a full one. Where records keep
+        was released. This needs no space on the disk: without it, nobody could release on a full one. Where records keep
         one name it is a record of its own.
         There is no second look: `expected` was there, and numbers are pruned from below, so the next one had not been used
         and pruned. With a second look, a holder that is slow here would be told that it had lost what it has just
@@ -215,16 +215,16 @@ class Ledger:
         more, may be told that it has released: what it leaves is below the head, where nobody reads it.
         Raises PermissionError where the record is another user's (see fs.protected_hardlinks in proc(5)).
         """
-        if self.place.shared():
-            self.place.refuse_links(key)
+        if self.ledger_root.shared():
+            self.ledger_root.refuse_links(key)
         target = self._after(key, expected)
         if not (target & (target - 1) and target % STEP):
             self._floors.rise(key, target)
         recent = self.recent.get(key, UNKNOWN)
-        if self.place.make().aliases:
+        if self.ledger_root.make().aliases:
             released = self._publisher.link_own(f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{target}")
             if released and recent.published[0] == expected:
-                recent.let_go = target, recent.published[1]
+                recent.released = target, recent.published[1]
         else:
             released = self._publisher.publish_release(key, expected, target)
         if released:
@@ -245,7 +245,7 @@ class Ledger:
 
     def sweep_root(self) -> int:
         """Remove what crashed processes left beside the names. How many there were."""
-        return self._floors.sweep() + self.place.sweep()
+        return self._floors.sweep() + self.ledger_root.sweep()
 
     def forget(self, key: str) -> None:
         """Remove all of `key`, the head last. Only for a name that nobody will use again: its numbers restart."""
@@ -275,7 +275,7 @@ class Ledger:
         return max(highest(names) - target, 0)
 
     def _prune(self, key: str, target: int, *, missing: bool) -> bool:
-        """One comes, one goes, and never before the one below it: `let_go` takes that one as a sign that its number is new.
+        """One comes, one goes, and never before the one below it: to `release`, that one shows that its number is new.
 
         `missing`: the one below it is known to be gone. What a crash leaves further below, `sweep` removes. False: nothing
         was done, or it was in vain.
@@ -284,7 +284,7 @@ class Ledger:
         if last <= 0:
             return False
         try:
-            if self.place.shared():
+            if self.ledger_root.shared():
                 pruning.prune_together(self.files, self.root, key, last)
                 return False
             if last > 1 and not missing:

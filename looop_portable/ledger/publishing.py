@@ -12,8 +12,8 @@ from __future__ import annotations
 import errno
 
 from looop_portable.errors import CannotExclude, Unavailable, because
-from looop_portable.ledger.root import Place
-from looop_portable.ledger.stamp import Way
+from looop_portable.ledger.root import LedgerRoot
+from looop_portable.ledger.stamp import Format
 from looop_portable.protocol.lease import encode, record_of
 from looop_portable.system.files import Files
 from looop_portable.system.opening.hard_links import no_links
@@ -24,17 +24,17 @@ _TRIES = 64
 class Publisher:
     """Publishes in one ledger. `durable`: what is published is on the disk."""
 
-    def __init__(self, place: Place, files: Files, durable: bool) -> None:
-        self._root = place.root
-        self._place = place
+    def __init__(self, ledger_root: LedgerRoot, files: Files, durable: bool) -> None:
+        self._root = ledger_root.root
+        self._ledger_root = ledger_root
         self._files = files
         self._durable = durable
 
-    def publish(self, key: str, target: int, token: str, data: bytes, way: Way) -> str | None:
+    def publish(self, key: str, target: int, nonce: str, data: bytes, stamped: Format) -> str | None:
         """Publish `data` as number `target`. None: lost. Else the private file that is one more name of it, or empty."""
-        publish = self._publish_linked if way.links else self._publish_alone
-        private = publish(key, target, token, data, self._place.shared())
-        if not private or way.aliases:
+        publish = self._publish_linked if stamped.links else self._publish_alone
+        private = publish(key, target, nonce, data, self._ledger_root.shared())
+        if not private or stamped.aliases:
             return private
         try:
             self._files.remove(private)
@@ -42,17 +42,17 @@ class Publisher:
             return ""  # It is published. The reaper removes the rest.
         return ""
 
-    def show(self, key: str, target: int, token: str, data: bytes, private: str, shown_as: str, first: bool) -> None:
+    def show(self, key: str, target: int, nonce: str, data: bytes, private: str, shown_as: str, first: bool) -> None:
         """Rename `private`, or another copy of `data`, over `shown_as`. `first`: not over anything (FileExistsError).
 
         On Windows it is made a copy first, and is no name of the record any more. Without that, an editor that saves the
         projection in place would rewrite history: records are not read-only there, since nobody could remove such a file.
         """
-        if private and self._place.policy.windows:
-            self._files.detach(private, self._private(key, target, token, _TRIES), data, shared=self._place.shared())
+        if private and self._ledger_root.policy.windows:
+            self._files.detach(private, self._private(key, target, nonce, _TRIES), data, shared=self._ledger_root.shared())
         if not private:
-            private = self._private(key, target, token, 0)
-            self._write(key, private, data, self._place.shared())
+            private = self._private(key, target, nonce, 0)
+            self._write(key, private, data, self._ledger_root.shared())
         if not first:
             self._files.replace(private, shown_as)
             return
@@ -76,19 +76,19 @@ class Publisher:
         return True
 
     def publish_release(self, key: str, expected: int, target: int) -> bool:
-        """A record of its own that says that `expected` was let go. False: superseded."""
+        """A record of its own that says that `expected` was released. False: superseded."""
         if self._files.read(f"{self._root}/{key}/{expected}") is None:
             return False
-        token = self._files.token()
-        data = encode({**record_of(None), "generation": target, "token": token})
-        return self.publish(key, target, token, data, self._place.make()) is not None
+        nonce = self._files.nonce()
+        data = encode({**record_of(None), "generation": target, "token": nonce})
+        return self.publish(key, target, nonce, data, self._ledger_root.make()) is not None
 
-    def _publish_linked(self, key: str, target: int, token: str, data: bytes, shared: int) -> str | None:
+    def _publish_linked(self, key: str, target: int, nonce: str, data: bytes, shared: int) -> str | None:
         """The private file that is published now; None: lost, and it is gone."""
         public = f"{self._root}/{key}/{target}"
         written: list[str] = []
         for attempt in range(_TRIES):
-            private = self._private(key, target, token, attempt)
+            private = self._private(key, target, nonce, attempt)
             if not self._write(key, private, data, shared):
                 continue
             written.append(private)
@@ -99,12 +99,12 @@ class Publisher:
                 return private if published else None
         raise Unavailable(f"{public}: its private files vanish as often as they are written; try again", public)
 
-    def _publish_alone(self, key: str, target: int, token: str, data: bytes, shared: int) -> str | None:
+    def _publish_alone(self, key: str, target: int, nonce: str, data: bytes, shared: int) -> str | None:
         """Without hard links, and with the guard held. There is no private file left: empty; None: lost."""
         public = f"{self._root}/{key}/{target}"
-        if not self._place.policy.windows:
+        if not self._ledger_root.policy.windows:
             return "" if self._write(key, public, data, shared) or self._files.read(public) == data else None
-        private = self._private(key, target, token, 0)
+        private = self._private(key, target, nonce, 0)
         self._write(key, private, data, shared)
         try:
             self._files.rename(private, public)
@@ -140,7 +140,7 @@ class Publisher:
         try:
             self._files.mkdir(f"{self._root}/{key}", shared=shared)
         except FileNotFoundError:
-            self._place.start_anew()
+            self._ledger_root.start_anew()
             raise
 
     def _publish(self, written: list[str], public: str, data: bytes) -> bool | None:
@@ -175,5 +175,5 @@ class Publisher:
         same = {self._files.is_same(private, public) for private in written}
         return True in same or False not in same
 
-    def _private(self, key: str, target: int, token: str, attempt: int) -> str:
-        return f"{self._root}/{key}/.{target}-{token}-{attempt}"
+    def _private(self, key: str, target: int, nonce: str, attempt: int) -> str:
+        return f"{self._root}/{key}/.{target}-{nonce}-{attempt}"

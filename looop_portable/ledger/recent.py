@@ -10,16 +10,16 @@ _MOST = 10_000
 
 
 class Recent:
-    """Of one name. `published`: the generation and record of the latest lease; `let_go`: of the latest release, which is
+    """Of one name. `published`: the generation and record of the latest lease; `released`: of the latest release, which is
     one more name of such a record. `pruned`: up to which number, for the latest lease. `alone`: the latest look at the
     head found that release, so that nobody else had come in between.
     """
 
-    __slots__ = ("alone", "let_go", "pruned", "published")
+    __slots__ = ("alone", "pruned", "published", "released")
 
     def __init__(self) -> None:
         self.published: tuple[int, bytes] = (0, b"")
-        self.let_go: tuple[int, bytes] = (0, b"")
+        self.released: tuple[int, bytes] = (0, b"")
         self.pruned = 0
         self.alone = False
 

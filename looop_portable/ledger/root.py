@@ -7,17 +7,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
-from looop_portable.ledger.stamp import NAME, Policy, Stamp, Way, refuse_local_guard
+from looop_portable.ledger.stamp import NAME, Format, Policy, Stamp, refuse_local_guard
 from looop_portable.system.files import Files
 
 FLOORS = ".floors"
 """See `floors`."""
 
 _UNGUARDED: AbstractContextManager[None] = contextlib.nullcontext()
-_UNKNOWN = Way()
+_UNKNOWN = Format()
 
 
-class Place:
+class LedgerRoot:
     """`root`, as a backend of that `policy` uses it. Nothing is touched before `make`."""
 
     def __init__(self, root: str, files: Files, policy: Policy) -> None:
@@ -30,21 +30,21 @@ class Place:
     def start_anew(self) -> None:
         """Forget what was seen: all of it has been removed, or is another directory now."""
         self._stamp = Stamp(self.root, self._files, self.policy)
-        self._way: Way | None = None
+        self._format: Format | None = None
         self._kind: str | None = None
         self._shared: int | None = None
         self._trusted = False
 
-    def way(self) -> Way | None:
+    def format(self) -> Format | None:
         """How generations are published here; None as long as nobody has published any."""
-        way = self._way
-        if way is None:
-            way = self._way = self._stamp.known()
-        return way
+        stamped = self._format
+        if stamped is None:
+            stamped = self._format = self._stamp.known()
+        return stamped
 
-    def make(self) -> Way:
+    def make(self) -> Format:
         """There is a directory, and it can exclude. Raises `CannotExclude` if not."""
-        return self._way or self._stamp.make()
+        return self._format or self._stamp.make()
 
     def shared(self) -> int:
         """The permissions that new files share. The first call makes the directory."""
@@ -78,7 +78,7 @@ class Place:
 
         Not with the guard held: what is held then is the guard of the directory that has been removed.
         """
-        return self._way is None and not getattr(self._inside, "held", False)
+        return self._format is None and not getattr(self._inside, "held", False)
 
     def guard(self) -> AbstractContextManager[None]:
         """The directory's guard, if it has one: held until the block ends. May be nested within a thread."""
@@ -91,12 +91,12 @@ class Place:
 
     def is_guarded(self) -> bool:
         """Whether it has a guard, or may yet be given one."""
-        return self.way() is None or bool(self._found_kind())
+        return self.format() is None or bool(self._found_kind())
 
     def _found_kind(self) -> str:
-        way = self.way()
-        kind = (way or _UNKNOWN).guard
-        if way is not None:
+        stamped = self.format()
+        kind = (stamped or _UNKNOWN).guard
+        if stamped is not None:
             self._kind = kind
         return kind
 

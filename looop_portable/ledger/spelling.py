@@ -19,7 +19,7 @@ import errno
 from collections.abc import Callable, Iterable, Iterator
 
 from looop_portable.errors import InvalidName, LooopError
-from looop_portable.ledger.root import Place
+from looop_portable.ledger.root import LedgerRoot
 from looop_portable.ledger.stamp import FLOCK
 from looop_portable.protocol.lease import decode, text
 from looop_portable.protocol.names import LONGEST, ONCE_LONGEST, canonical, spellings, unspelled
@@ -32,10 +32,10 @@ _FENCE = b'{"moved": true}\n'
 
 
 class Spelling:
-    """Of the names in the ledger at `place`."""
+    """Of the names in the ledger at `ledger_root`."""
 
-    def __init__(self, place: Place, files: Files) -> None:
-        self._place = place
+    def __init__(self, ledger_root: LedgerRoot, files: Files) -> None:
+        self._ledger_root = ledger_root
         self._files = files
 
     def key(self, name: str) -> str:
@@ -49,15 +49,15 @@ class Spelling:
         if not once:
             return now
         for again in (True, False):
-            shared = self._place.shared()  # From here on it is certain who is at home.
+            shared = self._ledger_root.shared()  # From here on it is certain who is at home.
             if self.is_looops_home():
                 return self.key(name)
             try:
-                self._files.create(f"{self._place.root}/{once}", _FENCE, shared=shared)
+                self._files.create(f"{self._ledger_root.root}/{once}", _FENCE, shared=shared)
             except FileExistsError:
                 return self.key(name)
             except FileNotFoundError:  # All of it has been removed since we looked; or Windows, of a path that is too long.
-                self._place.start_anew()
+                self._ledger_root.start_anew()
                 if again:
                     continue
             except OSError as error:
@@ -72,8 +72,8 @@ class Spelling:
 
     def is_looops_home(self) -> bool:
         """Whether the directory was made to be shared with looop."""
-        way = self._place.way()
-        return way is not None and way.links and way.guard == FLOCK
+        stamped = self._ledger_root.format()
+        return stamped is not None and stamped.links and stamped.guard == FLOCK
 
     def can_be_shown(self, stem: str) -> bool:
         """Whether a file of this name, and `.json`, can be stored here."""
@@ -84,7 +84,7 @@ class Spelling:
 
     def _is_directory(self, name: str) -> bool:
         try:
-            self._files.list(f"{self._place.root}/{name}")
+            self._files.list(f"{self._ledger_root.root}/{name}")
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
@@ -95,7 +95,7 @@ class Spelling:
 
     def _is_stored(self, name: str) -> bool:
         try:
-            self._files.read(f"{self._place.root}/{name}")
+            self._files.read(f"{self._ledger_root.root}/{name}")
         except OSError as error:
             if error.errno in NOT_STORED:
                 return False

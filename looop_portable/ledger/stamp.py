@@ -41,7 +41,7 @@ _LONGEST = 100
 """Characters of a guard's or a backend's name: more is not told of it."""
 
 
-class Way(NamedTuple):
+class Format(NamedTuple):
     """How generations are published: by hard links or, without, under a guard; and the guard, if there is one.
 
     `aliases`: a record may have several names. Linux mounts of SMB refuse to open a file by one name while it is open by
@@ -53,7 +53,7 @@ class Way(NamedTuple):
     aliases: bool = True
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         links = "with hard links" if self.links else "without hard links"
         return f"{links}, {f'guard: {self.guard}' if self.guard else 'without a guard'}"
 
@@ -80,26 +80,26 @@ class Stamp:
         self.root = root
         self._files = files
         self._policy = policy
-        self._way: Way | None = None
+        self._format: Format | None = None
 
-    def known(self) -> Way | None:
+    def known(self) -> Format | None:
         """What the stamp says; None: there is none. Raises `UnknownProtocol`, or `WrongBackend` if ours cannot do that."""
-        if self._way is not None:
-            return self._way
+        if self._format is not None:
+            return self._format
         with contextlib.suppress(FileNotFoundError):
             self._files.refuse_link(self.root)
         data = self._files.read(f"{self.root}/{NAME}")
         if data is None:
             return None
-        self._way = self._read(data)
-        return self._way
+        self._format = self._read(data)
+        return self._format
 
-    def make(self) -> Way:
+    def make(self) -> Format:
         """There is a stamp, and a directory for it. Raises `CannotExclude` where the backend cannot exclude."""
         for _ in range(_TRIES):
-            way = self.known()
-            if way is not None:
-                return way
+            fmt = self.known()
+            if fmt is not None:
+                return fmt
             self._publish()
         raise Unavailable(f"{self.root}: its stamp vanishes as often as it is written; try again", self.root)
 
@@ -128,7 +128,7 @@ class Stamp:
             aliases = self._aliases()
         except FileNotFoundError:
             return  # A reaper has swept what it was tried with.
-        private = self._write(Way(True, self._policy.guard, aliases), shared)
+        private = self._write(Format(True, self._policy.guard, aliases), shared)
         try:
             self._files.link(private, f"{self.root}/{NAME}")
         except (FileExistsError, FileNotFoundError):
@@ -145,7 +145,7 @@ class Stamp:
         mount = self._files.mount_of(self.root)
         if mount and mount.smb:
             return False
-        probe = f"{self.root}/{_PRIVATE}{self._files.token()}"
+        probe = f"{self.root}/{_PRIVATE}{self._files.nonce()}"
         try:
             self._files.create(f"{probe}-1", b"?")
             self._files.link(f"{probe}-1", f"{probe}-2")
@@ -171,15 +171,15 @@ class Stamp:
         self._try_guard(guard, shared)
         with self._files.guard(self.guard_path(guard), shared=shared):
             if self.known() is None:
-                self._files.replace(self._write(Way(False, guard, False), shared), f"{self.root}/{NAME}")
+                self._files.replace(self._write(Format(False, guard, False), shared), f"{self.root}/{NAME}")
 
-    def _write(self, way: Way, shared: int) -> str:
-        private = f"{self.root}/{_PRIVATE}{self._files.token()}"
-        self._files.create(private, encode(self._record(way)), shared=shared, durable=True)
+    def _write(self, fmt: Format, shared: int) -> str:
+        private = f"{self.root}/{_PRIVATE}{self._files.nonce()}"
+        self._files.create(private, encode(self._record(fmt)), shared=shared, durable=True)
         return private
 
-    def _record(self, way: Way) -> dict[str, object]:
-        return {"protocol": PROTOCOL, "links": way.links, "guard": way.guard or None, "aliases": way.aliases}
+    def _record(self, fmt: Format) -> dict[str, object]:
+        return {"protocol": PROTOCOL, "links": fmt.links, "guard": fmt.guard or None, "aliases": fmt.aliases}
 
     def _try_guard(self, guard: str, shared: int) -> None:
         """Without this, a filesystem that grants flock to everybody would be taken for one that excludes."""
@@ -193,14 +193,14 @@ class Stamp:
         if not excludes:
             raise CannotExclude(f"{path}: this filesystem grants a guard to everybody at once: {_elsewhere(guard)}", path)
 
-    def _read(self, data: bytes) -> Way:
+    def _read(self, data: bytes) -> Format:
         """What a stamp says to us. Raises as `known`."""
-        policy, way = self._policy, stamped(self.root, data)
-        if way.guard in policy.holds if way.links else way.guard == policy.without_links:
-            return way
+        policy, fmt = self._policy, stamped(self.root, data)
+        if fmt.guard in policy.holds if fmt.links else fmt.guard == policy.without_links:
+            return fmt
         raise WrongBackend(
-            f"{self.root}: the backend '{policy.backend}' contradicts the stamp of this directory ({way.told}): "
-            f"{_way_out(policy, way, self.root)}",
+            f"{self.root}: the backend '{policy.backend}' contradicts the stamp of this directory ({fmt.description}): "
+            f"{_way_out(policy, fmt, self.root)}",
             self.root,
         )
 
@@ -219,7 +219,7 @@ def refuse_local_guard(files: Files, guard: str, path: str, *, stamped: bool) ->
         )
 
 
-def stamped(root: str, data: bytes) -> Way:
+def stamped(root: str, data: bytes) -> Format:
     """What a stamp says. Raises `UnknownProtocol` if it is of another protocol than ours.
 
     And `WrongBackend` if the claims of this directory are not in files at all.
@@ -238,17 +238,17 @@ def stamped(root: str, data: bytes) -> Way:
             f"{PROTOCOL}: use the version of looop-portable that wrote it (see {NAME} there)",
             root,
         )
-    return Way(record.get("links") is True, guard, record.get("aliases") is not False)
+    return Format(record.get("links") is True, guard, record.get("aliases") is not False)
 
 
-def _way_out(policy: Policy, way: Way, root: str) -> str:
-    if way.links and not way.guard:
+def _way_out(policy: Policy, fmt: Format, root: str) -> str:
+    if fmt.links and not fmt.guard:
         return (
             "it is used without a guard, so that what looop itself removes would not be noticed: use --backend auto; or, "
             f"to share it with looop from now on, end all that use it, remove {root}/{NAME}, and come back with --backend "
             f"{policy.backend}"
         )
-    if way.guard == WINDOWS:
+    if fmt.guard == WINDOWS:
         return "a Windows host made it where there are no hard links, and only those can hold its guard: use another one"
     if policy.backend == WINDOWS:
         return "its guard is flock, which Windows hosts cannot hold: use another directory on this host"

@@ -75,7 +75,7 @@ class Verdict(NamedTuple):
     inferred: bool = False
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """`evidence`, and how old it is."""
         looked = _LOOKED_AT.get(self.basis)
         return f"{self.evidence} ({looked})" if looked else self.evidence

@@ -15,6 +15,7 @@ __all__ = [
     "Broken",
     "Checked",
     "Held",
+    "OnWaiting",
     "Reaped",
     "Refused",
     "Released",
@@ -23,7 +24,6 @@ __all__ = [
     "Status",
     "Superseded",
     "Sweep",
-    "Told",
     "Won",
 ]
 
@@ -57,7 +57,7 @@ class Held(NamedTuple):
     verdict: Verdict
 
 
-Told = Callable[[Held, float], object]
+OnWaiting = Callable[[Held, float], object]
 """Called with whoever holds what is waited for, and for how many seconds that has been waited."""
 
 

@@ -127,7 +127,7 @@ class _Run:
             code = 0 if held else self._child.wait()
         except BaseException:
             self._child.discard()
-            self._leave(tell=False)
+            self._leave(report=False)
             raise
         if held:
             self._child.discard()
@@ -250,8 +250,8 @@ class _Run:
         finally:
             self._child.kill()
 
-    def _leave(self, *, tell: bool = True) -> None:
-        """End the session, and let go of all that it holds, what the command has claimed too.
+    def _leave(self, *, report: bool = True) -> None:
+        """End the session, and release all that it holds, what the command has claimed too.
 
         Waits no longer for that than a lease: after that everybody knows by the silence.
         """
@@ -280,7 +280,7 @@ class _Run:
         except Interrupted:
             if not self._left.is_set():
                 trouble = [("", "interrupted")]
-        for name, reason in list(trouble) if tell else []:
+        for name, reason in list(trouble) if report else []:
             self._listener.left(name, reason)
 
     def _retire(self, holder: Holder) -> list[tuple[str, str]]:

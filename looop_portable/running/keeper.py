@@ -105,7 +105,7 @@ class Keeper:
             goes_on = sessions.resume(self._holder) if silent else sessions.renew(self._holder)
         except (LooopError, OSError, MemoryError) as error:  # A shell cannot be told to stop, so the keeper stays.
             self._rhythm.failed(self._clock())
-            self._tell_trouble(str(error) or type(error).__name__)
+            self._warn_of_trouble(str(error) or type(error).__name__)
             return True
         if goes_on:
             self._rhythm.renewed(began)
@@ -122,7 +122,7 @@ class Keeper:
             reason = self._try_to_retire()
             if not reason:
                 return
-            self._tell_trouble(reason)
+            self._warn_of_trouble(reason)
             if self._clock() - began > 2 * self._lease:
                 self._log("end: given up; its silence says it too")
                 return
@@ -144,7 +144,7 @@ class Keeper:
         self._log("end: the session has ended, and holds nothing any more")
         return ""
 
-    def _tell_trouble(self, reason: str) -> None:
+    def _warn_of_trouble(self, reason: str) -> None:
         """Once per trouble, however often it is met."""
         self.troubled = True
         if not self._trouble:
@@ -152,7 +152,7 @@ class Keeper:
         self._trouble = reason
 
 
-class _Told(BaseException):
+class _Signalled(BaseException):
     """Somebody has asked this process to end."""
 
 
@@ -173,7 +173,7 @@ def keep(claims: Claims, keepers: Keepers, registration: Registration, there: Ca
         keepers.log(holder, line)
 
     keeper = Keeper(claims, registration, log, watch)
-    signal.signal(signal.SIGTERM, _be_told)
+    signal.signal(signal.SIGTERM, _note_signal)
     try:
         lease = f"heartbeats every {interval(registration.lease_seconds):.0f} s"
         log(f"start: pid {os.getpid()} for session '{holder.session}', process {registration.pid}: {lease}")
@@ -181,7 +181,7 @@ def keep(claims: Claims, keepers: Keepers, registration: Registration, there: Ca
         with contextlib.suppress(OSError):  # Another time.
             keepers.sweep()
         keeper.run()
-    except _Told:
+    except _Signalled:
         log("end: told to")  # Its session may live: whoever acts for it next starts another.
     except Exception as error:
         log(f"end: a fault: {type(error).__name__}: {because(error) if isinstance(error, OSError) else error}")
@@ -192,5 +192,5 @@ def keep(claims: Claims, keepers: Keepers, registration: Registration, there: Ca
     watch.close()
 
 
-def _be_told(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (what a handler is given)
-    raise _Told
+def _note_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 (what a handler is given)
+    raise _Signalled

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from looop_portable.config import Config
-from looop_portable.errors import Unavailable, told
+from looop_portable.errors import Unavailable, describe_error
 from looop_portable.protocol.lease import decode, encode, number, text
 from looop_portable.protocol.liveness import MOST_PID, Holder, Registration, may_be_nearby
 from looop_portable.protocol.names import cut, printable, spelled
@@ -101,7 +101,7 @@ class Keepers:
         return f"{self.directory}/{key}-{holder.incarnation}"
 
     def begin(self, holder: Holder) -> int | None:
-        """In the keeper: be the one of `holder`, until this descriptor is let go. None: there is one. Raises OSError."""
+        """In the keeper: be the one of `holder`, until this descriptor is released. None: there is one. Raises OSError."""
         self._files.make_private(self.directory)
         base = self.base(holder)
         taken = self._files.take(f"{base}.lock")
@@ -110,7 +110,7 @@ class Keepers:
         pid = os.getpid()
         start, boot = self._processes.start_of(pid), self._processes.here().boot
         record = {"pid": pid, "start": start, "host": host(), "boot": boot, "since": timestamp()}
-        private = f"{self.directory}/.{self._files.token()}"
+        private = f"{self.directory}/.{self._files.nonce()}"
         self._files.create(private, encode({**record, **holder._asdict()}))
         self._files.replace(private, f"{base}.json")
         return taken
@@ -159,7 +159,7 @@ class Keepers:
                     f"the keeper of session '{holder.session}' has ended again at once (log: {self.log_of(holder)})"
                 )
         except OSError as error:
-            reason = told(error)
+            reason = describe_error(error)
             if isinstance(error, BlockingIOError):
                 reason += " (no more processes can be made here: see pids.max of the cgroup, and ulimit -u)"
             raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {reason}") from error
@@ -186,7 +186,9 @@ class Keepers:
             self._wait_until(lambda: not self.is_there(holder), "has not ended")
             self.remove(holder)
         except OSError as error:
-            raise Unavailable(f"the keeper of session '{holder.session}' could not be ended: {told(error)}") from error
+            raise Unavailable(
+                f"the keeper of session '{holder.session}' could not be ended: {describe_error(error)}"
+            ) from error
         return True
 
     def _wait_until(self, over: Callable[[], bool], why: str) -> None:
@@ -222,13 +224,13 @@ class Keepers:
             for suffix in _SUFFIXES:
                 self._files.remove(f"{base}{suffix}")
         finally:
-            self._files.let_go(taken)
+            self._files.unlock(taken)
 
 
 def choose() -> tuple[Keepers, str]:
     """Where a keeper can begin, and why that is not the state directory (empty if it is). Raises `Unavailable`."""
-    place = state.choose(_NAME)
-    return Keepers(place.directory), place.told
+    chosen = state.choose(_NAME)
+    return Keepers(chosen.directory), chosen.description
 
 
 def everywhere() -> Iterator[Keepers]:

@@ -31,14 +31,14 @@ _RUNTIME = "/run/user"
 _SYSTEMS_OWN = ("/tmp", "/var/tmp")  # noqa: S108 (verified before they are used)
 
 
-class Place(NamedTuple):
+class StateDirectory(NamedTuple):
     """A directory that can be used, by its path, and why each of those before it cannot be."""
 
     directory: str
     passed_over: tuple[str, ...] = ()
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Why it is not the first; empty if it is."""
         return "; ".join(self.passed_over)
 
@@ -50,7 +50,7 @@ def places(name: str) -> Iterator[str]:
             yield directory
 
 
-def choose(name: str, files: OsFiles = OS) -> Place:
+def choose(name: str, files: OsFiles = OS) -> StateDirectory:
     """The first directory `name` that can be made, written to and locked in. Raises `Unavailable`, with what is wrong."""
     passed_over: list[str] = []
     for directory, foreign in _candidates(name):
@@ -65,7 +65,7 @@ def choose(name: str, files: OsFiles = OS) -> Place:
         except (OSError, ValueError) as error:
             passed_over.append(f"{directory}: {because(error) if isinstance(error, OSError) else error}")
         else:
-            return Place(directory, tuple(passed_over))
+            return StateDirectory(directory, tuple(passed_over))
     raise Unavailable(f"no directory of this user's can be used on this host: {'; '.join(passed_over)}")
 
 
@@ -150,12 +150,12 @@ def _refuse_to_make_for_others(directory: str) -> None:
 
 def _try_out(directory: str, files: OsFiles) -> None:
     """Raises OSError where a file cannot be written, or cannot be locked."""
-    probe = f"{directory}/.{files.token()}"
+    probe = f"{directory}/.{files.nonce()}"
     written = f"{probe}-written"
     try:
         taken = files.take(probe)
         if taken is not None:
-            files.let_go(taken)
+            files.unlock(taken)
         files.create(written, _TRIED)
     finally:
         with contextlib.suppress(OSError):  # Swept some day.

@@ -44,14 +44,14 @@ class Pulse:
     ) -> None:
         self._renew = renew
         self._lease = lease_seconds
-        self._tell_lost = lost
+        self._report_lost = lost
         self._clock = clock
         self._changed = threading.Condition()
-        self._telling = threading.RLock()
+        self._calling = threading.RLock()
         self._renewed_at = began
         self._watched_at = began
         self._over = ""
-        self._prepared = self._begun = self._stopped = self._told = False
+        self._prepared = self._begun = self._stopped = self._has_called_lost = False
         self._trouble = ""
 
     def prepare(self) -> None:
@@ -131,10 +131,10 @@ class Pulse:
         return min(max(due, 0.0), self._step) if renewed else self._step
 
     def _watch(self) -> float | None:
-        if self._stopped or self._told:
+        if self._stopped or self._has_called_lost:
             return None
         if self._over:
-            self._tell()
+            self._call_lost()
             return None
         now = self._clock()
         if self._overdue():
@@ -176,16 +176,16 @@ class Pulse:
             self._over = reason
             self._changed.notify_all()
         try:
-            self._tell()
+            self._call_lost()
         except Exception:  # noqa: BLE001 (the thread that watches tries again, until it is told)
             return
 
-    def _tell(self) -> None:
+    def _call_lost(self) -> None:
         """Whoever is lost is told, by one thread at a time, and by no other once it is."""
-        with self._telling:
-            if not self._told and not self._stopped:
-                self._tell_lost(self._over)
-                self._told = True
+        with self._calling:
+            if not self._has_called_lost and not self._stopped:
+                self._report_lost(self._over)
+                self._has_called_lost = True
 
     def _silent(self) -> str:
         silent = self._clock() - self._renewed_at

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
-from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, told
+from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, describe_error
 from looop_portable.protocol.lease import Judged
 from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
 from looop_portable.protocol.names import canonical
@@ -146,7 +146,7 @@ class Sessions:
         except OSError as error:
             if self.registration(holder) is None:
                 return False
-            raise Unavailable(f"session {holder.session}: no heartbeat could be given: {told(error)}") from error
+            raise Unavailable(f"session {holder.session}: no heartbeat could be given: {describe_error(error)}") from error
         return self.registration(holder) is not None
 
     def resume(self, holder: Holder) -> bool:
@@ -245,7 +245,7 @@ class Sessions:
         try:
             return self._store.ids()
         except OSError as error:
-            raise Unavailable(f"the sessions cannot be enumerated: {told(error)}") from error
+            raise Unavailable(f"the sessions cannot be enumerated: {describe_error(error)}") from error
 
     def forget(self, status: SessionStatus | None) -> bool:
         """Remove a session that has ended and whose id was made up. Whether it was one, and is gone.
@@ -271,13 +271,13 @@ class Sessions:
         try:
             self._store.tidy()
         except OSError as error:
-            raise Unavailable(f"the sessions cannot be tidied: {told(error)}") from error
+            raise Unavailable(f"the sessions cannot be tidied: {describe_error(error)}") from error
 
     def _promise(self, registration: Registration, *, locked: bool) -> Registration:
         try:
             return self._store.signs.promise(registration, locked=locked)
         except OSError as error:
-            raise Unavailable(f"session {registration.session}: {told(error)}") from error
+            raise Unavailable(f"session {registration.session}: {describe_error(error)}") from error
 
     def _refuse_if_alive(self, session: str, head: SessionHead) -> None:
         """What cannot be read is alive; but where we have a registration, a torn file of looop's is its projection."""
@@ -285,16 +285,16 @@ class Sessions:
             raise SessionAlive(session, f"its registration is damaged; `looop session stop {session}` ends it")
         found = self.evidence.verdict_on_any(head._replace(torn=head.torn and not head.own))
         if not found.dead:
-            raise SessionAlive(session, found.told)
+            raise SessionAlive(session, found.description)
 
     def _read(self, session: str) -> SessionHead:
         try:
             return self._store.read(session)
         except OSError as error:
-            raise Unavailable(f"session {session}: {told(error)}") from error
+            raise Unavailable(f"session {session}: {describe_error(error)}") from error
 
     def _advance(self, session: str, expected: int, registration: Registration) -> bool:
         try:
             return self._store.advance(session, expected, registration)
         except OSError as error:
-            raise Unavailable(f"session {session}: {told(error)}") from error
+            raise Unavailable(f"session {session}: {describe_error(error)}") from error

@@ -117,8 +117,8 @@ class BackendExam(LifeExam, WaitingExam):
                 failure: Exception = error
             else:
                 raise AssertionError(f"law: a store that does not answer says so: {what} said {found!r}")
-            is_told = isinstance(failure, Unavailable) or what.startswith("sessions.")
-            assert is_told, f"law: every failure is Unavailable: {what} raised {failure!r}"
+            is_reported = isinstance(failure, Unavailable) or what.startswith("sessions.")
+            assert is_reported, f"law: every failure is Unavailable: {what} raised {failure!r}"
             assert "\n" not in str(failure), f"law: an error is one line: {failure}"
         assert Sessions(sessions).verdict(*me).liveness is Liveness.UNKNOWN, "law: who cannot be asked for is UNKNOWN"
         assert reopen().read("repo-x").generation == 1
@@ -174,7 +174,7 @@ class BackendExam(LifeExam, WaitingExam):
         A release that comes when its number has long been used and pruned may be told as done: it ends nothing.
         """
         won: list[int] = []
-        let_go: list[int] = []
+        released: list[int] = []
         start = starting_line()
 
         def work(worker: int) -> None:
@@ -183,12 +183,12 @@ class BackendExam(LifeExam, WaitingExam):
             for _ in range(ROUNDS):
                 generation = backend.read("counter").generation
                 if backend.advance("counter", generation, lease("counter", f"w{worker}") if generation % 2 else None):
-                    (won if generation % 2 else let_go).append(generation + 1)
+                    (won if generation % 2 else released).append(generation + 1)
 
         at_once(work)
         assert len(set(won)) == len(won), f"law: of all that advance from one number exactly one wins: {sorted(won)}"
-        assert len(won) + len(let_go) >= ROUNDS
-        assert reopen().read("counter").generation >= max(won + let_go)
+        assert len(won) + len(released) >= ROUNDS
+        assert reopen().read("counter").generation >= max(won + released)
 
     def test_many_workers_incrementing_through_it_count_exactly(self, reopen: Reopen) -> None:
         """A counter that only its holder touches, in steps that anybody else could come between."""

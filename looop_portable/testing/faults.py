@@ -196,7 +196,7 @@ def _is_tried(store: Store, verb: Verb, injector: Injector) -> bool:
     rivals: list[Won | Renewed | Held] = []
     injector.rival = lambda: rivals.append(rival.claim(NAME, her))
     injector.armed = True
-    told = _told(claims, verb, me)
+    told = _answer(claims, verb, me)
     injector.armed = False
     if not injector.fired:
         assert not isinstance(told, Unavailable), f"law: a store that answers is not unavailable: '{verb.name}': {told!r}"
@@ -211,7 +211,7 @@ def _is_tried(store: Store, verb: Verb, injector: Injector) -> bool:
     _look(sound, me, told, verb, where)
     if isinstance(told, Exception):
         stood = sound.backend.read(NAME)
-        again = _told(sound, verb, me)
+        again = _answer(sound, verb, me)
         assert not isinstance(again, Unavailable), f"law: after a fault a store answers again: {where}, and then {again!r}"
         _look(sound, me, again, verb, f"{where}, and once more")
         if isinstance(again, Renewed | Held):
@@ -220,7 +220,7 @@ def _is_tried(store: Store, verb: Verb, injector: Injector) -> bool:
     return True
 
 
-def _told(claims: Claims, verb: Verb, me: Holder) -> object:
+def _answer(claims: Claims, verb: Verb, me: Holder) -> object:
     try:
         return verb.run(claims, me)
     except (LooopError, OSError, Killed) as error:

@@ -22,13 +22,13 @@ from looop_portable.errors import LooopError, Unavailable, UsageError
 from looop_portable.protocol.lease import Head, Lease
 from looop_portable.protocol.liveness import Holder, Verdict
 from looop_portable.protocol.names import canonical, spelled
-from looop_portable.protocol.outcomes import Held, Renewed, Told, Won
+from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.apart import apart
 
 if TYPE_CHECKING:
-    from looop_portable.system.watch.watcher import Bell
+    from looop_portable.system.watch.waking import Watcher
     from looop_portable.waiting.stopping import Stoppable
     from looop_portable.waiting.waiter import Waiting
 
@@ -125,34 +125,36 @@ class Attempts:
 
 
 def wait_for(
-    claims: Claims, name: str, me: Holder, timeout: float | None = None, slots: int = 0, told: Told | None = None
+    claims: Claims, name: str, me: Holder, timeout: float | None = None, slots: int = 0, on_waiting: OnWaiting | None = None
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, and wait for it for `timeout` seconds: None: without end, 0: not at all.
 
-    `told` is called after each look that found it held, from two seconds on. Interrupted, it has not been won. Raises as
+    `on_waiting` is called after each look that finds it held, from 2 s on. Interrupted, it has not been won. Raises as
     `Claims.claim` does.
     """
     attempts = Attempts(claims, slots_of(name, slots), me)
-    bell = _stoppable(timeout)
+    watcher = _stoppable(timeout)
 
     def wait() -> Won | Renewed | Held:
         try:
-            return _wait(claims, name, me, slots, attempts, timeout, told, bell)
+            return _wait(claims, name, me, slots, attempts, timeout, on_waiting, watcher)
         except BaseException:
             _take_back([attempts])
             raise
 
-    return apart(wait, bell, lambda _: _take_back([attempts]))
+    return apart(wait, watcher, lambda _: _take_back([attempts]))
 
 
-def waiter(claims: Claims, name: str, me: Holder, slots: int, bell: Bell, attempts: Attempts | None = None) -> Waiting:
+def waiter(
+    claims: Claims, name: str, me: Holder, slots: int, watcher: Watcher, attempts: Attempts | None = None
+) -> Waiting:
     """One that waits for `name`, or for one of its `slots`."""
     from looop_portable.waiting.waiter import Waiting
 
     wanted = slots_of(name, slots)
     attempt = attempts or Attempts(claims, wanted, me)
     undo = attempt.take_back
-    return Waiting(claims, line_for(name, slots), wanted, attempt, bell, lambda lease: is_ours(lease, me), undo=undo)
+    return Waiting(claims, line_for(name, slots), wanted, attempt, watcher, lambda lease: is_ours(lease, me), undo=undo)
 
 
 def claim_all(
@@ -161,7 +163,7 @@ def claim_all(
     me: Holder,
     timeout: float | None = 0,
     slots: int = 0,
-    told: Told | None = None,
+    on_waiting: OnWaiting | None = None,
     settled: Callable[[], object] | None = None,
 ) -> list[Won | Renewed] | Held:
     """Claim all of `names`, or none: then who holds the first that could not be had, within `timeout` seconds for them all.
@@ -170,18 +172,18 @@ def claim_all(
     `settled` is called when all are ours. What a signal's handler raises before that is undone; afterwards it is not.
     """
     begun: list[Attempts] = []
-    bell = _stoppable(timeout)
+    watcher = _stoppable(timeout)
 
     def claim() -> list[Won | Renewed] | Held:
         try:
-            return _claim_in_order(claims, in_order(names), me, timeout, slots, told, begun, bell)
+            return _claim_in_order(claims, in_order(names), me, timeout, slots, on_waiting, begun, watcher)
         except BaseException as error:
             refused = _take_back(begun)
             if refused and isinstance(error, LooopError):
-                raise Unavailable(f"{error}; what was won before could not all be let go: {refused}") from error
+                raise Unavailable(f"{error}; what was won before could not all be released: {refused}") from error
             raise
 
-    outcome = apart(claim, bell, lambda _: _take_back(begun))
+    outcome = apart(claim, watcher, lambda _: _take_back(begun))
     if settled and not isinstance(outcome, Held):
         try:
             settled()
@@ -197,16 +199,16 @@ def _claim_in_order(
     me: Holder,
     timeout: float | None,
     slots: int,
-    told: Told | None,
+    on_waiting: OnWaiting | None,
     begun: list[Attempts],
-    bell: Stoppable | None,
+    watcher: Stoppable | None,
 ) -> list[Won | Renewed] | Held:
     end = None if timeout is None else elapsed() + timeout
     had: list[Won | Renewed] = []
     for name in names:
         left = None if end is None else max(end - elapsed(), 0.0)
         begun.append(Attempts(claims, slots_of(name, slots), me))
-        outcome = _wait(claims, name, me, slots, begun[-1], left, told, bell)
+        outcome = _wait(claims, name, me, slots, begun[-1], left, on_waiting, watcher)
         if isinstance(outcome, Held):
             refused = _take_back(begun)
             if refused:
@@ -223,17 +225,17 @@ def _wait(
     slots: int,
     attempts: Attempts,
     timeout: float | None,
-    told: Told | None,
-    bell: Stoppable | None,
+    on_waiting: OnWaiting | None,
+    watcher: Stoppable | None,
 ) -> Won | Renewed | Held:
-    if bell is None or (timeout is not None and timeout <= 0):
+    if watcher is None or (timeout is not None and timeout <= 0):
         return attempts()
-    from looop_portable.system.watch.watcher import new_bell  # Who does not wait does not import what waits.
+    from looop_portable.system.watch.waking import new_watcher  # Who does not wait does not import what waits.
     from looop_portable.waiting.waiter import run
 
-    bell.ring_by(new_bell())
-    with contextlib.closing(bell):
-        return run(waiter(claims, name, me, slots, bell, attempts), bell, timeout, told)
+    watcher.wake_by(new_watcher())
+    with contextlib.closing(watcher):
+        return run(waiter(claims, name, me, slots, watcher, attempts), watcher, timeout, on_waiting)
 
 
 def _stoppable(timeout: float | None) -> Stoppable | None:

@@ -1,4 +1,4 @@
-"""For how long a waiter waits for its bell before it looks again all the same.
+"""For how long a waiter waits for its watcher before it looks again all the same.
 
 Does not guarantee: anything; whoever looks later has it later.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-_HEARD, _HEARD_LAST = 2.0, 20.0  # Seconds between two looks where all news is heard, of the first and of those behind.
+_WATCHED, _WATCHED_LAST = 2.0, 20.0  # Seconds between two looks where all news is heard, of the first and of those behind.
 _FIRST, _LATER, _FIRST_FAR, _LATER_FAR = 0.02, 0.5, 0.5, 2.0  # Seconds between two looks at most, where no news is heard.
 _SOONEST, _SOONEST_FAR, _SLOWER = 0.001, 0.05, 1.3
 _SILENT = 0.5  # Seconds, where a holder can only be judged by what it does not do.
@@ -27,18 +27,18 @@ class Pauses:
         self._far = far
         self._last = 0.0
 
-    def of(self, news: bool, place: int = 1) -> float:
-        """The further behind, the later there is anything to be seen that is not heard. `news`: all of it is."""
-        if not news:
-            return self.where_nothing_is_heard(first=place == 1)
+    def of(self, watched: bool, position: int = 1) -> float:
+        """The further behind, the later there is anything to be seen that is not heard. `watched`: all of it is."""
+        if not watched:
+            return self.unwatched(first=position == 1)
         self._last = 0.0
-        return self._jittered(min(_HEARD * place, _HEARD_LAST))
+        return self._jittered(min(_WATCHED * position, _WATCHED_LAST))
 
-    def where_the_end_is_not_heard(self) -> float:
+    def end_unwatched(self) -> float:
         """Of the holder's process; all else is."""
         return self._jittered(_SILENT)
 
-    def where_nothing_is_heard(self, *, first: bool) -> float:
+    def unwatched(self, *, first: bool) -> float:
         """Longer each time, and longest for those further behind."""
         most = (_FIRST_FAR if first else _LATER_FAR) if self._far else (_FIRST if first else _LATER)
         self._last = min(max(self._last * _SLOWER, _SOONEST_FAR if self._far else _SOONEST), most)

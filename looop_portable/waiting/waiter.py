@@ -9,7 +9,7 @@ it lines up anew. Nor an order on a backend that has no tickets.
 How: everybody takes a ticket. Whoever has somebody alive before him listens for that ticket's end alone, so that a release
 wakes one and not all, as in Mellor-Crummey and Scott's queues and in ZooKeeper's recipe for locks; the first in line
 listens to the claim, and for the end of its holder's process. `Waiting` does one look at a time and never blocks; who
-drives it waits for its bell: `run` here, `aio` in an event loop.
+drives it waits for its watcher: `run` here, `aio` in an event loop.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import FOREIGN, Registration
-from looop_portable.protocol.outcomes import Held, Renewed, Told, Won
+from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
 from looop_portable.protocol.standings import Standing
 from looop_portable.system.clock import elapsed
-from looop_portable.system.watch.watcher import Bell, ThreadBell
+from looop_portable.system.watch.waking import ThreadWatcher, Watcher
 from looop_portable.waiting.pauses import Pauses, chance
 from looop_portable.waiting.turns import TURN, Free, Turns
 
-TELLS = 2.0
+REPORT_AFTER = 2.0
 """Seconds of waiting, after which people are told whom for."""
 
 _TRIES = 64
@@ -38,7 +38,7 @@ Attempt = Callable[[], Won | Renewed | Held]
 
 
 class Pending(NamedTuple):
-    """Not yet. `held`: who holds it, if somebody does; look again when the bell rings, or after `pause` seconds."""
+    """Not yet. `held`: who holds it, if somebody does; look again when the watcher wakes, or after `pause` seconds."""
 
     held: Held | None
     pause: float
@@ -67,7 +67,7 @@ class Waiting:
 
     `ours` tells a lease that satisfies the waiter at once, whoever is before it: without that, whoever asks again for what
     it holds would wait for itself. `undo` lets go what has been won, where leaving the line is interrupted afterwards.
-    `at_home`: whether what was refused last is this process's own, which rings the bell when it lets go. None: nobody knows
+    `at_home`: whether what was refused last is this process's own, whose release wakes the watcher. None: nobody knows
     of what is won who will let it go, in which process.
     """
 
@@ -77,7 +77,7 @@ class Waiting:
         queue: str,
         wanted: Sequence[str],
         attempt: Attempt,
-        bell: Bell,
+        watcher: Watcher,
         ours: Callable[[Lease], bool] = _nobodys,
         clock: Callable[[], float] = elapsed,
         chance: Callable[[], float] = chance,
@@ -90,7 +90,7 @@ class Waiting:
         self._queue = queue
         self._wanted = wanted
         self._attempt = attempt
-        self._bell = bell
+        self._watcher = watcher
         self._ours = ours
         self._pauses = Pauses(chance, far=tickets is not None and tickets.far())
         self._undo = undo
@@ -103,7 +103,7 @@ class Waiting:
 
     def look(self) -> Won | Renewed | Pending:
         """Ask for it, if it is our turn. Raises as `claim` does."""
-        self._bell.forget()
+        self._watcher.forget()
         if not self._ticket and not (self._tickets and self._tickets.line(self._queue)):
             if self._tickets is None:
                 self._expect(self._wanted)
@@ -111,21 +111,21 @@ class Waiting:
             if not isinstance(outcome, Held):
                 return self._done(outcome)
             if self._tickets is None:
-                return Pending(outcome, self._pauses.where_nothing_is_heard(first=True))
+                return Pending(outcome, self._pauses.unwatched(first=True))
         is_new = not self._ticket
         while True:
-            ahead, waiter = self._place()
+            ahead, waiter = self._predecessor()
             found = self._look_from_behind(ahead, waiter, is_new=is_new) if ahead else self._ask()
             if found:
                 return found
 
     def _look_from_behind(self, ahead: str, waiter: Registration | None, *, is_new: bool) -> Won | Renewed | Pending | None:
         """None: the one `ahead` is not there any more."""
-        news = self._hears_of(ahead, waiter)
-        if news is None:
+        watched = self._watch_ticket(ahead, waiter)
+        if watched is None:
             return None
-        if self._at_home and is_new and self._expected:  # It will ring, and soon as a rule: most never look again.
-            return Pending(None, min(self._pauses.of(news), TURN))
+        if self._at_home and is_new and self._expected:  # It will wake, and soon as a rule: most never look again.
+            return Pending(None, min(self._pauses.of(watched), TURN))
         seen = self._glance()
         if seen.ours and not isinstance(outcome := self._attempt(), Held):
             return self._done(outcome)
@@ -133,7 +133,7 @@ class Waiting:
         if patience <= 0:
             self._leave(ahead)
             return None
-        return Pending(seen.held, min(self._pauses.of(news, len(self._before)), patience))
+        return Pending(seen.held, min(self._pauses.of(watched, len(self._before)), patience))
 
     def last_look(self) -> Won | Renewed | Held:
         """Ask once more, whoever is before us, and wait no more: time is over."""
@@ -159,7 +159,7 @@ class Waiting:
     def _done(self, outcome: Won | Renewed) -> Won | Renewed:
         """Without this, Ctrl-C while the line is left would leave what has just been won to nobody who knows of it.
 
-        Whoever is next, in this process, is not woken by that, but when it is let go: until then it could only wait on.
+        Whoever is next, in this process, is not woken by that, but when it is released: until then it could only wait on.
         """
         later = outcome.lease.name if self._at_home and len(self._wanted) == 1 else ""
         try:
@@ -170,7 +170,7 @@ class Waiting:
             raise
         return outcome
 
-    def _place(self) -> tuple[str, Registration | None]:
+    def _predecessor(self) -> tuple[str, Registration | None]:
         """The last of those before us; those that have ended are not counted any more."""
         tickets = self._tickets
         assert tickets
@@ -179,9 +179,7 @@ class Waiting:
                 self._me = self._me or self._evidence.this_process()
                 self._ticket = tickets.take(self._queue, self._me)
             line = tickets.line(self._queue)
-            if (
-                self._ticket not in line
-            ):  # We have missed our turn. Or it is listed late: it would stay, in everybody's way.
+            if self._ticket not in line:  # Its turn was missed; or it is listed late, and would stay there.
                 self._leave(self._ticket)
                 self._ticket = ""
                 continue
@@ -194,18 +192,18 @@ class Waiting:
             return "", None
         return "", None  # Others take our ticket away as often as we get one. Then the order is lost, and nothing else.
 
-    def _hears_of(self, ahead: str, waiter: Registration | None) -> bool | None:
-        """Whether it will ring when the one `ahead` leaves the line. None: it has left it already."""
+    def _watch_ticket(self, ahead: str, waiter: Registration | None) -> bool | None:
+        """Whether it will wake when the one `ahead` leaves the line. None: it has left it already."""
         assert self._tickets
         if waiter and self._is_this_process(waiter):  # Then it needs no kernel.
             self._expect((self._word(ahead),))
-            self._bell.listen(())
-            self._bell.follow(None)
+            self._watcher.watch(())
+            self._watcher.follow(None)
             return True if self._tickets.waiter(self._queue, ahead) else None
         self._expect(())
-        news = self._listen([self._queue], ahead)
-        news &= self._bell.follow(waiter if waiter and self._evidence.is_seen(waiter) else None)
-        return news
+        watched = self._watch([self._queue], ahead)
+        watched &= self._watcher.follow(waiter if waiter and self._evidence.is_seen(waiter) else None)
+        return watched
 
     def _ask(self) -> Won | Renewed | Pending:
         """It is our turn."""
@@ -216,10 +214,10 @@ class Waiting:
             return self._done(outcome)
         if self._at_home and self._at_home():  # Nothing that others do makes it ours before that.
             self._expect(())
-            self._bell.listen(())
-            return Pending(outcome, self._pauses.of(news=True))
+            self._watcher.watch(())
+            return Pending(outcome, self._pauses.of(watched=True))
         foreign = _is_looops(outcome.lease)
-        while news := self._listen(self._wanted, foreign=foreign):
+        while watched := self._watch(self._wanted, foreign=foreign):
             outcome = self._attempt()  # Listen first, look then.
             if not isinstance(outcome, Held):
                 return self._done(outcome)
@@ -227,21 +225,21 @@ class Waiting:
                 break
             foreign = True
         lease, alone = outcome.lease, len(self._wanted) == 1
-        seen = self._bell.follow(self._evidence.process_of(lease.session, lease.incarnation) if alone else None)
-        if news and not seen:
-            return Pending(outcome, self._pauses.where_the_end_is_not_heard())
-        return Pending(outcome, self._pauses.of(news))
+        seen = self._watcher.follow(self._evidence.process_of(lease.session, lease.incarnation) if alone else None)
+        if watched and not seen:
+            return Pending(outcome, self._pauses.end_unwatched())
+        return Pending(outcome, self._pauses.of(watched))
 
-    def _listen(self, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
+    def _watch(self, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
         assert self._tickets
-        return self._bell.listen(path for claim in claims for path in self._tickets.news(claim, ticket, foreign=foreign))
+        return self._watcher.watch(path for claim in claims for path in self._tickets.paths(claim, ticket, foreign=foreign))
 
     def _expect(self, topics: Sequence[str]) -> None:
-        """Ring when another thread or task of this process tells one of these, and nothing else."""
-        told = self._claims.told
-        told.expect_no_more(self._bell, [what for what in self._expected if what not in topics])
+        """Wake when another thread or task of this process tells one of these, and nothing else."""
+        announcements = self._claims.announcements
+        announcements.expect_no_more(self._watcher, [what for what in self._expected if what not in topics])
         self._expected = tuple(topics)
-        told.expect(self._bell, topics)
+        announcements.expect(self._watcher, topics)
 
     def _word(self, ticket: str) -> str:
         return f"{self._queue}/{ticket}"
@@ -269,12 +267,14 @@ class Waiting:
         assert self._tickets
         self._tickets.give_back(self._queue, ticket)
         if later:
-            self._claims.told.postpone(self._word(ticket), later)
+            self._claims.announcements.postpone(self._word(ticket), later)
         else:
-            self._claims.told.announce(self._word(ticket))
+            self._claims.announcements.announce(self._word(ticket))
 
 
-def run(waiting: Waiting, bell: ThreadBell, timeout: float | None, told: Told | None = None) -> Won | Renewed | Held:
+def run(
+    waiting: Waiting, watcher: ThreadWatcher, timeout: float | None, on_waiting: OnWaiting | None = None
+) -> Won | Renewed | Held:
     """Wait in this thread, for `timeout` seconds (None: without end). Held: it was over. Raises as `claim` does."""
     began, end = elapsed(), None if timeout is None else elapsed() + timeout
     try:
@@ -284,16 +284,16 @@ def run(waiting: Waiting, bell: ThreadBell, timeout: float | None, told: Told | 
                 return found
             waited = elapsed() - began
             pause = found.pause
-            if told:
-                if waited >= TELLS and found.held:
-                    told(found.held, waited)
-                elif waited < TELLS:
-                    pause = min(pause, TELLS - waited)
+            if on_waiting:
+                if waited >= REPORT_AFTER and found.held:
+                    on_waiting(found.held, waited)
+                elif waited < REPORT_AFTER:
+                    pause = min(pause, REPORT_AFTER - waited)
             if end is not None:
                 left = end - elapsed()
                 if left <= 0:
                     return waiting.last_look()
                 pause = min(pause, left)
-            bell.wait(pause)
+            watcher.wait(pause)
     finally:
         waiting.stop()

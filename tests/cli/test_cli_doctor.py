@@ -330,7 +330,7 @@ def test_an_error_leaves_nothing(place: Path) -> None:
     assert left(place) == []
 
 
-def test_a_racer_that_nobody_lets_go_is_told(place: Path) -> None:
+def test_a_racer_that_nobody_releases_is_told(place: Path) -> None:
     raced = race("nonsense", str(place), 2, 0.1).race
     assert raced.acquisitions == 0
     assert raced.failures[0].startswith("no such backend: 'nonsense'")

@@ -45,7 +45,7 @@ elif what == "leaving":
 elif what == "keeping":
     stops(keepers, "launch", what)
 elif what == "telling":
-    stops(claim, "_tell", what)
+    stops(claim, "_print", what)
 from looop_portable.__main__ import main
 main()
 """
@@ -97,7 +97,7 @@ def test_who_waits_for_the_second_lets_the_first_go_and_leaves_the_line(
 
 @pytest.mark.parametrize("second", ENDS)
 @pytest.mark.parametrize("first", ENDS)
-def test_another_one_just_after_it_does_not_keep_the_first_from_being_let_go(
+def test_another_one_just_after_it_does_not_keep_the_first_from_being_released(
     start: Start, claims: Claims, data_dir: Path, first: str, second: str
 ) -> None:
     claims.claim("repo-x", "w1")

@@ -19,7 +19,7 @@ from looop_portable.config import state_dir
 from looop_portable.protocol.liveness import Holder
 from looop_portable.running.keepers import Keepers
 
-KILLS, LETS_GO, SUSPENDED = 0x2000, 0x800, 0x4
+KILLS, ALLOWS_BREAKAWAY, SUSPENDED = 0x2000, 0x800, 0x4
 
 InJob = Callable[..., "tuple[dict[str, object], str, Callable[[], object]]"]
 
@@ -58,7 +58,7 @@ def in_job() -> Iterator[InJob]:
 
 @needs_jobs
 def test_the_keeper_goes_on_when_the_job_of_its_caller_ends(in_job: InJob) -> None:
-    started, _, end = in_job(KILLS | LETS_GO, "--json")
+    started, _, end = in_job(KILLS | ALLOWS_BREAKAWAY, "--json")
     keepers, holder = Keepers(f"{state_dir()}/keepers"), Holder("w1", str(started["incarnation"]))
     keeper = psutil.Process(int(str(started["keeper"])))
     end()
@@ -88,5 +88,5 @@ def test_and_so_does_the_object(in_job: InJob) -> None:
 @needs_jobs
 def test_its_directory_is_the_system_s_and_no_drive_of_the_caller_s(in_job: InJob, tmp_path: Path) -> None:
     system_directory = importlib.import_module("looop_portable.system.processes.windows_system").system_directory
-    started, _, _ = in_job(LETS_GO, "--json")
+    started, _, _ = in_job(ALLOWS_BREAKAWAY, "--json")
     assert os.path.samefile(psutil.Process(int(str(started["keeper"]))).cwd(), system_directory())

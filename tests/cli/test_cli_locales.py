@@ -145,9 +145,9 @@ def test_who_waits_is_woken(looop: Run, data_dir: Path, alive: Living, name: str
 
 LISTENS = """
 import sys
-from looop_portable.system.watch.watcher import new_bell
-bell = new_bell()
-sys.exit(0 if bell.listen([sys.argv[1] + "/stra\\xdfe \\u8a9e"]) else "nothing is heard")
+from looop_portable.system.watch.waking import new_watcher
+watcher = new_watcher()
+sys.exit(0 if watcher.watch([sys.argv[1] + "/stra\\xdfe \\u8a9e"]) else "nothing is heard")
 """
 
 

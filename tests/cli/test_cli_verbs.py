@@ -69,7 +69,7 @@ def test_check_says_no_to_a_generation_that_was_superseded(run: Run, alive: Livi
     assert run("check", "repo-x", "--generation", "2").returncode == 0
 
 
-def test_check_says_no_to_a_generation_that_was_let_go(run: Run, alive: Living) -> None:
+def test_check_says_no_to_a_generation_that_was_released(run: Run, alive: Living) -> None:
     alive("w1")
     run("claim", "repo-x", "--session", "w1")
     run("unclaim", "repo-x", "--session", "w1")

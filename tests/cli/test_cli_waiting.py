@@ -17,7 +17,7 @@ from support.waiters import Line
 
 from looop_portable import Claims, Held, Lease
 from looop_portable.cli.output import Output
-from looop_portable.cli.progress import said_once
+from looop_portable.cli.progress import print_once
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.waiting import waiter as waiting_module
 from looop_portable.waiting.claiming import line_for
@@ -92,7 +92,7 @@ def holders(data_dir: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("how", [("--wait",), ("--timeout", "60"), ("--wait", "--timeout", "60")], ids=" ".join)
-def test_what_is_let_go_is_won_by_who_waits(
+def test_what_is_released_is_won_by_who_waits(
     run: Run, start: Start, held: object, line: Line, data_dir: Path, how: tuple[str, ...]
 ) -> None:
     waiter = start("claim", "repo-x", "--session", "w2", *how)
@@ -189,7 +189,7 @@ def test_it_is_interrupted_and_leaves_nothing(
     assert holders(data_dir) == {}
 
 
-def test_it_is_interrupted_while_it_waits_for_the_second_and_the_first_is_let_go(
+def test_it_is_interrupted_while_it_waits_for_the_second_and_the_first_is_released(
     interruptible: Start, held: object, line: Line, data_dir: Path
 ) -> None:
     waiter = interruptible("claim", "repo-x", "repo-a", "--session", "w2", "--wait")
@@ -243,7 +243,7 @@ def test_after_two_seconds_it_says_once_whom_it_waits_for(run: Run, held: subpro
 
 
 def test_it_says_so_once_for_each_holder(capsys: pytest.CaptureFixture[str]) -> None:
-    told = said_once(Output())
+    told = print_once(Output())
     alive = Verdict(Liveness.ALIVE, "pid 7 runs")
     for generation, session in ((1, "w1"), (1, "w1"), (3, "w3"), (1, "w1"), (3, "w3")):
         told(Held(Lease("repo-x", session, generation=generation), alive), 2.5)
@@ -252,7 +252,7 @@ def test_it_says_so_once_for_each_holder(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_with_json_nothing_is_said_meanwhile(run: Run, held: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting_module, "TELLS", 0.0)
+    monkeypatch.setattr(waiting_module, "REPORT_AFTER", 0.0)
     code, out, err = said(run("--json", "claim", "repo-x", "--session", "w2", "--timeout", "0.2"))
     assert (code, err, out.count("\n")) == (124, "", 1)
 
@@ -260,7 +260,7 @@ def test_with_json_nothing_is_said_meanwhile(run: Run, held: object, monkeypatch
 def test_names_of_any_kind_are_told_without_control_characters(
     run: Run, alive: Living, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting_module, "TELLS", 0.0)
+    monkeypatch.setattr(waiting_module, "REPORT_AFTER", 0.0)
     alive(ODD)
     alive("w2")
     assert run("claim", "re\x1bpo", "--session", ODD).returncode == 0
@@ -413,7 +413,7 @@ def test_several_are_waited_for_with_one_time_for_all(run: Run, held: object, da
     assert holders(data_dir) == {"repo-x": "w1"}
 
 
-def test_several_are_let_go_at_once(run: Run, held: object, data_dir: Path) -> None:
+def test_several_are_released_at_once(run: Run, held: object, data_dir: Path) -> None:
     run("claim", "repo-a", "repo-b", "--session", "w2")
     code, out, err = said(run("unclaim", "repo-a", "repo-x", "repo-b", "--session", "w2"))
     assert (code, out) == (1, "")
@@ -440,7 +440,7 @@ def test_as_many_sessions_as_there_are_slots_hold_it(run: Run, full: None) -> No
     assert said(run("claim", "repo-x", "--session", "w2", "--slots", "2")) == (0, "", "")
 
 
-def test_a_slot_is_let_go_without_knowing_which(run: Run, full: None, data_dir: Path) -> None:
+def test_a_slot_is_released_without_knowing_which(run: Run, full: None, data_dir: Path) -> None:
     assert said(run("unclaim", "repo-x", "--session", "w2", "--slots", "2")) == (0, "", "")
     assert holders(data_dir) == {"repo-x#1": "w1"}
     assert said(run("unclaim", "repo-x", "--session", "w3", "--slots", "2")) == (0, "", "")

@@ -60,7 +60,7 @@ class KnowsNoDeadline(InProcess):
         return super().advance(kind, key, after, data, not_after=elapsed() + 3600)
 
 
-class TellsLosersNothing(InProcess):
+class AnswersLosersNothing(InProcess):
     def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
         step = super().advance(kind, key, after, data, not_after=not_after)
         return step if step.won else Step(False, NOTHING)
@@ -107,7 +107,7 @@ class NeverForgets(InProcess):
         """It is kept."""
 
 
-LIARS = [LetsTwoWin, KnowsNoDeadline, TellsLosersNothing, FindsTooMuch]
+LIARS = [LetsTwoWin, KnowsNoDeadline, AnswersLosersNothing, FindsTooMuch]
 LIARS += [BeginsPagesWithTheLastKey, EndsPagesEarly, HearsOthers, IsOlderThanTheTruth, SaysOneBeatTwice, NeverForgets]
 
 

@@ -18,7 +18,7 @@ from looop_portable.errors import Unavailable
 from looop_portable.protocol.lease import Head, Lease
 from looop_portable.protocol.liveness import Holder, Lock, Registration, Silence
 from looop_portable.system.clock import elapsed
-from looop_portable.system.watch.watcher import new_bell
+from looop_portable.system.watch.waking import new_watcher
 from looop_portable.testing.exam import BackendExam, Reopen
 from looop_portable.testing.faults import ONWARD, Fault, Injector, faulty
 
@@ -399,14 +399,14 @@ def test_a_liar_is_caught_by_a_law_that_is_named(liar: Callable[[], Backend], te
         getattr(_Impatient(), f"test_{test}")(lambda: backend)
 
 
-class _ToldHowCoarse(BackendExam):
+class _CoarseClock(BackendExam):
     grain = 0.25
 
 
 @pytest.mark.parametrize("test", ["what_is_heard_is_never_older_than_the_beat", "a_beat_resets_the_silence"])
 def test_a_clock_that_is_coarse_passes_if_the_exam_is_told_how_coarse_it_is(test: str) -> None:
     backend = BeatingBackend(BeatingSigns(lambda: elapsed() // 0.25 * 0.25))
-    getattr(_ToldHowCoarse(), f"test_{test}")(lambda: backend)
+    getattr(_CoarseClock(), f"test_{test}")(lambda: backend)
 
 
 class _Remembering:
@@ -473,23 +473,23 @@ class _DeafBackend(NativeBackend):
 
     def __init__(self, data_dir: str) -> None:
         super().__init__(data_dir)
-        self.tickets.news = lambda claim, ticket="", *, foreign=False: (self.quiet,)  # type: ignore[method-assign]
+        self.tickets.paths = lambda claim, ticket="", *, foreign=False: (self.quiet,)  # type: ignore[method-assign]
 
     quiet = ""
 
 
-@pytest.mark.parametrize("test", ["the_one_before_him_leaves", "the_claim_is_let_go"])
+@pytest.mark.parametrize("test", ["the_one_before_him_leaves", "the_claim_is_released"])
 def test_who_says_to_listen_where_nothing_is_told_is_caught(tmp_path: Path, test: str) -> None:
     (quiet := tmp_path / "quiet").mkdir()
-    bell = new_bell()
+    watcher = new_watcher()
     try:
-        if not bell.listen([str(quiet)]):
+        if not watcher.watch([str(quiet)]):
             pytest.skip("no kernel tells of changes here")
     finally:
-        bell.close()
+        watcher.close()
     _DeafBackend.quiet = str(quiet)
     name = next(name for name in dir(BackendExam) if name.endswith(test))
-    with pytest.raises(AssertionError, match=r"^law: whoever listens where `news` says is told"):
+    with pytest.raises(AssertionError, match=r"^law: whoever listens where `paths` says is told"):
         getattr(_Impatient(), name)(lambda: _DeafBackend(str(tmp_path / "store")))
 
 

@@ -47,7 +47,7 @@ class LooopActor:
         with files.guard(self._dirlock):
             if files.read(self._shown) is not None:
                 return False
-            private = f"/d/claims/.{self._name}-{files.token()}"
+            private = f"/d/claims/.{self._name}-{files.nonce()}"
             files.create(private, self._mine)
             files.replace(private, self._shown)
             return True

@@ -249,7 +249,7 @@ def remove_then_create(
     self.files.remove(path)
     if "released" in record:
         return True
-    private = f"{self.root}/{key}/.1-{self.files.token()}"
+    private = f"{self.root}/{key}/.1-{self.files.nonce()}"
     self.files.create(private, encode({**record, "generation": 1}))
     try:
         self.files.link(private, path)
@@ -262,7 +262,7 @@ def by_id_alone(lease: Lease | None, me: Holder) -> bool:
     return lease is not None and lease.session == me.session
 
 
-def cannot_let_go(self: Ledger, key: str, expected: int) -> bool:
+def cannot_release(self: Ledger, key: str, expected: int) -> bool:
     raise PermissionError(1, "scripted")
 
 
@@ -298,7 +298,7 @@ FAULTS: dict[str, tuple[str, Changes]] = {
     ),
     "remove, then create": (
         "two claimers, a reaper and a corpse",
-        [(Ledger, "advance", remove_then_create), (Ledger, "let_go", cannot_let_go)],
+        [(Ledger, "advance", remove_then_create), (Ledger, "release", cannot_release)],
     ),
     "a lease visible before it is complete": (
         "two claimers, a reaper and a corpse",

@@ -72,7 +72,7 @@ def claims_of(files: Recorded, environment: Environment, which: int, time: int =
     backend.sessions._clock = lambda: "then"
     kernel = Kernel(files, environment, which)
     return Claims(
-        backend, None, Sessions(backend.sessions, kernel, nonce=files.token, clock=lambda: "then"), clock=lambda: "then"
+        backend, None, Sessions(backend.sessions, kernel, nonce=files.nonce, clock=lambda: "then"), clock=lambda: "then"
     )
 
 

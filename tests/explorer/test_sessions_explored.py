@@ -28,7 +28,7 @@ LOCAL = Mount("/", "ext4", "disk", ())
 def sessions_of(files: Recorded) -> Sessions:
     files.mount = LOCAL
     registry = Registry("/d/sessions", files, clock=lambda: "then")
-    return Sessions(registry, ScriptedProcesses(files), nonce=files.token, clock=lambda: "then")
+    return Sessions(registry, ScriptedProcesses(files), nonce=files.nonce, clock=lambda: "then")
 
 
 def registrant(name: str, pid: int, *, stops: bool) -> Actor:

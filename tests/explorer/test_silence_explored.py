@@ -32,7 +32,7 @@ def claims_of(files: Recorded, time: int = LATER, boot: str = "here") -> Claims:
     files.time = time
     backend = DirectoryBackend("/d", POSIX, files)
     backend.sessions._clock = lambda: "then"
-    sessions = Sessions(backend.sessions, ScriptedProcesses(files, boot), nonce=files.token, clock=lambda: "then")
+    sessions = Sessions(backend.sessions, ScriptedProcesses(files, boot), nonce=files.nonce, clock=lambda: "then")
     return Claims(backend, None, sessions, clock=lambda: "then")
 
 

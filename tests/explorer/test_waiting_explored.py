@@ -43,19 +43,19 @@ H, A, B, D = Holder("w1", "h"), Holder("w2", "a"), Holder("w3", "b"), Holder("w4
 SLOTS = (f"{NAME}#1", f"{NAME}#2")
 
 
-class SilentBell:
-    """Nothing rings: who looks, and when, is the explorer's."""
+class SilentWatcher:
+    """Nothing wakes: who looks, and when, is the explorer's."""
 
-    def listen(self, paths: Iterable[str]) -> bool:
+    def watch(self, paths: Iterable[str]) -> bool:
         return False
 
     def follow(self, process: Registration | None) -> bool:
         return False
 
     def forget(self) -> None:
-        """Nothing has rung."""
+        """Nothing has woken."""
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Nobody sleeps."""
 
 
@@ -69,7 +69,7 @@ def waiting_of(claims: Claims, me: Holder, wanted: tuple[str, ...], hurried: boo
     def attempt() -> Won | Renewed | Held:
         return claim_any(claims, wanted, me)
 
-    return Waiting(claims, NAME, wanted, attempt, SilentBell(), clock=clock, chance=lambda: 0.5)
+    return Waiting(claims, NAME, wanted, attempt, SilentWatcher(), clock=clock, chance=lambda: 0.5)
 
 
 def told(claim: str, me: Holder) -> str:
@@ -270,14 +270,14 @@ def by_position(self: TicketFiles, claim: str, ticket: str) -> None:
 
 def seen_before_it_is_complete(self: TicketFiles, claim: str, waiter: Registration) -> str:
     last = max((int(ticket[:12]) for ticket in self.line(claim)), default=0)
-    ticket = f"{last + 1:012}-{self._files.token()}"
+    ticket = f"{last + 1:012}-{self._files.nonce()}"
     self._files.create(f"{self.directory}/{claim}/{ticket}", str(waiter._asdict()).replace("'", '"').encode())
     return ticket
 
 
 def at_the_front(self: TicketFiles, claim: str, waiter: Registration) -> str:
     """With the lowest number instead of the next."""
-    ticket = f"{1:012}-{self._files.token()}"
+    ticket = f"{1:012}-{self._files.nonce()}"
     self._files.create(f"{self.directory}/{claim}/.{ticket}", encode(waiter._asdict()))
     self._files.replace(f"{self.directory}/{claim}/.{ticket}", f"{self.directory}/{claim}/{ticket}")
     return ticket
@@ -317,7 +317,7 @@ FAULTS: dict[str, tuple[str, int, set[str], object, str, object]] = {
     "a place is given back by its number": (TWO, 0, {OVERTAKEN, STUCK}, TicketFiles, "give_back", by_position),
     "a ticket can be seen before it is complete": (TWO, 1, {STUCK}, TicketFiles, "take", seen_before_it_is_complete),
     "whoever comes is the first": (TWO, 0, {OVERTAKEN}, TicketFiles, "take", at_the_front),
-    "nobody looks who was before him": (TWO, 0, {OVERTAKEN}, Waiting, "_place", asks_at_once),
+    "nobody looks who was before him": (TWO, 0, {OVERTAKEN}, Waiting, "_predecessor", asks_at_once),
     "who stops waiting stays in the line": (TWO, 0, {STUCK}, Waiting, "stop", stays),
     "nobody goes past one that cannot be seen": (
         *("two in a hurry behind two of which nobody can tell", 0, {STUCK}),

@@ -95,7 +95,7 @@ def test_what_a_session_held_is_released_though_its_end_cannot_be_written(store:
     assert claims.retire(one).stopped
 
 
-def test_a_block_that_is_lost_lets_go_on_a_full_disk(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_that_is_lost_releases_on_a_full_disk(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from looop_portable.system.files import OS
 
     def fail(path: str) -> None:

@@ -34,16 +34,16 @@ def never(*_, **__):
     return 1000.0
 
 pauses.Pauses._jittered = never
-waiter.TELLS = 1000.0
+waiter.REPORT_AFTER = 1000.0
 from looop_portable.waiting.turns import Turns
 Turns.patience = never
 handle._LOOK = 1000.0
-listens = kqueue.Ear.listen
-def listen(self, bell, path):
-    found = listens(self, bell, path)
-    print("listens", file=sys.stderr, flush=True)
+watches = kqueue.Notifier.watch
+def watch(self, watcher, path):
+    found = watches(self, watcher, path)
+    print("watches", file=sys.stderr, flush=True)
     return found
-kqueue.Ear.listen = listen
+kqueue.Notifier.watch = watch
 from looop_portable.__main__ import main
 main()
 """
@@ -67,7 +67,7 @@ def waits(start: Start) -> Child:
     """One more in line, which hears what it waits for."""
     child = runs(start, "echo won", 600)
     assert child.stderr
-    assert "listens" in child.stderr.readline()
+    assert "watches" in child.stderr.readline()
     return child
 
 

@@ -110,7 +110,7 @@ def test_no_theft_while_the_holder_lives_and_after_it_was_killed_its_free_lock_c
     assert float(said.split()[-1]) - killed > 1, "a lock alone is no proof: half of its lease, which is three seconds"
 
 
-def test_the_holder_lets_go_in_good_order(stack: ExitStack, volume: str) -> None:
+def test_the_holder_releases_in_good_order(stack: ExitStack, volume: str) -> None:
     holder = stack.enter_context(Container(HOLDER, volume, ""))
     assert holder.says() == "1 holds 1"
     holder.process.communicate("\n")

@@ -258,7 +258,7 @@ def run_of(child: int) -> int:
     return int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def is_to_be_told(pid: int, number: int) -> bool:
+def handles_signal(pid: int, number: int) -> bool:
     """Whether this signal has been sent to it, and not taken yet: another of that number would be one with it."""
     pending = re.search(r"^ShdPnd:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), flags=re.MULTILINE)
     assert pending
@@ -277,7 +277,7 @@ def test_what_the_terminal_sends_is_not_doubled(terminal: Terminal) -> None:
     assert terminal.says() == "SIGINT"
     terminal.resize()
     assert terminal.says() == "SIGWINCH"
-    assert until(lambda: not is_to_be_told(run_of(child), signal.SIGINT))
+    assert until(lambda: not handles_signal(run_of(child), signal.SIGINT))
     os.kill(run_of(child), signal.SIGINT)  # As somebody does who knows its process id: this one is passed on.
     assert terminal.says() == "SIGINT"
     os.kill(run_of(child), signal.SIGTERM)

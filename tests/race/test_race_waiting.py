@@ -41,7 +41,7 @@ class Scene:
     def held(self) -> None:
         assert isinstance(self.claims.claim(NAME, self.me), Won)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self.claims.release(NAME, self.me)
 
     def process(self, session: str = "") -> Crew:
@@ -83,7 +83,7 @@ def test_they_are_served_in_the_order_in_which_they_came(scene: Scene) -> None:
     scene.held()
     waiters = [scene.comes()[0] for _ in range(5)]
     assert len(scene.line.tickets()) == 5
-    scene.let_go()
+    scene.release()
     turns = turns_of(*waiters)
     assert turns == [3, 5, 7, 9, 11]
     assert scene.line.tickets() == []
@@ -105,7 +105,7 @@ def test_one_that_is_killed_while_it_waits_is_in_nobodys_way(scene: Scene, kille
     kill(victim)
     if killed < 2:  # Whoever is behind it sees that it has ended, and needs no turn that it misses for that.
         assert until(lambda: ticket not in scene.line.tickets())
-    scene.let_go()
+    scene.release()
     assert turns_of(*(crew for crew, _ in waiters)) == [3, 5]
     assert scene.line.tickets() == ([ticket] if killed == 2 else [])
     assert not scene.claims.reap().failed
@@ -127,7 +127,7 @@ def test_the_others_go_past_one_that_is_stopped_and_it_has_its_turn_when_it_goes
     (first, ticket), (second, _) = scene.comes("wait"), scene.comes("wait")
     third, _ = scene.comes("wait")
     stop(first)
-    scene.let_go()
+    scene.release()
     assert isinstance(second.answers()[0], Won)
     before = scene.line.tickets()
     assert len(before) == 1
@@ -146,7 +146,7 @@ def test_one_that_is_stopped_between_others_is_passed_as_well(scene: Scene) -> N
     scene.held()
     (first, _), (second, ticket), (third, _) = scene.comes(), scene.comes(), scene.comes()
     stop(second)
-    scene.let_go()
+    scene.release()
     assert turns_of(first, third) == [3, 5]
     assert ticket not in scene.line.tickets()
     os.kill(second.pid(), signal.SIGCONT)
@@ -160,7 +160,7 @@ def test_one_that_is_stopped_only_while_it_is_held_keeps_its_place(scene: Scene)
     stop(first)
     os.kill(first.pid(), signal.SIGCONT)
     assert scene.line.tickets()[0] == ticket
-    scene.let_go()
+    scene.release()
     assert turns_of(first, second) == [3, 5]
 
 
@@ -174,7 +174,7 @@ def test_time_that_is_over_leaves_the_line_to_the_others(scene: Scene) -> None:
     assert isinstance(outcome, Held)
     assert outcome.lease.session == "holder"
     assert len(scene.line.tickets()) == 1
-    scene.let_go()
+    scene.release()
     assert turns_of(second) == [3]
 
 

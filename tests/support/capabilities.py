@@ -104,7 +104,7 @@ def _takes_bytes_that_are_no_text(where: Path) -> bool:
     return False
 
 
-def _tells_case_apart(where: Path) -> bool:
+def _is_case_sensitive(where: Path) -> bool:
     (where / "case").touch()
     return not (where / "CASE").exists()
 
@@ -153,7 +153,7 @@ with tempfile.TemporaryDirectory() as _made:
     LINKS = _can_link(_where)
     MODES = _has_modes(_where)
     UNDECODABLE_NAMES = _takes_bytes_that_are_no_text(_where)
-    CASE = _tells_case_apart(_where)
+    CASE = _is_case_sensitive(_where)
     NAMES_OF_ANY_CHARACTER = _stores(_where, 'a"?\n')
 FIFOS = hasattr(os, "mkfifo")
 PROC = _stats_this_process("/proc/self/stat")
@@ -259,7 +259,7 @@ needs_undecodable_names = _needs(UNDECODABLE_NAMES, "no file can have a name tha
 needs_names_of_any_character = _needs(NAMES_OF_ANY_CHARACTER, "file names cannot have quotes, question marks, newlines")
 needs_one_case = _needs(not CASE, "the directory tells case apart")
 needs_proc = _needs(PROC, "there is no /proc with process statistics")
-needs_told_namespaces = _needs(
+needs_namespaces_shown = _needs(
     SYSTEM.here().namespace.startswith("pid:["), "the system does not tell pid namespaces apart, or its /proc is not there"
 )
 needs_bash = _needs(BASH, "no bash on PATH")

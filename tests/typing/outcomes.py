@@ -80,7 +80,7 @@ def waited() -> None:
     def say(held: Held, seconds: float) -> None:
         print(held.lease.session, seconds)
 
-    assert_type(wait_for(claims, "repo-x", me, timeout=3, slots=2, told=say), Won | Renewed | Held)
+    assert_type(wait_for(claims, "repo-x", me, timeout=3, slots=2, on_waiting=say), Won | Renewed | Held)
     outcome = claim_all(claims, ["repo-x", "repo-y"], me, timeout=None)
     if isinstance(outcome, Held):
         print(outcome.lease.session)

@@ -8,7 +8,7 @@ removed and wrote again with the very same bytes between two looks of ours (befo
 session's.
 How: looop knows only the projection. Who holds the guard and finds it out of step knows that a process of ours died
 before it was done, or that looop has been there. A lease of ours is published first and shown afterwards, and hidden before
-its release is published: so what is held and not shown was let go by looop, or was never answered for, or was being
+its release is published: so what is held and not shown was released by looop, or was never answered for, or was being
 released.
 Compatibility: looop >= 0.57 flocks `claims/.dirlock` while it compares, writes or removes `claims/NAME.json`.
 """
@@ -50,7 +50,7 @@ class Adoption:
             generation, data = self._ledger.head(key)
             if _in_step(generation, data, self._shown(key)):
                 return generation, data
-            with self._ledger.place.guard():
+            with self._ledger.ledger_root.guard():
                 return self.settle(key)
         except PermissionError:
             return self._ledger.head(key)  # Somebody who may only read. What looop did counts as soon as others come.

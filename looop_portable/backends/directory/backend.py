@@ -49,7 +49,7 @@ class DirectoryBackend:
         self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions)
         self.tickets = TicketFiles(self.ledger, self.projection)
         self._adoption = Adoption(self.ledger, self.projection)
-        self._whole: dict[str, Lease] = {}  # The leases that are known to have a record, for `Ledger.let_go`.
+        self._whole: dict[str, Lease] = {}  # The leases that are known to have a record, for `Ledger.release`.
 
     @property
     def name(self) -> str:
@@ -64,7 +64,7 @@ class DirectoryBackend:
     def is_guarded(self) -> bool:
         """Whether a step may hold a guard, which keeps others out; or, on Windows, a handle that is no descriptor yet."""
         try:
-            return self.policy.windows or self.ledger.place.is_guarded()
+            return self.policy.windows or self.ledger.ledger_root.is_guarded()
         except OSError:
             return True  # Whoever claims is told.
 
@@ -102,7 +102,7 @@ class DirectoryBackend:
             try:
                 return self._advance(claim, expected, lease)
             except FileNotFoundError:
-                if not self.ledger.place.may_repeat():
+                if not self.ledger.ledger_root.may_repeat():
                     raise
             return self._advance(claim, expected, lease)
         except OSError as error:
@@ -110,8 +110,8 @@ class DirectoryBackend:
 
     def _advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         key = self.ledger.spelling.settle(claim) if spellings(claim)[1] else spellings(claim)[0]
-        self.ledger.place.shared()  # From here on it is known which guard there is.
-        with self.ledger.place.guard():
+        self.ledger.ledger_root.shared()  # From here on it is known which guard there is.
+        with self.ledger.ledger_root.guard():
             shared = self._is_shared_with_looop()
             seen = self._adoption.seen(key, claim, expected) if shared else _UNSEEN
             if seen.moved:
@@ -145,17 +145,17 @@ class DirectoryBackend:
         """The names that `holder` may hold, but for those. Of names that were touched `since` the latest record is read."""
         ledger, said = self.ledger, holder.incarnation if is_word(holder.incarnation) else ""
         try:
-            keys, way = {*ledger.names()} - {ledger.spelling.key(name) for name in but}, ledger.place.way()
-            tells = since and way and way.links and self.sessions.is_beside(ledger.root)
+            keys, stamped = {*ledger.names()} - {ledger.spelling.key(name) for name in but}, ledger.ledger_root.format()
+            is_dated = since and stamped and stamped.links and self.sessions.is_beside(ledger.root)
         except OSError as error:
             raise unreadable(error, "") from error
-        there = (key for key in sorted(keys) if not (tells and ledger.files.is_untouched(f"{ledger.root}/{key}", since)))
+        there = (key for key in sorted(keys) if not (is_dated and ledger.files.is_untouched(f"{ledger.root}/{key}", since)))
         yield from that_say(said.encode(), there, lambda key: ledger.head(key)[1])
 
     def strange(self) -> str:
         """Why nothing may be removed: what is here, without stamp or session, is of another program. Empty: a store."""
         try:
-            if self.ledger.place.way() or self.sessions.is_used():
+            if self.ledger.ledger_root.format() or self.sessions.is_used():
                 return ""
             shown = self.projection.foreign_names()
             if not shown or any(self.projection.shows_looops(key, name) for key, name in shown.items()):
@@ -179,7 +179,7 @@ class DirectoryBackend:
                 failed.append(("", str(unreadable(error, ""))))
         for key in keys:
             try:
-                with self.ledger.place.guard():
+                with self.ledger.ledger_root.guard():
                     self.ledger.sweep(key)
                     self._mend(key)
             except OSError as error:
@@ -196,7 +196,7 @@ class DirectoryBackend:
             for key in map(self.ledger.spelling.key, names):
                 self.ledger.keep_young(key, older)
                 self.ledger.files.keep_young(self.projection.path(key), older)
-            self.ledger.place.keep_young(older)
+            self.ledger.ledger_root.keep_young(older)
             self.sessions.keep_young(holder, older)
         except OSError as error:
             raise unreadable(error, "") from error
@@ -205,8 +205,8 @@ class DirectoryBackend:
         if self._wrong_platform():
             return self._wrong_platform()
         try:
-            self.ledger.place.make()
-            with self.ledger.place.guard():
+            self.ledger.ledger_root.make()
+            with self.ledger.ledger_root.guard():
                 return None
         except Unavailable as reason:
             return str(reason)
@@ -228,8 +228,8 @@ class DirectoryBackend:
         return Head(generation, lease, foreign if foreign and foreign.session else None)
 
     def _is_shared_with_looop(self) -> bool:
-        way = self.ledger.place.way()
-        return way is not None and way.guard == FLOCK
+        stamped = self.ledger.ledger_root.format()
+        return stamped is not None and stamped.guard == FLOCK
 
     def _head_if_held(self, key: str, known: str) -> tuple[str, Head | None] | None:
         name = known or unspelled(key, once=True)
@@ -284,9 +284,9 @@ class DirectoryBackend:
         return lease is not None and lease[1:3] == holder
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
-        if whole and (way := self.ledger.place.way()) and way.links:
+        if whole and (stamped := self.ledger.ledger_root.format()) and stamped.links:
             try:
-                return self.ledger.let_go(key, expected)
+                return self.ledger.release(key, expected)
             except PermissionError:  # Another user's record. One of our own says it as well.
                 return self.ledger.advance(key, expected, record_of(None))
         return self.ledger.advance(key, expected, record_of(None))

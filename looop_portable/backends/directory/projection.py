@@ -35,7 +35,7 @@ class Projection:
         """Where looop is at home too, as looop spells the name, if it can be stored so.
 
         But for a name that could be our spelling of a longer one: without that, the two would share a file, and whoever
-        mends the one would let go of the other.
+        mends the one would release the other.
         """
         if "%" not in key and len(key) <= _SHORT:
             return f"{self.directory}/{key}.json"  # As most are: it is its own spelling everywhere.
@@ -152,8 +152,8 @@ class Projection:
         return changed
 
     def _show(self, key: str, generation: int, data: bytes) -> bool:
-        private = f"{self.ledger.root}/{key}/.{generation}-{self.ledger.files.token()}"
-        self.ledger.files.create(private, data, shared=self.ledger.place.shared())
+        private = f"{self.ledger.root}/{key}/.{generation}-{self.ledger.files.nonce()}"
+        self.ledger.files.create(private, data, shared=self.ledger.ledger_root.shared())
         try:
             self.ledger.files.replace(private, self.path(key))
         except FileNotFoundError:

@@ -42,7 +42,7 @@ class Registry:
         self.files = files
         self._clock = clock
         self.ledger = Ledger(f"{directory}/.ledger", files, durable=True, policy=policy)
-        self.signs = SignFiles(directory, files, self.ledger.place, self._key)
+        self.signs = SignFiles(directory, files, self.ledger.ledger_root, self._key)
 
     def read(self, session: str) -> SessionHead:
         key = self._key(session)
@@ -72,14 +72,14 @@ class Registry:
         try:
             return self._advance(session, expected, registration)
         except FileNotFoundError:
-            if not self.ledger.place.may_repeat():
+            if not self.ledger.ledger_root.may_repeat():
                 raise
         return self._advance(session, expected, registration)
 
     def _advance(self, session: str, expected: int, registration: Registration) -> bool:
         key = self.ledger.spelling.settle(session)
-        self.ledger.place.shared()
-        with self.ledger.place.guard():
+        self.ledger.ledger_root.shared()
+        with self.ledger.ledger_root.guard():
             if not self._publish(key, expected, registration):
                 return False
             with contextlib.suppress(OSError):  # The registration stands. Where looop has to see it, `show` tells.
@@ -101,9 +101,9 @@ class Registry:
         except OSError as error:
             generation, data = self.ledger.head(key) if error.errno in _FULL else (0, b"")
             again = generation == expected and registration == registration_in(registration.session, data)
-            if not (again and self.ledger.place.make().aliases):
+            if not (again and self.ledger.ledger_root.make().aliases):
                 raise
-            return self.ledger.let_go(key, expected)
+            return self.ledger.release(key, expected)
 
     def _is_still(self, session: str, key: str, expected: int) -> bool:
         """Whether registration `expected` is the one that was judged.
@@ -134,7 +134,7 @@ class Registry:
         """What a session has here, its heartbeat excepted: see `youth`."""
         key = self.ledger.spelling.key(holder.session)
         self.ledger.keep_young(key, older)
-        self.ledger.place.keep_young(older)
+        self.ledger.ledger_root.keep_young(older)
         for name in (*_PROJECTIONS, *(f"{sign}{holder.incarnation}" for sign in KEPT)):
             self.files.keep_young(f"{self.directory}/{key}/{name}", older)
 
@@ -173,7 +173,9 @@ class Registry:
 
     def is_used(self) -> bool:
         """Whether somebody ever registered a session here, of ours or of looop's. Raises OSError."""
-        return self.ledger.place.way() is not None or any(self._foreign(name, name)[0] for name in self._directories())
+        return self.ledger.ledger_root.format() is not None or any(
+            self._foreign(name, name)[0] for name in self._directories()
+        )
 
     def ids(self) -> list[str]:
         """Every session id. Raises OSError if they cannot be enumerated; no directory means no sessions."""
@@ -221,7 +223,7 @@ class Registry:
         for again in range(_TRIES):
             try:
                 with self.files.room(directory, 1) as room:
-                    room.replace(name, data, f".{name}-{self.files.token()}", shared=shared)
+                    room.replace(name, data, f".{name}-{self.files.nonce()}", shared=shared)
             except FileNotFoundError:  # A reaper has swept it: its maker makes another.
                 if again == _TRIES - 1:
                     raise

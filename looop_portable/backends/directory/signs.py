@@ -12,7 +12,7 @@ import contextlib
 import errno
 from collections.abc import Callable
 
-from looop_portable.ledger.root import Place
+from looop_portable.ledger.root import LedgerRoot
 from looop_portable.protocol.liveness import Lock, Registration, Silence, interval
 from looop_portable.protocol.names import spelled
 from looop_portable.system.files import Files
@@ -31,25 +31,25 @@ _COARSE = 2_000_000_000
 
 
 class SignFiles:
-    """The `Signs` of the sessions in `directory`, the place of whose registrations is `place`; `key` spells an id."""
+    """The `Signs` of the sessions in `directory`, the place of whose registrations is `ledger_root`; `key` spells an id."""
 
-    def __init__(self, directory: str, files: Files, place: Place, key: Callable[[str], str] = spelled) -> None:
+    def __init__(self, directory: str, files: Files, ledger_root: LedgerRoot, key: Callable[[str], str] = spelled) -> None:
         self._directory = directory
         self._files = files
-        self._place = place
+        self._ledger_root = ledger_root
         self._key = key
 
     def make_room(self, key: str) -> str:
         """The directory of the session that is spelled so, which is there from then on."""
         directory = f"{self._directory}/{key}"
-        self._place.shared()
+        self._ledger_root.shared()
         try:
             shared = self._files.shared_bits(self._directory)
         except FileNotFoundError:
-            self._place.start_anew()
-            self._place.shared()
+            self._ledger_root.start_anew()
+            self._ledger_root.shared()
             shared = self._files.shared_bits(self._directory)
-        self._place.make_room(directory, shared)
+        self._ledger_root.make_room(directory, shared)
         self._files.refuse_link(directory)
         return directory
 
@@ -104,7 +104,7 @@ class SignFiles:
 
     def _sight(self, directory: str, sighting: str, shared: int) -> None:
         """It has its time before it has its name: on SMB a new file has the client's, which may be wrong by hours."""
-        private = f"{directory}/.{_SIGHTING}{self._files.token()}"
+        private = f"{directory}/.{_SIGHTING}{self._files.nonce()}"
         self._files.make_beat(private, shared=shared)
         try:
             self._files.replace(private, sighting)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from looop_portable.backends.directory.projection import Projection
-from looop_portable.errors import Unavailable, told
+from looop_portable.errors import Unavailable, describe_error
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.protocol.lease import encode
 from looop_portable.protocol.liveness import Registration
@@ -63,8 +63,8 @@ class TicketFiles:
     def claims(self) -> list[str]:
         return [name for key in _answered("", self._keys) if (name := unspelled(key, once=True))]
 
-    def news(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
-        if not self._is_told():
+    def paths(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
+        if not self._is_notified():
             return ()
         if ticket:
             return (self._path(claim, ticket),)
@@ -81,18 +81,18 @@ class TicketFiles:
             _answered("", lambda key=key: self._sweep(key))  # type: ignore[misc]
 
     def _take(self, claim: str, waiter: Registration) -> str:
-        key, shared = self._key(claim), self._ledger.place.shared()
+        key, shared = self._key(claim), self._ledger.ledger_root.shared()
         directory = f"{self.directory}/{key}"
         data = encode(waiter._asdict())
         for _ in range(_TRIES):
             last = max((int(ticket[:_DIGITS]) for ticket in self._line(key)), default=0)
-            ticket = f"{last + 1:0{_DIGITS}}-{self._files.token()}"
+            ticket = f"{last + 1:0{_DIGITS}}-{self._files.nonce()}"
             private = f"{directory}/.{ticket}"
             try:
                 self._files.create(private, data, shared=shared)
                 self._files.replace(private, f"{directory}/{ticket}")
             except FileNotFoundError:  # It is the first, or a reaper has been here.
-                self._ledger.place.make_room(self.directory, shared)
+                self._ledger.ledger_root.make_room(self.directory, shared)
                 with contextlib.suppress(FileNotFoundError):  # The line of lines has been removed meanwhile: once more.
                     self._files.mkdir(directory, shared=shared)
             else:
@@ -129,7 +129,7 @@ class TicketFiles:
     def _key(self, claim: str) -> str:
         return self._ledger.spelling.key(claim)
 
-    def _is_told(self) -> bool:
+    def _is_notified(self) -> bool:
         """Whether the kernel tells of all that is changed here: where no other can have it mounted."""
         return self._mount is not None and bool(self._mount.disk)
 
@@ -144,4 +144,4 @@ def _answered(claim: str, call: Callable[[], _T]) -> _T:
         return call()
     except OSError as error:
         about = f"claim {claim}: " if claim else ""
-        raise Unavailable(f"{about}{told(error)}", str(error.filename2 or error.filename or "")) from error
+        raise Unavailable(f"{about}{describe_error(error)}", str(error.filename2 or error.filename or "")) from error

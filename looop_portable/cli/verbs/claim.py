@@ -57,10 +57,10 @@ def claim(
     with endings() as ended:
         with waiting_for(out) as told:
             outcome = claim_all(claims, ordered, me, limit, slots or 0, told, ended.wait)
-        return _tell_all(out, claims, me, None if limit else known, outcome, late=bool(limit), kept=kept)
+        return _print_all(out, claims, me, None if limit else known, outcome, late=bool(limit), kept=kept)
 
 
-def _tell_all(
+def _print_all(
     out: Setting,
     claims: Claims,
     me: Holder,
@@ -78,23 +78,23 @@ def _tell_all(
         return 124 if late else 1
     mine = claims.sessions.verdict(*me, known)
     for each in outcome:
-        _tell(out, each, mine)
+        _print(out, each, mine)
     won = [each.lease for each in outcome if isinstance(each, Won)]
     if won and mine.dead:
         _warn(out, won[0], mine)
     if kept:
         ensure_kept(out, claims, me, known)
-    out.told(claims)
+    out.describe_trouble(claims)
     return 0
 
 
-def _tell(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
+def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
     lease = outcome.lease
     previous = outcome.previous.session if isinstance(outcome, Won) and outcome.previous else None
     fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), "previous": previous}
     if isinstance(outcome, Renewed):
         out.answer("claim", "renewed", "", {**fields, **verdict_fields(mine)})
-        out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.told}")
+        out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.description}")
     else:
         out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
 
@@ -118,7 +118,7 @@ def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: in
             code = 1
         else:
             out.answer("unclaim", "released", "", {"name": outcome.name, "generation": outcome.generation})
-    out.told(claims)
+    out.describe_trouble(claims)
     return code
 
 
@@ -174,7 +174,7 @@ def break_(out: Setting, name: str, generation: int, reason: str) -> int:
         line = f"broke {lease.name}: generation {generation} of session '{lease.session}'"
         fields = {"name": lease.name, "generation": outcome.generation, **lease_fields(lease)}
         out.answer("break", "broken", line, fields)
-        out.told(claims)
+        out.describe_trouble(claims)
         return 0
     if outcome.lease:
         now = (

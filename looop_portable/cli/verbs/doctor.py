@@ -77,13 +77,13 @@ def doctor(out: Setting, directory: str | None, processes: int, seconds: float, 
 
 def _show(out: Setting, report: Report) -> None:
     found, advice = report
-    for what, told in (
+    for what, lines in (
         ("directory", found.directory),
         ("filesystem", _filesystem(found.filesystem)),
         ("measured", _measures(found.measures)),
         ("stamp", _stamp(found.stamp)),
     ):
-        out.line(f"{what:<12}{told}")
+        out.line(f"{what:<12}{lines}")
     out.line("")
     out.table(
         ("PRIMITIVE", "WORKS", ""), [(_words(name), *_probe(probe)) for name, probe in found.primitives._asdict().items()]
@@ -111,16 +111,16 @@ def _filesystem(found: Filesystem) -> str:
 
 
 def _measures(found: Measures) -> str:
-    told = []
+    lines = []
     if found.case_sensitive is not None:
-        told.append("case-sensitive" if found.case_sensitive else "case-insensitive")
+        lines.append("case-sensitive" if found.case_sensitive else "case-insensitive")
     if found.longest_name is not None:
-        told.append(f"names of {found.longest_name} bytes")
+        lines.append(f"names of {found.longest_name} bytes")
     if found.resolution is not None:
-        told.append(f"times to {found.resolution:g} s")
+        lines.append(f"times to {found.resolution:g} s")
     if found.offset is not None and found.uncertainty is not None:
-        told.append(f"clock {found.offset:+.3f} s from this host's (to {found.uncertainty:.3g} s)")
-    return ", ".join(told) or "nothing"
+        lines.append(f"clock {found.offset:+.3f} s from this host's (to {found.uncertainty:.3g} s)")
+    return ", ".join(lines) or "nothing"
 
 
 def _stamp(found: Stamped | None) -> str:

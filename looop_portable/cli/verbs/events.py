@@ -39,13 +39,13 @@ def events(out: Setting, follow: bool) -> int:
         gc.enable()
     for name in (f"{path}.1", path):
         for line in _lines(name, follow and name == path):
-            _tell(out, line)
+            _print(out, line)
             if out.unheard:
                 return 0
     return 0
 
 
-def _tell(out: Setting, line: bytes) -> None:
+def _print(out: Setting, line: bytes) -> None:
     event = decode(line)
     if not event:
         return  # Half of one: its writer has crashed.
@@ -53,9 +53,9 @@ def _tell(out: Setting, line: bytes) -> None:
         out.line(json.dumps(event))
         return
     known = ("ts", "event", "claim")
-    told = [str(event.get(key, "-")) for key in known]
-    told += [f"{key}={value}" for key, value in event.items() if key not in known]
-    out.line("  ".join(told))
+    lines = [str(event.get(key, "-")) for key in known]
+    lines += [f"{key}={value}" for key, value in event.items() if key not in known]
+    out.line("  ".join(lines))
 
 
 def _lines(path: str, follow: bool) -> Iterator[bytes]:

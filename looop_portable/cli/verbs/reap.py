@@ -34,16 +34,16 @@ def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
         raise click.BadParameter("nan is no time", param_hint="--watch")
     claims = out.claims()
     if seconds is None:
-        return _tell(out, claims.reap(dry_run))
+        return _print(out, claims.reap(dry_run))
     gc.enable()
     for sweep in watch(lambda: claims.reap(dry_run), seconds, time.sleep):
-        _tell(out, sweep)
+        _print(out, sweep)
         if out.unheard:
             break
     return 0
 
 
-def _tell(out: Setting, sweep: Sweep) -> int:
+def _print(out: Setting, sweep: Sweep) -> int:
     word = "would reap" if sweep.dry_run else "reaped"
     for found in sweep.reaped:
         lease = found.lease

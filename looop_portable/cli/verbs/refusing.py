@@ -19,7 +19,7 @@ def refuse(
         {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **more, **verdict_fields(verdict)},
     )
     waited = "; waited in vain" if late else ""
-    out.hint(f"  generation {lease.generation}: {verdict.told}{waited}{_way_out(lease, verdict)}")
+    out.hint(f"  generation {lease.generation}: {verdict.description}{waited}{_way_out(lease, verdict)}")
 
 
 def _way_out(lease: Lease, verdict: Verdict) -> str:

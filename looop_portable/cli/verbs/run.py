@@ -9,7 +9,7 @@ import click
 from looop_portable.cli.complete import claim_names
 from looop_portable.cli.keeper import LEASE_LENGTH
 from looop_portable.cli.output import lease_fields
-from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, said_once
+from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, print_once
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verbs.refusing import refuse
 from looop_portable.errors import Interrupted, SessionAlive
@@ -24,10 +24,10 @@ class Words:
 
     def __init__(self, out: Setting) -> None:
         self._out = out
-        self._told = said_once(out)
+        self._on_waiting = print_once(out)
 
     def waits(self, held: Held, seconds: float) -> None:
-        self._told(held, seconds)
+        self._on_waiting(held, seconds)
 
     def won(self, lease: Lease) -> None:
         fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
@@ -138,5 +138,5 @@ def run(
         out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure)
     if outcome.left:
         Words(out).stays(outcome.left)
-    out.told(claims)
+    out.describe_trouble(claims)
     return outcome.code

@@ -51,7 +51,7 @@ def start(out: Setting, session_id: str | None, pid: int | None, lease: int, she
         with endings() as ended:
             ended.wait()
             found, kept = _register(out, session_id or "", pid, lease, ended)
-            _tell_start(out, found, kept, lease, shell=shell)
+            _print_start(out, found, kept, lease, shell=shell)
     except (LooopError, click.ClickException, Interrupted, KeyboardInterrupt):
         if shell:  # Without this, `eval` would succeed, and whoever evaluates it would go on as the session it inherited.
             out.exactly(f"unset {SESSION_ID}; false")
@@ -74,7 +74,7 @@ def _register(out: Setting, session: str, pid: int, lease: int, ended: Endings) 
     return found, None
 
 
-def _tell_start(out: Setting, found: Registration, kept: Kept | None, lease: int, *, shell: bool) -> None:
+def _print_start(out: Setting, found: Registration, kept: Kept | None, lease: int, *, shell: bool) -> None:
     fields = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid, "lease": lease}
     fields |= {"keeper": kept and kept.pid, "trouble": (kept and kept.trouble) or None}
     if shell and not out.as_json:
@@ -103,7 +103,7 @@ def stop(out: Setting, session_id: str) -> int:
         out.hint(f"looop: warning: {name or 'its claims'}: not released, but free to be taken over: {reason}")
     if holder.incarnation:
         end_keeper(out, holder)
-    out.told(claims)
+    out.describe_trouble(claims)
     return 0
 
 
@@ -129,7 +129,7 @@ def list_(out: Setting) -> int:
         if out.as_json:
             out.answer("session list", "session", "", fields)
         lease = f"{found.lease_seconds}s" if found.lease_seconds else "-"
-        rows.append((found.session, found.started_at, found.host, lease, verdict.liveness.value, verdict.told))
+        rows.append((found.session, found.started_at, found.host, lease, verdict.liveness.value, verdict.description))
     if rows:
         out.table(("SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"), rows)
     else:

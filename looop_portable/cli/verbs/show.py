@@ -26,12 +26,12 @@ def claims(out: Setting) -> int:
     rows = []
     for status in found:
         if out.as_json:
-            _tell(out, "claims", status)
+            _print(out, "claims", status)
         assert status.lease
         assert status.verdict
         lease, verdict = status.lease, status.verdict
         age = _age(lease.claimed_at)
-        rows.append((status.name, lease.session, str(status.generation), age, verdict.liveness.value, verdict.told))
+        rows.append((status.name, lease.session, str(status.generation), age, verdict.liveness.value, verdict.description))
     if rows:
         out.table(("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows)
     else:
@@ -50,14 +50,14 @@ def show(out: Setting, name: str) -> int:
     """Show one claim: whether it is held, by whom, and on what evidence its holder is alive or dead."""
     status = out.claims().show(name)
     if out.as_json:
-        _tell(out, "show", status)
+        _print(out, "show", status)
         return 0
     lease, verdict = status.lease, status.verdict
     if lease is None or verdict is None:
         out.line(f"{status.name}: free, at generation {status.generation}")
         return 0
     out.line(f"{status.name}: held by session '{lease.session}', generation {status.generation}")
-    out.line(f"  session     {verdict.liveness.value}: {verdict.told}")
+    out.line(f"  session     {verdict.liveness.value}: {verdict.description}")
     if lease.claimed_at:
         out.line(f"  claimed     {lease.claimed_at} ({_age(lease.claimed_at)} ago by this host's clock), on {lease.host}")
     if verdict.dead:
@@ -65,7 +65,7 @@ def show(out: Setting, name: str) -> int:
     return 0
 
 
-def _tell(out: Setting, verb: str, status: Status) -> None:
+def _print(out: Setting, verb: str, status: Status) -> None:
     out.answer(
         verb,
         "held" if status.lease else "free",

@@ -49,17 +49,17 @@ def race_across(
 ) -> Across:
     """This host's part, and the result of all. Raises `Unavailable` if the others do not come, or leave; OSError."""
     with _met(directory, hosts, timeout, say) as meeting:
-        say(f"racing with {_told(meeting.members)} for {seconds:g} s")
+        say(f"racing with {_listed(meeting.members)} for {seconds:g} s")
         data, turns = meeting.room("data"), meeting.room("turns")
         raced = race(backend, data, processes, seconds, turns=turns, when_ready=lambda: meeting.wait_for("ready", timeout))
         found = raced.race._replace(
             refused=raced.race.refused.replace(data, directory),
             failures=tuple(failure.replace(data, directory) for failure in raced.race.failures),
         )
-        meeting.tell("done", report(meeting.name, found, raced.turns))
+        meeting.post("done", report(meeting.name, found, raced.turns))
         meeting.wait_for("done", timeout + _LAST)
         try:
-            return together([meeting.told("done", member) for member in meeting.members])
+            return together([meeting.posted("done", member) for member in meeting.members])
         except (KeyError, TypeError, ValueError, AssertionError) as error:
             raise Unavailable(f"{meeting.path}: another host's report is not as ours: is its version the same?") from error
 
@@ -85,19 +85,19 @@ class Meeting:
         OS.mkdir(f"{self.path}/{name}", shared=self._shared)
         return f"{self.path}/{name}"
 
-    def tell(self, step: str, record: Mapping[str, object]) -> None:
+    def post(self, step: str, record: Mapping[str, object]) -> None:
         """Our record of that step, whole as soon as it has its name."""
         private = f"{self.path}/.{step}-{self.me}"
         OS.create(private, encode(record), shared=self._shared)
         OS.replace(private, f"{self.path}/{step}-{self.me}")
 
-    def told(self, step: str, member: str) -> dict[str, object]:
+    def posted(self, step: str, member: str) -> dict[str, object]:
         return decode(OS.read(f"{self.path}/{step}-{member}") or b"")
 
     def wait_for(self, step: str, timeout: float) -> None:
         """Come to that step, and wait until all have. Raises `Unavailable` if somebody does not."""
         if f"{step}-{self.me}" not in OS.list(self.path):
-            self.tell(step, {})
+            self.post(step, {})
         until = time.monotonic() + timeout
         left: set[str] = set()
         while True:
@@ -106,10 +106,10 @@ class Meeting:
             if not missing:
                 return
             if left & missing:  # Seen twice: one listing may be older than the other.
-                raise Unavailable(f"{self.root}: {_told(left & missing)} has left before it was {step}", self.root)
+                raise Unavailable(f"{self.root}: {_listed(left & missing)} has left before it was {step}", self.root)
             left = {member for member in missing if _HERE + member not in here}
             if time.monotonic() > until:
-                raise Unavailable(f"{self.root}: {_told(missing)} was not {step} within {timeout:g} s", self.root)
+                raise Unavailable(f"{self.root}: {_listed(missing)} was not {step} within {timeout:g} s", self.root)
             _live(self.root, self.me)
             time.sleep(_POLL)
 
@@ -138,7 +138,7 @@ class Meeting:
 @contextlib.contextmanager
 def _met(directory: str, hosts: int, timeout: float, say: Say) -> Iterator[Meeting]:
     root, shared = f"{directory}/{HOSTS}", OS.shared_bits(directory)
-    me = f"{re.sub(r'[^A-Za-z0-9.]+', '.', host())[:60] or 'host'}-{os.getpid()}-{OS.token()}"
+    me = f"{re.sub(r'[^A-Za-z0-9.]+', '.', host())[:60] or 'host'}-{os.getpid()}-{OS.nonce()}"
     try:
         _arrive(root, me, shared)
         meeting = Meeting(directory, root, me, _gather(directory, root, me, hosts, timeout, say), shared)
@@ -173,7 +173,7 @@ def _gather(directory: str, root: str, me: str, hosts: int, timeout: float, say:
     """The ids of all `hosts`, ours included."""
     until = time.monotonic() + timeout
     silent: dict[str, bool] = {me: False}  # Looked at once: SMB may show one who looks often an old time.
-    told = 0
+    count = 0
     while True:
         now = _live(root, me)
         names = [name.removeprefix(_HERE) for name in OS.list(root) if name.startswith(_HERE)]
@@ -183,16 +183,16 @@ def _gather(directory: str, root: str, me: str, hosts: int, timeout: float, say:
         here = sorted({me, *(name for name in names if not silent[name])})
         if len(here) == hosts:
             return here
-        known = _told(here)
+        known = _listed(here)
         if len(here) > hosts:
             raise Unavailable(
                 f"{root}: {len(here)} hosts are here ({known}), and {hosts} were expected: wait until the others are done; "
                 f"one that was killed counts for {_SILENT:.0f} s",
                 root,
             )
-        if len(here) != told:
-            told = len(here)
-            say(f"{told} of {hosts} hosts are here ({known}); on each: looop doctor {directory} --with-hosts {hosts}")
+        if len(here) != count:
+            count = len(here)
+            say(f"{count} of {hosts} hosts are here ({known}); on each: looop doctor {directory} --with-hosts {hosts}")
         if time.monotonic() > until:
             raise Unavailable(
                 f"{root}: {hosts - len(here)} of {hosts} hosts did not come within {timeout:g} s (here: {known}): run "
@@ -214,7 +214,7 @@ def _name(member: str) -> str:
     return member.rpartition("-")[0]
 
 
-def _told(members: Iterable[str]) -> str:
+def _listed(members: Iterable[str]) -> str:
     return ", ".join(sorted(map(_name, members)))
 
 

@@ -135,7 +135,7 @@ def race(
 ) -> Raced:
     """`processes` processes on `backend` in `directory`, for `seconds`. `turns`: see `turnstile`.
 
-    `when_ready` is called when all of them wait to be let go. What goes wrong in them is in the result.
+    `when_ready` is called when all of them wait to be released. What goes wrong in them is in the result.
     """
     secret = os.urandom(16).hex()
     children: list[subprocess.Popen[str]] = []
@@ -184,26 +184,26 @@ def _deaths(dead: Sequence[tuple[int, str]], late: bool) -> list[str]:
 def _watch(arbiter: Arbiter, door: socket.socket, children: Sequence[subprocess.Popen[str]], seconds: float) -> bool:
     """Hear all until all have ended. True: somebody had not, in time."""
     begun = time.monotonic()
-    with selectors.DefaultSelector() as ears:
-        ears.register(door, selectors.EVENT_READ)
+    with selectors.DefaultSelector() as notifiers:
+        notifiers.register(door, selectors.EVENT_READ)
         racers: set[_Racer] = set()
         try:
             while True:
-                events = ears.select(0.1)
+                events = notifiers.select(0.1)
                 for key, _ in events:
                     if key.data is None:
                         connection, _ = door.accept()
                         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                         racer = _Racer(connection)
                         racers.add(racer)
-                        ears.register(connection, selectors.EVENT_READ, racer)
+                        notifiers.register(connection, selectors.EVENT_READ, racer)
                     elif not _hear(arbiter, key.data):
-                        ears.unregister(key.data.connection)
+                        notifiers.unregister(key.data.connection)
                         key.data.connection.close()
                         racers.discard(key.data)
                 ended = [child.poll() is not None for child in children]
                 if not events and (all(ended) or (any(ended) and not arbiter.started)):
-                    return False  # Nobody can be let go before all have come.
+                    return False  # Nobody can be released before all have come.
                 spent = time.monotonic() - (arbiter.started or begun)
                 if spent > (seconds + _GRACE if arbiter.started else PATIENCE):
                     return True

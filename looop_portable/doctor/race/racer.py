@@ -13,7 +13,7 @@ from typing import TextIO
 from looop_portable.claims.gate import Claims
 from looop_portable.doctor.race.children import job
 from looop_portable.doctor.race.turnstile import Turnstile
-from looop_portable.errors import LooopError, told
+from looop_portable.errors import LooopError, describe_error
 from looop_portable.protocol.outcomes import Won
 
 CLAIM = "doctor"
@@ -56,7 +56,7 @@ def serve() -> None:
     except LooopError as error:
         line.say(f"failed {error}")
     except OSError as error:
-        line.say(f"failed {told(error)}")
+        line.say(f"failed {describe_error(error)}")
 
 
 def _race(line: _Line, backend: str, directory: str, seconds: float, turns: str) -> None:

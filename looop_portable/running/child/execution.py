@@ -26,16 +26,16 @@ _LENGTH = 16  # Digits before what is written to the pipe.
 _LONGEST_ERROR = 4096
 
 
-class Told(NamedTuple):
+class Go(NamedTuple):
     """`lock`: the path of the session's lock; empty: it has none."""
 
     environment: dict[str, str]
     lock: str
 
 
-def tell(pipe: int, environment: Mapping[str, str], lock: str) -> None:
+def send_go(pipe: int, environment: Mapping[str, str], lock: str) -> None:
     """Have it execute the command. Raises BrokenPipeError if it is gone."""
-    said = json.dumps(Told(dict(environment), lock)).encode()
+    said = json.dumps(Go(dict(environment), lock)).encode()
     said = f"{len(said):{_LENGTH}}".encode() + said
     while said:
         said = said[os.write(pipe, said) :]
@@ -50,11 +50,11 @@ def failure(pipe: int, program: str) -> tuple[int, str]:
     return explained(program, int(number), why)
 
 
-def execute(command: list[str], told: int, failed: int, signals: Iterable[int], before: set[int]) -> None:
+def execute(command: list[str], pipe: int, failed: int, signals: Iterable[int], before: set[int]) -> None:
     """`signals` are as they are by default, and those of `before` are blocked. Never returns."""
     code = 127
     try:
-        found = _told(told)
+        found = _receive_go(pipe)
         if found is None:
             return
         if found.lock:
@@ -83,7 +83,7 @@ def explained(program: str, number: int, why: str) -> tuple[int, str]:
     return 126, f"{program}: cannot be executed: {why}"
 
 
-def _told(pipe: int) -> Told | None:
+def _receive_go(pipe: int) -> Go | None:
     """What to go on with; None if this process's parent is gone.
 
     The parent keeps the pipe open as long as it lives. Without the last look, one that was killed just after it had told
@@ -97,7 +97,7 @@ def _told(pipe: int) -> Told | None:
     poll.register(pipe, select.POLLIN)  # Nothing more is ever told. Asked for no event, macOS tells of no hang-up.
     if poll.poll(0):
         return None
-    return Told(*json.loads(said))
+    return Go(*json.loads(said))
 
 
 def _read(pipe: int, size: int) -> bytes:

@@ -43,21 +43,21 @@ def marks_said(lock: str, words: Iterable[bytes]) -> bytes:
 
 def guarded(pid: int, *, leads: bool) -> tuple[int, int]:
     """Have the process `pid`, the command's, guarded: the guardian's process id, and the pipe that tells it."""
-    told, tells = os.pipe()
+    reader, writer = os.pipe()
     guardian = os.fork()
     if not guardian:
-        os.close(tells)
-        guard(told, pid, leads=leads)
-    os.close(told)
-    return guardian, tells
+        os.close(writer)
+        guard(reader, pid, leads=leads)
+    os.close(reader)
+    return guardian, writer
 
 
-def guard(told: int, pid: int, *, leads: bool) -> None:
+def guard(reader: int, pid: int, *, leads: bool) -> None:
     """Be the guardian of the process `pid`, in a process that was just forked. `leads`: a group. Never returns."""
     guardian, code = _Guardian(pid, leads), 1
     try:
-        began = guardian.begin(told)
-        code = 0 if guardian.hear(told) and began else 1
+        began = guardian.begin(reader)
+        code = 0 if guardian.serve(reader) and began else 1
     finally:
         try:  # Whatever was raised. Without this, one that fails would leave the command to itself.
             code = code if guardian.end() else 1
@@ -75,12 +75,12 @@ class _Guardian:
         self._lock = -1
         self._leaves = False
 
-    def begin(self, told: int) -> bool:
+    def begin(self, reader: int) -> bool:
         """Become a process apart, that nothing reaches but what it is told. False: something has failed."""
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            os.closerange(0, told)  # Without this, who reads what the command says would wait for the guardian too.
-            os.closerange(told + 1, _DESCRIPTORS)
+            os.closerange(0, reader)  # Without this, who reads what the command says would wait for the guardian too.
+            os.closerange(reader + 1, _DESCRIPTORS)
             os.setsid()
             os.chdir("/")
             self._first = look(self._command)
@@ -89,19 +89,19 @@ class _Guardian:
             return False
         return True
 
-    def hear(self, told: int) -> bool:
+    def serve(self, reader: int) -> bool:
         """All lines, until `looop run` is no more, or has no use for it. False: one was not understood, and passed over."""
         said, understood = b"", True
-        while not self._leaves and (more := os.read(told, 1 << 16)):
+        while not self._leaves and (more := os.read(reader, 1 << 16)):
             *lines, said = (said + more).split(b"\n")
             for line in lines:
                 try:
-                    self._hear(line + b"\n")
+                    self._obey(line + b"\n")
                 except Exception:  # noqa: BLE001 (it is needed for what comes)
                     understood = False
         return understood
 
-    def _hear(self, line: bytes) -> None:
+    def _obey(self, line: bytes) -> None:
         if line == LEAVE:
             self._leaves = True
         elif line == OVER:
@@ -144,7 +144,7 @@ class _Guardian:
             if not here:
                 return
             if not others and send(here[0], 0):
-                self._let_go()
+                self._end_command()
             for each in others or here:
                 send(each, signal.SIGKILL)
             time.sleep(pause)
@@ -163,7 +163,7 @@ class _Guardian:
         found = below(above | ({self._command} if self._found() else set()), here)
         return [*roots, *(each for each in found if each.pid not in above)]
 
-    def _let_go(self) -> None:
+    def _end_command(self) -> None:
         """The command alone is left, and the session lives by it. So who waits for its end finds the claim free then."""
         if self._lock >= 0:
             os.close(self._lock)

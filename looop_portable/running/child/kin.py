@@ -56,12 +56,12 @@ class Ending:
 
     def __init__(self, kin: Kin) -> None:
         self._kin = kin
-        self._told: set[tuple[int, int, int]] = set()
+        self._signalled: set[tuple[int, int, int]] = set()
 
     def send(self, number: int) -> None:
         for each in self._kin.rest():
-            if (each.pid, each.start, number) not in self._told:
-                self._told.add((each.pid, each.start, number))
+            if (each.pid, each.start, number) not in self._signalled:
+                self._signalled.add((each.pid, each.start, number))
                 send(each, number)
                 if number != signal.SIGKILL:
                     send(each, signal.SIGCONT)  # Without this, one that is stopped would not hear of it.

@@ -25,7 +25,7 @@ from typing import Any
 
 from looop_portable.errors import Interrupted, UsageError
 from looop_portable.running.child.environment import marks_of
-from looop_portable.running.child.execution import execute, failure, tell
+from looop_portable.running.child.execution import execute, failure, send_go
 from looop_portable.running.child.guardian import LEAVE, OVER, guarded, marks_said
 from looop_portable.running.child.kin import Ending, Kin, end_group
 from looop_portable.system.clock import elapsed
@@ -83,14 +83,14 @@ class Child:
         for number in self._signals - {signal.SIGTSTP}:  # What has a handler is kept until it is asked for, everywhere.
             self._handlers[number] = signal.signal(number, self._interrupt)
         self._kin = Kin()
-        told, self._go = os.pipe()
+        commands, self._go = os.pipe()
         self._failure, failed = os.pipe()
         self._pid = os.fork()
         if not self._pid:
             os.close(self._go)
             os.close(self._failure)
-            execute(self._command, told, failed, self._signals, self._before)
-        os.close(told)
+            execute(self._command, commands, failed, self._signals, self._before)
+        os.close(commands)
         os.close(failed)
         if self._leads:
             os.setpgid(self._pid, self._pid)
@@ -123,11 +123,11 @@ class Child:
         assert self._kin
         words = marks_of(environment)
         self._kin.marks = Marks(lock_at(lock), frozenset(words))
-        self._tell(marks_said(lock, words))
+        self._send(marks_said(lock, words))
         if self._lending:
             self._lending.begin()
         with contextlib.suppress(BrokenPipeError):  # Somebody has killed it: `wait` tells.
-            tell(self._go, environment, lock)
+            send_go(self._go, environment, lock)
 
     def discard(self) -> None:
         """The command is not to run any more, or not at all."""
@@ -136,7 +136,7 @@ class Child:
         with self._guard:
             if self._pid and self._status is None:
                 self._status = os.waitpid(self._pid, 0)[1]
-                self._tell(OVER)
+                self._send(OVER)
         self._end_rest()
 
     def wait(self) -> int:
@@ -152,7 +152,7 @@ class Child:
             self._end_rest()
         elif self._kin.some():
             self.left = [named(each) for each in self._kin.rest()]
-        self._tell(LEAVE)
+        self._send(LEAVE)
         self._drain()
         code = os.waitstatus_to_exitcode(self._status or 0)
         return code if code >= 0 else 128 - code
@@ -172,7 +172,7 @@ class Child:
         for number, handler in self._handlers.items():
             signal.signal(number, signal.SIG_IGN if ending and number in _ENDS else handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
-        self._tell(LEAVE)
+        self._send(LEAVE)
         for pipe in (self._go, self._failure, self._guardian):
             if pipe >= 0:
                 os.close(pipe)
@@ -244,7 +244,7 @@ class Child:
             self._passed.add(number)
             self.send(number)
 
-    def _tell(self, what: bytes) -> None:
+    def _send(self, what: bytes) -> None:
         """The guardian, if it has not been killed."""
         if self._guardian >= 0:
             with contextlib.suppress(BrokenPipeError):
@@ -267,7 +267,7 @@ class Child:
                         self._job.has_stopped(os.WSTOPSIG(status))
                 elif pid == self._pid:
                     self._status = status
-                    self._tell(OVER)
+                    self._send(OVER)
                 elif pid and self._kin and pid == self._kin.guardian:
                     self._kin.guardian = 0
             if not pid:

@@ -32,7 +32,7 @@ class DirectoryFiles:
 
     _shuts = False  # Whether the umask did, when it was last looked at: see `umask_shuts`.
 
-    def token(self) -> str:
+    def nonce(self) -> str:
         """A word that nobody else has."""
         return nonce()
 
@@ -85,7 +85,7 @@ class DirectoryFiles:
         """
         if os.path.isdir(path):
             return
-        private = os.path.join(os.path.dirname(path), f"{PRIVATE_DIRECTORY}{self.token()}")
+        private = os.path.join(os.path.dirname(path), f"{PRIVATE_DIRECTORY}{self.nonce()}")
         os.mkdir(private, most(mode, shared))
         try:
             fd = _open_directory(private)

@@ -55,7 +55,7 @@ class OpenRoom:
     def remove(self, name: str) -> bool:
         """Whether it was there to be removed."""
         try:
-            with self._told(name):
+            with self._described(name):
                 os.unlink(settled(name), dir_fd=self._fd)
         except FileNotFoundError:
             return False
@@ -63,7 +63,7 @@ class OpenRoom:
 
     def rmdir(self, name: str) -> None:
         """A directory that is empty."""
-        with self._told(name):
+        with self._described(name):
             os.rmdir(settled(name), dir_fd=self._fd)
 
     def empty(self) -> None:
@@ -77,7 +77,7 @@ class OpenRoom:
 
     def _remove_directory(self, name: str) -> None:
         how = os.O_RDONLY | _DIRECTORY | _NOFOLLOW
-        with self._told(name):
+        with self._described(name):
             fd = os.open(settled(name), how, dir_fd=self._fd)
         try:
             if os.fstat(fd).st_dev != os.fstat(self._fd).st_dev:
@@ -89,16 +89,16 @@ class OpenRoom:
 
     def replace(self, name: str, data: bytes, private: str, *, shared: int = 0) -> None:
         """A new file of that name, with all of `data`, in the place of the one before. Until then it is `private`."""
-        with self._told(private):
+        with self._described(private):
             fd = os.open(settled(private), _NEW | self._direct(private), 0o444, dir_fd=self._fd)
         try:
-            with self._told(private):
+            with self._described(private):
                 try:
                     share(fd, shared, 0o444)
                     write(fd, data)
                 finally:
                     os.close(fd)
-            with self._told(name):  # What is in the way is what has the name, and nothing of ours.
+            with self._described(name):  # What is in the way is what has the name, and nothing of ours.
                 os.replace(settled(private), settled(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except OSError:
             with contextlib.suppress(OSError):  # Swept some day.
@@ -109,7 +109,7 @@ class OpenRoom:
         return direct(f"{self._path}/{name}")
 
     @contextlib.contextmanager
-    def _told(self, name: str) -> Iterator[None]:
+    def _described(self, name: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:

@@ -32,8 +32,8 @@ from looop_portable.system.locks.guard_windows import excludes, guard  # noqa: E
 from looop_portable.system.opening import handles  # noqa: E402
 from looop_portable.system.opening.handles import exact as _exact  # noqa: E402
 from looop_portable.system.opening.handles import patiently as _patiently  # noqa: E402
-from looop_portable.system.opening.handles import told as _told  # noqa: E402, F401 (what `exact` undoes)
-from looop_portable.system.opening.handles import told_plainly  # noqa: E402
+from looop_portable.system.opening.handles import plain as _told  # noqa: E402, F401 (what `exact` undoes)
+from looop_portable.system.opening.handles import plain_errors  # noqa: E402
 
 _LEADS_ELSEWHERE = 0x20000000  # In a reparse tag: a symbolic link, a junction.
 
@@ -124,7 +124,7 @@ class WindowsFiles(OsFiles):
         return 0
 
     def append(self, path: str, line: bytes, cap: int, *, shared: int = 0) -> None:  # noqa: ARG002
-        with told_plainly():
+        with plain_errors():
             OsFiles.append(self, _exact(path), line, cap)
 
     @contextlib.contextmanager
@@ -151,14 +151,14 @@ class WindowsFiles(OsFiles):
 
     def _say_if_in_use(self, path: str) -> None:
         """Replacing what somebody has open is only said to be denied; opening it in order to remove it says why."""
-        with told_plainly(), contextlib.suppress(FileNotFoundError):
+        with plain_errors(), contextlib.suppress(FileNotFoundError):
             _winapi.CloseHandle(handles.handle(_exact(path), handles.DELETE, handles.OPEN_EXISTING))
 
     def _open_by_any_name(self, path: str) -> int:
         return self._open(path)  # What is invalid here is a name.
 
     def _open(self, path: str) -> int:
-        with told_plainly():
+        with plain_errors():
             return _opened(path, handles.READ_DATA, handles.OPEN_EXISTING, os.O_RDONLY)
 
     def _open_new(self, path: str) -> int:

@@ -51,7 +51,7 @@ class AloneFiles:
         finally:
             os.close(fd)
 
-    def let_go(self, fd: int) -> None:
+    def unlock(self, fd: int) -> None:
         """End what `take` began."""
         os.close(fd)
 

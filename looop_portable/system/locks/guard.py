@@ -31,7 +31,7 @@ _POLL = 0.002
 def guard(path: str, patience: float = PATIENCE, mode: int = 0o600) -> Iterator[None]:
     """Hold the guard at `path`, a file that stays (`mode`: if it is made now).
 
-    Raises OSError, or `Unavailable` if another does not let go of it.
+    Raises OSError, or `Unavailable` if another does not release it.
     """
     import filelock
 
@@ -42,10 +42,10 @@ def guard(path: str, patience: float = PATIENCE, mode: int = 0o600) -> Iterator[
     except filelock.Timeout as error:
         raise _held(path, patience) from error
     finally:
-        _let_go(native)
+        _release(native)
 
 
-def _let_go(native: filelock.BaseFileLock) -> None:
+def _release(native: filelock.BaseFileLock) -> None:
     """What was done inside is done, and a descriptor that is closed lets go, whatever is said to that.
 
     Without this, one error at unlocking would leave the descriptor open, and so keep all others out for as long as this

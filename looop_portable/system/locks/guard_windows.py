@@ -27,7 +27,7 @@ _POLL = 0.002
 
 @contextmanager
 def guard(path: str, patience: float = PATIENCE) -> Iterator[None]:
-    """Hold the guard at `path`, a file that stays. Raises OSError, or `Unavailable` if another does not let go of it."""
+    """Hold the guard at `path`, a file that stays. Raises OSError, or `Unavailable` if another does not release it."""
     end = time.monotonic() + patience
     fd = _opened(path, end, patience)
     try:
@@ -37,7 +37,7 @@ def guard(path: str, patience: float = PATIENCE) -> Iterator[None]:
             time.sleep(_POLL)
         yield
     finally:
-        os.close(fd)  # Which lets go of it.
+        os.close(fd)  # Which releases it.
 
 
 def excludes(path: str) -> bool:

@@ -68,7 +68,7 @@ def exact(path: str) -> str:
     return path  # Relative, or below the root of the current drive: what it means is not for us to say.
 
 
-def told(name: object) -> object:
+def plain(name: object) -> object:
     """A path as the rest of the package spells it."""
     if not isinstance(name, str):
         return name
@@ -77,14 +77,14 @@ def told(name: object) -> object:
 
 
 @contextlib.contextmanager
-def told_plainly() -> Iterator[None]:
+def plain_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
         path = str(error.filename2 or error.filename or "")
-        error.filename, error.filename2 = told(error.filename), told(error.filename2)
+        error.filename, error.filename2 = plain(error.filename), plain(error.filename2)
         if error.winerror in _NOT_THERE and _leads_through_a_file(path):
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), told(path)) from error
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), plain(path)) from error
         raise
 
 
@@ -122,7 +122,7 @@ def patiently(call: Callable[[], _T], *, is_in_use: Callable[[], bool] = bool) -
 
     `is_in_use`: asked of a denial that is said of what is open, too.
     """
-    with told_plainly():
+    with plain_errors():
         for at, wait in enumerate(_WAITS):
             try:
                 return call()

@@ -78,7 +78,7 @@ class MacProcesses(PortableProcesses):
 
         try:
             found = kernel_macos.process(pid)
-        except kernel_macos.NotTold:
+        except kernel_macos.NotReported:
             return super().start_of(pid)
         except PermissionError:
             return ""
@@ -90,7 +90,7 @@ class MacProcesses(PortableProcesses):
 
         try:
             found = kernel_macos.process(pid)
-        except kernel_macos.NotTold:
+        except kernel_macos.NotReported:
             return super().state(pid, start)
         except OSError:  # A sandbox refuses it.
             found = None
@@ -145,8 +145,8 @@ def _judged(found: tuple[ProcessState, str] | None, pid: int, start: str) -> Pro
     if found is None:
         # Without this, /proc mounted with hidepid would make a corpse of every process of another user.
         return ProcessState.UNREADABLE if _exists(pid) else ProcessState.GONE
-    state, token = found
-    return ProcessState.REUSED if start and token != start else state
+    state, began = found
+    return ProcessState.REUSED if start and began != start else state
 
 
 def _exists(pid: int) -> bool:

@@ -55,10 +55,10 @@ class Unseen:
         stopped: set[psutil.Process] = set()
         while (found := self._others(group, words)) and time.monotonic() < ends:
             for each in found - stopped:
-                _tell(each.suspend)
+                _signal(each.suspend)
             if found <= stopped:
                 for each in found:
-                    _tell(each.kill)
+                    _signal(each.kill)
                 time.sleep(_PAUSE)
             stopped |= found
 
@@ -98,7 +98,7 @@ def _is_marked(process: psutil.Process, words: frozenset[bytes]) -> bool:
     return False
 
 
-def _tell(signal_of: Callable[[], object]) -> None:
+def _signal(signal_of: Callable[[], object]) -> None:
     """Of one that has ended, or is another user's, there is nothing to be told."""
     import psutil
 

@@ -55,7 +55,7 @@ class Watch:
         if self._fd is not None:
             return bool(readable([self._fd], seconds))
         if self._note is not None:
-            return self._note.is_told(seconds)
+            return self._note.is_notified(seconds)
         if sys.platform == "win32" and _waits_on_windows(self._pid, seconds):
             return self._has_ended()
         return self._look_again_and_again(seconds)
@@ -98,7 +98,7 @@ class _NoteOfExit:
     """A kqueue for the exit of one process. Raises OSError where it cannot be had: ProcessLookupError, it has exited."""
 
     def __init__(self, pid: int) -> None:
-        self._is_told = False
+        self._is_notified = False
         self._queue = _kernel().kqueue()
         asks = _kernel().KQ_EV_ADD | _kernel().KQ_EV_ONESHOT
         try:
@@ -107,10 +107,10 @@ class _NoteOfExit:
             self._queue.close()
             raise
 
-    def is_told(self, seconds: float) -> bool:
+    def is_notified(self, seconds: float) -> bool:
         """Told once, it stays so."""
-        self._is_told = self._is_told or bool(self._queue.control(None, 1, seconds))
-        return self._is_told
+        self._is_notified = self._is_notified or bool(self._queue.control(None, 1, seconds))
+        return self._is_notified
 
     def close(self) -> None:
         self._queue.close()

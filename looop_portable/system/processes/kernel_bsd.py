@@ -39,12 +39,12 @@ def told_apart(recorded: str, found: str) -> bool:
     return abs(first - second) > _UNCERTAIN
 
 
-def _seconds(token: str) -> float | None:
+def _seconds(start: str) -> float | None:
     try:
-        seconds = float(token.removeprefix(_SINCE_BOOT))
+        seconds = float(start.removeprefix(_SINCE_BOOT))
     except ValueError:
         return None
-    return seconds if token.startswith(_SINCE_BOOT) and math.isfinite(seconds) else None
+    return seconds if start.startswith(_SINCE_BOOT) and math.isfinite(seconds) else None
 
 
 def boot_id() -> str:

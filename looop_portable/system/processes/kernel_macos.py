@@ -29,12 +29,12 @@ _STOPPED, _ZOMBIE = 4, 5
 _BOOT_SESSION = b"kern.bootsessionuuid"
 
 
-class NotTold(Exception):
+class NotReported(Exception):
     """This system has no such call, or answers it otherwise than we know."""
 
 
 def process(pid: int) -> tuple[ProcessState, str] | None:
-    """State and start token; None: there is no such process. Raises OSError where it is refused, and `NotTold`.
+    """State and start token; None: there is no such process. Raises OSError where it is refused, and `NotReported`.
 
     The token is spelled as psutil's is whose clock was never set: so that it is the one that earlier versions recorded.
     """
@@ -44,7 +44,7 @@ def process(pid: int) -> tuple[ProcessState, str] | None:
     try:
         sysctl = libc.sysctl
     except AttributeError:
-        raise NotTold from None
+        raise NotReported from None
     name = (ctypes.c_int * 4)(*_PROCESS, pid)
     answer, size = ctypes.create_string_buffer(_SIZE), ctypes.c_size_t(_SIZE)
     if sysctl(name, 4, answer, ctypes.byref(size), None, 0) != 0:
@@ -53,7 +53,7 @@ def process(pid: int) -> tuple[ProcessState, str] | None:
     if size.value == 0:
         return None
     if size.value != _SIZE or struct.unpack_from("=i", answer, _PID) != (pid,):
-        raise NotTold
+        raise NotReported
     seconds, microseconds = struct.unpack_from("=qi", answer, _START)
     state = {_STOPPED: ProcessState.STOPPED, _ZOMBIE: ProcessState.ZOMBIE}.get(answer.raw[_STAT], ProcessState.RUNNING)
     return state, repr(seconds + microseconds / 1e6)
@@ -63,7 +63,7 @@ def _raise_but_for_none(number: int, pid: int) -> None:
     if number == errno.ESRCH:
         return
     if number in (errno.ENOMEM, errno.ENOSYS):  # ENOMEM: its answer is longer than ours has room.
-        raise NotTold
+        raise NotReported
     raise OSError(number, os.strerror(number), f"process {pid}")
 
 

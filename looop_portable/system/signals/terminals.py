@@ -93,28 +93,28 @@ class Lending(Sharing):
             self._is_lent = False
             _put_in_front(os.getpgrp())
 
-    def let_go_on(self) -> None:
+    def let_continue(self) -> None:
         self.lend()
         self._send(signal.SIGCONT)
 
     def _stop(self, number: int) -> None:
         was_lent = self._is_lent
         if not was_lent and front() == os.getpgrp():  # It may have the terminal, as it asks for it.
-            self.let_go_on()
+            self.let_continue()
             return
         self.take_back()
         if stop_job(number, others=True):
             return
         if not was_lent:  # As the kernel has it with a stopped job that no shell looks after.
             self._send(signal.SIGHUP)
-        self.let_go_on()
+        self.let_continue()
 
     def pass_stop(self) -> None:
         """This process was asked to stop, and so is the command."""
         self._send(signal.SIGTSTP)
         self.take_back()
         if not stop_job(signal.SIGTSTP, others=False):
-            self.let_go_on()
+            self.let_continue()
 
     def command_has_ended(self, key: int) -> None:
         """By this signal of a key (0: by none), of which the others of our job would have heard too."""

@@ -1,7 +1,7 @@
 """Steps that no signal's handler interrupts, for the main thread: another thread makes them.
 
 Does not guarantee: that the main thread is not interrupted while it waits for them; then they are made all the same, and
-what they have got is let go (`undo`). Nor anything where threads are not the kernel's (gevent, eventlet): there the steps
+what they have got is released (`undo`). Nor anything where threads are not the kernel's (gevent, eventlet): there the steps
 are made in place.
 How: Python runs handlers in the main thread alone, between any two steps of it. So what takes many steps that belong
 together is done elsewhere, if it is not so short that the way there would count. Other threads make them in place.

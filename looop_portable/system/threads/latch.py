@@ -1,9 +1,9 @@
 """A latch: one waits until others ring.
 
-Guarantees: what rings before somebody waits is kept for him. Ringing never waits, and may come in the middle of anything,
+Guarantees: what wakes before somebody waits is kept for him. Ringing never waits, and may come in the middle of anything,
 in a signal handler too: a `threading.Event` would wait there for itself.
 Does not guarantee: anything to a second one that waits at the same latch.
-How: a lock that is free while it has rung. Greenlets have locks of their own, where a program has been patched for them.
+How: a lock that is free while it has woken. Greenlets have locks of their own, where a program has been patched for them.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ class Latch:
         self._shut = threading.Lock()
         self._shut.acquire()
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """From any thread, and in a signal handler."""
-        with contextlib.suppress(RuntimeError):  # It has rung already.
+        with contextlib.suppress(RuntimeError):  # It has woken already.
             self._shut.release()
 
     def forget(self) -> None:
-        """What has rung so far is known."""
+        """What has woken so far is known."""
         self._shut.acquire(blocking=False)
 
     def wait(self, seconds: float) -> None:
-        """Until it has rung, or for so long, and an hour at most."""
+        """Until it has woken, or for so long, and an hour at most."""
         if self._shut.acquire(timeout=max(0.0, min(seconds, _LONGEST))):
-            self.ring()  # It rings until it is forgotten.
+            self.wake()  # It wakes until it is forgotten.

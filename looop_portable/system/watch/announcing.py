@@ -1,9 +1,9 @@
-"""What the threads and tasks of one process tell each other: that a claim was let go, that a place in a line was given up.
+"""What the threads and tasks of one process announce to each other: a claim was released, a ticket was given back.
 
-Guarantees: who expects a word, and then looks and finds that it has not happened yet, is rung when it is announced.
-Does not guarantee: that there is news for whoever is rung; nor anything of other processes.
-How: by word, the bells of those who expect it. They are taken out as they are rung, so each look begins by expecting anew.
-There is no lock: a signal handler that takes or lets go of a claim may come at any point. A step of a dictionary is whole.
+Guarantees: who expects a word, and then looks and finds that it has not happened yet, is woken when it is announced.
+Does not guarantee: that there is news for whoever is woken; nor anything of other processes.
+How: by word, the watchers of those who expect it. A watcher is taken out as it is woken; each look expects anew.
+There is no lock: a signal handler that takes or releases a claim may come at any point. A step of a dictionary is whole.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Protocol
 from weakref import ref
 
 
-class Rings(Protocol):
-    """A bell, as far as it matters here."""
+class Wakeable(Protocol):
+    """A watcher, as far as it matters here."""
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """From any thread."""
 
 
@@ -31,50 +31,50 @@ class Announcements:
     def __init__(self, store: str) -> None:
         self._store = store
 
-    def expect(self, bell: Rings, topics: Iterable[str]) -> None:
-        """`bell` rings once when one of them is announced."""
-        me = ref(bell)  # Weak. Without that, tasks of a loop that was closed would never end.
+    def expect(self, watcher: Wakeable, topics: Iterable[str]) -> None:
+        """`watcher` wakes once when one of them is announced."""
+        me = ref(watcher)  # Weak. Without that, tasks of a loop that was closed would never end.
         for what in topics:
             word = self._store, what
             while True:
-                bells = _expected.setdefault(word, set())
-                bells.add(me)
-                if _expected.get(word) is bells:
+                watchers = _expected.setdefault(word, set())
+                watchers.add(me)
+                if _expected.get(word) is watchers:
                     break  # Else it has been announced in between, to those who were there before.
 
-    def expect_no_more(self, bell: Rings, topics: Iterable[str]) -> None:
-        """`bell` is not rung for these any more, but by whoever is about to."""
-        me = ref(bell)
+    def expect_no_more(self, watcher: Wakeable, topics: Iterable[str]) -> None:
+        """`watcher` is not woken for these any more, but by whoever is about to."""
+        me = ref(watcher)
         for what in topics:
             word = self._store, what
-            bells = _expected.get(word)
-            if bells is not None:
-                bells.discard(me)
-                if not bells:
-                    _ring(_expected.pop(word, set()))  # Who has come in between looks, and expects anew.
+            watchers = _expected.get(word)
+            if watchers is not None:
+                watchers.discard(me)
+                if not watchers:
+                    _wake(_expected.pop(word, set()))  # Who has come in between looks, and expects anew.
 
     def announce(self, what: str) -> None:
         """It has happened."""
-        bells = _expected.pop((self._store, what), None)
-        if bells:
-            _ring(bells)
+        watchers = _expected.pop((self._store, what), None)
+        if watchers:
+            _wake(watchers)
 
     def postpone(self, what: str, later: str) -> None:
         """It has happened, but there is nothing to be had before `later` is announced, which nobody else does meanwhile."""
         for each in list(_expected.pop((self._store, what), None) or ()):
-            bell = each()
-            if bell is not None:
-                self.expect(bell, [later])
+            watcher = each()
+            if watcher is not None:
+                self.expect(watcher, [later])
 
 
-def _ring(bells: set[ref[Rings]]) -> None:
-    for each in list(bells):
-        bell = each()
-        if bell is not None:
-            bell.ring()
+def _wake(watchers: set[ref[Wakeable]]) -> None:
+    for each in list(watchers):
+        watcher = each()
+        if watcher is not None:
+            watcher.wake()
 
 
-_expected: dict[Word, set[ref[Rings]]] = {}
+_expected: dict[Word, set[ref[Wakeable]]] = {}
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_expected.clear)

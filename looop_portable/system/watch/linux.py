@@ -1,21 +1,21 @@
-"""Bells that Linux rings: `watcher` there."""
+"""Watchers that Linux wakes: `waking` there."""
 
 from __future__ import annotations
 
 import sys
 
-from looop_portable.system.watch.announcing import Rings
-from looop_portable.system.watch.ear import open_ear
-from looop_portable.system.watch.hearing import Hearing, HearingBell
+from looop_portable.system.watch.announcing import Wakeable
+from looop_portable.system.watch.notifier import open_notifier
+from looop_portable.system.watch.subscription import KernelWatcher, Subscription
 
 assert sys.platform == "linux"
 
 
-def hearing(bell: Rings) -> Hearing:
-    """What hears for `bell`."""
-    return Hearing(bell, open_ear)
+def subscription(watcher: Wakeable) -> Subscription:
+    """What hears for `watcher`."""
+    return Subscription(watcher, open_notifier)
 
 
-def new_bell() -> HearingBell:
-    """A bell of one thread."""
-    return HearingBell(open_ear)
+def new_watcher() -> KernelWatcher:
+    """A watcher of one thread."""
+    return KernelWatcher(open_notifier)

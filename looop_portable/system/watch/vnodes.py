@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 from looop_portable.system.opening.locales import settled
-from looop_portable.system.watch.announcing import Rings
+from looop_portable.system.watch.announcing import Wakeable
 
 MOST = 64
 """Paths at once: the program needs descriptors, too, and 256 are a login's limit."""
@@ -23,7 +23,7 @@ _kernel: Any = select
 """Which has no kqueue on Linux, where the tests have one of their own."""
 _FLAGS = getattr(os, "O_EVTONLY", os.O_RDONLY) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
-Bells = set[ref[Rings]]
+Watchers = set[ref[Wakeable]]
 
 
 class Vnode(NamedTuple):
@@ -32,7 +32,7 @@ class Vnode(NamedTuple):
     number: int
     path: str
     identity: tuple[int, int]
-    bells: Bells
+    watchers: Watchers
 
     def is_there(self) -> bool:
         """Whether it is still what has its path."""
@@ -50,42 +50,42 @@ class Vnodes:
         self._opened: dict[int, Vnode] = {}  # By descriptor.
         self._numbers = itertools.count()
 
-    def listen(self, bell: Rings, path: str) -> tuple[int | None, Bells]:
+    def watch(self, watcher: Wakeable, path: str) -> tuple[int | None, Watchers]:
         """Its number; None: it cannot be heard, or is not there. And who listened to what was at this path before."""
-        missed: Bells = set()
+        missed: Watchers = set()
         fd = next((fd for fd, vnode in self._opened.items() if vnode.path == path), None)
         if fd is not None and not self._opened[fd].is_there():
-            missed, fd = self._let_go(fd), None
+            missed, fd = self._unwatch(fd), None
         fd = self._open(path) if fd is None else fd
         if fd is None:
             return None, missed
-        self._opened[fd].bells.add(ref(bell))
+        self._opened[fd].watchers.add(ref(watcher))
         return self._opened[fd].number, missed
 
-    def ignore(self, bell: Rings, number: int) -> None:
+    def ignore(self, watcher: Wakeable, number: int) -> None:
         for fd, vnode in list(self._opened.items()):
             if vnode.number == number:
-                vnode.bells.discard(ref(bell))
-                if not vnode.bells:
-                    self._let_go(fd)
+                vnode.watchers.discard(ref(watcher))
+                if not vnode.watchers:
+                    self._unwatch(fd)
 
-    def changed(self, fd: int, notes: int) -> Bells:
-        """Who listens to what this was told of. What has gone from its path is let go: by then another may be there."""
+    def changed(self, fd: int, notes: int) -> Watchers:
+        """Who listens to what this was told of. What has gone from its path is released: by then another may be there."""
         vnode = self._opened.get(fd)
         if vnode is None:
             return set()
         goes = _kernel.KQ_NOTE_DELETE | _kernel.KQ_NOTE_RENAME | _kernel.KQ_NOTE_REVOKE
-        return self._let_go(fd) if notes & goes or not vnode.is_there() else set(vnode.bells)
+        return self._unwatch(fd) if notes & goes or not vnode.is_there() else set(vnode.watchers)
 
     def drop_forsaken(self) -> None:
         """A task of a loop that was closed does not say that it listens no more."""
         for fd, vnode in list(self._opened.items()):
-            if not any(each() is not None for each in vnode.bells):
-                self._let_go(fd)
+            if not any(each() is not None for each in vnode.watchers):
+                self._unwatch(fd)
 
     def close(self) -> None:
         for fd in list(self._opened):
-            self._let_go(fd)
+            self._unwatch(fd)
 
     def _open(self, path: str) -> int | None:
         """Listen first, look then: whatever happens to it from here on is told, or it is not at its path any more."""
@@ -106,17 +106,17 @@ class Vnodes:
             os.close(fd)
             return None
         if not self._opened[fd].is_there():
-            self._let_go(fd)
+            self._unwatch(fd)
             return None
         return fd
 
-    def _let_go(self, fd: int) -> Bells:
+    def _unwatch(self, fd: int) -> Watchers:
         """With its descriptor goes what was asked for. Somebody may have closed that, and it be another's by now."""
         vnode = self._opened.pop(fd)
         with contextlib.suppress(OSError):
             if _identity(os.fstat(fd)) == vnode.identity:
                 os.close(fd)
-        return vnode.bells
+        return vnode.watchers
 
 
 def _identity(found: os.stat_result) -> tuple[int, int]:

@@ -47,7 +47,7 @@ class Recorded:
     def __init__(self, actor: str, answers: tuple[Answer, ...]) -> None:
         self.actor = actor
         self._answers = iter(answers)
-        self._tokens = 0
+        self._nonces = 0
         self._paused: Op | None = None
 
     def ask(self, *op: str) -> Answer:
@@ -63,10 +63,10 @@ class Recorded:
             self._paused = op
         raise Paused(self._paused)
 
-    def token(self) -> str:
+    def nonce(self) -> str:
         """In hexadecimal, as all are: what is swept is known by that."""
-        self._tokens += 1
-        return word(self.actor, self._tokens)
+        self._nonces += 1
+        return word(self.actor, self._nonces)
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
         self.ask("creat", path)

@@ -4,7 +4,7 @@ Members (member.py) say `enter` after they have won and `leave` before they rele
 Whoever kills one notes it here first. A violation is:
   overlap     one enters a name while another is inside that has neither been killed nor counted itself as lost
   generation  what it won is not above all that ever entered this name
-  lost        its release is refused, or says that it was let go before
+  lost        its release is refused, or says that it was released before
 Why there is no false alarm: whoever leaves is heard before it releases, and a kill is noted before it is done, in the order
 of one thread; so whoever comes in after a release or a death finds it noted, on whichever host all that happens.
 What it cannot see: an overlap with one that is killed before the other's `enter` is heard.

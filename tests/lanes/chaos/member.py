@@ -141,7 +141,7 @@ class Member:
         if isinstance(outcome, Held):
             self.refused += 1
             if self.refused >= 50:
-                self.tell_refused()
+                self.report_refused()
             return
         generation = outcome.lease.generation
         self.arbiter.say("enter", name, generation)
@@ -152,7 +152,7 @@ class Member:
             if not isinstance(again, Renewed) or not self.answered(lambda: self.claims.check(name, generation)).current:
                 self.arbiter.say("tell", "lost", f"{name} {outcome} {again}")
         self.arbiter.say("leave", name, generation)
-        self.tell_refused()
+        self.report_refused()
         assert isinstance(outcome, Won)
         lease = outcome.lease
         by_name = self.random.random() < 0.5
@@ -172,7 +172,7 @@ class Member:
                     raise
                 self.arbiter.say("tell", "wine", 1)
 
-    def tell_refused(self) -> None:
+    def report_refused(self) -> None:
         if self.refused:
             self.arbiter.say("tell", "refused", self.refused)
             self.refused = 0

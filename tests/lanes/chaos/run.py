@@ -183,7 +183,7 @@ class Worker(Process):
             self.enrol()
             self.heir = True
             return
-        self.let_go(name, outcome)
+        self.release(name, outcome)
 
     def enter(self, number: int, name: str, outcome: Won | Renewed) -> bool:
         """What has been won: does the oracle think so as well?"""
@@ -204,7 +204,7 @@ class Worker(Process):
         self.oracle.write(name, Record(outcome.generation, self.life, 0))
         self.oracle.drop(name)
 
-    def let_go(self, name: str, outcome: Won | Renewed) -> None:
+    def release(self, name: str, outcome: Won | Renewed) -> None:
         lease = outcome.lease
         by_name = self.random.random() < 0.5
         released = self.claims.release(name, self.me) if by_name else self.claims.release_lease(lease)

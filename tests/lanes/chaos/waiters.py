@@ -132,7 +132,7 @@ class Waiter(Worker):
             self.enrol()
         else:
             for each, _ in held:
-                self.let_go(each.lease.name, each)
+                self.release(each.lease.name, each)
         self.say(IDLE)
 
     def number(self, name: str) -> int:

@@ -71,7 +71,7 @@ def power_cut_2(stage: Stage) -> None:
 
 def waiter_cut_1(stage: Stage) -> None:
     """Host 1 holds, and host 2, which watches it, loses power: that must not keep host 1 from anything."""
-    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _tell_lost(stage))
+    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _report_lost(stage))
     slowest = 0.0
     with contextlib.suppress(ClaimLost), lease:
         stage.wire.tell("holds", lease.session)
@@ -214,7 +214,7 @@ def partition_1(stage: Stage) -> None:
 def partition_2(stage: Stage) -> None:
     prober = Prober(stage.directory)
     prober.start()
-    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _tell_lost(stage))
+    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _report_lost(stage))
     entered = False
     try:
         with lease:
@@ -235,7 +235,7 @@ def partition_2(stage: Stage) -> None:
     stage.wire.wait("over", PATIENCE)
 
 
-def _tell_lost(stage: Stage) -> None:
+def _report_lost(stage: Stage) -> None:
     """On this host's own disk, too: the wire is cut."""
     now = time.time()
     with tempfile.NamedTemporaryFile("w", prefix="lost-", delete=False) as file:
@@ -282,7 +282,7 @@ def short_partition_1(stage: Stage) -> None:
 def short_partition_2(stage: Stage) -> None:
     prober = Prober(stage.directory)
     prober.start()
-    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _tell_lost(stage))
+    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _report_lost(stage))
     _hold_until_told_to_leave(stage, lease, 3 * stage.lease)
     stage.wire.tell("calls", str(prober))
     stage.wire.wait("over", PATIENCE)
@@ -324,7 +324,7 @@ def freeze_1(stage: Stage) -> None:
 
 
 def freeze_2(stage: Stage) -> None:
-    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _tell_lost(stage))
+    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _report_lost(stage))
     left = "nothing"
     with contextlib.ExitStack() as stack:
         stack.enter_context(lease)
@@ -353,6 +353,6 @@ def freeze_alone_1(stage: Stage) -> None:
 
 
 def freeze_alone_2(stage: Stage) -> None:
-    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _tell_lost(stage))
+    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _report_lost(stage))
     _hold_until_told_to_leave(stage, lease, 8 * stage.lease)
     stage.wire.wait("over", PATIENCE)

@@ -11,7 +11,7 @@ from .verbs import Ran, Verb
 
 _SAYS_OF_EACH = ("claims", "reap")
 """One line for each claim that cannot be read."""
-TOLD_KEPT = "could not all be let go"
+TOLD_KEPT = "could not all be released"
 """All or none was asked for. Without hard links nothing can be let go on a full disk, and the error says so: see
 docs/decisions/0001-a-release-is-a-link.md."""
 _LISTS = ("claims", "session", "show")

@@ -90,7 +90,7 @@ def faults_at(at: int, call: Call) -> Iterator[Fault]:
 
 def _before(call: Call) -> tuple[int, ...]:
     if call.name == "close":
-        return ()  # It lets go of the descriptor, whatever it says.
+        return ()  # It releases the descriptor, whatever it says.
     if call.name in ("listdir", "scandir"):
         return (*_ANY, errno.EMFILE)
     if call.name in _READING or call.name in _LOCKING:

@@ -86,11 +86,11 @@ def not_held(leases: Iterator[Lease], after: Seen, rival: Lease | None) -> Itera
 
 
 def not_left(leases: Iterator[Lease], after: Seen) -> Iterator[str]:
-    """Leases that somebody was told are let go, and that stand."""
+    """Leases that somebody was told are released, and that stand."""
     for lease in leases:
         head = after.heads[lease.name]
         if head.lease is not None and head.lease[:3] == lease[:3] and head.generation >= lease.generation:
-            yield f"untrue: told that {lease.name} is let go; {_told(head)}"
+            yield f"untrue: told that {lease.name} is released; {_told(head)}"
 
 
 def wedged(claims: Claims, names: tuple[str, ...], numbers: dict[str, int]) -> Iterator[str]:

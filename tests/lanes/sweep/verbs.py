@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from looop_portable import Claims
 from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Holder
-from looop_portable.system.watch.watcher import new_bell
+from looop_portable.system.watch.waking import new_watcher
 from looop_portable.waiting.claiming import claim_all, wait_for, waiter
 from looop_portable.waiting.waiter import Pending
 
@@ -96,16 +96,16 @@ def _claimed(stage: Stage) -> object:
     return stage.claims.claim("c", stage.me)
 
 
-def _let_go(stage: Stage) -> object:
+def _release(stage: Stage) -> object:
     stage.claims.claim("c", stage.me)
     return stage.claims.release("c", stage.me)
 
 
 def _hand_over(stage: Stage, _: object) -> object:
     """In line, behind a dead waiter, until the holder lets go."""
-    bell = new_bell()
+    watcher = new_watcher()
     try:
-        waiting = waiter(stage.claims, "c", stage.me, 0, bell)
+        waiting = waiter(stage.claims, "c", stage.me, 0, watcher)
         try:
             found = waiting.look()
             with stage.paused():
@@ -114,7 +114,7 @@ def _hand_over(stage: Stage, _: object) -> object:
         finally:
             waiting.stop()
     finally:
-        bell.close()
+        watcher.close()
 
 
 def _wait(stage: Stage, _: object) -> object:
@@ -168,7 +168,7 @@ LIBRARY = (
     Verb("claim orphaned", "orphaned", _claim, WON),
     Verb("claim silent", "silent", _claim, WON),
     Verb("claim ours", "ours", _claim, WON),
-    Verb("claim recalled", "vacant", _claim, WON, _let_go),
+    Verb("claim recalled", "vacant", _claim, WON, _release),
     Verb("claim aged", "aged", _claim, WON),
     Verb("claim a slot", "vacant", lambda s, _: wait_for(s.claims, "c", s.me, 0, 2), WON, names=("c#1", "c#2")),
     Verb("claim all", "vacant", lambda s, _: claim_all(s.claims, "abc", s.me), ("list",), names=("a", "b", "c")),

@@ -125,7 +125,7 @@ def test_only_names_that_we_make_are_removed_among_the_keepers_files(tmp_path: P
     taken = keepers.begin(Holder("s", NONCE))
     assert taken is not None
     keepers.sweep()
-    OS.let_go(taken)
+    OS.unlock(taken)
     assert [path.name for path in made if not path.exists()] == []
 
 

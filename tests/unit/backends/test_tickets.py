@@ -15,7 +15,7 @@ from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Liveness, Registration
 from looop_portable.system.mounts.mount import Mount
-from looop_portable.system.watch.watcher import DeafBell
+from looop_portable.system.watch.waking import LocalWatcher
 from looop_portable.waiting.claiming import waiter
 
 ME = Registration("", "", 7, "start", "boot", "namespace", "host")
@@ -147,7 +147,7 @@ def test_a_damaged_ticket_is_of_one_that_lives_and_nobody_waits_for_it_for_ever(
     assert claims.sessions.evidence.examine(found).liveness is not Liveness.DEAD
     assert not claims.reap().failed
     assert tickets.line("repo-x") == [ticket]
-    waiting = waiter(claims, "repo-x", me, 0, DeafBell())
+    waiting = waiter(claims, "repo-x", me, 0, LocalWatcher())
     assert waiting._turns
     waiting._turns._clock = lambda: now[0]
     assert not isinstance(waiting.look(), Won)
@@ -163,7 +163,7 @@ def test_names_of_any_kind_have_lines_of_their_own(tickets: TicketFiles, name: s
     ticket = tickets.take(name, ME)
     assert tickets.line(name) == [ticket]
     assert tickets.waiter(name, ticket) == ME
-    assert all(os.path.exists(path) for path in tickets.news(name, ticket))
+    assert all(os.path.exists(path) for path in tickets.paths(name, ticket))
     tickets.give_back(name, ticket)
     assert tickets.line(name) == []
     assert tickets.waiter(name, ticket) is None
@@ -211,9 +211,9 @@ def test_whoever_may_use_a_shared_directory_may_line_up_in_it(
 
 def test_news_are_the_paths_that_change(tickets: TicketFiles, tmp_path: Path) -> None:
     claims = f"{tmp_path}/claims".replace(os.sep, "/")
-    assert tickets.news("repo-x") == (f"{claims}/.ledger/repo-x",)
-    assert tickets.news("repo-x", "1-x") == (f"{claims}/.queue/repo-x/1-x",)
-    assert tickets.news("repo-x", foreign=True) == (f"{claims}/.ledger/repo-x", f"{claims}/repo-x.json")
+    assert tickets.paths("repo-x") == (f"{claims}/.ledger/repo-x",)
+    assert tickets.paths("repo-x", "1-x") == (f"{claims}/.queue/repo-x/1-x",)
+    assert tickets.paths("repo-x", foreign=True) == (f"{claims}/.ledger/repo-x", f"{claims}/repo-x.json")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_there_is_no_news_where_others_may_change_what_this_kernel_does_not_see(
     tickets: TicketFiles, files: Disturbed, mount: Mount | None, far: bool
 ) -> None:
     files.mount = mount
-    assert tickets.news("repo-x") == tickets.news("repo-x", "1-x") == tickets.news("repo-x", foreign=True) == ()
+    assert tickets.paths("repo-x") == tickets.paths("repo-x", "1-x") == tickets.paths("repo-x", foreign=True) == ()
     assert tickets.far() is far
 
 

@@ -217,7 +217,7 @@ def test_what_could_not_be_taken_back_is_told(tmp_path: Path, monkeypatch: pytes
         raise Unavailable("the disk is gone")
 
     monkeypatch.setattr(stage.claims.backend, "advance", dies)
-    with pytest.raises(Unavailable, match="could not all be let go"):
+    with pytest.raises(Unavailable, match="could not all be released"):
         claim_all(stage.claims, ["a", "b"], stage.me)
 
 

@@ -39,7 +39,7 @@ def test_the_order_is_that_of_the_file_names_where_case_is_not_told_apart() -> N
     assert in_order(["b", "A", "a", "con", "%"]) == in_order(["%", "con", "a", "A", "b"]) == ["%", "con", "A", "a", "b"]
 
 
-def test_where_a_later_one_is_held_what_was_won_is_let_go_and_what_was_ours_is_not(
+def test_where_a_later_one_is_held_what_was_won_is_released_and_what_was_ours_is_not(
     claims: Claims, me: Holder, other: Holder
 ) -> None:
     claims.claim("a", me)
@@ -52,7 +52,7 @@ def test_where_a_later_one_is_held_what_was_won_is_let_go_and_what_was_ours_is_n
     assert isinstance(claims.claim("a", me), Renewed)
 
 
-def test_where_a_later_one_cannot_be_answered_what_was_won_is_let_go(
+def test_where_a_later_one_cannot_be_answered_what_was_won_is_released(
     claims: Claims, me: Holder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = claims.claim

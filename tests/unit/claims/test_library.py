@@ -382,7 +382,7 @@ def store(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_block_holds_its_claim_and_lets_go_of_it(store: str, backend: str) -> None:
+def test_a_block_holds_its_claim_and_releases_it(store: str, backend: str) -> None:
     with hold("n", data_dir=store, backend=backend) as lease:
         first = lease.generation
         assert (lease.name, lease.lease.generation, lease.lease.session) == ("n", first, lease.session)
@@ -497,7 +497,7 @@ def test_a_lost_claim_does_not_hide_the_block_s_own_error(store: str) -> None:
         work()
 
 
-def test_an_error_in_the_block_lets_go_of_the_claim(store: str) -> None:
+def test_an_error_in_the_block_releases_the_claim(store: str) -> None:
     with pytest.raises(KeyError), hold("n", data_dir=store, backend=NATIVE):
         raise KeyError
     assert Claims.open(store, NATIVE).show("n").lease is None

@@ -20,7 +20,7 @@ from support.capabilities import NATIVE, PROC, needs_fork
 from support.crew import program_says
 
 from looop_portable import ClaimHeld, ClaimLost, Claims, Held, Released, Renewed, Unavailable, WaitedTooLong, Won, aio
-from looop_portable.aio.wakeup import LoopBell, whole
+from looop_portable.aio.wakeup import LoopWatcher, whole
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.config import resolve
 from looop_portable.holding.member import Member, this_process
@@ -83,8 +83,8 @@ def members(store: str) -> list[Member]:
     return [member for (config, _), member in list(this_process().members.items()) if config.data_dir == directory]
 
 
-EARS = "anon_inode:inotify", "anon_inode:[eventfd]"
-"""What the process's ear has, which is there for all, and for some seconds more than anybody listens."""
+NOTIFIERS = "anon_inode:inotify", "anon_inode:[eventfd]"
+"""What the process's notifier has, which is there for all, and for some seconds more than anybody listens."""
 
 
 def descriptors(store: str = "") -> dict[str, str]:
@@ -96,12 +96,12 @@ def descriptors(store: str = "") -> dict[str, str]:
     return {
         name: what
         for name, what in found.items()
-        if what not in EARS and (not what.startswith("/") or (store and what.startswith(store)))
+        if what not in NOTIFIERS and (not what.startswith("/") or (store and what.startswith(store)))
     }
 
 
 class TestHold:
-    def test_a_block_holds_its_claim_and_lets_go_of_it(self, store: str, others: Claims) -> None:
+    def test_a_block_holds_its_claim_and_releases_it(self, store: str, others: Claims) -> None:
         async def main() -> None:
             block = aio.hold("n", data_dir=store, backend=NATIVE)
             async with block as lease:
@@ -203,7 +203,7 @@ class TestHold:
 
         run(main())
 
-    def test_an_error_in_the_block_lets_go_and_one_of_the_store_holds_nothing(
+    def test_an_error_in_the_block_releases_and_one_of_the_store_holds_nothing(
         self, store: str, others: Claims, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def main() -> None:
@@ -302,12 +302,12 @@ os._exit(9)
 
 class TestAnotherProcess:
     def test_its_end_wakes_who_waits(self, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        wait = LoopBell.wait
+        wait = LoopWatcher.wait
 
-        async def without_end(bell: LoopBell, seconds: float) -> None:
+        async def without_end(watcher: LoopWatcher, seconds: float) -> None:
             """No time ends the wait, where the kernel tells of a process's end."""
-            tells = getattr(bell._hearing, "_process", None) is not None
-            await wait(bell, 10 * PATIENCE if tells else seconds)
+            tells = getattr(watcher._subscription, "_process", None) is not None
+            await wait(watcher, 10 * PATIENCE if tells else seconds)
 
         async def main(holder: subprocess.Popen[str]) -> None:
             waiting = asyncio.create_task(aio.hold("n", data_dir=store, backend=NATIVE, timeout=None).__aenter__())
@@ -320,7 +320,7 @@ class TestAnotherProcess:
             assert not selected()
             await lease.__aexit__(None, None, None)
 
-        monkeypatch.setattr(LoopBell, "wait", without_end)
+        monkeypatch.setattr(LoopWatcher, "wait", without_end)
         command = [sys.executable, "-c", HOLDER, store]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
             assert holder.stdout
@@ -543,14 +543,14 @@ class TestCancellation:
     """At each await in turn, until there are no more: the claim is free afterwards, and nothing is left."""
 
     @pytest.fixture(autouse=True)
-    def _holder_lets_go_while_it_is_waited_for(self, others: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
-        wait = LoopBell.wait
+    def _holder_releases_while_it_is_waited_for(self, others: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
+        wait = LoopWatcher.wait
 
-        async def let_go_and_wait(bell: LoopBell, seconds: float) -> None:
+        async def release_and_wait(watcher: LoopWatcher, seconds: float) -> None:
             others.release("n", "other")
-            await wait(bell, seconds)
+            await wait(watcher, seconds)
 
-        monkeypatch.setattr(LoopBell, "wait", let_go_and_wait)
+        monkeypatch.setattr(LoopWatcher, "wait", release_and_wait)
 
     def every_step(
         self, way: Callable[..., Awaitable[None]], work: Scene, store: str, others: Claims, *, held: bool, steps: int
@@ -627,7 +627,7 @@ def selected() -> list[int]:
 
 
 class Hanging:
-    """A call of a backend in memory that does not return until it is let go."""
+    """A call of a backend in memory that does not return until it is released."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
         self.hangs, self.may_go = threading.Event(), threading.Event()
@@ -714,7 +714,7 @@ class TestLoopsThatEnd:
         run(main())
         assert others.show("n").lease is None
 
-    def test_a_claim_whose_loop_is_closed_is_let_go(self, store: str, others: Claims, tasks_are_destroyed: str) -> None:
+    def test_a_claim_whose_loop_is_closed_is_released(self, store: str, others: Claims, tasks_are_destroyed: str) -> None:
         async def main() -> None:
             async with aio.hold("n", data_dir=store, backend=NATIVE):
                 inside.set()
@@ -739,12 +739,12 @@ class TestLoopsThatEnd:
         async def until_it_waits() -> None:
             await waits.wait()
 
-        async def tell_and_wait(bell: LoopBell, seconds: float) -> None:
+        async def call_and_wait(watcher: LoopWatcher, seconds: float) -> None:
             waits.set()
-            await wait(bell, seconds)
+            await wait(watcher, seconds)
 
-        wait, waits = LoopBell.wait, asyncio.Event()
-        monkeypatch.setattr(LoopBell, "wait", tell_and_wait)
+        wait, waits = LoopWatcher.wait, asyncio.Event()
+        monkeypatch.setattr(LoopWatcher, "wait", call_and_wait)
 
         async def warm() -> None:
             async with aio.hold("m", data_dir=store, backend=NATIVE):
@@ -764,7 +764,7 @@ class TestLoopsThatEnd:
         assert descriptors(store) == before
 
     @pytest.mark.parametrize("timeout", [0, None])
-    def test_what_is_won_for_a_loop_that_is_closed_meanwhile_is_let_go(
+    def test_what_is_won_for_a_loop_that_is_closed_meanwhile_is_released(
         self, store: str, monkeypatch: pytest.MonkeyPatch, tasks_are_destroyed: str, timeout: float | None
     ) -> None:
         async def main() -> None:
@@ -802,7 +802,7 @@ class TestLoopsThatEnd:
         others.break_claim("n", block.generation, "test")
         with pytest.raises(ClaimLost):
             block._hold.check()
-        block._told(block._hold)
+        block._schedule_lost(block._hold)
         assert told == []
         block._hold.__exit__(KeyError, KeyError(), None)
 

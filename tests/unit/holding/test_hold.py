@@ -19,7 +19,7 @@ from looop_portable.config import resolve
 from looop_portable.holding.member import Member, this_process
 from looop_portable.protocol.lease import Head, Lease
 from looop_portable.protocol.liveness import Registration
-from looop_portable.system.watch.watcher import DeafBell, ThreadBell, new_bell
+from looop_portable.system.watch.waking import LocalWatcher, ThreadWatcher, new_watcher
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
 
@@ -46,49 +46,49 @@ def member(store: str, lease_seconds: int = 30) -> Member:
 
 
 class Endless:
-    """A bell that only rings: no time ends a wait. `waits` is set when somebody does."""
+    """A watcher that only wakes: no time ends a wait. `waits` is set when somebody does."""
 
-    def __init__(self, bell: ThreadBell) -> None:
-        self._bell = bell
+    def __init__(self, watcher: ThreadWatcher) -> None:
+        self._watcher = watcher
         self.waits = threading.Event()
 
-    def listen(self, paths: Iterable[str]) -> bool:
-        return self._bell.listen(paths)
+    def watch(self, paths: Iterable[str]) -> bool:
+        return self._watcher.watch(paths)
 
     def follow(self, process: Registration | None) -> bool:
-        return self._bell.follow(process)
+        return self._watcher.follow(process)
 
     def forget(self) -> None:
-        self._bell.forget()
+        self._watcher.forget()
 
-    def ring(self) -> None:
-        self._bell.ring()
+    def wake(self) -> None:
+        self._watcher.wake()
 
     def wait(self, seconds: float) -> None:
         self.waits.set()
-        self._bell.wait(10 * PATIENCE)
+        self._watcher.wait(10 * PATIENCE)
 
     def close(self) -> None:
-        self._bell.close()
+        self._watcher.close()
 
 
 @pytest.fixture
-def bells(monkeypatch: pytest.MonkeyPatch) -> list[Endless]:
+def watchers(monkeypatch: pytest.MonkeyPatch) -> list[Endless]:
     made: list[Endless] = []
 
     def make() -> Endless:
-        made.append(Endless(new_bell()))
+        made.append(Endless(new_watcher()))
         return made[-1]
 
-    monkeypatch.setattr("looop_portable.holding.hold.new_bell", make)
+    monkeypatch.setattr("looop_portable.holding.hold.new_watcher", make)
     return made
 
 
-def waits(bells: list[Endless], number: int) -> bool:
-    """Once the bell of that number is waited for."""
-    while len(bells) < number:
+def waits(watchers: list[Endless], number: int) -> bool:
+    """Once the watcher of that number is waited for."""
+    while len(watchers) < number:
         """Its thread has not come so far yet."""
-    return bells[number - 1].waits.wait(PATIENCE)
+    return watchers[number - 1].waits.wait(PATIENCE)
 
 
 def entered(store: str, **options: Any) -> str:
@@ -99,21 +99,21 @@ def entered(store: str, **options: Any) -> str:
 
 class TestWaking:
     def test_a_block_that_is_left_wakes_who_has_missed_it_where_no_kernel_tells(
-        self, store: str, threads: ThreadPoolExecutor, bells: list[Endless], monkeypatch: pytest.MonkeyPatch
+        self, store: str, threads: ThreadPoolExecutor, watchers: list[Endless], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("looop_portable.system.watch.watcher.sys.platform", "none that tells")
+        monkeypatch.setattr("looop_portable.system.watch.waking.sys.platform", "none that tells")
         monkeypatch.delattr("select.kqueue", raising=False)
         with hold("n", data_dir=store, backend="memory"):
             waiting = threads.submit(entered, store, backend="memory", timeout=None)
-            assert waits(bells, 1)
-            assert type(bells[0]._bell) is DeafBell
+            assert waits(watchers, 1)
+            assert type(watchers[0]._watcher) is LocalWatcher
         assert waiting.result(PATIENCE) == "n"
 
     def test_one_that_comes_and_is_refused_wakes_who_has_missed_the_claim_for_it(
-        self, store: str, threads: ThreadPoolExecutor, bells: list[Endless], monkeypatch: pytest.MonkeyPatch
+        self, store: str, threads: ThreadPoolExecutor, watchers: list[Endless], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It had the name for a moment, in which the claim was let go."""
-        monkeypatch.setattr("looop_portable.system.watch.watcher.sys.platform", "none that tells")
+        """It had the name for a moment, in which the claim was released."""
+        monkeypatch.setattr("looop_portable.system.watch.waking.sys.platform", "none that tells")
         monkeypatch.delattr("select.kqueue", raising=False)
         with hold("m", data_dir=store, backend="memory"):
             """Its session is registered."""
@@ -121,21 +121,21 @@ class TestWaking:
         taker = hold("n", data_dir=store, backend="memory").entrance
         assert here.take("n", taker)
         waiting = threads.submit(entered, store, backend="memory", timeout=None)
-        assert waits(bells, 1)
-        here.let_go("n")
+        assert waits(watchers, 1)
+        here.free("n")
         assert waiting.result(PATIENCE) == "n"
 
     def test_all_that_wait_are_woken_by_those_before_them(
-        self, store: str, threads: ThreadPoolExecutor, bells: list[Endless]
+        self, store: str, threads: ThreadPoolExecutor, watchers: list[Endless]
     ) -> None:
-        if isinstance(bell := new_bell(), DeafBell):
+        if isinstance(watcher := new_watcher(), LocalWatcher):
             pytest.skip("no kernel tells of anything here")
-        bell.close()
+        watcher.close()
         with hold("n", data_dir=store, backend=NATIVE):
             waiting = []
             for number in range(1, 7):
                 waiting.append(threads.submit(entered, store, backend=NATIVE, timeout=None))
-                assert waits(bells, number)
+                assert waits(watchers, number)
         assert [each.result(PATIENCE) for each in waiting] == ["n"] * 6
 
     def test_only_those_who_have_missed_it_are_woken(self, store: str) -> None:
@@ -143,68 +143,68 @@ class TestWaking:
         first, second, third = blocks
         assert here.take("n", first)
         assert not here.take("n", second)
-        here.let_go("n")
-        assert [rings(block) for block in blocks] == [0, 1, 0]
+        here.free("n")
+        assert [wakes(block) for block in blocks] == [0, 1, 0]
         assert here.take("n", third)
-        here.let_go("n")
-        assert [rings(block) for block in blocks] == [0, 1, 0]
+        here.free("n")
+        assert [wakes(block) for block in blocks] == [0, 1, 0]
 
-    def test_one_that_waits_no_more_is_not_rung(self, store: str) -> None:
+    def test_one_that_waits_no_more_is_not_woken(self, store: str) -> None:
         here, (first, second, _) = member_of_two(store)
         assert here.take("n", first)
-        assert second.bell
-        with here.ringing(second.bell):
+        assert second.watcher
+        with here.waking(second.watcher):
             assert not here.take("n", second)
-        here.let_go("n")
-        assert rings(second) == 0
+        here.free("n")
+        assert wakes(second) == 0
 
-    def test_a_bell_is_not_closed_while_it_is_rung(self, store: str) -> None:
+    def test_a_watcher_is_not_closed_while_it_is_woken(self, store: str) -> None:
         """Without that, a number would be written to whatever file has its descriptor next."""
         here, (first, second, _) = member_of_two(store)
         has_left = threading.Event()
 
         def leave() -> None:
-            with here.ringing(bell):
+            with here.waking(watcher):
                 leaving.set()
             has_left.set()
 
-        class Slow(Bell):
-            def ring(self) -> None:
-                super().ring()
+        class Slow(Watcher):
+            def wake(self) -> None:
+                super().wake()
                 thread.start()
                 assert leaving.wait(PATIENCE)
                 assert not has_left.wait(0.05)
 
-        bell, leaving, thread = Slow(), threading.Event(), threading.Thread(target=leave)
-        second.bell = bell
+        watcher, leaving, thread = Slow(), threading.Event(), threading.Thread(target=leave)
+        second.watcher = watcher
         assert here.take("n", first)
         assert not here.take("n", second)
-        here.let_go("n")
+        here.free("n")
         assert has_left.wait(PATIENCE)
         thread.join()
 
 
-class Bell(DeafBell):
+class Watcher(LocalWatcher):
     def __init__(self) -> None:
         super().__init__()
-        self.rung = 0
+        self.woken = 0
 
-    def ring(self) -> None:
-        self.rung += 1
+    def wake(self) -> None:
+        self.woken += 1
 
 
 class Block:
     def __init__(self) -> None:
         self.owner: object = None
-        self.bell: Any = Bell()
+        self.watcher: Any = Watcher()
 
     def settle_if_over(self) -> None:
         """It never is."""
 
 
-def rings(block: Block) -> int:
-    assert isinstance(block.bell, Bell)
-    return block.bell.rung
+def wakes(block: Block) -> int:
+    assert isinstance(block.watcher, Watcher)
+    return block.watcher.woken
 
 
 def member_of_two(store: str) -> tuple[Member, list[Block]]:
@@ -315,7 +315,7 @@ class TestOneCase:
             lease.check()
             assert member(store).holding == ["Repo"]
 
-    def test_what_has_been_let_go_since_it_was_read_is_not_taken_for_a_claim(
+    def test_what_has_been_released_since_it_was_read_is_not_taken_for_a_claim(
         self, store: str, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         claim = Claims.claim
@@ -428,7 +428,7 @@ class TestAll:
         orders = [("a", "b"), ("b", "a"), ("b", "c", "a"), ("a", "c", "b")]
         assert sum(each.result(PATIENCE) for each in [threads.submit(enter, *order) for order in orders]) == 60
 
-    def test_an_error_in_the_block_lets_go_of_all(self, store: str) -> None:
+    def test_an_error_in_the_block_releases_all(self, store: str) -> None:
         with pytest.raises(KeyError), hold_all("a", "b", data_dir=store, backend=NATIVE):
             raise KeyError
         assert Claims.open(store, NATIVE).list() == []
@@ -436,7 +436,7 @@ class TestAll:
 
 class TestTrouble:
     def test_a_session_that_is_lost_while_one_waits_is_followed_by_another(
-        self, store: str, threads: ThreadPoolExecutor, bells: list[Endless]
+        self, store: str, threads: ThreadPoolExecutor, watchers: list[Endless]
     ) -> None:
         def enter() -> str:
             with hold("n", data_dir=store, backend=NATIVE, timeout=None) as lease:
@@ -447,21 +447,21 @@ class TestTrouble:
         others.sessions.register("other")
         others.claim("n", "other")
         waiting = threads.submit(enter)
-        assert waits(bells, 1)
+        assert waits(watchers, 1)
         before = member(store).current
         before.pulse._lose("a test says so")
-        bells[0].ring()
+        watchers[0].wake()
         others.release("n", "other")
-        bells[0].ring()  # Where no kernel tells.
+        watchers[0].wake()  # Where no kernel tells.
         assert waiting.result(PATIENCE) != before.holder.session
 
     def test_that_it_is_lost_is_told_once_if_two_find_it_out_at_once(self, store: str) -> None:
         told, at_once = list[Hold](), threading.Barrier(2)
-        has_told = threading.Event()
+        has_called = threading.Event()
 
         def on_lost(block: Hold) -> None:
             told.append(block)
-            has_told.set()
+            has_called.set()
 
         class Lost(threading.Event):
             def is_set(self) -> bool:
@@ -481,7 +481,7 @@ class TestTrouble:
             finder.start()
         for finder in finders:
             finder.join()
-        assert has_told.wait(PATIENCE)
+        assert has_called.wait(PATIENCE)
         with pytest.raises(ClaimLost):
             block.__exit__(None, None, None)
         assert told == [block]
@@ -494,11 +494,11 @@ class TestTrouble:
                 super().set()
                 has_left.wait(0.2)  # Whoever tells is slow.
 
-        has_told = threading.Event()
+        has_called = threading.Event()
 
         def on_lost(block: Hold) -> None:
             told.append(block)
-            has_told.set()
+            has_called.set()
 
         block = hold("n", data_dir=store, backend="memory", on_lost=on_lost)
         block.__enter__()
@@ -510,7 +510,7 @@ class TestTrouble:
             block.__exit__(None, None, None)
         has_left.set()
         teller.join()
-        assert has_told.wait(5)
+        assert has_called.wait(5)
         assert told == [block]
 
     @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

@@ -1,4 +1,4 @@
-"""A claim whose release failed is let go as soon as it can be, and is none of a block's that has it by then."""
+"""A claim whose release failed is released as soon as it can be, and is none of a block's that has it by then."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE = 60  # Seconds, after which something is taken for hanging.
 
 
 class Busy:
-    """A store in which nothing can be let go while `busy` is set."""
+    """A store in which nothing can be released while `busy` is set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.busy, self.refused = threading.Event(), threading.Semaphore(0)
@@ -80,7 +80,7 @@ def test_a_block_that_has_it_by_then_keeps_it_and_lets_it_go_itself(tmp_path: Pa
     assert others.show("n").lease is None
 
 
-def test_what_was_won_by_a_block_that_could_not_enter_is_let_go_too(
+def test_what_was_won_by_a_block_that_could_not_enter_is_released_too(
     tmp_path: Path, store: Busy, others: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claim = Claims.claim

@@ -126,7 +126,7 @@ def test_a_filesystem_that_hangs_keeps_nobody_inside(store: str, heartbeats: Hea
     answered.set()
 
 
-def test_what_was_lost_is_let_go_as_soon_as_that_is_possible(store: str, heartbeats: Heartbeats, clock: Clock) -> None:
+def test_what_was_lost_is_released_as_soon_as_that_is_possible(store: str, heartbeats: Heartbeats, clock: Clock) -> None:
     """To the other processes of this host it would be held as long as this one lives."""
     others = Claims.open(store, NATIVE)
     entered = block(store)
@@ -234,7 +234,7 @@ def test_sessions_that_come_and_go_leave_nothing_open(store: str) -> None:
     for _ in range(3):
         with block(store) as lease:
             session = lease.session
-        head = others.backend.sessions.read(session)  # As another process ends it, which cannot let go of our lock.
+        head = others.backend.sessions.read(session)  # As another process ends it, which cannot release our lock.
         assert head.own
         assert others.backend.sessions.advance(session, head.generation, head.own._replace(ended=True))
         opened.append(len(os.listdir("/proc/self/fd")))

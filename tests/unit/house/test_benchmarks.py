@@ -56,7 +56,7 @@ def test_who_has_it_again_has_handed_over_nothing() -> None:
     assert hand_overs([Turn(0, 1, 10, 20), Turn(0, 21, 30, 40), Turn(1, 2, 1_000_000_040)]) == [1.0]
 
 
-def test_what_has_not_been_let_go_was_not_handed_over() -> None:
+def test_what_has_not_been_released_was_not_handed_over() -> None:
     assert hand_overs([Turn(0, 1, 10), Turn(1, 2, 20, 30)]) == []
 
 

@@ -81,7 +81,7 @@ def files() -> Faulty:
 @pytest.fixture
 def ledger(tmp_path: Path, files: Faulty) -> Ledger:
     made = ledger_in(f"{tmp_path}/ledger", files)
-    made.place.shared()
+    made.ledger_root.shared()
     return made
 
 
@@ -134,12 +134,12 @@ def test_a_generation_is_published_once(ledger: Ledger) -> None:
 def test_of_two_machines_whose_random_numbers_repeat_one_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As those do that were resumed from one snapshot. Where there are hard links their clocks may be equal, too."""
     root = f"{tmp_path}/ledger"
-    ledger_in(root).place.shared()
+    ledger_in(root).ledger_root.shared()
     with monkeypatch.context() as now:
         now.setattr(os, "urandom", bytes)
         assert [publish(ledger_in(root), 0) for _ in range(2)] == [True, False]
-    if ledger_in(root).place.make().links:
-        monkeypatch.setattr(NativeFiles, "token", lambda files: "0" * 16)
+    if ledger_in(root).ledger_root.make().links:
+        monkeypatch.setattr(NativeFiles, "nonce", lambda files: "0" * 16)
         assert [publish(ledger_in(root), 1) for _ in range(3)] == [True, False, False]
 
 
@@ -278,7 +278,7 @@ def test_hard_links_are_probed_once(ledger: Ledger, files: Faulty) -> None:
 
 def test_a_stamp_that_another_published_meanwhile_is_as_good(tmp_path: Path, files: Faulty) -> None:
     def overtaken(deed: Deed) -> None:
-        Ledger(f"{tmp_path}/ledger").place.shared()
+        Ledger(f"{tmp_path}/ledger").ledger_root.shared()
         deed()
 
     files.faults["link"] = [overtaken]
@@ -304,7 +304,7 @@ def test_a_number_that_was_pruned_long_ago_is_not_won_again(ledger: Ledger) -> N
     for pruned in range(4):
         assert not publish(ledger, pruned, "old view")
         assert not ledger.advance(KEY, pruned, {"released": True})
-        assert not ledger.let_go(KEY, pruned)
+        assert not ledger.release(KEY, pruned)
     assert ledger.head(KEY) == head
     assert names(ledger) == sorted(str(number) for number in range(5, KEEP + 5))
 
@@ -326,7 +326,7 @@ def test_what_a_crash_kept_from_being_pruned_is_pruned_by_the_next(tmp_path: Pat
         assert publish(ledger, expected)
     left = tmp_path / KEY / "4"
     left.write_bytes((tmp_path / KEY / "5").read_bytes())
-    assert another.let_go(KEY, 6) if released else publish(another, 6)
+    assert another.release(KEY, 6) if released else publish(another, 6)
     assert names(ledger) == ["6", "7"]
 
 
@@ -341,10 +341,10 @@ def test_what_this_process_has_pruned_itself_is_not_looked_for_again(
 
     for expected in range(0, KEEP + 4, 2):
         assert ledger.advance(KEY, expected, {"session": "s"}, f"{ledger.root}/shown")
-        assert ledger.let_go(KEY, expected + 1)
+        assert ledger.release(KEY, expected + 1)
     monkeypatch.setattr(files, "remove", remove)
     assert ledger.advance(KEY, KEEP + 4, {"session": "s"}, f"{ledger.root}/shown")
-    assert ledger.let_go(KEY, KEEP + 5)
+    assert ledger.release(KEY, KEEP + 5)
     assert removed == ["5", "6"]
 
 
@@ -377,9 +377,9 @@ def test_numbers_go_on_after_a_release_and_are_never_used_again(backend: NativeB
 
 
 def test_there_is_an_end_of_numbers_and_it_is_told(ledger: Ledger) -> None:
-    for verb in (publish, Ledger.let_go):
+    for verb in (publish, Ledger.release):
         with pytest.raises(Unavailable, match="no numbers left"):
-            verb(ledger, 10**15) if verb is publish else ledger.let_go(KEY, 10**15)
+            verb(ledger, 10**15) if verb is publish else ledger.release(KEY, 10**15)
 
 
 @pytest.mark.parametrize("junk", ["007", "\u0663", "-1", "1e9", "9x", " 9", ".9", "\u00b2"])
@@ -412,7 +412,7 @@ def test_a_head_that_is_pruned_while_it_is_read_is_read_again(ledger: Ledger, fi
 def test_a_repeat_says_nothing_new_and_makes_no_file(ledger: Ledger, files: Faulty) -> None:
     assert publish(ledger, 0)
     files.calls.clear()
-    assert ledger.let_go(KEY, 1)
+    assert ledger.release(KEY, 1)
     assert files.calls == ["link"]
     generation, data = ledger.head(KEY)
     assert (generation, json.loads(data)["generation"]) == (2, 1)
@@ -422,19 +422,19 @@ def test_a_repeat_says_nothing_new_and_makes_no_file(ledger: Ledger, files: Faul
 def test_a_repeat_of_what_is_not_the_head_is_lost(ledger: Ledger) -> None:
     assert publish(ledger, 0)
     assert publish(ledger, 1)
-    assert not ledger.let_go(KEY, 1)
-    assert not ledger.let_go(KEY, 7)
+    assert not ledger.release(KEY, 1)
+    assert not ledger.release(KEY, 7)
     assert names(ledger) == ["1", "2"]
 
 
 def test_a_repeat_whose_reply_was_lost_has_happened_all_the_same(ledger: Ledger, files: Faulty) -> None:
     assert publish(ledger, 0)
     files.faults["link"] = [after(errno.EIO)]
-    assert ledger.let_go(KEY, 1)
+    assert ledger.release(KEY, 1)
     assert ledger.head(KEY)[0] == 2
     files.faults["link"] = [before(errno.EIO)]
     with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        ledger.let_go(KEY, 2)
+        ledger.release(KEY, 2)
     assert ledger.head(KEY)[0] == 2
 
 
@@ -549,7 +549,7 @@ def test_a_sweep_removes_what_crashes_left_and_nothing_else(ledger: Ledger) -> N
 
 def test_a_sweep_never_removes_the_head_even_of_a_released_claim(ledger: Ledger) -> None:
     assert publish(ledger, 0)
-    assert ledger.let_go(KEY, 1)
+    assert ledger.release(KEY, 1)
     assert ledger.sweep(KEY) == 0
     assert ledger.head(KEY)[0] == 2
 

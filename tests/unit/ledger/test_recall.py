@@ -44,7 +44,7 @@ def files() -> Listing:
 
 @pytest.fixture
 def claims(tmp_path: Path, files: Listing) -> Claims:
-    """One that has let go of `NAME` twice, and found nobody in between."""
+    """One that has released `NAME` twice, and found nobody in between."""
     found = Claims(NativeBackend(str(tmp_path), files))
     me = found.sessions.register("me").holder
     assert [cycle(found, me), cycle(found, me)] == [1, 3]
@@ -99,7 +99,7 @@ def test_another_that_holds_in_between_is_respected(claims: Claims, me: Holder, 
     assert held.lease == won.lease
 
 
-def test_what_we_hold_ourselves_is_not_forgotten_for_what_we_had_let_go(claims: Claims, me: Holder) -> None:
+def test_what_we_hold_ourselves_is_not_forgotten_for_what_we_had_released(claims: Claims, me: Holder) -> None:
     won = claims.claim(NAME, me)
     assert isinstance(won, Won)
     assert claims.claim(NAME, me) == (won.lease,)

@@ -111,7 +111,7 @@ def test_one_who_claims_does_so_again_after_a_part_of_the_store_was_removed(stor
 
 
 @pytest.mark.parametrize("part", HOLDING)
-def test_a_holder_whose_claim_was_removed_and_won_by_another_is_told_and_lets_go_of_nothing(
+def test_a_holder_whose_claim_was_removed_and_won_by_another_is_told_and_releases_nothing(
     store: Path, backend: str, part: str
 ) -> None:
     with losing(store, backend) as mine:
@@ -212,8 +212,8 @@ def test_a_directory_that_was_made_anew_in_another_way_is_used_in_that_way(store
     guarded, _ = claims_in(store, "advisory")
     assert guarded.backend.unavailable() is None
     cycle(claims, claims.sessions.register().holder)
-    way = claims.backend.ledger.place.way()  # type: ignore[attr-defined]
-    assert (way.links, way.guard) == (True, "flock")
+    stamped = claims.backend.ledger.ledger_root.format()  # type: ignore[attr-defined]
+    assert (stamped.links, stamped.guard) == (True, "flock")
 
 
 def test_who_published_above_what_is_not_there_any_more_withdraws(store: Path, backend: str) -> None:

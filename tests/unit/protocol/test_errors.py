@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from looop_portable.errors import told, unreadable
+from looop_portable.errors import describe_error, unreadable
 
 
 class OfWindows(OSError):
@@ -19,7 +19,7 @@ class OfWindows(OSError):
 
 @pytest.mark.parametrize(("number", "winerror"), [(errno.EACCES, 5), (errno.EACCES, None), (errno.EPERM, None)])
 def test_a_denial_on_windows_names_icacls_and_not_chmod(number: int, winerror: int | None) -> None:
-    said = told(OfWindows(number, winerror))
+    said = describe_error(OfWindows(number, winerror))
     assert said.startswith("Access is denied: C:/ProgramData/looop/claims (")
     assert 'icacls DIRECTORY /grant "*S-1-5-32-545:(OI)(CI)M" /T' in said
     assert "chmod" not in said
@@ -28,7 +28,7 @@ def test_a_denial_on_windows_names_icacls_and_not_chmod(number: int, winerror: i
 
 @pytest.mark.parametrize("winerror", [32, 33])
 def test_what_is_in_use_on_windows_is_no_matter_of_rights(winerror: int) -> None:
-    said = told(OfWindows(errno.EACCES, winerror))
+    said = describe_error(OfWindows(errno.EACCES, winerror))
     assert "close the program that has it open" in said
     assert "chmod" not in said
     assert "icacls" not in said
@@ -36,10 +36,10 @@ def test_what_is_in_use_on_windows_is_no_matter_of_rights(winerror: int) -> None
 
 @pytest.mark.parametrize(("number", "winerror"), [(errno.ENOSPC, 112), (errno.ENOENT, 53), (errno.EACCES, 19)])
 def test_another_place_is_named_where_windows_has_none_here(number: int, winerror: int) -> None:
-    assert "--data-dir or LOOOP_DATA_DIR" in told(OfWindows(number, winerror))
+    assert "--data-dir or LOOOP_DATA_DIR" in describe_error(OfWindows(number, winerror))
 
 
 def test_a_denial_elsewhere_names_chmod() -> None:
     error = OSError(errno.EACCES, "Permission denied", "/x")
-    said = told(error)
+    said = describe_error(error)
     assert ("chmod 2775" in said) != hasattr(error, "winerror")

@@ -55,4 +55,4 @@ def test_a_process_is_nearby_where_the_identities_of_kernel_and_namespace_are_ou
     ],
 )
 def test_evidence_is_told_with_its_age(basis: Basis, told: str) -> None:
-    assert Verdict(Liveness.ALIVE, "why", basis, 7.0).told == told
+    assert Verdict(Liveness.ALIVE, "why", basis, 7.0).description == told

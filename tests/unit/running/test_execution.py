@@ -17,7 +17,7 @@ if sys.platform == "win32":
 
 from support.elsewhere import Poll
 
-from looop_portable.running.child.execution import _told, tell
+from looop_portable.running.child.execution import _receive_go, send_go
 from looop_portable.system.signals import arriving
 
 pytestmark = [needs_fork]
@@ -35,22 +35,22 @@ def pipe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def test_who_was_told_by_one_that_lives_goes_on(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    tell(writer, {"A": "1"}, "/lock")
-    assert _told(reader) == ({"A": "1"}, "/lock")
+    send_go(writer, {"A": "1"}, "/lock")
+    assert _receive_go(reader) == ({"A": "1"}, "/lock")
     os.close(writer)
 
 
 def test_who_was_told_by_one_that_is_gone_by_then_does_not(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
-    tell(writer, {"A": "1"}, "/lock")
+    send_go(writer, {"A": "1"}, "/lock")
     os.close(writer)
-    assert _told(reader) is None
+    assert _receive_go(reader) is None
 
 
 def test_who_was_not_told_does_not(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.close(writer)
-    assert _told(reader) is None
+    assert _receive_go(reader) is None
 
 
 # The signals that have come for a process, where the system has all of POSIX's calls, and where it has not.

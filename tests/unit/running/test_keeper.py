@@ -287,7 +287,7 @@ def test_a_file_is_held_by_one_process_until_it_ends_however_it_ends(tmp_path: P
         assert second.stdout
         assert second.stdout.readline() == "False\n"
         second.kill()
-    OS.let_go(mine)
+    OS.unlock(mine)
 
 
 def test_whoever_looks_keeps_nobody_from_holding_it(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_whoever_looks_keeps_nobody_from_holding_it(tmp_path: Path) -> None:
         assert not files.taken(path)
         taken = files.take(path)
         assert taken is not None
-        files.let_go(taken)
+        files.unlock(taken)
 
 
 def test_a_file_that_is_removed_while_it_is_opened_is_not_held(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_a_file_that_is_removed_while_it_is_opened_is_not_held(tmp_path: Path) -
     taken = files.take(path.as_posix())
     assert taken is not None
     assert os.path.samestat(os.fstat(taken), path.stat())
-    files.let_go(taken)
+    files.unlock(taken)
 
 
 HOLDER = Holder("w1", "0123456789abcdef")
@@ -331,13 +331,13 @@ def keepers(tmp_path: Path) -> Keepers:
     return Keepers(f"{tmp_path.as_posix()}/state/keepers")
 
 
-def test_a_keeper_is_there_from_its_beginning_until_it_is_let_go(keepers: Keepers) -> None:
+def test_a_keeper_is_there_from_its_beginning_until_it_is_released(keepers: Keepers) -> None:
     assert not keepers.is_there(HOLDER)
     assert keepers.pid(HOLDER) == 0
     taken = keepers.begin(HOLDER)
     assert taken is not None
     assert keepers.pid(HOLDER) == os.getpid()
-    OS.let_go(taken)
+    OS.unlock(taken)
     assert not keepers.is_there(HOLDER)
 
 
@@ -356,7 +356,7 @@ def test_what_a_killed_one_left_is_swept_when_it_is_old_and_nothing_else(keepers
     keepers.sweep()
     left = {path.name.split("-")[0].split(".")[0] for path in directory.iterdir()}
     assert left == {"living", "young", "elsewhere"}
-    OS.let_go(taken)
+    OS.unlock(taken)
 
 
 def test_its_log_is_bounded(keepers: Keepers, tmp_path: Path) -> None:
@@ -383,7 +383,7 @@ def test_whoever_is_not_first_waits_for_the_first_to_say_who_it_is(keepers: Keep
     said.start()
     assert keepers.wait_for_pid(HOLDER) == 7
     said.join()
-    OS.let_go(first)
+    OS.unlock(first)
 
 
 def test_to_end_one_ends_no_other_process_that_has_its_id(
@@ -399,7 +399,7 @@ def test_to_end_one_ends_no_other_process_that_has_its_id(
     with pytest.raises(Unavailable, match="could not be ended"):
         keepers.end(HOLDER)
     assert idler.poll() is None
-    OS.let_go(taken)
+    OS.unlock(taken)
     assert not keepers.end(HOLDER)
     assert not list(Path(keepers.directory).iterdir())
 
@@ -446,7 +446,7 @@ def test_a_host_s_name_that_changes_with_the_network_makes_no_other_host(
 ) -> None:
     taken = keepers.begin(HOLDER)
     assert taken is not None
-    OS.let_go(taken)
+    OS.unlock(taken)
     assert keepers.was_killed(HOLDER)
     monkeypatch.setattr("looop_portable.running.keepers.host", lambda: "another-network.example")
     assert keepers.was_killed(HOLDER)

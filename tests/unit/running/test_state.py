@@ -13,7 +13,7 @@ from support.capabilities import NativeFiles, needs_modes, needs_symlinks
 
 from looop_portable.config import state_dir
 from looop_portable.errors import Unavailable, UsageError
-from looop_portable.running.state import Place, choose, places
+from looop_portable.running.state import StateDirectory, choose, places
 
 Break = Callable[[Path], object]
 
@@ -62,8 +62,8 @@ def no_runtime(home: Path) -> None:
 
 @needs_xdg_state
 def test_the_state_directory_comes_first_and_nothing_is_left_of_the_trial(home: Path) -> None:
-    assert choose("files") == Place(in_state(home))
-    assert choose("files").told == ""
+    assert choose("files") == StateDirectory(in_state(home))
+    assert choose("files").description == ""
     assert list(Path(in_state(home)).iterdir()) == []
     assert list(places("files")) == [in_state(home)]
 
@@ -73,7 +73,7 @@ def test_then_the_runtime_directory_and_then_one_of_our_own_and_why_is_told(home
     no_state(home)
     found = choose("files")
     assert found.directory == in_runtime(home)
-    assert found.told.startswith(f"{in_state(home)}: ")
+    assert found.description.startswith(f"{in_state(home)}: ")
     no_runtime(home)
     assert choose("files").directory == in_temporary(home)
     assert stat.S_IMODE(os.stat(in_temporary(home)).st_mode) == 0o700
@@ -180,7 +180,7 @@ def test_where_it_cannot_be_written_to_or_locked_in_the_next_is_used(home: Path,
 
     setattr(Failing, call, fails)
     found = choose("files", Failing())
-    assert (found.directory, os.strerror(number) in found.told) == (in_runtime(home), True)
+    assert (found.directory, os.strerror(number) in found.description) == (in_runtime(home), True)
     left = Path(in_state(home))
     assert not left.exists() or list(left.iterdir()) == []
 
@@ -203,7 +203,7 @@ def test_a_runtime_directory_of_another_user_is_not_used(home: Path, monkeypatch
 def test_root_makes_nothing_in_another_users_home(home: Path) -> None:
     os.chown(home / "state", 1000, 1000)
     found = choose("files")
-    assert (found.directory, "belongs to another user (uid 1000)" in found.told) == (in_runtime(home), True)
+    assert (found.directory, "belongs to another user (uid 1000)" in found.description) == (in_runtime(home), True)
     assert list((home / "state").iterdir()) == []
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.capabilities import NATIVE, needs_modes, needs_told_namespaces
+from support.capabilities import NATIVE, needs_modes, needs_namespaces_shown
 
 from looop_portable import Claims, Held, SessionAlive, Won, hold
 from looop_portable.protocol.liveness import Holder, Liveness, Registration
@@ -65,7 +65,7 @@ def test_an_id_that_looop_may_be_writing_is_refused_until_it_is_stopped(claims: 
     claims.sessions.register("w1")
 
 
-@needs_told_namespaces
+@needs_namespaces_shown
 def test_a_session_seen_from_another_time_namespace_is_not_dead(claims: Claims, tmp_path: Path) -> None:
     """There its start token reads differently."""
     unshare = ["unshare", "--time", "--boottime", "100000", "--fork"]

@@ -239,7 +239,7 @@ def test_whoever_could_not_be_told_is_told_again(scripted: Scripted, running: Pu
             raise MemoryError
         tell(reason)
 
-    running._tell_lost = fails_twice
+    running._report_lost = fails_twice
     scripted.answer = lambda: False
     scripted.clock.move(interval(LEASE) + STEP)
     assert scripted.lost.is_set()

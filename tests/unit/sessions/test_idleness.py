@@ -103,7 +103,7 @@ def test_one_that_has_blocks_or_that_somebody_is_about_to_claim_for_stays(store:
     assert member.take("n", hold("n", data_dir=store, backend=NATIVE).entrance)
     assert heartbeat(session)
     assert not session.is_over
-    member.let_go("n")
+    member.free("n")
     with member._guard:  # Somebody asks for it.
         assert heartbeat(session)
     assert not session.is_over

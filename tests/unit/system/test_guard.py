@@ -1,4 +1,4 @@
-"""The guard: whoever leaves it has let go of it, whatever the filesystem says to that."""
+"""The guard: whoever leaves it has released it, whatever the filesystem says to that."""
 
 from __future__ import annotations
 

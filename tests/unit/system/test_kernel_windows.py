@@ -25,7 +25,7 @@ NAMES = ["OTHER", "with a space", "other", "", None]
 """Of the computer, in a process's environment; None: there is no such variable."""
 
 
-def told_by(program: str, name: str | None, *arguments: str) -> str:
+def printed_by(program: str, name: str | None, *arguments: str) -> str:
     environment = {key: value for key, value in os.environ.items() if key.upper() != "COMPUTERNAME"}
     if name is not None:
         environment["COMPUTERNAME"] = name
@@ -35,7 +35,7 @@ def told_by(program: str, name: str | None, *arguments: str) -> str:
 
 
 def test_a_kernel_is_the_same_whatever_the_environment_calls_it() -> None:
-    told = {told_by(WHO, name) for name in NAMES}
+    told = {printed_by(WHO, name) for name in NAMES}
     assert len(told) == 1
     assert told.pop().split()[-1].lower() not in {"other", "space", "cluster"}
 
@@ -45,9 +45,9 @@ def test_a_live_holder_is_alive_to_who_is_told_another_name(tmp_path: Path, name
     claims = Claims.open(str(tmp_path), NATIVE)
     claims.sessions.register("one", lease_seconds=0)
     claims.claim("n", "one")
-    assert told_by(CLAIM, name, str(tmp_path), NATIVE) == "Held"
+    assert printed_by(CLAIM, name, str(tmp_path), NATIVE) == "Held"
     program = "import sys; from looop_portable import Claims; print(Claims.open(*sys.argv[1:3]).show('n').verdict.evidence)"
-    assert told_by(program, name, str(tmp_path), NATIVE) == f"pid {os.getpid()} runs"
+    assert printed_by(program, name, str(tmp_path), NATIVE) == f"pid {os.getpid()} runs"
 
 
 def test_of_two_containers_of_one_kernel_each_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:

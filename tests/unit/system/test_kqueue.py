@@ -29,7 +29,7 @@ from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import ProcessState, Registration
 from looop_portable.system.processes import SYSTEM, handle
 from looop_portable.system.processes.handle import Watch
-from looop_portable.system.watch import kqueue, vnodes, watcher
+from looop_portable.system.watch import kqueue, vnodes, waking
 
 LONG = 60.0
 
@@ -45,26 +45,26 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     kqueues.wait_until_closed()
 
 
-class Rung:
-    """A bell that counts."""
+class Woken:
+    """A watcher that counts."""
 
     def __init__(self) -> None:
-        self.rung = threading.Semaphore(0)
+        self.woken = threading.Semaphore(0)
 
-    def ring(self) -> None:
-        self.rung.release()
+    def wake(self) -> None:
+        self.woken.release()
 
-    def rings(self) -> bool:
-        return self.rung.acquire(timeout=LONG / 2)
+    def wakes(self) -> bool:
+        return self.woken.acquire(timeout=LONG / 2)
 
-    def has_rung(self) -> bool:
-        return self.rung.acquire(blocking=False)
+    def was_woken(self) -> bool:
+        return self.woken.acquire(blocking=False)
 
 
 @pytest.fixture
-def ear() -> Iterator[Any]:
-    """One without a thread: what is told is rung by `_listen_once`."""
-    found = kqueue.Ear()
+def notifier() -> Iterator[Any]:
+    """One without a thread: what is told is woken by `_dispatch_once`."""
+    found = kqueue.Notifier()
     yield found
     found.close()
 
@@ -81,38 +81,38 @@ def meant(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return process.pid, SYSTEM.start_of(process.pid)
 
 
-def opened(ear: Any) -> int:
-    return len(ear._vnodes._opened)
+def opened(notifier: Any) -> int:
+    return len(notifier._vnodes._opened)
 
 
-# Which bell there is.
+# Which watcher there is.
 
 
-def test_where_there_is_a_kqueue_it_rings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_where_there_is_a_kqueue_it_wakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in kqueues.NAMES:
         if not hasattr(select, name):
             monkeypatch.setattr(select, name, getattr(kqueues, name), raising=False)
-    bell = watcher.new_bell()
-    assert bell.listen([str(tmp_path)])
-    assert kqueue._ear is not None
+    watcher = waking.new_watcher()
+    assert watcher.watch([str(tmp_path)])
+    assert kqueue._notifier is not None
     (tmp_path / "new").touch()
     began = time.monotonic()
-    bell.wait(LONG)
+    watcher.wait(LONG)
     assert time.monotonic() - began < LONG / 2
-    bell.close()
+    watcher.close()
 
     async def in_a_loop() -> bool:
-        task = wakeup.LoopBell(asyncio.get_running_loop())
-        heard = task.listen([str(tmp_path)])
+        task = wakeup.LoopWatcher(asyncio.get_running_loop())
+        notified = task.watch([str(tmp_path)])
         (tmp_path / "newer").touch()
         await asyncio.wait_for(task.wait(LONG), LONG / 2)
         task.close()
-        return heard
+        return notified
 
     assert asyncio.run(in_a_loop())
 
 
-def test_without_a_kqueue_or_a_thread_nothing_is_heard(
+def test_without_a_kqueue_or_a_thread_nothing_is_watched(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kernel: Any
 ) -> None:
     def none(*_: object) -> None:
@@ -121,80 +121,80 @@ def test_without_a_kqueue_or_a_thread_nothing_is_heard(
     def no_thread(*_: object) -> None:
         raise Unavailable("no thread")
 
-    monkeypatch.setattr(kqueue, "_ear", None)
+    monkeypatch.setattr(kqueue, "_notifier", None)
     for where, what, how in ((kernel, "kqueue", none), (kqueue, "started", no_thread)):
         with monkeypatch.context() as patch:
             patch.setattr(where, what, how)
-            bell = kqueue.new_bell()
-            assert not bell.listen([str(tmp_path)])
-            assert not bell.follow(Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid())))
-            bell.ring()
-            bell.wait(LONG)
-            bell.close()
+            watcher = kqueue.new_watcher()
+            assert not watcher.watch([str(tmp_path)])
+            assert not watcher.follow(Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid())))
+            watcher.wake()
+            watcher.wait(LONG)
+            watcher.close()
 
 
 # Paths.
 
 
-def test_however_many_listen_to_a_path_there_is_one_descriptor(ear: Any, tmp_path: Path) -> None:
-    listeners = [Rung() for _ in range(300)]
-    numbers = {ear.listen(bell, str(tmp_path)) for bell in listeners}
-    assert (len(numbers), opened(ear)) == (1, 1)
+def test_however_many_watch_a_path_there_is_one_descriptor(notifier: Any, tmp_path: Path) -> None:
+    watchers = [Woken() for _ in range(300)]
+    numbers = {notifier.watch(watcher, str(tmp_path)) for watcher in watchers}
+    assert (len(numbers), opened(notifier)) == (1, 1)
     (tmp_path / "new").touch()
-    assert ear._listen_once()
-    assert all(bell.has_rung() for bell in listeners)
-    for bell in listeners:
-        ear.ignore(bell, *numbers)
-    assert opened(ear) == 0
+    assert notifier._dispatch_once()
+    assert all(watcher.was_woken() for watcher in watchers)
+    for watcher in watchers:
+        notifier.ignore(watcher, *numbers)
+    assert opened(notifier) == 0
 
 
-def test_more_paths_than_there_is_room_for_are_not_heard_and_then_again(ear: Any, tmp_path: Path) -> None:
-    bell, numbers = Rung(), []
+def test_more_paths_than_there_is_room_for_are_not_watched_and_then_again(notifier: Any, tmp_path: Path) -> None:
+    watcher, numbers = Woken(), []
     for number in range(vnodes.MOST + 1):
         (tmp_path / f"{number}").touch()
-        numbers.append(ear.listen(bell, str(tmp_path / f"{number}")))
+        numbers.append(notifier.watch(watcher, str(tmp_path / f"{number}")))
     assert numbers[-1] is None
     assert None not in numbers[:-1]
-    ear.ignore(bell, numbers[0])
-    assert ear.listen(bell, str(tmp_path / f"{vnodes.MOST}")) is not None
+    notifier.ignore(watcher, numbers[0])
+    assert notifier.watch(watcher, str(tmp_path / f"{vnodes.MOST}")) is not None
 
 
-def test_without_descriptors_a_path_is_not_heard_and_nothing_is_left(
-    ear: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Any
+def test_without_descriptors_a_path_is_not_watched_and_nothing_is_left(
+    notifier: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Any
 ) -> None:
     def refused(*_: object) -> None:
         raise OSError(24, "Too many open files")
 
-    for where, what in ((os, "open"), (ear._queue, "control"), (kernel, "kevent")):
+    for where, what in ((os, "open"), (notifier._queue, "control"), (kernel, "kevent")):
         with monkeypatch.context() as patch:
             try:
                 patch.setattr(where, what, refused)
             except AttributeError:  # A real kqueue's cannot be replaced.
                 continue
-            assert ear.listen(Rung(), str(tmp_path)) is None
-        assert opened(ear) == 0
+            assert notifier.watch(Woken(), str(tmp_path)) is None
+        assert opened(notifier) == 0
 
 
-def test_what_is_put_in_a_files_place_before_its_end_was_heard_is_heard_and_nobody_waits_for_the_old_one(
-    ear: Any, tmp_path: Path
+def test_what_is_put_in_a_files_place_before_its_end_was_watched_is_watched_and_nobody_waits_for_the_old_one(
+    notifier: Any, tmp_path: Path
 ) -> None:
-    first, second, path = Rung(), Rung(), tmp_path / "one"
+    first, second, path = Woken(), Woken(), tmp_path / "one"
     path.touch()
-    old = ear.listen(first, str(path))
+    old = notifier.watch(first, str(path))
     (tmp_path / "two").touch()
     (tmp_path / "two").replace(path)
-    new = ear.listen(second, str(path))
+    new = notifier.watch(second, str(path))
     assert old != new
-    assert first.has_rung()
-    ear.ignore(first, old)
+    assert first.was_woken()
+    notifier.ignore(first, old)
     path.unlink()
-    assert ear._listen_once()
-    assert second.has_rung()
-    assert opened(ear) == 0
+    assert notifier._dispatch_once()
+    assert second.was_woken()
+    assert opened(notifier) == 0
 
 
-def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_heard(
-    ear: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_watched(
+    notifier: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, real = tmp_path / "one", os.fstat
     path.touch()
@@ -204,29 +204,29 @@ def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_heard(
         return real(fd)
 
     monkeypatch.setattr(os, "fstat", goes)
-    assert ear.listen(Rung(), str(path)) is None
-    assert opened(ear) == 0
+    assert notifier.watch(Woken(), str(path)) is None
+    assert opened(notifier) == 0
 
 
-def test_who_is_no_more_keeps_nothing_open(ear: Any, tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
-    bell = Rung()
-    assert ear.listen(bell, str(tmp_path)) is not None
-    assert ear.follow(bell, meant(process))
-    del bell
+def test_who_is_no_more_keeps_nothing_open(notifier: Any, tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
+    watcher = Woken()
+    assert notifier.watch(watcher, str(tmp_path)) is not None
+    assert notifier.follow(watcher, meant(process))
+    del watcher
     (tmp_path / "new").touch()
-    assert ear._listen_once()
-    assert opened(ear) == 0
-    assert not ear._ends
+    assert notifier._dispatch_once()
+    assert opened(notifier) == 0
+    assert not notifier._ends
 
 
-def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(ear: Any, tmp_path: Path) -> None:
-    bell = Rung()
-    number = ear.listen(bell, str(tmp_path))
-    (fd,) = ear._vnodes._opened
+def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(notifier: Any, tmp_path: Path) -> None:
+    watcher = Woken()
+    number = notifier.watch(watcher, str(tmp_path))
+    (fd,) = notifier._vnodes._opened
     os.close(fd)
     other = os.open(os.devnull, os.O_RDONLY)
     assert other == fd or os.dup2(other, fd) == fd
-    ear.ignore(bell, number)
+    notifier.ignore(watcher, number)
     os.fstat(fd)  # It is open.
     os.close(fd)
 
@@ -234,74 +234,74 @@ def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(ear
 # Processes.
 
 
-def test_a_process_is_rung_for_when_it_is_seen_to_have_ended_and_not_before(
-    ear: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+def test_a_process_is_woken_for_when_it_is_seen_to_have_ended_and_not_before(
+    notifier: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XNU tells of an exit while the process still shows as running: who is rung then looks, and sleeps again."""
-    bell, told = Rung(), meant(process)
-    assert ear.follow(bell, told)
+    """XNU tells of an exit while the process still shows as running: who is woken then looks, and sleeps again."""
+    watcher, told = Woken(), meant(process)
+    assert notifier.follow(watcher, told)
     seen = [False, False, True]
     process.kill()
     process.wait()
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: seen.pop(0))
-    rung = []
+    woken = []
     while seen:
-        assert ear._listen_once()
-        rung.append(bell.has_rung())
-    assert rung == [False, False, True]
-    assert not ear._ending
+        assert notifier._dispatch_once()
+        woken.append(watcher.was_woken())
+    assert woken == [False, False, True]
+    assert not notifier._ending
 
 
-def test_one_that_never_shows_as_ended_rings_all_the_same(
-    ear: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+def test_one_that_never_shows_as_ended_wakes_all_the_same(
+    notifier: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kqueue, "_LOOKS", 3)
     monkeypatch.setattr(kqueue, "_SOON", 0.001)
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
-    bell = Rung()
-    assert ear.follow(bell, meant(process))
+    watcher = Woken()
+    assert notifier.follow(watcher, meant(process))
     process.kill()
     process.wait()
     for _ in range(4):
-        assert ear._listen_once()
-    assert bell.has_rung()
+        assert notifier._dispatch_once()
+    assert watcher.was_woken()
 
 
-def test_a_process_that_is_about_to_be_gone_is_not_followed(ear: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_about_to_be_gone_is_not_followed(notifier: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
         raise ProcessLookupError(3, "No such process")
 
-    monkeypatch.setattr(ear, "_ask", gone)
+    monkeypatch.setattr(notifier, "_ask", gone)
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
-    assert not ear.follow(Rung(), (1, "1"))
-    bell = Rung()
+    assert not notifier.follow(Woken(), (1, "1"))
+    watcher = Woken()
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: True)
-    assert ear.follow(bell, (1, "1"))
-    assert bell.has_rung()
+    assert notifier.follow(watcher, (1, "1"))
+    assert watcher.was_woken()
 
 
-def test_two_processes_of_one_id_are_told_apart(ear: Any, process: subprocess.Popen[bytes]) -> None:
-    earlier, later = Rung(), Rung()
-    assert ear.follow(later, meant(process))
-    assert ear.follow(earlier, (process.pid, "another"))
-    assert earlier.has_rung()
+def test_two_processes_of_one_id_are_told_apart(notifier: Any, process: subprocess.Popen[bytes]) -> None:
+    earlier, later = Woken(), Woken()
+    assert notifier.follow(later, meant(process))
+    assert notifier.follow(earlier, (process.pid, "another"))
+    assert earlier.was_woken()
     process.kill()
     process.wait()
-    while not later.has_rung():
-        assert ear._listen_once()
-    assert not earlier.has_rung()
+    while not later.was_woken():
+        assert notifier._dispatch_once()
+    assert not earlier.was_woken()
 
 
-def test_two_follow_one_and_one_of_them_no_more(ear: Any, process: subprocess.Popen[bytes]) -> None:
-    stays, goes, told = Rung(), Rung(), meant(process)
-    assert ear.follow(stays, told)
-    assert ear.follow(goes, told)
-    ear.follow_no_more(goes, told)
+def test_two_follow_one_and_one_of_them_no_more(notifier: Any, process: subprocess.Popen[bytes]) -> None:
+    stays, goes, told = Woken(), Woken(), meant(process)
+    assert notifier.follow(stays, told)
+    assert notifier.follow(goes, told)
+    notifier.follow_no_more(goes, told)
     process.kill()
     process.wait()
-    while not stays.has_rung():
-        assert ear._listen_once()
-    assert not goes.has_rung()
+    while not stays.was_woken():
+        assert notifier._dispatch_once()
+    assert not goes.was_woken()
 
 
 # A process that is watched by itself, as a keeper does.
@@ -365,16 +365,16 @@ def test_without_a_descriptor_a_process_is_looked_at(
     watch.close()
 
 
-# The ear, which is the process's.
+# The notifier, which is the process's.
 
 
-def test_when_nobody_listens_it_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert until(lambda: kqueue._ear is None, LONG)
+def test_when_nobody_watches_it_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert until(lambda: kqueue._notifier is None, LONG)
     monkeypatch.setattr(kqueue, "IDLE", 0.01)
-    bell = kqueue.new_bell()
-    assert bell.listen([str(tmp_path)])
-    bell.close()
-    assert until(lambda: kqueue._ear is None, LONG)
+    watcher = kqueue.new_watcher()
+    assert watcher.watch([str(tmp_path)])
+    watcher.close()
+    assert until(lambda: kqueue._notifier is None, LONG)
 
 
 PROGRAM = """
@@ -383,35 +383,35 @@ sys.path.insert(0, sys.argv[2])
 from support import kqueues
 kqueues.put_in_place()
 from looop_portable.system.watch import kqueue
-from looop_portable.system.watch.watcher import new_bell
-bell = new_bell()
-assert bell.listen([sys.argv[1]])
+from looop_portable.system.watch.waking import new_watcher
+watcher = new_watcher()
+assert watcher.watch([sys.argv[1]])
 """
 CLOSES = """
 os.closerange(3, 100)
 kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
 for number in range(1000):
-    bell.wait(0.05)
-    bell.forget()
-    if bell.listen([sys.argv[1]]):
+    watcher.wait(0.05)
+    watcher.forget()
+    if watcher.watch([sys.argv[1]]):
         break
 open(sys.argv[1] + "/new", "w").close()
-bell.wait(60)
-assert bell._latch._shut.acquire(timeout=0), "it has not rung"
+watcher.wait(60)
+assert watcher._latch._shut.acquire(timeout=0), "it has not woken"
 [os.fstat(fd) for fd in kept]
 """
 FORKS = """
 child = os.fork()
 if not child:
-    assert kqueue._ear is None
-    own = new_bell()
-    heard = own.listen([sys.argv[1]])
+    assert kqueue._notifier is None
+    own = new_watcher()
+    heard = own.watch([sys.argv[1]])
     open(sys.argv[1] + "/new", "w").close()
     own.wait(60)
     os._exit(0 if heard and own._latch._shut.acquire(timeout=0) else 2)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-bell.wait(60)
-assert bell._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
+watcher.wait(60)
+assert watcher._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
 """
 
 
@@ -427,5 +427,5 @@ def test_whose_descriptors_somebody_closes_opens_others_and_closes_none_of_their
 
 
 @needs_fork
-def test_a_child_has_an_ear_of_its_own(tmp_path: Path) -> None:
+def test_a_child_has_a_notifier_of_its_own(tmp_path: Path) -> None:
     run(FORKS, tmp_path)

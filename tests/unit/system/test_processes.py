@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from support.capabilities import NATIVE, needs_fork, needs_proc, needs_stopping, needs_told_namespaces, needs_zombies
+from support.capabilities import NATIVE, needs_fork, needs_namespaces_shown, needs_proc, needs_stopping, needs_zombies
 
 from looop_portable import Claims
 from looop_portable.protocol.liveness import Here, Liveness, ProcessState
@@ -329,14 +329,14 @@ print(Claims.open(sys.argv[1], "auto").show("repo-x").verdict.liveness.value)
 """
 
 
-@needs_told_namespaces
+@needs_namespaces_shown
 def test_a_session_in_another_pid_namespace_is_unknown_though_its_pid_is_gone(unshare: list[str], tmp_path: Path) -> None:
     subprocess.run([*unshare, sys.executable, "-c", REGISTER, str(tmp_path)], check=True)
     seen = subprocess.run([sys.executable, "-c", JUDGE, str(tmp_path)], stdout=subprocess.PIPE, text=True, check=True)
     assert seen.stdout == "unknown\n"
 
 
-@needs_told_namespaces
+@needs_namespaces_shown
 def test_a_session_outside_of_a_pid_namespace_is_unknown_inside(unshare: list[str], tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", REGISTER, str(tmp_path)], check=True)
     inside = subprocess.run(
@@ -346,7 +346,7 @@ def test_a_session_outside_of_a_pid_namespace_is_unknown_inside(unshare: list[st
     assert (inside.stdout, outside.stdout) == ("unknown\n", "dead\n")
 
 
-@needs_told_namespaces
+@needs_namespaces_shown
 def test_with_the_proc_of_another_pid_namespace_no_namespace_is_claimed(unshare: list[str]) -> None:
     """Without --mount-proc the pids in /proc are the outer ones, which are not the ones that the process knows."""
     program = "from looop_portable.system.processes import LinuxProcesses as P; print(repr(P().here().namespace))"

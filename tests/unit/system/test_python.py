@@ -13,7 +13,7 @@ from support.capabilities import needs_jobs
 from looop_portable.system.processes import python
 from looop_portable.system.processes.python import KEPT_BY, TIED, Fate, fate_in, launch, leave_job
 
-KILLS, LETS_GO, SILENT = 0x2000, 0x800, 0x1000
+KILLS, ALLOWS_BREAKAWAY, SILENT = 0x2000, 0x800, 0x1000
 HERE = f"print('{KEPT_BY}7', flush=True)"
 popen = python._popen
 
@@ -22,11 +22,11 @@ popen = python._popen
     ("limits", "fate"),
     [
         (0, Fate.FREE),
-        (LETS_GO, Fate.FREE),
+        (ALLOWS_BREAKAWAY, Fate.FREE),
         (KILLS, Fate.TIED),
-        (KILLS | LETS_GO, Fate.LEAVES),
+        (KILLS | ALLOWS_BREAKAWAY, Fate.LEAVES),
         (KILLS | SILENT, Fate.FREE),  # A launcher's: what we start is not in it.
-        (KILLS | SILENT | LETS_GO, Fate.FREE),
+        (KILLS | SILENT | ALLOWS_BREAKAWAY, Fate.FREE),
     ],
 )
 def test_a_job_ends_what_it_kills_when_it_is_closed(limits: int, fate: Fate) -> None:
@@ -37,12 +37,12 @@ def test_a_job_ends_what_it_kills_when_it_is_closed(limits: int, fate: Fate) -> 
 def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bool]]:
     """We are in a job of these limits, which lets go, or not, what asks for it; what was asked for."""
 
-    def enter(limits: int, *, lets_go: bool) -> list[bool]:
+    def enter(limits: int, *, allows_breakaway: bool) -> list[bool]:
         asked: list[bool] = []
 
         def start(command: list[str], stdout: int, *, breaks_away: bool = False) -> subprocess.Popen[bytes]:
             asked.append(breaks_away)
-            if breaks_away and not lets_go:
+            if breaks_away and not allows_breakaway:
                 raise PermissionError(13, "Access is denied")
             return popen(command, stdout)
 
@@ -58,21 +58,21 @@ def command(program: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("limits", "lets_go", "tied"),
+    ("limits", "allows_breakaway", "tied"),
     [
         (0, True, False),
-        (KILLS | LETS_GO, True, False),
+        (KILLS | ALLOWS_BREAKAWAY, True, False),
         (KILLS, False, True),
         (0, False, True),
         (KILLS | SILENT, False, False),
     ],
 )
 def test_a_keeper_is_started_outside_of_the_job_or_it_is_told(
-    job: Callable[..., list[bool]], limits: int, lets_go: bool, tied: bool
+    job: Callable[..., list[bool]], limits: int, allows_breakaway: bool, tied: bool
 ) -> None:
-    asked = job(limits, lets_go=lets_go)
+    asked = job(limits, allows_breakaway=allows_breakaway)
     assert launch(command(HERE)) == (f"{KEPT_BY}7", tied)
-    assert asked == [True] if lets_go else [True, False]
+    assert asked == [True] if allows_breakaway else [True, False]
 
 
 def test_what_the_keeper_says_of_its_own_job_counts_too() -> None:
@@ -81,11 +81,11 @@ def test_what_the_keeper_says_of_its_own_job_counts_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "lets_go", "anew", "says"),
+    ("limits", "allows_breakaway", "anew", "says"),
     [
         (0, True, False, ""),
-        (KILLS | LETS_GO, True, True, ""),
-        (KILLS | LETS_GO, False, False, f"{TIED}\n"),  # One around it does not.
+        (KILLS | ALLOWS_BREAKAWAY, True, True, ""),
+        (KILLS | ALLOWS_BREAKAWAY, False, False, f"{TIED}\n"),  # One around it does not.
         (KILLS, True, False, f"{TIED}\n"),
     ],
 )
@@ -94,11 +94,11 @@ def test_a_keeper_in_a_job_that_would_end_it_starts_anew_outside_or_says_so(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     limits: int,
-    lets_go: bool,
+    allows_breakaway: bool,
     anew: bool,
     says: str,
 ) -> None:
-    asked = job(limits, lets_go=lets_go)
+    asked = job(limits, allows_breakaway=allows_breakaway)
     started: list[list[str]] = []
     begin = python._popen
 
@@ -112,7 +112,7 @@ def test_a_keeper_in_a_job_that_would_end_it_starts_anew_outside_or_says_so(
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "looop_portable", "session", "keep"])
     assert leave_job() is anew
     assert capfd.readouterr().out == says
-    assert asked == ([True] if limits & LETS_GO else [])
+    assert asked == ([True] if limits & ALLOWS_BREAKAWAY else [])
     assert started == ([[sys.executable, "-m", "looop_portable", "session", "keep"]] if asked else [])
 
 

@@ -1,4 +1,4 @@
-"""Bells on real files and processes: what rings, also when it happens before anybody waits for it, and what does not."""
+"""Watchers on real files and processes: what wakes, also when it happens before anybody waits for it, and what does not."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from support.crew import until
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.processes import SYSTEM
-from looop_portable.system.watch.hearing import HearingBell
-from looop_portable.system.watch.watcher import DeafBell, ThreadBell, new_bell
+from looop_portable.system.watch.subscription import KernelWatcher
+from looop_portable.system.watch.waking import LocalWatcher, ThreadWatcher, new_watcher
 
 LONG = 60.0
-"""Seconds for which one waits that has to ring: never, if all is well."""
+"""Seconds for which one waits that has to wake: never, if all is well."""
 
 SHORT = 0.05
 
 
-def rings(bell: ThreadBell) -> bool:
+def wakes(watcher: ThreadWatcher) -> bool:
     began = time.monotonic()
-    bell.wait(LONG)
+    watcher.wait(LONG)
     return time.monotonic() - began < LONG / 2
 
 
-def is_silent(bell: ThreadBell) -> bool:
+def is_silent(watcher: ThreadWatcher) -> bool:
     began = time.monotonic()
-    bell.wait(SHORT)
+    watcher.wait(SHORT)
     return time.monotonic() - began > SHORT * 0.9
 
 
 @pytest.fixture(params=["this kernel's", "kqueue's"])
-def hearing(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
-    """One that a kernel rings, this or that."""
+def subscription(request: pytest.FixtureRequest) -> Iterator[ThreadWatcher]:
+    """One that a kernel wakes, this or that."""
     if request.param == "kqueue's":
         if not kqueues.is_possible():
             pytest.skip("select.kqueue is missing, and what tells of the same")
@@ -52,11 +52,11 @@ def hearing(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
 
         kqueues.hand_over()
         request.getfixturevalue("monkeypatch").setattr(kqueue, "IDLE", 0.01)
-        found: ThreadBell = kqueue.new_bell()
+        found: ThreadWatcher = kqueue.new_watcher()
     else:
-        found = new_bell()
-    if isinstance(found, DeafBell):
-        pytest.skip("inotify, pidfd or eventfd are missing, or what is alike on Windows: no kernel rings")
+        found = new_watcher()
+    if isinstance(found, LocalWatcher):
+        pytest.skip("inotify, pidfd or eventfd are missing, or what is alike on Windows: no kernel wakes")
     yield found
     found.close()
     if request.param == "kqueue's":
@@ -64,11 +64,11 @@ def hearing(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
 
 
 @pytest.fixture
-def bell(hearing: ThreadBell) -> ThreadBell:
+def watcher(subscription: ThreadWatcher) -> ThreadWatcher:
     """One that tells what it was asked for, and of a directory nothing but the names that come and go."""
-    if not isinstance(hearing, HearingBell):
-        pytest.skip("inotify and kqueue are missing: what else happens in a directory rings too")
-    return hearing
+    if not isinstance(subscription, KernelWatcher):
+        pytest.skip("inotify and kqueue are missing: what else happens in a directory wakes too")
+    return subscription
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
     found.communicate()
 
 
-def is_inotify(bell: Any) -> bool:
-    return str(bell._hearing._opening.__module__) == "looop_portable.system.watch.ear"
+def is_inotify(watcher: Any) -> bool:
+    return str(watcher._subscription._opening.__module__) == "looop_portable.system.watch.notifier"
 
 
 def registration(pid: int, start: str = "") -> Registration:
@@ -99,44 +99,48 @@ def remove(there: Path) -> None:
     there.rmdir()
 
 
-def ring_twice(bell: ThreadBell) -> None:
-    bell.ring()
-    bell.ring()
+def wake_twice(watcher: ThreadWatcher) -> None:
+    watcher.wake()
+    watcher.wake()
 
 
-# Whichever kernel rings.
+# Whichever kernel wakes.
 
 
-def test_a_name_that_appears_in_a_directory_rings_also_before_anybody_waits(hearing: ThreadBell, there: Path) -> None:
-    assert hearing.listen([str(there)])
-    assert is_silent(hearing)
+def test_a_name_that_appears_in_a_directory_wakes_also_before_anybody_waits(
+    subscription: ThreadWatcher, there: Path
+) -> None:
+    assert subscription.watch([str(there)])
+    assert is_silent(subscription)
     (there / "new").touch()
-    assert rings(hearing)
-    hearing.forget()
-    assert is_silent(hearing)
+    assert wakes(subscription)
+    subscription.forget()
+    assert is_silent(subscription)
     (there / "newer").touch()
-    assert rings(hearing)
+    assert wakes(subscription)
 
 
-def test_a_file_that_is_removed_rings_and_one_that_is_gone_cannot_be_heard(hearing: ThreadBell, there: Path) -> None:
-    assert hearing.listen([str(there / "one")])
-    assert is_silent(hearing)
+def test_a_file_that_is_removed_wakes_and_one_that_is_gone_cannot_be_watched(
+    subscription: ThreadWatcher, there: Path
+) -> None:
+    assert subscription.watch([str(there / "one")])
+    assert is_silent(subscription)
     (there / "one").unlink()
-    assert rings(hearing)
-    hearing.forget()
-    assert not hearing.listen([str(there / "one")])
-    assert not hearing.listen([])
+    assert wakes(subscription)
+    subscription.forget()
+    assert not subscription.watch([str(there / "one")])
+    assert not subscription.watch([])
 
 
-def test_the_end_of_a_process_rings_and_then_no_more(hearing: ThreadBell, process: subprocess.Popen[bytes]) -> None:
-    hearing.forget()
-    assert hearing.follow(registration(process.pid))
-    assert is_silent(hearing)
+def test_the_end_of_a_process_wakes_and_then_no_more(subscription: ThreadWatcher, process: subprocess.Popen[bytes]) -> None:
+    subscription.forget()
+    assert subscription.follow(registration(process.pid))
+    assert is_silent(subscription)
     end(process)
-    assert rings(hearing)
-    hearing.forget()
-    assert is_silent(hearing)
-    assert not hearing.follow(None)
+    assert wakes(subscription)
+    subscription.forget()
+    assert is_silent(subscription)
+    assert not subscription.follow(None)
 
 
 # A directory.
@@ -169,152 +173,154 @@ def there(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("happens", APPEARS)
-def test_what_appears_in_a_directory_rings_also_before_anybody_waits(bell: ThreadBell, there: Path, happens: str) -> None:
-    bell.forget()
-    assert bell.listen([str(there)])
-    assert is_silent(bell)
+def test_what_appears_in_a_directory_wakes_also_before_anybody_waits(
+    watcher: ThreadWatcher, there: Path, happens: str
+) -> None:
+    watcher.forget()
+    assert watcher.watch([str(there)])
+    assert is_silent(watcher)
     APPEARS[happens](there, there.parent / "other")
-    assert rings(bell)
-    assert rings(bell)  # Until whoever looks has said so.
-    bell.forget()
-    assert is_silent(bell) or not is_inotify(bell)  # To a kqueue it may be more than one change.
+    assert wakes(watcher)
+    assert wakes(watcher)  # Until whoever looks has said so.
+    watcher.forget()
+    assert is_silent(watcher) or not is_inotify(watcher)  # To a kqueue it may be more than one change.
 
 
 @pytest.mark.parametrize("happens", SILENT)
-def test_what_else_happens_in_a_directory_does_not_ring(bell: ThreadBell, there: Path, happens: str) -> None:
-    if happens in ("removed", "renamed out of it") and not is_inotify(bell):
+def test_what_else_happens_in_a_directory_does_not_wake(watcher: ThreadWatcher, there: Path, happens: str) -> None:
+    if happens in ("removed", "renamed out of it") and not is_inotify(watcher):
         pytest.skip("inotify is missing: names that go ring too")
-    assert bell.listen([str(there)])
+    assert watcher.watch([str(there)])
     SILENT[happens](there, there.parent / "other")
-    assert is_silent(bell)
+    assert is_silent(watcher)
 
 
-def test_what_happens_while_somebody_waits_rings(bell: ThreadBell, there: Path) -> None:
-    assert bell.listen([str(there)])
-    waits = threading.Thread(target=bell.wait, args=(LONG,))
+def test_what_happens_while_somebody_waits_wakes(watcher: ThreadWatcher, there: Path) -> None:
+    assert watcher.watch([str(there)])
+    waits = threading.Thread(target=watcher.wait, args=(LONG,))
     waits.start()
     (there / "new").touch()
     waits.join(LONG / 2)
     assert not waits.is_alive()
 
 
-def test_what_happened_before_does_not_ring_and_what_happens_after_it_was_forgotten_does(
-    bell: ThreadBell, there: Path
+def test_what_happened_before_does_not_wake_and_what_happens_after_it_was_forgotten_does(
+    watcher: ThreadWatcher, there: Path
 ) -> None:
     (there / "before").touch()
-    assert bell.listen([str(there)])
-    assert is_silent(bell)
+    assert watcher.watch([str(there)])
+    assert is_silent(watcher)
     for name in ("first", "second"):
         (there / name).touch()
-        assert rings(bell)
-        bell.forget()
-        assert bell.listen([str(there)])
-        assert is_silent(bell)
+        assert wakes(watcher)
+        watcher.forget()
+        assert watcher.watch([str(there)])
+        assert is_silent(watcher)
 
 
-def test_a_directory_that_is_gone_cannot_be_heard_until_it_is_there_again(bell: ThreadBell, there: Path) -> None:
-    assert bell.listen([str(there)])
+def test_a_directory_that_is_gone_cannot_be_watched_until_it_is_there_again(watcher: ThreadWatcher, there: Path) -> None:
+    assert watcher.watch([str(there)])
     remove(there)
-    bell.forget()
-    assert not bell.listen([str(there)])
+    watcher.forget()
+    assert not watcher.watch([str(there)])
     there.mkdir()
-    bell.forget()
-    assert bell.listen([str(there)])
+    watcher.forget()
+    assert watcher.watch([str(there)])
     (there / "new").touch()
-    assert rings(bell)
+    assert wakes(watcher)
 
 
-def test_only_what_was_asked_for_last_rings(bell: ThreadBell, there: Path) -> None:
+def test_only_what_was_asked_for_last_wakes(watcher: ThreadWatcher, there: Path) -> None:
     other = there.parent / "other"
-    assert bell.listen([str(there), str(other)])
-    assert bell.listen([str(other)])
+    assert watcher.watch([str(there), str(other)])
+    assert watcher.watch([str(other)])
     (there / "new").touch()
-    assert is_silent(bell)
+    assert is_silent(watcher)
     (other / "new").touch()
-    assert rings(bell)
+    assert wakes(watcher)
 
 
-def test_what_has_rung_rings_though_others_are_asked_for(bell: ThreadBell, there: Path) -> None:
+def test_what_has_woken_wakes_though_others_are_asked_for(watcher: ThreadWatcher, there: Path) -> None:
     other = there.parent / "other"
-    assert bell.listen([str(there), str(other)])
+    assert watcher.watch([str(there), str(other)])
     (other / "new").touch()
-    assert bell.listen([str(other)])
-    assert rings(bell)
+    assert watcher.watch([str(other)])
+    assert wakes(watcher)
 
 
-def test_what_is_not_there_cannot_be_heard(bell: ThreadBell, there: Path) -> None:
-    assert not bell.listen([str(there / "missing")])
-    assert not bell.listen([str(there), str(there / "missing")])
-    assert not bell.listen([])
+def test_what_is_not_there_cannot_be_watched(watcher: ThreadWatcher, there: Path) -> None:
+    assert not watcher.watch([str(there / "missing")])
+    assert not watcher.watch([str(there), str(there / "missing")])
+    assert not watcher.watch([])
 
 
 @needs_symlinks
-def test_another_name_of_a_directory_is_that_directory(bell: ThreadBell, there: Path) -> None:
+def test_another_name_of_a_directory_is_that_directory(watcher: ThreadWatcher, there: Path) -> None:
     (there.parent / "link").symlink_to(there)
-    assert bell.listen([str(there.parent / "link")])
+    assert watcher.watch([str(there.parent / "link")])
     (there / "new").touch()
-    assert rings(bell)
+    assert wakes(watcher)
 
 
 # A file.
 
 
-def test_a_file_that_is_removed_rings_and_cannot_be_heard_any_more(bell: ThreadBell, there: Path) -> None:
-    assert bell.listen([str(there / "one")])
-    assert is_silent(bell)
+def test_a_file_that_is_removed_wakes_and_cannot_be_watched_any_more(watcher: ThreadWatcher, there: Path) -> None:
+    assert watcher.watch([str(there / "one")])
+    assert is_silent(watcher)
     (there / "one").unlink()
-    assert rings(bell)
-    bell.forget()
-    assert is_silent(bell)
-    assert not bell.listen([str(there / "one")])
+    assert wakes(watcher)
+    watcher.forget()
+    assert is_silent(watcher)
+    assert not watcher.watch([str(there / "one")])
 
 
-def test_one_of_two_names_that_is_removed_rings_and_cannot_be_heard_any_more(bell: ThreadBell, there: Path) -> None:
+def test_one_of_two_names_that_is_removed_wakes_and_cannot_be_watched_any_more(watcher: ThreadWatcher, there: Path) -> None:
     os.link(there / "one", there / "two")
-    assert bell.listen([str(there / "one")])
+    assert watcher.watch([str(there / "one")])
     (there / "one").unlink()
-    assert rings(bell)
-    bell.forget()
-    assert not bell.listen([str(there / "one")])
+    assert wakes(watcher)
+    watcher.forget()
+    assert not watcher.watch([str(there / "one")])
 
 
-def test_what_is_put_in_a_files_place_rings_and_is_heard_from_then_on(bell: ThreadBell, there: Path) -> None:
+def test_what_is_put_in_a_files_place_wakes_and_is_watched_from_then_on(watcher: ThreadWatcher, there: Path) -> None:
     """Also where the old one has another name, and so is still there."""
     os.link(there / "one", there / "two")
     for number in range(3):
-        bell.forget()
-        assert bell.listen([str(there / "one")])
-        assert is_silent(bell)
+        watcher.forget()
+        assert watcher.watch([str(there / "one")])
+        assert is_silent(watcher)
         (there / f"new-{number}").touch()
         (there / f"new-{number}").replace(there / "one")
-        assert rings(bell)
+        assert wakes(watcher)
 
 
-def test_a_file_that_is_written_rings_each_time(bell: ThreadBell, there: Path) -> None:
+def test_a_file_that_is_written_wakes_each_time(watcher: ThreadWatcher, there: Path) -> None:
     for _ in range(3):
-        bell.forget()
-        assert bell.listen([str(there / "one")])
-        assert is_silent(bell)
-        with open(there / "one", "ab", buffering=0) as file:  # One change: a second may ring late.
+        watcher.forget()
+        assert watcher.watch([str(there / "one")])
+        assert is_silent(watcher)
+        with open(there / "one", "ab", buffering=0) as file:  # One change: a second may wake late.
             file.write(b"x")
-        assert rings(bell)
+        assert wakes(watcher)
 
 
 # A process.
 
 
-def test_a_process_that_ends_rings_once(bell: ThreadBell, process: subprocess.Popen[bytes]) -> None:
-    assert bell.follow(registration(process.pid))
-    assert is_silent(bell)
+def test_a_process_that_ends_wakes_once(watcher: ThreadWatcher, process: subprocess.Popen[bytes]) -> None:
+    assert watcher.follow(registration(process.pid))
+    assert is_silent(watcher)
     end(process)
-    assert rings(bell)
-    bell.forget()
-    assert is_silent(bell)
+    assert wakes(watcher)
+    watcher.forget()
+    assert is_silent(watcher)
 
 
-def test_a_process_that_ends_while_somebody_waits_rings(bell: ThreadBell, process: subprocess.Popen[bytes]) -> None:
-    assert bell.follow(registration(process.pid))
-    waits = threading.Thread(target=bell.wait, args=(LONG,))
+def test_a_process_that_ends_while_somebody_waits_wakes(watcher: ThreadWatcher, process: subprocess.Popen[bytes]) -> None:
+    assert watcher.follow(registration(process.pid))
+    waits = threading.Thread(target=watcher.wait, args=(LONG,))
     waits.start()
     process.kill()
     waits.join(LONG / 2)
@@ -322,95 +328,95 @@ def test_a_process_that_ends_while_somebody_waits_rings(bell: ThreadBell, proces
 
 
 @needs_zombies
-def test_a_process_that_had_ended_before_rings_at_once(bell: ThreadBell, process: subprocess.Popen[bytes]) -> None:
+def test_a_process_that_had_ended_before_wakes_at_once(watcher: ThreadWatcher, process: subprocess.Popen[bytes]) -> None:
     """Nobody has waited for it, so its id is still its own."""
     told = registration(process.pid)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert bell.follow(told)
-    assert rings(bell)
+    assert watcher.follow(told)
+    assert wakes(watcher)
 
 
-def test_a_process_that_is_gone_cannot_be_heard_or_rings_at_once(
-    bell: ThreadBell, process: subprocess.Popen[bytes]
+def test_a_process_that_is_gone_cannot_be_watched_or_wakes_at_once(
+    watcher: ThreadWatcher, process: subprocess.Popen[bytes]
 ) -> None:
     told = registration(process.pid)
     end(process)
-    assert not bell.follow(told) or rings(bell)
+    assert not watcher.follow(told) or wakes(watcher)
 
 
-def test_another_process_with_its_id_rings_at_once(bell: ThreadBell, process: subprocess.Popen[bytes]) -> None:
-    assert bell.follow(registration(process.pid, start="another"))
-    assert rings(bell)
+def test_another_process_with_its_id_wakes_at_once(watcher: ThreadWatcher, process: subprocess.Popen[bytes]) -> None:
+    assert watcher.follow(registration(process.pid, start="another"))
+    assert wakes(watcher)
 
 
-def test_only_the_process_that_was_asked_for_last_rings(bell: ThreadBell, process: subprocess.Popen[bytes]) -> None:
-    assert bell.follow(registration(process.pid))
-    assert bell.follow(registration(os.getpid()))
+def test_only_the_process_that_was_asked_for_last_wakes(watcher: ThreadWatcher, process: subprocess.Popen[bytes]) -> None:
+    assert watcher.follow(registration(process.pid))
+    assert watcher.follow(registration(os.getpid()))
     end(process)
-    assert is_silent(bell)
-    assert not bell.follow(None)
-    assert is_silent(bell)
+    assert is_silent(watcher)
+    assert not watcher.follow(None)
+    assert is_silent(watcher)
 
 
 # Another thread, and what is left when there is nothing else.
 
 
-@pytest.fixture(params=[new_bell, DeafBell], ids=["the best there is", "deaf"])
-def any_bell(request: pytest.FixtureRequest) -> Iterator[ThreadBell]:
-    found: ThreadBell = request.param()
+@pytest.fixture(params=[new_watcher, LocalWatcher], ids=["the best there is", "deaf"])
+def any_watcher(request: pytest.FixtureRequest) -> Iterator[ThreadWatcher]:
+    found: ThreadWatcher = request.param()
     yield found
     found.close()
 
 
-def test_what_another_thread_rings_rings_before_anybody_waits_and_while_he_does(any_bell: ThreadBell) -> None:
-    assert is_silent(any_bell)
-    ringer = threading.Thread(target=ring_twice, args=(any_bell,))
-    ringer.start()
-    ringer.join()
-    assert rings(any_bell)
-    any_bell.forget()
-    assert is_silent(any_bell)
-    waits = threading.Thread(target=any_bell.wait, args=(LONG,))
+def test_what_another_thread_wakes_wakes_before_anybody_waits_and_while_he_does(any_watcher: ThreadWatcher) -> None:
+    assert is_silent(any_watcher)
+    waker = threading.Thread(target=wake_twice, args=(any_watcher,))
+    waker.start()
+    waker.join()
+    assert wakes(any_watcher)
+    any_watcher.forget()
+    assert is_silent(any_watcher)
+    waits = threading.Thread(target=any_watcher.wait, args=(LONG,))
     waits.start()
-    any_bell.ring()
+    any_watcher.wake()
     waits.join(LONG / 2)
     assert not waits.is_alive()
 
 
-def test_a_deaf_bell_says_that_it_hears_nothing(there: Path) -> None:
-    deaf = DeafBell()
-    assert not deaf.listen([str(there)])
-    assert not deaf.follow(registration(os.getpid()))
+def test_a_deaf_watcher_says_that_it_hears_nothing(there: Path) -> None:
+    blind = LocalWatcher()
+    assert not blind.watch([str(there)])
+    assert not blind.follow(registration(os.getpid()))
 
 
-# The ear, which is the process's.
+# The notifier, which is the process's.
 
 
 @pytest.fixture
-def ears() -> Any:
+def notifiers() -> Any:
     if sys.platform != "linux":
         pytest.skip("inotify is missing")
-    from looop_portable.system.watch import ear
+    from looop_portable.system.watch import notifier
 
-    return ear
+    return notifier
 
 
-class Rung:
-    """A bell that counts."""
+class Woken:
+    """A watcher that counts."""
 
     def __init__(self) -> None:
-        self.rung = threading.Semaphore(0)
+        self.woken = threading.Semaphore(0)
 
-    def ring(self) -> None:
-        self.rung.release()
+    def wake(self) -> None:
+        self.woken.release()
 
-    def rings(self) -> bool:
-        return self.rung.acquire(timeout=LONG / 2)
+    def wakes(self) -> bool:
+        return self.woken.acquire(timeout=LONG / 2)
 
 
-def is_another(ears: Any, ear: object) -> bool:
-    return ears._ear is not ear
+def is_another(notifiers: Any, notifier: object) -> bool:
+    return notifiers._notifier is not notifier
 
 
 def instances() -> int:
@@ -423,103 +429,105 @@ def instances() -> int:
 
 
 @needs_proc
-def test_however_many_listen_there_is_one_instance(ears: Any, there: Path) -> None:
-    bells = [new_bell() for _ in range(300)]
-    assert all(bell.listen([str(there)]) for bell in bells)
+def test_however_many_watch_there_is_one_instance(notifiers: Any, there: Path) -> None:
+    watchers = [new_watcher() for _ in range(300)]
+    assert all(watcher.watch([str(there)]) for watcher in watchers)
     assert instances() == 1
     (there / "new").touch()
-    assert all(map(rings, bells))
-    for bell in bells:
-        bell.close()
+    assert all(map(wakes, watchers))
+    for watcher in watchers:
+        watcher.close()
 
 
-def test_two_that_listen_to_one_file_are_both_rung_and_one_that_stops_keeps_nothing_from_the_other(
-    ears: Any, there: Path
+def test_two_that_watch_one_file_are_both_woken_and_one_that_stops_keeps_nothing_from_the_other(
+    notifiers: Any, there: Path
 ) -> None:
-    first, second = new_bell(), new_bell()
+    first, second = new_watcher(), new_watcher()
     for path in (there, there / "one"):
-        for bell in (first, second):
-            bell.forget()
-            assert bell.listen([str(path)])
-        first.listen([])
-        assert first.listen([str(path)])
-        second.listen([])
+        for watcher in (first, second):
+            watcher.forget()
+            assert watcher.watch([str(path)])
+        first.watch([])
+        assert first.watch([str(path)])
+        second.watch([])
         (there / "one").write_text("new")
         (there / "new").touch()
-        assert rings(first)
+        assert wakes(first)
         assert is_silent(second)
         (there / "new").unlink()
     first.close()
     second.close()
 
 
-def test_two_that_follow_one_process_are_both_rung(ears: Any, process: subprocess.Popen[bytes]) -> None:
-    bells = [new_bell() for _ in range(3)]
-    assert all(bell.follow(registration(process.pid)) for bell in bells)
-    bells[2].follow(None)
+def test_two_that_follow_one_process_are_both_woken(notifiers: Any, process: subprocess.Popen[bytes]) -> None:
+    watchers = [new_watcher() for _ in range(3)]
+    assert all(watcher.follow(registration(process.pid)) for watcher in watchers)
+    watchers[2].follow(None)
     end(process)
-    assert rings(bells[0])
-    assert rings(bells[1])
-    assert is_silent(bells[2])
-    for bell in bells:
-        bell.close()
+    assert wakes(watchers[0])
+    assert wakes(watchers[1])
+    assert is_silent(watchers[2])
+    for watcher in watchers:
+        watcher.close()
 
 
-def test_when_nobody_listens_it_is_closed_and_opened_anew(ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert until(lambda: ears._ear is None, LONG)  # Some test before has used it.
-    monkeypatch.setattr(ears, "IDLE", 0.01)
-    for number in range(3):
-        bell = new_bell()
-        assert bell.listen([str(there)])
-        (there / f"{number}").touch()
-        assert rings(bell)
-        ear = ears._ear
-        bell.close()
-        assert until(partial(is_another, ears, ear), LONG)
-
-
-def test_when_more_has_changed_than_can_be_told_all_are_rung(
-    ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch
+def test_when_nobody_watches_it_is_closed_and_opened_anew(
+    notifiers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ear, first, second = ears.Ear(), Rung(), Rung()
-    assert ear.listen(first, str(there)) is not None
-    assert ear.listen(second, str(there / "one")) is not None
-    monkeypatch.setattr(ear._changes, "events", lambda: [(ear._changes.OVERFLOW, False)])
+    assert until(lambda: notifiers._notifier is None, LONG)  # Some test before has used it.
+    monkeypatch.setattr(notifiers, "IDLE", 0.01)
+    for number in range(3):
+        watcher = new_watcher()
+        assert watcher.watch([str(there)])
+        (there / f"{number}").touch()
+        assert wakes(watcher)
+        notifier = notifiers._notifier
+        watcher.close()
+        assert until(partial(is_another, notifiers, notifier), LONG)
+
+
+def test_when_more_has_changed_than_can_be_told_all_are_woken(
+    notifiers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notifier, first, second = notifiers.Notifier(), Woken(), Woken()
+    assert notifier.watch(first, str(there)) is not None
+    assert notifier.watch(second, str(there / "one")) is not None
+    monkeypatch.setattr(notifier._changes, "events", lambda: [(notifier._changes.OVERFLOW, False)])
     (there / "new").touch()
-    assert ear._listen_once()
-    assert first.rings()
-    assert second.rings()
-    ear.close()
+    assert notifier._dispatch_once()
+    assert first.wakes()
+    assert second.wakes()
+    notifier.close()
 
 
-def test_what_has_gone_is_not_kept_in_mind(ears: Any, there: Path) -> None:
-    ear, bell = ears.Ear(), Rung()
+def test_what_has_gone_is_not_kept_in_mind(notifiers: Any, there: Path) -> None:
+    notifier, watcher = notifiers.Notifier(), Woken()
     for number in range(20):
         (there / f"{number}").touch()
-        assert ear.listen(bell, str(there / f"{number}"))
+        assert notifier.watch(watcher, str(there / f"{number}"))
         (there / f"{number}").unlink()
-        assert ear._listen_once()
-    assert not ear._bells
-    ear.close()
+        assert notifier._dispatch_once()
+    assert not notifier._watchers
+    notifier.close()
 
 
-def test_whose_descriptors_somebody_closes_opens_others(ears: Any, there: Path) -> None:
+def test_whose_descriptors_somebody_closes_opens_others(notifiers: Any, there: Path) -> None:
     """As a program does that becomes a daemon. In a process of its own: who closes all closes pytest's, too."""
     script = """
 import os, sys, threading
-from looop_portable.system.watch.watcher import new_bell
-bell = new_bell()
-assert bell.listen([sys.argv[1]])
+from looop_portable.system.watch.waking import new_watcher
+watcher = new_watcher()
+assert watcher.watch([sys.argv[1]])
 os.closerange(3, 100)
 open(sys.argv[1] + "/wakes", "w").close()
 for number in range(1000):
-    bell.wait(0.05)
-    bell.forget()
-    if bell.listen([sys.argv[1]]):
+    watcher.wait(0.05)
+    watcher.forget()
+    if watcher.watch([sys.argv[1]]):
         break
 open(sys.argv[1] + "/new", "w").close()
-bell.wait(60)
-bell._latch._shut.acquire(timeout=0) or sys.exit("it has not rung")
+watcher.wait(60)
+watcher._latch._shut.acquire(timeout=0) or sys.exit("it has not woken")
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(there)], capture_output=True, text=True, timeout=100, check=False
@@ -528,25 +536,25 @@ bell._latch._shut.acquire(timeout=0) or sys.exit("it has not rung")
 
 
 @needs_fork
-def test_a_child_has_an_ear_of_its_own(ears: Any, there: Path) -> None:
+def test_a_child_has_a_notifier_of_its_own(notifiers: Any, there: Path) -> None:
     script = """
 import os, sys
-from looop_portable.system.watch import ear
-from looop_portable.system.watch.watcher import new_bell
-bell = new_bell()
-assert bell.listen([sys.argv[1]])
+from looop_portable.system.watch import notifier
+from looop_portable.system.watch.waking import new_watcher
+watcher = new_watcher()
+assert watcher.watch([sys.argv[1]])
 child = os.fork()
 if not child:
-    if ear._ear is not None:
+    if notifier._notifier is not None:
         os._exit(1)
-    own = new_bell()
-    heard = own.listen([sys.argv[1]])
+    own = new_watcher()
+    notified = own.watch([sys.argv[1]])
     open(sys.argv[1] + "/new", "w").close()
     own.wait(60)
-    os._exit(0 if heard and own._latch._shut.acquire(timeout=0) else 2)
+    os._exit(0 if notified and own._latch._shut.acquire(timeout=0) else 2)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-bell.wait(60)
-assert bell._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
+watcher.wait(60)
+assert watcher._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(there)], capture_output=True, text=True, timeout=100, check=False
@@ -556,13 +564,13 @@ assert bell._latch._shut.acquire(timeout=0), "the child has taken what was told 
 
 DESCRIPTORS = """
 import os, resource, sys
-from looop_portable.system.watch.watcher import new_bell
+from looop_portable.system.watch.waking import new_watcher
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Registration
 from looop_portable.system.processes import SYSTEM
 
 import looop_portable.system.watch.linux
-from looop_portable.system.watch import ear
+from looop_portable.system.watch import notifier
 
 def opened():
     return len(os.listdir("/proc/self/fd"))
@@ -574,21 +582,21 @@ parent = Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid()))  # It
 found = []
 for more in range(4):
     resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + more, hard))
-    bell = new_bell()
-    found.append((bell.listen([sys.argv[1]]), bell.follow(parent)))
-    bell.close()
+    watcher = new_watcher()
+    found.append((watcher.watch([sys.argv[1]]), watcher.follow(parent)))
+    watcher.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    ear._after_fork()  # What is kept for the next bell does not count.
+    notifier._after_fork()  # What is kept for the next watcher does not count.
     assert opened() == before, (more, before, opened())
 print(found)
 os._exit(0)
 """
 
 
-def test_without_descriptors_nothing_is_heard_and_none_is_left_open(bell: ThreadBell, there: Path) -> None:
-    """With none, with one, with two, with three that are left: inotify's, that which calls the ear, and a process's."""
+def test_without_descriptors_nothing_is_watched_and_none_is_left_open(watcher: ThreadWatcher, there: Path) -> None:
+    """With none, with one, with two, with three that are left: inotify's, the notifier's own, and a process's."""
     pytest.importorskip("resource")
-    if not is_inotify(bell):
+    if not is_inotify(watcher):
         pytest.skip("inotify is missing: another number of descriptors is needed")
     command = [sys.executable, "-u", "-c", DESCRIPTORS, str(there)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -597,17 +605,17 @@ def test_without_descriptors_nothing_is_heard_and_none_is_left_open(bell: Thread
 
 
 @pytest.mark.parametrize("error", [OSError(24, "the user's instances are used up"), Unavailable("no thread")])
-def test_without_instances_or_threads_nothing_is_heard_but_other_threads(
-    ears: Any, there: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_without_instances_or_threads_nothing_is_watched_but_other_threads(
+    notifiers: Any, there: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def no_more(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(ears, "_ear", None)
-    monkeypatch.setattr(ears, "Inotify" if isinstance(error, OSError) else "started", no_more)
-    bell = new_bell()
-    assert not bell.listen([str(there)])
-    assert not bell.follow(registration(os.getppid()))
-    ring_twice(bell)
-    assert rings(bell)
-    bell.close()
+    monkeypatch.setattr(notifiers, "_notifier", None)
+    monkeypatch.setattr(notifiers, "Inotify" if isinstance(error, OSError) else "started", no_more)
+    watcher = new_watcher()
+    assert not watcher.watch([str(there)])
+    assert not watcher.follow(registration(os.getppid()))
+    wake_twice(watcher)
+    assert wakes(watcher)
+    watcher.close()

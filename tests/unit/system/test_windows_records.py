@@ -209,18 +209,18 @@ def test_a_name_that_is_being_removed_is_not_there(tmp_path: Path, monkeypatch: 
 
 
 def test_a_directory_that_somebody_watches_stays_and_is_used_again(tmp_path: Path) -> None:
-    from looop_portable.system.watch.watcher import new_bell
+    from looop_portable.system.watch.waking import new_watcher
 
     path = f"{tmp_path.as_posix()}/watched"
     OS.mkdir(path)
-    bell = new_bell()
+    watcher = new_watcher()
     try:
-        assert bell.listen([path])
+        assert watcher.watch([path])
         OS.rmdir(path)
         assert os.path.isdir(path)
         OS.create(f"{path}/x", b"x")
     finally:
-        bell.close()
+        watcher.close()
     with pytest.raises(OSError, match="not empty"):
         OS.rmdir(path)
     OS.remove(f"{path}/x")

@@ -109,7 +109,7 @@ class TestAll:
         assert isinstance(claim_all(claims, ["a", "b"], me, slots=2), list)
         assert held(claims) == {"a#1": "me", "b#1": "other", "b#2": "me"}
 
-    def test_one_that_cannot_be_let_go_does_not_keep_the_others(
+    def test_one_that_cannot_be_released_does_not_keep_the_others(
         self, claims: Claims, me: Holder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         release = Claims.release_lease
@@ -203,12 +203,12 @@ class TestEveryStep:
     def test_of_waiting(self, claims: Claims, me: Holder, error: BaseException, after: bool) -> None:
         def work(view: Claims) -> object:
             assert isinstance(claims.claim("n", "other"), Won | Renewed)
-            bell.view = claims
+            watcher.view = claims
             return wait_for(view, "n", me)
 
         with pytest.MonkeyPatch.context() as patched:
-            bell = _Releasing()
-            patched.setattr("looop_portable.system.watch.watcher.new_bell", lambda: bell)
+            watcher = _Releasing()
+            patched.setattr("looop_portable.system.watch.waking.new_watcher", lambda: watcher)
             claims.claim("n", "other")
             try:
                 self.every_step_of_waiting(claims, work, error, after)
@@ -229,20 +229,20 @@ class TestEveryStep:
 
 
 class _Releasing:
-    """A bell that rings as soon as it is waited for: the holder lets go then."""
+    """A watcher that wakes as soon as it is waited for: the holder lets go then."""
 
     view: Claims
 
-    def listen(self, paths: Iterator[str]) -> bool:
+    def watch(self, paths: Iterator[str]) -> bool:
         return bool(list(paths))
 
     def follow(self, process: Registration | None) -> bool:
         return process is not None
 
     def forget(self) -> None:
-        """Nothing rings but when it is waited for."""
+        """Nothing wakes but when it is waited for."""
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Nobody sleeps."""
 
     def wait(self, seconds: float) -> None:
@@ -253,7 +253,7 @@ class _Releasing:
 
 
 class TestWaiting:
-    def test_it_is_won_when_it_is_let_go(self, claims: Claims, me: Holder) -> None:
+    def test_it_is_won_when_it_is_released(self, claims: Claims, me: Holder) -> None:
         claims.claim("n", "other")
         outcomes: list[object] = []
         waiting = threading.Thread(target=lambda: outcomes.append(wait_for(claims, "n", me)))
@@ -291,7 +291,7 @@ class TestWaiting:
                 raise KeyboardInterrupt
 
         claims.claim("n", "other")
-        monkeypatch.setattr("looop_portable.system.watch.watcher.new_bell", Interrupting)
+        monkeypatch.setattr("looop_portable.system.watch.waking.new_watcher", Interrupting)
         with pytest.raises(KeyboardInterrupt):
             wait_for(claims, "n", me)
         assert held(claims) == {}
@@ -311,7 +311,7 @@ class TestWaiting:
                 monkeypatch.setattr(Claims, "claim", _raises)
 
         claims.claim("n", "other")
-        monkeypatch.setattr("looop_portable.system.watch.watcher.new_bell", Interrupting)
+        monkeypatch.setattr("looop_portable.system.watch.waking.new_watcher", Interrupting)
         with pytest.raises(KeyboardInterrupt):
             wait_for(claims, "n", me)
         assert held(claims) == {"n": "me"}

@@ -1,6 +1,6 @@
 """Who lets go wakes the next of its own process: without a kernel that tells of anything, and without looking again.
 
-Here no wait ends because time has passed. So whatever is not rung hangs, and is found.
+Here no wait ends because time has passed. So whatever is not woken hangs, and is found.
 """
 
 from __future__ import annotations
@@ -17,36 +17,36 @@ from support.waiters import Line
 
 from looop_portable import Claims, Won, aio, hold, wait_for
 from looop_portable.aio import wakeup
-from looop_portable.aio.wakeup import LoopBell
+from looop_portable.aio.wakeup import LoopWatcher
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.holding import hold as holding
 from looop_portable.protocol.liveness import Holder
-from looop_portable.system.watch import watcher
-from looop_portable.system.watch.watcher import DeafBell
+from looop_portable.system.watch import waking
+from looop_portable.system.watch.waking import LocalWatcher
 
 PATIENCE = 60.0
 MANY, ROUNDS = 20, 5
 
 
-class NeverLooksAgain(DeafBell):
-    """Hears no kernel, and waits until it is rung."""
+class NeverLooksAgain(LocalWatcher):
+    """Hears no kernel, and waits until it is woken."""
 
     def wait(self, seconds: float) -> None:
-        assert self._latch._shut.acquire(timeout=PATIENCE), "nobody has rung"
-        self.ring()
+        assert self._latch._shut.acquire(timeout=PATIENCE), "nobody has woken"
+        self.wake()
 
 
-async def until_it_is_rung(self: LoopBell, seconds: float) -> None:
-    await asyncio.wait_for(self.rung.wait(), PATIENCE)
+async def until_it_is_woken(self: LoopWatcher, seconds: float) -> None:
+    await asyncio.wait_for(self.woken.wait(), PATIENCE)
 
 
 @pytest.fixture(autouse=True)
-def nothing_else_rings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (holding, watcher):
-        monkeypatch.setattr(module, "new_bell", NeverLooksAgain)
-    monkeypatch.setattr(wakeup, "_hearing", lambda bell: DeafBell())
-    monkeypatch.setattr(LoopBell, "wait", until_it_is_rung)
+def nothing_else_wakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (holding, waking):
+        monkeypatch.setattr(module, "new_watcher", NeverLooksAgain)
+    monkeypatch.setattr(wakeup, "_subscription", lambda watcher: LocalWatcher())
+    monkeypatch.setattr(LoopWatcher, "wait", until_it_is_woken)
 
 
 @pytest.fixture(params=[NATIVE, "memory"])
@@ -188,7 +188,7 @@ def test_sessions_of_one_process_hand_it_over(tmp_path: Path, kind: str, way: st
     claims = opened(kind, tmp_path)
     inside = Inside()
 
-    def let_go(me: Holder, won: Won) -> None:
+    def release(me: Holder, won: Won) -> None:
         if way == "release":
             claims.release("n", me)
         elif way == "session":
@@ -203,7 +203,7 @@ def test_sessions_of_one_process_hand_it_over(tmp_path: Path, kind: str, way: st
             assert isinstance(won, Won)
             inside.enter(number)
             inside.leave()
-            let_go(me, won)
+            release(me, won)
             if way != "session":
                 claims.sessions.stop(*me)
 

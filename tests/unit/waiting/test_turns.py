@@ -16,19 +16,19 @@ from looop_portable.waiting.waiter import Pending, Waiting
 ELSEWHERE = Registration("", "", 7, "start", "boot of another", "pid:[1]", "another host")
 
 
-class Bell:
+class Watcher:
     """Hears nothing."""
 
-    def listen(self, paths: object) -> bool:
+    def watch(self, paths: object) -> bool:
         return False
 
     def follow(self, process: object) -> bool:
         return False
 
     def forget(self) -> None:
-        """Nothing rings here."""
+        """Nothing wakes here."""
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Nobody sleeps here."""
 
 
@@ -48,7 +48,7 @@ class Scene:
     def waiter(self, name: str) -> Waiting:
         me = self.claims.sessions.register(name).holder
         attempt = lambda: claim_any(self.claims, ["n"], me)  # noqa: E731
-        return Waiting(self.claims, "n", ["n"], attempt, Bell(), clock=lambda: self.now, chance=lambda: 0.5)
+        return Waiting(self.claims, "n", ["n"], attempt, Watcher(), clock=lambda: self.now, chance=lambda: 0.5)
 
     def at(self, seconds: float) -> None:
         self.now = 100.0 + seconds

@@ -1,4 +1,4 @@
-"""One look after the other of those who wait, with a clock and bells of the test's: who gets it, and when looks again."""
+"""One look after the other of those who wait, with the test's clock and watchers: who gets it, and when looks again."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from looop_portable.waiting.claiming import claim_any, waiter
 from looop_portable.waiting.waiter import Pending, Waiting, run
 
 
-class Bell:
+class Watcher:
     """Hears all, if it is told to."""
 
-    def __init__(self, hears: bool = True) -> None:
-        self.hears = hears
+    def __init__(self, watches: bool = True) -> None:
+        self.watches = watches
         self.paths: list[str] = []
         self.process: Registration | None = None
         self.waited: list[float] = []
         self.on_wait: Callable[[], object] = lambda: None
 
-    def listen(self, paths: Iterable[str]) -> bool:
+    def watch(self, paths: Iterable[str]) -> bool:
         self.paths = list(paths)
-        return self.hears
+        return self.watches
 
     def follow(self, process: Registration | None) -> bool:
         self.process = process
-        return self.hears and process is not None
+        return self.watches and process is not None
 
     def forget(self) -> None:
-        """Nothing rings here."""
+        """Nothing wakes here."""
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Nobody sleeps here."""
 
     def wait(self, seconds: float) -> None:
@@ -55,14 +55,14 @@ class Scene:
         self.claims = Claims(MemoryBackend())
         self.tickets = self.claims.backend.tickets
         self.now = 100.0
-        self.bells: list[Bell] = []
+        self.watchers: list[Watcher] = []
 
     def session(self, name: str) -> Holder:
         return self.claims.sessions.register(name).holder
 
-    def waiter(self, name: str, wanted: tuple[str, ...] = ("repo-x",), hears: bool = True) -> Waiting:
-        me, bell = self.session(name), Bell(hears)
-        self.bells.append(bell)
+    def waiter(self, name: str, wanted: tuple[str, ...] = ("repo-x",), watches: bool = True) -> Waiting:
+        me, watcher = self.session(name), Watcher(watches)
+        self.watchers.append(watcher)
 
         def is_mine(lease: Lease) -> bool:
             return lease.session == name
@@ -72,7 +72,7 @@ class Scene:
             "repo-x",
             wanted,
             lambda: claim_any(self.claims, wanted, me),
-            bell,
+            watcher,
             is_mine,
             lambda: self.now,
             lambda: 0.5,
@@ -110,7 +110,7 @@ def test_what_is_free_is_won_at_the_first_look_and_nobody_lines_up(scene: Scene)
     assert scene.line() == []
 
 
-def test_what_another_holds_is_pending_and_won_once_it_is_let_go(scene: Scene) -> None:
+def test_what_another_holds_is_pending_and_won_once_it_is_released(scene: Scene) -> None:
     holder = scene.session("holder")
     scene.claims.claim("repo-x", holder)
     waiting = scene.waiter("w1")
@@ -311,9 +311,9 @@ def test_interrupted_while_it_leaves_the_line_it_has_won_nothing(
         raise KeyboardInterrupt
 
     assert scene.tickets
-    holder, me, bell = scene.session("holder"), scene.session("w1"), Bell()
+    holder, me, watcher = scene.session("holder"), scene.session("w1"), Watcher()
     scene.claims.claim("repo-x", holder)
-    waiting = waiter(scene.claims, "repo-x", me, 0, bell)
+    waiting = waiter(scene.claims, "repo-x", me, 0, watcher)
     pending(waiting.look())
     scene.claims.release("repo-x", holder)
     monkeypatch.setattr(scene.tickets, "give_back", interrupt)
@@ -354,9 +354,9 @@ def others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("others_wait")
 def test_pauses_are_long_where_news_is_heard_and_grow_to_a_limit_where_none_is(scene: Scene) -> None:
     scene.claims.claim("repo-x", scene.session("holder"))
-    heard, deaf, behind = scene.waiter("w1"), scene.waiter("w2", hears=False), scene.waiter("w3", hears=False)
-    assert pending(heard.look()).pause == 2.0
-    second = [pending(deaf.look()).pause for _ in range(40)]
+    notified, blind, behind = scene.waiter("w1"), scene.waiter("w2", watches=False), scene.waiter("w3", watches=False)
+    assert pending(notified.look()).pause == 2.0
+    second = [pending(blind.look()).pause for _ in range(40)]
     assert second[0] == 0.001
     assert second == sorted(second)
     assert second[-1] == 0.02
@@ -370,7 +370,7 @@ def test_the_first_in_line_follows_the_holder_and_the_others_those_before_them(s
     first, second = scene.waiter("w1"), scene.waiter("w2")
     pending(first.look())
     pending(second.look())
-    by_holder, by_waiter = (bell.process for bell in scene.bells)
+    by_holder, by_waiter = (watcher.process for watcher in scene.watchers)
     assert by_holder
     assert by_holder.session == "holder"
     assert by_waiter
@@ -399,22 +399,22 @@ class TestRun:
         holder = scene.session("holder")
         scene.claims.claim("repo-x", holder)
         waiting = scene.waiter("w1")
-        (bell,) = scene.bells
-        bell.on_wait = lambda: scene.claims.release("repo-x", holder)
-        assert isinstance(run(waiting, bell, None), Won)
-        assert len(bell.waited) == 1
+        (watcher,) = scene.watchers
+        watcher.on_wait = lambda: scene.claims.release("repo-x", holder)
+        assert isinstance(run(waiting, watcher, None), Won)
+        assert len(watcher.waited) == 1
 
     def test_when_time_is_over_it_says_who_holds_it_and_leaves_the_line(self, scene: Scene) -> None:
         scene.claims.claim("repo-x", scene.session("holder"))
         waiting = scene.waiter("w1")
-        found = run(waiting, scene.bells[0], 0.01)
+        found = run(waiting, scene.watchers[0], 0.01)
         assert isinstance(found, Held)
         assert found.lease.session == "holder"
         assert scene.line() == []
 
     def test_when_time_is_over_what_is_free_is_taken_whoever_is_first(self, scene: Scene) -> None:
         scene.stranger()
-        assert isinstance(run(scene.waiter("w1"), scene.bells[0], 0.01), Won)
+        assert isinstance(run(scene.waiter("w1"), scene.watchers[0], 0.01), Won)
 
     def test_interrupted_it_leaves_the_line(self, scene: Scene) -> None:
         def interrupt() -> None:
@@ -422,10 +422,10 @@ class TestRun:
 
         scene.claims.claim("repo-x", scene.session("holder"))
         waiting = scene.waiter("w1")
-        (bell,) = scene.bells
-        bell.on_wait = interrupt
+        (watcher,) = scene.watchers
+        watcher.on_wait = interrupt
         with pytest.raises(KeyboardInterrupt):
-            run(waiting, bell, None)
+            run(waiting, watcher, None)
         assert scene.line() == []
 
     def test_interrupted_while_it_leaves_the_line_it_leaves_it_all_the_same(
@@ -434,8 +434,8 @@ class TestRun:
         holder = scene.session("holder")
         scene.claims.claim("repo-x", holder)
         waiting = scene.waiter("w1")
-        (bell,) = scene.bells
-        bell.on_wait = lambda: scene.claims.release("repo-x", holder)
+        (watcher,) = scene.watchers
+        watcher.on_wait = lambda: scene.claims.release("repo-x", holder)
         assert scene.tickets
         give_back, interrupted = scene.tickets.give_back, list[str]()
 
@@ -447,6 +447,6 @@ class TestRun:
 
         monkeypatch.setattr(scene.tickets, "give_back", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            run(waiting, bell, None)
+            run(waiting, watcher, None)
         assert len(interrupted) == 1
         assert scene.line() == []
