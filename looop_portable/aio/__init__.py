@@ -23,7 +23,7 @@ from looop_portable.config import PathLike
 from looop_portable.holding.hold import Hold
 from looop_portable.holding.options import Options, options_of
 from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import LEASE_SECONDS, Holder
+from looop_portable.protocol.liveness import DEFAULT_TTL, Holder
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.system.clock import elapsed
 from looop_portable.waiting.claiming import claim_any, slots_of, waiter
@@ -108,7 +108,7 @@ def hold(
     *,
     data_dir: PathLike | None = None,
     backend: str | None = None,
-    lease_seconds: int = LEASE_SECONDS,
+    ttl: int = DEFAULT_TTL,
     on_lost: Callable[[AsyncHold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
@@ -117,7 +117,7 @@ def hold(
 
     Tasks exclude each other. `on_lost` is called in the event loop; `lost` is an `asyncio.Event`.
     """
-    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots), on_lost)
+    return AsyncHold(name, options_of(data_dir, backend, ttl, None, timeout, slots), on_lost)
 
 
 async def claim(

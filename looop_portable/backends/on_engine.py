@@ -20,7 +20,7 @@ from looop_portable.backends.base import SessionHead
 from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine
 from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.protocol.lease import Head, Lease, decode, lease_in, record_of, text
-from looop_portable.protocol.liveness import LEASE_SECONDS, Holder, Lock, Registration, Silence, interval
+from looop_portable.protocol.liveness import DEFAULT_TTL, Holder, Lock, Registration, Silence, interval
 from looop_portable.protocol.names import canonical, excerpt, printable, spelled, unspelled
 from looop_portable.protocol.registrations import is_damaged, registration_in
 from looop_portable.protocol.standings import is_ours
@@ -43,8 +43,8 @@ class EngineSigns:
         self._promised: dict[str, int] = {}
 
     def promise(self, registration: Registration, *, locked: bool) -> Registration:  # noqa: ARG002 (the interface)
-        if registration.lease_seconds:
-            self._promised[_word(*registration[:2])] = registration.lease_seconds
+        if registration.ttl:
+            self._promised[_word(*registration[:2])] = registration.ttl
             self.beat(*registration[:2])
         return registration._replace(disk=self.disk())
 
@@ -72,7 +72,7 @@ class EngineSigns:
         A heartbeat that is missing, though it was promised, is given by whoever misses it: its silence begins there, so it
         is never told for longer than it was. Without this, nobody could ever be dead of whom it was lost.
         """
-        session, lease = registration.session, registration.lease_seconds
+        session, lease = registration.session, registration.ttl
         word, about, keep = _word(session, registration.incarnation), _about(session), KEEP + 2 * lease
         heard = self._store.heard(about, word)
         if heard is None:
@@ -107,8 +107,8 @@ class EngineSigns:
         record = self._store.read(_about(session), SESSION, _key(session))
         own = registration_in(session, record.data)
         if own.incarnation == incarnation and not own.ended:
-            return own.lease_seconds
-        return LEASE_SECONDS if self.has_beat(session, incarnation) else 0
+            return own.ttl
+        return DEFAULT_TTL if self.has_beat(session, incarnation) else 0
 
 
 class EngineSessions:
@@ -127,7 +127,7 @@ class EngineSessions:
         return SessionHead(number, own)
 
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
-        fields = registration._asdict()
+        fields = registration.as_record()
         if is_damaged(session, fields):
             raise InvalidName(f"session {excerpt(session)}: its registration could not be read by anybody")
         return self._store.advance(_about(session), SESSION, _key(session), expected, fields)
@@ -160,7 +160,9 @@ class EngineTickets:
         last = int(line[-1][:_DIGITS]) if line else 0
         ticket = f"{last + 1:0{_DIGITS}}-{self._store.new_nonce()}"
         try:
-            if self._store.advance(_of(claim), TICKET, _ticket_key(claim, ticket), 0, {**waiter._asdict(), "line": claim}):
+            if self._store.advance(
+                _of(claim), TICKET, _ticket_key(claim, ticket), 0, {**waiter.as_record(), "line": claim}
+            ):
                 return ticket
         except Unavailable:
             with contextlib.suppress(Unavailable):

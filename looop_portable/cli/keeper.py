@@ -14,8 +14,8 @@ from looop_portable.cli.root import Setting
 from looop_portable.config import LEASE, SESSION_ID
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, describe_error
 from looop_portable.protocol.liveness import (
+    DEFAULT_TTL,
     FOREIGN,
-    LEASE_SECONDS,
     LONGEST_LEASE,
     SHORTEST_LEASE,
     Basis,
@@ -40,7 +40,7 @@ def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:
 LEASE_LENGTH = click.option(
     "--lease",
     type=click.IntRange(min=0, max=LONGEST_LEASE),
-    default=LEASE_SECONDS,
+    default=DEFAULT_TTL,
     envvar=LEASE,
     callback=_long_enough,
     metavar="SECONDS",
@@ -103,7 +103,7 @@ def register_kept(out: Setting, session: str, pid: int, lease: int, ended: Endin
         keepers, passed_over = all_keepers.choose()
     except Unavailable as error:
         raise _without_keeper(f"a keeper has no place for its files (set XDG_STATE_HOME to one): {error}") from error
-    found = claims.sessions.register(session, pid=pid, lease_seconds=lease, kept=True)
+    found = claims.sessions.register(session, pid=pid, ttl=lease, kept=True)
     stays = False
     try:
         ended.hear()
@@ -193,7 +193,7 @@ def _why_gone(claims: Claims, registration: Registration) -> str:
     if all_keepers.was_killed(registration.holder):
         return "its keeper is gone"
     verdict = claims.sessions.verdict(*registration.holder)
-    silent = verdict.basis is Basis.HEARTBEAT and verdict.age > patience(registration.lease_seconds)
+    silent = verdict.basis is Basis.HEARTBEAT and verdict.age > patience(registration.ttl)
     return verdict.evidence if silent else ""
 
 

@@ -41,12 +41,12 @@ _SHARED = "this process has entered this very block, or waits to: each thread or
 class Entrance:
     """The entrance of the block `name`, or of one that wants a slot of it. Used by one at a time: `prepare` to `spare`."""
 
-    def __init__(self, name: str, slots: int, config: Config, lease_seconds: int) -> None:
+    def __init__(self, name: str, slots: int, config: Config, ttl: int) -> None:
         self._name = name
         self._wanted: Sequence[str] = slots_of(name, slots)
         self._line = line_for(name, slots)
         self._config = config
-        self._lease_seconds = lease_seconds
+        self._ttl = ttl
         self.owner: object = None
         self.watcher: Watcher | None = None
         self.process: Process | None = None
@@ -67,10 +67,10 @@ class Entrance:
     def prepare_at_once(self, owner: object) -> Member | None:
         """The same. None: that would have to wait, for a registration."""
         process = this_process()
-        return self._prepare(process, owner, None) if process.knows(self._config, self._lease_seconds) else None
+        return self._prepare(process, owner, None) if process.knows(self._config, self._ttl) else None
 
     def _prepare(self, process: Process, owner: object, visit: Visit | None) -> Member:
-        member = process.member(self._config, self._lease_seconds)
+        member = process.member(self._config, self._ttl)
         for taker in filter(None, map(member.taker, self._wanted)):
             taker.settle_if_over()
         takers = [member.taker(name) for name in self._wanted]

@@ -46,7 +46,7 @@ def _release_all(member: Member, session: Session) -> None:
         for name in list(session.left):
             if _is_out(member, session, name):
                 session.left.pop(name, None)
-        pause = min(2 * pause, interval(session.lease_seconds))
+        pause = min(2 * pause, interval(session.ttl))
 
 
 def _is_out(member: Member, session: Session, name: str) -> bool:

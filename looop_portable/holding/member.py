@@ -36,12 +36,12 @@ T = TypeVar("T")
 class Member:
     """This process in one store: its session, the next one after that is lost, and which of its blocks has which claim."""
 
-    def __init__(self, config: Config, lease_seconds: int) -> None:
+    def __init__(self, config: Config, ttl: int) -> None:
         self.claims = Claims.open(config.data_dir, config.backend)
-        self._lease_seconds = lease_seconds
+        self._ttl = ttl
         self._guard = threading.Lock()
         self._taking = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
-        self.current = Session(self.claims, lease_seconds, self._frees)
+        self.current = Session(self.claims, ttl, self._frees)
         self._taken: dict[str, Taker] = {}
         self._missed: dict[str, WeakSet[Watcher]] = {}
 
@@ -111,7 +111,7 @@ class Member:
             if current.is_over or current.has_ended():
                 if not (current.is_over or current.blocks):  # Else the last of them does it, as its pulse tells them.
                     current.leave_when_possible()
-                self.current = Session(self.claims, self._lease_seconds, self._frees)
+                self.current = Session(self.claims, self._ttl, self._frees)
             return self.current
 
     def _frees(self, session: Session) -> bool:
@@ -143,23 +143,23 @@ class Process:
         """For those who are to be told that a block is lost."""
         self.members: dict[tuple[Config, int], Member] = {}
 
-    def knows(self, config: Config, lease_seconds: int) -> bool:
+    def knows(self, config: Config, ttl: int) -> bool:
         """Whether there is a membership already."""
-        return (config, lease_seconds) in self.members
+        return (config, ttl) in self.members
 
-    def member(self, config: Config, lease_seconds: int) -> Member:
+    def member(self, config: Config, ttl: int) -> Member:
         """The one for this store and this length of the lease. Raises `Unavailable`."""
-        key = config, lease_seconds
+        key = config, ttl
         return self.members.get(key) or apart(lambda: self._new_member(*key))
 
-    def _new_member(self, config: Config, lease_seconds: int) -> Member:
-        key = config, lease_seconds
+    def _new_member(self, config: Config, ttl: int) -> Member:
+        key = config, ttl
         with self.guard:
             if self.is_ending:  # Nobody would end its session.
                 raise Unavailable("this process is ending: claim it earlier")
             if key not in self.members:
                 visits.prepare()
-                self.members[key] = Member(config, lease_seconds)
+                self.members[key] = Member(config, ttl)
             return self.members[key]
 
     def taker(self, lease: Lease) -> Taker | None:

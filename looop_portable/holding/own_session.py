@@ -24,19 +24,19 @@ from looop_portable.system.threads.standby import Call, Standby
 class Session:
     """This process as one session of a store, its heartbeats, and the blocks that run in its name."""
 
-    def __init__(self, claims: Claims, lease_seconds: int, may_go: Callable[[Session], bool]) -> None:
+    def __init__(self, claims: Claims, ttl: int, may_go: Callable[[Session], bool]) -> None:
         """`may_go` is asked when it is idle for long; True: nobody claims for it from then on."""
         self._claims = claims
-        self.lease_seconds = lease_seconds
+        self.ttl = ttl
         self._may_go = may_go
-        self.idleness = Idleness(lease_seconds)
+        self.idleness = Idleness(ttl)
         self.is_over = False
         """Nobody claims for it any more: it was idle, and leaves, or has left."""
         self.blocks: dict[str, Block] = {}
         self.left: dict[str, None] = {}
         """The names of what a block could not let go: see `leftovers`."""
         self._youth = Youth(claims)
-        self.pulse = Pulse(self._renew, lease_seconds, self._lose, elapsed())
+        self.pulse = Pulse(self._renew, ttl, self._lose, elapsed())
         self._leaver = Standby("looop leave")
         try:
             self.pulse.prepare()
@@ -52,10 +52,10 @@ class Session:
 
         What a filesystem has taken long to answer is old when it comes, as just after a partition. Said again, it is new.
         """
-        sessions, slow = self._claims.sessions, interval(self.lease_seconds)
+        sessions, slow = self._claims.sessions, interval(self.ttl)
         while True:
             began = elapsed()
-            self.holder = sessions.register(lease_seconds=self.lease_seconds, locked=True).holder
+            self.holder = sessions.register(ttl=self.ttl, locked=True).holder
             while elapsed() - began > slow:
                 began = elapsed()
                 if not sessions.resume(self.holder):
@@ -100,7 +100,7 @@ class Session:
             except NoSession:
                 return  # Somebody has removed it.
             except Exception:  # noqa: BLE001 (no memory, no descriptor: whatever it is, it may be over the next time)
-                time.sleep(interval(self.lease_seconds))
+                time.sleep(interval(self.ttl))
 
     def _forget(self) -> None:
         sessions = self._claims.sessions

@@ -137,7 +137,7 @@ def inquiry(registration: Registration | None, here: Here) -> Inquiry:
         if hint or (found and found.seen is Seen.LOCK_INHERITED):  # So it is of this boot.
             break
     silence: Found = None
-    if registration.lease_seconds:
+    if registration.ttl:
         silence = yield Sign.WATCH if hint else Sign.HEARTBEAT
     if not isinstance(silence, Silence):
         if likely:
@@ -216,7 +216,7 @@ def _by_heartbeat(registration: Registration, silence: Silence, hint: Observatio
     Without the watch, a clock that is set forward would end everybody. Where it was set back, the age of a heartbeat says
     nothing; then it has to be watched for the whole lease.
     """
-    lease, (seconds, watched) = registration.lease_seconds, silence
+    lease, (seconds, watched) = registration.ttl, silence
     age = max(seconds, watched)
     heard = f"was last heard {age:.0f} s ago, by the filesystem's clock; its lease is {lease} s"
     heard = f"{hint.evidence}; it {heard}" if hint else f"{_where(registration)} {heard}"
@@ -241,7 +241,7 @@ def _why_unknown(registration: Registration, here: Here, hint: Observation | Non
     if registration.pid <= 0:
         return "its registration names no process"
     where = _where(registration)
-    silent = "its heartbeat could not be read" if registration.lease_seconds else "it promised no heartbeat"
+    silent = "its heartbeat could not be read" if registration.ttl else "it promised no heartbeat"
     if hint:
         return f"{hint.evidence}, which proves nothing here by itself, and {silent}"
     if not (registration.boot and here.boot):

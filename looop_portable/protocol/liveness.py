@@ -16,7 +16,7 @@ FOREIGN = "looop:"
 PASSING = " tmpfs"
 """How a disk's name ends that no reboot survives: another boot identity there is that of another container."""
 
-LEASE_SECONDS = 30
+DEFAULT_TTL = 30
 """How long a session that promises heartbeats may be silent, unless it is told otherwise."""
 
 LONGEST_LEASE = 10**8
@@ -117,7 +117,7 @@ class Registration(NamedTuple):
 
     `boot` identifies the kernel, `namespace` its pid namespace, `start` the process among all that ever had its `pid`;
     each is empty where the platform does not tell, and all three are empty in a session that looop started (`foreign`).
-    `ended`: it has ended, by its own word or somebody else's. `lease_seconds`: for how long it may be silent; 0: it has
+    `ended`: it has ended, by its own word or somebody else's. `ttl`: for how long it may be silent; 0: it has
     promised no heartbeat. `disk`: what tells its local disk from others', empty if it is none, or not known. `locked`: its
     process holds a lock of its own for as long as it lives. `kept`: a process of its own gives its heartbeats. `own`: the
     process has registered itself, so the lock is its own too, and not that of whoever runs it. `heirs`: what its process
@@ -134,12 +134,16 @@ class Registration(NamedTuple):
     started_at: str = ""
     foreign: bool = False
     ended: bool = False
-    lease_seconds: int = 0
+    ttl: int = 0
     disk: str = ""
     locked: bool = False
     kept: bool = False
     own: bool = False
     heirs: bool = False
+
+    def as_record(self) -> dict[str, object]:
+        """The fields as a record on disk has them: there `ttl` is `ttl`."""
+        return {"lease_seconds" if key == "ttl" else key: value for key, value in self._asdict().items()}
 
     @property
     def holder(self) -> Holder:
@@ -158,30 +162,30 @@ class Here(NamedTuple):
     pid: int = 0
 
 
-def interval(lease_seconds: float) -> float:
+def interval(ttl: float) -> float:
     """Seconds from one heartbeat to the next: a third of the lease."""
-    return lease_seconds / 3
+    return ttl / 3
 
 
-def resumes_after(lease_seconds: float) -> float:
+def resumes_after(ttl: float) -> float:
     """Seconds without a heartbeat after which a session publishes that it goes on: an interval, and a quarter of one.
 
     Less than `suspicion`: whoever has seen nothing for that long, and publishes that the session has ended, then races with
     that publication, and of the two one wins.
     """
-    return interval(lease_seconds) * 5 / 4
+    return interval(ttl) * 5 / 4
 
 
-def suspicion(lease_seconds: float) -> float:
+def suspicion(ttl: float) -> float:
     """Seconds without a heartbeat after which a hint is believed on a local disk: an interval, and half of one for a beat
     that is late.
     """
-    return interval(lease_seconds) * 3 / 2
+    return interval(ttl) * 3 / 2
 
 
-def patience(lease_seconds: float) -> float:
+def patience(ttl: float) -> float:
     """Seconds without a heartbeat after which a session stops itself: two thirds of the lease."""
-    return lease_seconds * 2 / 3
+    return ttl * 2 / 3
 
 
 _NUMBERED = "pid:["

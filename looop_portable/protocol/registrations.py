@@ -59,7 +59,7 @@ def registration_in(session: str, data: bytes) -> Registration:
             host=text(record, "host")[:LONGEST_TEXT],
             started_at=text(record, "started_at")[:LONGEST_TEXT],
             ended=record.get("ended") is True,
-            lease_seconds=checked_number(record, "lease_seconds", LONGEST_LEASE),
+            ttl=checked_number(record, "lease_seconds", LONGEST_LEASE),
             disk=checked_text(record, "disk"),
             locked=record.get("locked") is True,
             kept=record.get("kept") is True,

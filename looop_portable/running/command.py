@@ -24,7 +24,7 @@ from looop_portable.claims.youth import Youth
 from looop_portable.config import Config
 from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
 from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import LEASE_SECONDS, Holder, interval
+from looop_portable.protocol.liveness import DEFAULT_TTL, Holder, interval
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held
 from looop_portable.running.child.environment import environment_of, variable
@@ -76,7 +76,7 @@ class Request(NamedTuple):
     command: Sequence[str]
     names: Sequence[str] = ()
     session: str = ""
-    lease_seconds: int = LEASE_SECONDS
+    ttl: int = DEFAULT_TTL
     timeout: float | None = 0
     slots: int = 0
     ends_when_lost: bool = True
@@ -170,17 +170,17 @@ class _Run:
     def _stand_by(self) -> None:
         """The threads that find a loss out, end the command, and leave. After the fork, which takes no threads along."""
         self._standby = Standby("looop end")
-        if self._request.lease_seconds:
-            self._pulse = Pulse(self._renew, self._request.lease_seconds, self._lose_all, elapsed())
+        if self._request.ttl:
+            self._pulse = Pulse(self._renew, self._request.ttl, self._lose_all, elapsed())
             self._pulse.prepare()
 
     def _register(self, pid: int) -> Holder:
-        sessions, lease_seconds = self._claims.sessions, self._request.lease_seconds
+        sessions, ttl = self._claims.sessions, self._request.ttl
         began = elapsed()
-        found = sessions.register(self._request.session, pid=pid, lease_seconds=lease_seconds, locked=True)
+        found = sessions.register(self._request.session, pid=pid, ttl=ttl, locked=True)
         self._holder, self._lock = found.holder, sessions.lock_path(found)
         if self._pulse:
-            while elapsed() - began > interval(lease_seconds):  # It is as old as that already. Said again, it is new.
+            while elapsed() - began > interval(ttl):  # It is as old as that already. Said again, it is new.
                 began = elapsed()
                 if not sessions.resume(found.holder):
                     raise Unavailable(f"session {found.session}: registered so slowly that others have ended it; try again")
@@ -237,7 +237,7 @@ class _Run:
     def _last_moment(self) -> float:
         """When the command must be dead: at the whole lease; a third of it from now, if others may take over already."""
         assert self._pulse
-        return min(elapsed() + interval(self._request.lease_seconds), self._pulse.renewed_at + self._request.lease_seconds)
+        return min(elapsed() + interval(self._request.ttl), self._pulse.renewed_at + self._request.ttl)
 
     def _end(self) -> None:
         """Ask the command to end, and end it if it does not."""
@@ -246,7 +246,7 @@ class _Run:
             with self._changed:
                 assert self._deadline is not None
                 while not self._ended and (left := self._deadline - elapsed()) > 0:
-                    self._changed.wait(min(left, self._request.lease_seconds / _LOOKS))
+                    self._changed.wait(min(left, self._request.ttl / _LOOKS))
         finally:
             self._child.kill()
 
@@ -262,7 +262,7 @@ class _Run:
             if self._standby:
                 self._standby.dismiss()
             return
-        seconds = self._request.lease_seconds or LEASE_SECONDS
+        seconds = self._request.ttl or DEFAULT_TTL
         trouble = [("", f"the store has not answered for {seconds} s")]
 
         def leave() -> None:

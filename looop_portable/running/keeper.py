@@ -34,8 +34,8 @@ class Rhythm:
     Whoever begins does not know for how long nothing was heard.
     """
 
-    def __init__(self, lease_seconds: int) -> None:
-        self._lease = lease_seconds
+    def __init__(self, ttl: int) -> None:
+        self._lease = ttl
         self._renewed_at: float | None = None
         self._failed_at: float | None = None
 
@@ -76,7 +76,7 @@ class Keeper:
     ) -> None:
         self._claims = claims
         self._holder = registration.holder
-        self._lease = registration.lease_seconds
+        self._lease = registration.ttl
         self._rhythm = Rhythm(self._lease)
         self._youth = Youth(claims, looks=True)
         self._log = log
@@ -175,7 +175,7 @@ def keep(claims: Claims, keepers: Keepers, registration: Registration, there: Ca
     keeper = Keeper(claims, registration, log, watch)
     signal.signal(signal.SIGTERM, _note_signal)
     try:
-        lease = f"heartbeats every {interval(registration.lease_seconds):.0f} s"
+        lease = f"heartbeats every {interval(registration.ttl):.0f} s"
         log(f"start: pid {os.getpid()} for session '{holder.session}', process {registration.pid}: {lease}")
         there(os.getpid())
         with contextlib.suppress(OSError):  # Another time.

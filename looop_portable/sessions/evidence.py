@@ -14,8 +14,8 @@ from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
 from looop_portable.protocol.inquiry import Found, Sign, inquiry
 from looop_portable.protocol.liveness import (
+    DEFAULT_TTL,
     FOREIGN,
-    LEASE_SECONDS,
     Basis,
     Holder,
     Liveness,
@@ -120,7 +120,7 @@ class Evidence:
         if not self._store.absent(holder.session):
             return Verdict(Liveness.UNKNOWN, "its registration is listed, but cannot be opened yet")
         if self._store.signs.has_beat(*holder):
-            return self.examine(Registration(*holder, pid=0, lease_seconds=LEASE_SECONDS))
+            return self.examine(Registration(*holder, pid=0, ttl=DEFAULT_TTL))
         return Verdict(Liveness.DEAD, "no such session", Basis.REGISTRATION)
 
     def _verdict_on(self, head: SessionHead, incarnation: str) -> Verdict:

@@ -35,10 +35,10 @@ def chosen(session: str) -> str:
     return session
 
 
-def refuse_lease(lease_seconds: int) -> None:
+def refuse_lease(ttl: int) -> None:
     """Raises `UsageError` for a lease that no record can say."""
-    if type(lease_seconds) is not int or not 0 <= lease_seconds <= LONGEST_LEASE:
-        raise UsageError(f"a lease is a whole number of seconds, up to {LONGEST_LEASE}, not {excerpt(lease_seconds)}")
+    if type(ttl) is not int or not 0 <= ttl <= LONGEST_LEASE:
+        raise UsageError(f"a lease is a whole number of seconds, up to {LONGEST_LEASE}, not {excerpt(ttl)}")
 
 
 def named(session: str | None) -> str:

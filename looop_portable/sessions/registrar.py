@@ -54,17 +54,17 @@ class Sessions:
         self._clock = clock
 
     def register(
-        self, session: str = "", *, pid: int = 0, lease_seconds: int = 0, locked: bool = False, kept: bool = False
+        self, session: str = "", *, pid: int = 0, ttl: int = 0, locked: bool = False, kept: bool = False
     ) -> Registration:
         """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
-        `lease_seconds` promises a heartbeat: whoever promises it calls `renew` every third of it, or is taken for dead by
+        `ttl` promises a heartbeat: whoever promises it calls `renew` every third of it, or is taken for dead by
         other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
         runs `pid`, and whatever that starts will have a part in the lock. `kept`: the heartbeats come from a keeper (see
         `keeper`), for a process that gives none itself.
         Raises `SessionAlive`, `NoSuchProcess`, `InvalidName`, or `UsageError`.
         """
-        refuse_lease(lease_seconds)
+        refuse_lease(ttl)
         pid = pid or os.getpid()
         start, here = start_of(self._processes, pid), self._processes.here()
         new = Registration(
@@ -76,7 +76,7 @@ class Sessions:
             namespace=here.namespace,
             host=host(),
             started_at=self._clock(),
-            lease_seconds=lease_seconds,
+            ttl=ttl,
             kept=kept,
             own=pid == os.getpid(),
         )

@@ -57,7 +57,7 @@ def far(session: str, number: int = 1, *, boot: str = "") -> Registration:
         namespace="elsewhere",
         host="elsewhere",
         started_at="2026-01-02T03:04:05Z",
-        lease_seconds=SHORTEST_LEASE,
+        ttl=SHORTEST_LEASE,
     )
 
 

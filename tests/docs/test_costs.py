@@ -91,9 +91,9 @@ def slots(scene: Scene) -> Asked:
 
 def block(scene: Scene) -> Asked:
     """The second one of this process."""
-    with hold("block", data_dir=str(scene.directory), backend=NATIVE, lease_seconds=3600):
+    with hold("block", data_dir=str(scene.directory), backend=NATIVE, ttl=3600):
         pass
-    with asked(scene.directory) as found, hold("block", data_dir=str(scene.directory), backend=NATIVE, lease_seconds=3600):
+    with asked(scene.directory) as found, hold("block", data_dir=str(scene.directory), backend=NATIVE, ttl=3600):
         pass
     return found
 

@@ -84,7 +84,7 @@ def held(environment: str, ago: int) -> World:
 
     def body(files: Recorded) -> None:
         claims = claims_of(files, ENVIRONMENTS[environment], 1, NOW - ago)
-        holder = claims.sessions.register("h", pid=3, lease_seconds=LEASE, locked=True).holder
+        holder = claims.sessions.register("h", pid=3, ttl=LEASE, locked=True).holder
         claims.claim(NAME, holder)
         claims_of(files, ENVIRONMENTS[environment], 0, NOW - ago).sessions.verdict(*holder)
 
@@ -125,7 +125,7 @@ def holder(environment: str, verb: str) -> Actor:
 def claimer(environment: str, name: str, session: str, pid: int) -> Actor:
     def body(files: Recorded) -> None:
         claims = claims_of(files, ENVIRONMENTS[environment], pid % 2)
-        me = claims.sessions.register(session, pid=pid, lease_seconds=LEASE, locked=True).holder
+        me = claims.sessions.register(session, pid=pid, ttl=LEASE, locked=True).holder
         outcome = claims.claim(NAME, me)
         if isinstance(outcome, Won | Renewed):
             holds(files, claims, me, outcome.generation)

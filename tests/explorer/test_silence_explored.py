@@ -39,7 +39,7 @@ def claims_of(files: Recorded, time: int = LATER, boot: str = "here") -> Claims:
 def silent_holder(files: Recorded) -> None:
     """On another kernel, at the beginning of time. Then somebody has watched it."""
     claims = claims_of(files, 0, "there")
-    holder = claims.sessions.register("h", pid=1, lease_seconds=LEASE).holder
+    holder = claims.sessions.register("h", pid=1, ttl=LEASE).holder
     claims.claim(NAME, holder)
     claims_of(files, LATER - 20).sessions.verdict(*holder)
 
@@ -76,7 +76,7 @@ def claimer(name: str, session: str, pid: int) -> Actor:
     def body(files: Recorded) -> None:
         claims = claims_of(files)
         try:
-            me = claims.sessions.register(session, pid=pid, lease_seconds=LEASE).holder
+            me = claims.sessions.register(session, pid=pid, ttl=LEASE).holder
         except SessionAlive:
             return
         outcome = claims.claim(NAME, me)

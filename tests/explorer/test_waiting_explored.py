@@ -271,14 +271,14 @@ def by_position(self: TicketFiles, claim: str, ticket: str) -> None:
 def seen_before_it_is_complete(self: TicketFiles, claim: str, waiter: Registration) -> str:
     last = max((int(ticket[:12]) for ticket in self.line(claim)), default=0)
     ticket = f"{last + 1:012}-{self._files.nonce()}"
-    self._files.create(f"{self.directory}/{claim}/{ticket}", str(waiter._asdict()).replace("'", '"').encode())
+    self._files.create(f"{self.directory}/{claim}/{ticket}", str(waiter.as_record()).replace("'", '"').encode())
     return ticket
 
 
 def at_the_front(self: TicketFiles, claim: str, waiter: Registration) -> str:
     """With the lowest number instead of the next."""
     ticket = f"{1:012}-{self._files.nonce()}"
-    self._files.create(f"{self.directory}/{claim}/.{ticket}", encode(waiter._asdict()))
+    self._files.create(f"{self.directory}/{claim}/.{ticket}", encode(waiter.as_record()))
     self._files.replace(f"{self.directory}/{claim}/.{ticket}", f"{self.directory}/{claim}/{ticket}")
     return ticket
 

@@ -56,7 +56,7 @@ def as_user(user: int, work: Callable[[], object], *, umask: int = 0o022) -> Non
 def cycles(data_dir: Path, backend: str, session: str = "w") -> Callable[[], None]:
     def work() -> None:
         claims = Claims.open(str(data_dir), backend)
-        me = claims.sessions.register(session, lease_seconds=30, locked=True).holder
+        me = claims.sessions.register(session, ttl=30, locked=True).holder
         for _ in range(20):
             assert isinstance(claims.claim("repo-x", me), Won)
             assert isinstance(claims.release("repo-x", me), Released)

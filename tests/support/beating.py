@@ -39,7 +39,7 @@ class BeatingSigns(NoSigns):
         if holder not in self.beats:
             raise FileNotFoundError(errno.ENOENT, "its heartbeat is missing", registration.session)
         beat = self.beats[holder]
-        if not watched and now - beat <= registration.lease_seconds:
+        if not watched and now - beat <= registration.ttl:
             return Silence(now - beat)
         return Silence(now - beat, now - self.looks.setdefault((holder, beat), now))
 

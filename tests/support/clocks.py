@@ -35,8 +35,8 @@ class Clock:
         monkeypatch.setattr(module, "elapsed", self)
         monkeypatch.setattr(module, "Pulse", self.pulse)
 
-    def pulse(self, renew: Renew, lease_seconds: int, lost: Callable[[str], None], began: float) -> Pulse:
-        made = _PulseByClock(self, renew, lease_seconds, lost, began)
+    def pulse(self, renew: Renew, ttl: int, lost: Callable[[str], None], began: float) -> Pulse:
+        made = _PulseByClock(self, renew, ttl, lost, began)
         self.pulses.append(made)
         return made
 
@@ -80,8 +80,8 @@ class Clock:
 
 
 class _PulseByClock(Pulse):
-    def __init__(self, clock: Clock, renew: Renew, lease_seconds: int, lost: Callable[[str], None], began: float) -> None:
-        super().__init__(renew, lease_seconds, lost, began, clock)
+    def __init__(self, clock: Clock, renew: Renew, ttl: int, lost: Callable[[str], None], began: float) -> None:
+        super().__init__(renew, ttl, lost, began, clock)
         self._changed = self.waits = _Waits(clock)
         self._running = 0
 

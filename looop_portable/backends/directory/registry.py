@@ -93,7 +93,7 @@ class Registry:
         """
         if not self._is_still(registration.session, key, expected):
             return False
-        record = registration._asdict()
+        record = registration.as_record()
         if is_damaged(registration.session, record):
             raise InvalidName(f"session {excerpt(registration.session)}: its registration could not be read by anybody")
         try:

@@ -56,7 +56,7 @@ class SignFiles:
     def promise(self, registration: Registration, *, locked: bool) -> Registration:
         directory, shared = self.make_room(self._key(registration.session)), self._shared()
         found = registration._replace(disk=self.disk())
-        if found.lease_seconds:
+        if found.ttl:
             self._files.make_beat(f"{directory}/{_HEARTBEAT}{found.incarnation}", shared=shared)
         if locked and found.disk:
             locked = self._files.keep_lock(f"{directory}/{_LOCK}{found.incarnation}", shared=shared)
@@ -91,7 +91,7 @@ class SignFiles:
         beat = self._files.changed(f"{directory}/{_HEARTBEAT}{registration.incarnation}")
         if beat is None:
             raise FileNotFoundError(errno.ENOENT, "its heartbeat is missing", directory)
-        seconds, lease = (now - beat) / 1e9, registration.lease_seconds
+        seconds, lease = (now - beat) / 1e9, registration.ttl
         if -interval(lease) <= seconds <= lease and not watched:
             return Silence(seconds)
         sighting = f"{directory}/{_SIGHTING}{registration.incarnation}-{beat}"

@@ -83,7 +83,7 @@ class TicketFiles:
     def _take(self, claim: str, waiter: Registration) -> str:
         key, shared = self._key(claim), self._ledger.ledger_root.shared()
         directory = f"{self.directory}/{key}"
-        data = encode(waiter._asdict())
+        data = encode(waiter.as_record())
         for _ in range(_TRIES):
             last = max((int(ticket[:_DIGITS]) for ticket in self._line(key)), default=0)
             ticket = f"{last + 1:0{_DIGITS}}-{self._files.nonce()}"

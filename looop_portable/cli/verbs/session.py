@@ -123,12 +123,12 @@ def list_(out: Setting) -> int:
             "pid": found.pid or None,
             "host": found.host or None,
             "started_at": found.started_at or None,
-            "lease": found.lease_seconds,
+            "lease": found.ttl,
             **verdict_fields(verdict),
         }
         if out.as_json:
             out.answer("session list", "session", "", fields)
-        lease = f"{found.lease_seconds}s" if found.lease_seconds else "-"
+        lease = f"{found.ttl}s" if found.ttl else "-"
         rows.append((found.session, found.started_at, found.host, lease, verdict.liveness.value, verdict.description))
     if rows:
         out.table(("SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"), rows)

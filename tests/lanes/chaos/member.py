@@ -111,7 +111,7 @@ class Member:
 
     def work(self) -> None:
         began = elapsed()
-        self.me = self.answered(lambda: self.claims.sessions.register(lease_seconds=self.given.lease)).holder
+        self.me = self.answered(lambda: self.claims.sessions.register(ttl=self.given.lease)).holder
         pulse = self.beat(self.me, began) if self.given.lease else None
         try:
             while True:

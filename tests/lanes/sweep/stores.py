@@ -87,7 +87,7 @@ class Maker:
         claims = self.open()
         if kind == "fresh":
             return Store(Image.of(self.root), Holder("me", ""), frozenset({"me"}))
-        me = claims.sessions.register("me", pid=os.getpid(), lease_seconds=LEASE).holder
+        me = claims.sessions.register("me", pid=os.getpid(), ttl=LEASE).holder
         for session in ("other", "rival"):
             claims.sessions.register(session, pid=os.getpid())
         getattr(self, f"_{kind}")(claims, me)
@@ -137,7 +137,7 @@ class Maker:
         self._grow_silent(claims, ghost)
 
     def _far_away(self, claims: Claims, session: str) -> Holder:
-        registered = claims.sessions.register(session, pid=os.getpid(), lease_seconds=LEASE)
+        registered = claims.sessions.register(session, pid=os.getpid(), ttl=LEASE)
         _say(claims, registered._replace(boot="another", namespace="another", disk="another", pid=self.gone, own=False))
         return registered.holder
 

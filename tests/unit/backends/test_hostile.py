@@ -107,8 +107,8 @@ class Hostile:
 
 
 def good_registration(session: str) -> dict[str, object]:
-    mine = Registration(session, "i", os.getpid(), "1", "b", "n", "h", "2026-01-01T00:00:00Z", lease_seconds=30, disk="d")
-    return {**mine._asdict(), "generation": 1, "token": "t"}
+    mine = Registration(session, "i", os.getpid(), "1", "b", "n", "h", "2026-01-01T00:00:00Z", ttl=30, disk="d")
+    return {**mine.as_record(), "generation": 1, "token": "t"}
 
 
 def good_lease(name: str, session: str) -> dict[str, object]:

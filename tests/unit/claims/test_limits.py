@@ -153,10 +153,10 @@ def test_a_registration_that_would_be_damaged_is_not_published(tmp_path: Path, m
 )
 def test_a_lease_that_no_record_can_say_is_refused(claims: Claims, lease: int) -> None:
     with pytest.raises(UsageError) as refusal:
-        claims.sessions.register("s", lease_seconds=lease)
+        claims.sessions.register("s", ttl=lease)
     assert len(str(refusal.value)) < 400
     with pytest.raises(UsageError):
-        hold("n", lease_seconds=lease)
+        hold("n", ttl=lease)
 
 
 def test_a_host_with_a_long_name_registers_and_holds(

@@ -35,12 +35,12 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def member(store: str, lease_seconds: int = 30) -> Member:
+def member(store: str, ttl: int = 30) -> Member:
     directory = resolve(store).data_dir
     (found,) = [
         member
         for (config, lease), member in list(this_process().members.items())
-        if (config.data_dir, lease) == (directory, lease_seconds)
+        if (config.data_dir, lease) == (directory, ttl)
     ]
     return found
 
@@ -238,7 +238,7 @@ class TestItself:
     def test_as_another_session_of_this_process(self, store: str, timeout: float | None) -> None:
         with hold("n", data_dir=store, backend=NATIVE) as lease:
             with pytest.raises(ClaimHeld, match="not reentrant"):
-                hold("n", data_dir=store, backend=NATIVE, lease_seconds=60, timeout=timeout).__enter__()
+                hold("n", data_dir=store, backend=NATIVE, ttl=60, timeout=timeout).__enter__()
             lease.check()
 
     def test_when_it_has_all_the_slots(self, store: str, timeout: float | None) -> None:

@@ -67,11 +67,9 @@ def is_held_by(store: Path, backend: str) -> str:
 
 
 @contextmanager
-def losing(
-    store: Path, backend: str, lease_seconds: int = 30, on_lost: Callable[[Hold], object] | None = None
-) -> Iterator[Hold]:
+def losing(store: Path, backend: str, ttl: int = 30, on_lost: Callable[[Hold], object] | None = None) -> Iterator[Hold]:
     """A block that is told in its end that it has lost its claim."""
-    block = hold(NAME, data_dir=str(store), backend=backend, lease_seconds=lease_seconds, on_lost=on_lost)
+    block = hold(NAME, data_dir=str(store), backend=backend, ttl=ttl, on_lost=on_lost)
     yield block.__enter__()
     with pytest.raises(ClaimLost):
         block.__exit__(None, None, None)
@@ -145,10 +143,10 @@ def test_a_holder_is_told_when_it_looks_that_its_claim_was_removed(store: Path, 
 
 def test_a_holder_finds_out_by_its_heartbeats_that_all_of_it_was_removed(store: Path, backend: str) -> None:
     told = threading.Event()
-    with losing(store, backend, lease_seconds=3, on_lost=lambda mine: told.set()):
+    with losing(store, backend, ttl=3, on_lost=lambda mine: told.set()):
         removed(store, "")
         assert told.wait(60)
-    with hold(NAME, data_dir=str(store), backend=backend, lease_seconds=3) as mine:
+    with hold(NAME, data_dir=str(store), backend=backend, ttl=3) as mine:
         mine.check()
 
 
@@ -249,7 +247,7 @@ def test_a_command_whose_session_was_removed_while_it_waited_is_not_run(
         def left(self, name: str, reason: str) -> None: ...
 
     monkeypatch.setattr(command, "claim_all", removed_meanwhile)
-    request = command.Request([sys.executable, "-c", f"open({str(store.parent / 'ran')!r}, 'w')"], [NAME], lease_seconds=30)
+    request = command.Request([sys.executable, "-c", f"open({str(store.parent / 'ran')!r}, 'w')"], [NAME], ttl=30)
     with pytest.raises(Unavailable, match="it was ended, or removed, before the command began"):
         command.run(Config(str(store), backend), claims, request, Told())
     assert not (store.parent / "ran").exists()

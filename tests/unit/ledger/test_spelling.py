@@ -87,7 +87,7 @@ def test_a_name_of_any_length_works_where_names_are_short(tmp_path: Path, size: 
     if policy is SHARED and backend.unavailable():
         pytest.skip(str(backend.unavailable()))
     claims = Claims(backend)
-    assert claims.sessions.register(name, lease_seconds=30, locked=True).session == name
+    assert claims.sessions.register(name, ttl=30, locked=True).session == name
     assert isinstance(claims.claim(name, name), Won)
     assert isinstance(Claims(opened(tmp_path, files, policy)).claim(name, "other"), Held)
     assert [status.name for status in claims.list()] == [name]
@@ -221,7 +221,7 @@ def test_a_session_that_was_registered_before_is_found(tmp_path: Path, size: int
     name = long_name(size)
     with before():
         old = Claims(opened(tmp_path))
-        holder = old.sessions.register(name, lease_seconds=30).holder
+        holder = old.sessions.register(name, ttl=30).holder
         old.claim("x", holder)
     new = Claims(opened(tmp_path))
     assert new.sessions.holder(name) == holder

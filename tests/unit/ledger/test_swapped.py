@@ -268,7 +268,7 @@ def test_a_session_that_was_judged_in_another_store_is_not_ended_in_this_one(
         old = claims.sessions.holder("dead")
     else:
         claims = claims_in(store, backend)
-        old = claims.sessions.register("dead", lease_seconds=30).holder
+        old = claims.sessions.register("dead", ttl=30).holder
     if verb == "conclude":  # Who has died by a whole proof need not be ended.
         examine = claims.sessions.evidence.examine
         monkeypatch.setattr(claims.sessions.evidence, "examine", lambda found: examine(found)._replace(inferred=True))

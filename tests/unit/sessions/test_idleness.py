@@ -210,7 +210,7 @@ def test_at_whatever_line_it_comes_the_block_has_a_session_that_lives(store: str
 def test_its_own_heartbeats_find_that_it_is_idle(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idleness, "LEASES", 0)
     before = set(threading.enumerate())
-    with hold("n", data_dir=store, backend=NATIVE, lease_seconds=SHORTEST_LEASE) as block:
+    with hold("n", data_dir=store, backend=NATIVE, ttl=SHORTEST_LEASE) as block:
         member = this_process().members[resolve(store, NATIVE), SHORTEST_LEASE]
         threads = set(threading.enumerate()) - before
         assert until(lambda: member.current.pulse.renewed_at > 0)
@@ -218,7 +218,7 @@ def test_its_own_heartbeats_find_that_it_is_idle(store: str, monkeypatch: pytest
     assert until(lambda: member.claims.sessions.statuses() == [])
     for thread in threads:
         thread.join(60)
-    with hold("n", data_dir=store, backend=NATIVE, lease_seconds=SHORTEST_LEASE) as block:
+    with hold("n", data_dir=store, backend=NATIVE, ttl=SHORTEST_LEASE) as block:
         block.check()
     assert until(lambda: member.claims.sessions.statuses() == [])
 

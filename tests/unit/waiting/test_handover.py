@@ -105,7 +105,7 @@ def test_threads_hand_it_over_though_their_sessions_differ(tmp_path: Path) -> No
 
     def work(number: int) -> None:
         for _ in range(ROUNDS):
-            with hold("n", data_dir=tmp_path, backend=NATIVE, timeout=None, lease_seconds=30 + number % 3):
+            with hold("n", data_dir=tmp_path, backend=NATIVE, timeout=None, ttl=30 + number % 3):
                 inside.enter(number)
                 inside.leave()
 
