@@ -91,8 +91,9 @@ class SessionStore(Protocol):
 class Tickets(Protocol):
     """Where those who wait for a claim line up, first come, first served. Only the order depends on it, and nobody's claim.
 
-    A *ticket* is a word that was never one before; a waiter that has ended, or does not take its turn, loses its own to
-    whoever waits behind it, and lines up anew if it lives. Methods raise `Unavailable` when they cannot answer.
+    A *ticket* is a word that was never one before. A waiter that has ended, or does not take its turn, loses its
+    ticket: the waiter behind it gives it back. If it lives, it lines up anew. Methods raise `Unavailable` when they cannot
+    answer.
     """
 
     def take(self, claim: str, waiter: Registration) -> str:
