@@ -2,10 +2,9 @@
 
 Guarantees: of several names either all are won, or none that was not ours before. Two that name them in opposite orders do
 not wait for each other: all take them in one order, that of their file names.
-Does not guarantee: that nothing is held meanwhile: while the second is waited for, the first is held. Nor that no two wait
-for each other who hold something already when they begin to wait. Nor that what was won first is still ours when the
-last is, where that was waited for: somebody may have broken it, which its generation tells. A session that asks for a slot
-in two processes at once may get two.
+Does not guarantee: that nothing is held meanwhile: the first is held while the second is waited for. Two waiters that held
+something before they began to wait may wait for each other. While the last is waited for, an operator may break the first:
+its generation shows that. A session that asks for a slot in two processes at once may get two.
 How: the slots of NAME are the claims NAME#1, NAME#2 and so on, each with generations of its own. What a signal's handler
 raises finds the main thread waiting: all steps are made in another (`apart`), which then takes back what was won.
 """
@@ -85,7 +84,7 @@ def claim_any(claims: Claims, wanted: Sequence[str], me: Holder) -> Won | Renewe
 class Attempts:
     """Attempts to claim any of `wanted` for `me`, one after the other, and taking back what they have won.
 
-    Does not guarantee: that what another thread or process wins in the same moment for the same session is told from it.
+    Does not guarantee: to tell its own win from one of another thread or process, of the same session at the same moment.
     """
 
     def __init__(self, claims: Claims, wanted: Sequence[str], me: Holder) -> None:
@@ -254,7 +253,7 @@ def _take_back(begun: Iterable[Attempts]) -> LooopError | None:
 
 
 def _again_and_again(deed: Callable[[], object]) -> LooopError | None:
-    """What is done to take something back is done once more where it failed: nobody else would do it. Why it failed."""
+    """Take something back, and try once more where that failed: nobody else would do it. Returns why it failed."""
     refused: LooopError | None = None
     for _ in range(_TRIES):
         try:
