@@ -63,15 +63,15 @@ class Keepers:
     def is_for(self, registration: Registration) -> bool:
         """Whether it is kept, and may be from here: its process is of this kernel, and of this pid namespace.
 
-        Where neither tells its kernel, only the namespace is compared, which kernels number alike: whoever asks has to know
-        by something else that there is but one. Where the namespace cannot be told, it is not.
+        Where neither kernel is known, only the namespaces are compared, which all kernels number alike: the caller has to
+        know otherwise that there is one kernel. Without a known namespace the answer is False.
         """
         here = self._processes.here()
         same = here[:2] == (registration.boot, registration.namespace)
         return registration.kept and bool(here.namespace) and same
 
     def may_be_for(self, registration: Registration) -> bool:
-        """The same where one of the two does not tell its kernel, as in a sandbox, and the other does."""
+        """As `is_for`, where one of the two kernels is known and the other is not, as in a sandbox."""
         here = self._processes.here()
         return registration.kept and bool(here.boot) != bool(registration.boot) and may_be_nearby(registration, here)
 
@@ -120,7 +120,7 @@ class Keepers:
         return f"{self.base(holder)}.log"
 
     def log(self, holder: Holder, line: str) -> None:
-        """One more line, whatever names are in it. Where nothing can be written, the keeper does its work all the same."""
+        """Append a line, whatever names are in it. A log that cannot be written does not stop the keeper."""
         with contextlib.suppress(OSError):
             self._files.append(self.log_of(holder), f"{timestamp()} {printable(line)}\n".encode(), LOG_SIZE)
 
@@ -234,7 +234,7 @@ def choose() -> tuple[Keepers, str]:
 
 
 def everywhere() -> Iterator[Keepers]:
-    """Wherever a keeper of this user's may be on this host: the environment of who began it may have been another."""
+    """All directories for keepers of this user on this host: a keeper may have begun in another environment."""
     return map(Keepers, state.places(_NAME))
 
 
