@@ -1,7 +1,7 @@
 """Waiting for a claim: first come, first served, as far as it can be told who came first.
 
 Guarantees: what `claim` guarantees, since `claim` alone decides who wins. A waiter asks again after a while, even if
-nothing woke it. A waiter that stops leaves nothing behind that needs cleaning; the waiter behind a killed one removes its ticket.
+nothing woke it. A waiter that stops leaves nothing behind; the waiter behind a killed one removes its ticket.
 Does not guarantee: an order against claimers that do not wait: `claim` without waiting takes what is free. Nor the position
 of a waiter that does not take its turn for some seconds (stopped, or starved): the waiter behind it goes first, and it
 lines up anew. Nor an order on a backend that has no tickets.
