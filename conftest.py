@@ -1,3 +1,3 @@
-"""The suite's own options (`tests/support/parts.py`), and what holds for each test of it (`tests/support/orphans.py`)."""
+"""The suite's own options, and what holds for each test of it: see the heads of these."""
 
-pytest_plugins = ["support.parts", "support.orphans"]
+pytest_plugins = ["support.parts", "support.orphans", "support.garbage"]

@@ -23,7 +23,8 @@ from tables import Result, Table, duration, number, text
 
 from looop_portable import Claims
 from looop_portable.backends import open_backend
-from looop_portable.protocol.liveness import Here, Holder, ProcessState
+from looop_portable.protocol.liveness import Here, ProcessState
+from looop_portable.protocol.records import Holder
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.processes import SYSTEM
 

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
+from typing import Any
 
 from looop_portable.backends.engine import BEAT, NOTHING, Engine, Heard, Record, Step
 from looop_portable.backends.on_engine import OnEngine
-from looop_portable.errors import Unavailable
+from looop_portable.errors import Unavailable, UsageError
 from looop_portable.system.clock import elapsed
 
-TABLES = (
-    "CREATE TABLE IF NOT EXISTS records (kind, key, number, data, PRIMARY KEY (kind, key)) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS beats (word PRIMARY KEY, beat, at, until) WITHOUT ROWID",
-)
+TABLE = "CREATE TABLE IF NOT EXISTS records (kind, key, number, data, at, keep, PRIMARY KEY (kind, key)) WITHOUT ROWID"
 NOW = "(julianday('now') * 86400.0)"
+HERE = "FROM records WHERE kind = ? AND key = ?"
+PUT = f"INSERT OR REPLACE INTO records SELECT ?, ?, ?, ?, {NOW}, ?"
 
 
 class SqliteEngine(Engine):
@@ -39,64 +38,57 @@ class SqliteEngine(Engine):
         self._seconds = seconds
 
     def read(self, kind: str, key: str) -> Record:
-        with self._transaction() as database:
-            return standing(database, kind, key)
+        found = self._done(f"SELECT number, data {HERE}", kind, key)[1]
+        return Record(*found[0]) if found else NOTHING
 
     def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
-        with self._transaction(writes=True) as database:
-            now = standing(database, kind, key)
-            if now.number != after or elapsed() > not_after:  # Asked by whoever has the lock: nothing comes in between.
-                return Step(False, now)
-            database.execute("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)", (kind, key, after + 1, data))
-            return Step(True, Record(after + 1, data))
+        """One statement compares and publishes. It has the lock by then, also when it asks for the time."""
+        if_it_stands = f"WHERE coalesce((SELECT number {HERE}), 0) = ? AND elapsed() <= ?"
+        new = Record(after + 1, data)
+        won, _ = self._done(f"{PUT} {if_it_stands}", kind, key, *new, None, kind, key, after, not_after)
+        return Step(True, new) if won else Step(False, self.read(kind, key))
 
     def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
-        which = "kind = ? AND key > ? AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?"
-        with self._transaction() as database:
-            asked = f"SELECT key, number, data FROM records WHERE {which}"
-            found = database.execute(asked, (kind, start, len(prefix), prefix, limit))
-            return [(key, Record(number, data)) for key, number, data in found]
+        those = "WHERE kind = ? AND key > ? AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?"
+        found = self._done(f"SELECT key, number, data FROM records {those}", kind, start, len(prefix), prefix, limit)[1]
+        return [(key, Record(number, data)) for key, number, data in found]
 
     def forget(self, kind: str, key: str) -> None:
-        with self._transaction(writes=True) as database:
-            if kind == BEAT:
-                database.execute("DELETE FROM beats WHERE word = ?", (key,))
-            else:
-                database.execute("DELETE FROM records WHERE kind = ? AND key = ?", (kind, key))
+        self._done(f"DELETE {HERE}", kind, key)
 
     def beat(self, word: str, keep: float) -> None:
-        with self._transaction(writes=True) as database:
-            database.execute(f"DELETE FROM beats WHERE until < {NOW}")
-            said = f"INSERT OR REPLACE INTO beats VALUES (?, hex(randomblob(8)), {NOW}, {NOW} + ?)"
-            database.execute(said, (word, keep))
+        self._done(f"DELETE FROM records WHERE kind = ? AND at + keep < {NOW}", BEAT)
+        self._done(PUT, BEAT, word, 0, os.urandom(8).hex(), keep)
 
     def heard(self, word: str) -> Heard | None:
-        with self._transaction() as database:
-            found = database.execute(f"SELECT {NOW} - at, beat FROM beats WHERE word = ?", (word,)).fetchone()
-            return Heard(*found) if found else None
+        found = self._done(f"SELECT {NOW} - at, data {HERE}", BEAT, word)[1]
+        return Heard(*found[0]) if found else None
 
-    @contextmanager
-    def _transaction(self, *, writes: bool = False) -> Iterator[sqlite3.Connection]:
-        """Whatever fails in it is undone, and `Unavailable`."""
+    def _done(self, statement: str, *values: object) -> tuple[int, list[Any]]:
+        """How many records it has changed, and what it has found. One that fails has changed nothing."""
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
             with closing(sqlite3.connect(self._path, timeout=self._seconds, isolation_level=None)) as database:
-                if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'beats'").fetchone():
-                    for table in TABLES:
-                        database.execute(table)
-                database.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
-                yield database
-                database.execute("COMMIT")
+                database.create_function("elapsed", 0, elapsed)
+                database.execute(TABLE)
+                cursor = database.execute(statement, values)
+                return cursor.rowcount, cursor.fetchall()
         except (sqlite3.Error, OSError) as error:
             raise Unavailable(f"{self.where}: {error}") from error
 
 
-def standing(database: sqlite3.Connection, kind: str, key: str) -> Record:
-    """The record there, as this transaction sees it."""
-    found = database.execute("SELECT number, data FROM records WHERE kind = ? AND key = ?", (kind, key)).fetchone()
-    return Record(*found) if found else NOTHING
+def open_sqlite(data_dir: str, url: str = "") -> OnEngine:
+    """What the entry point names: the backend `sqlite` of a data directory, or that of the file in `sqlite:///PATH`."""
+    return OnEngine(SqliteEngine(path_in(url) if url else os.path.join(data_dir, "claims.sqlite")), "sqlite")
 
 
-def open_sqlite(data_dir: str) -> OnEngine:
-    """What the entry point names: the backend `sqlite` of a data directory."""
-    return OnEngine(SqliteEngine(os.path.join(data_dir, "claims.sqlite")), "sqlite")
+def path_in(url: str) -> str:
+    """Raises `UsageError` where the URL names no file."""
+    from urllib.parse import urlsplit  # A name needs neither, and they take as long to import as all the rest.
+    from urllib.request import url2pathname
+
+    found = urlsplit(url)
+    path = url2pathname(found.path)
+    if found.netloc or found.query or not os.path.basename(path):
+        raise UsageError("a URL of SQLite's names a file and no more: sqlite:///DIRECTORY/FILE")
+    return path

@@ -22,14 +22,14 @@ from looop_portable.errors import (
     NoSuchProcess,
     NotEnded,
     SessionAlive,
+    SessionEnded,
     Unavailable,
     UnknownProtocol,
     UsageError,
     WaitedTooLong,
     WrongBackend,
 )
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Basis, Holder, Liveness, Registration, Verdict
+from looop_portable.protocol.liveness import Basis, Liveness, Verdict
 from looop_portable.protocol.outcomes import (
     Broken,
     Checked,
@@ -44,6 +44,7 @@ from looop_portable.protocol.outcomes import (
     Sweep,
     Won,
 )
+from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.protocol.standings import Standing
 from looop_portable.sessions.registrar import Sessions, SessionStatus
 
@@ -84,6 +85,7 @@ __all__ = [
     "Renewed",
     "Retired",
     "SessionAlive",
+    "SessionEnded",
     "SessionStatus",
     "Sessions",
     "Standing",

@@ -5,13 +5,18 @@ begin in it. What cannot be told is refused: a store that is another one in each
 that Windows redirects: to Python from the Microsoft Store AppData is a folder of its own, by the same path.
 """
 
+from __future__ import annotations
+
 import functools
 import os
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from looop_portable.errors import Unavailable, UsageError, because
 from looop_portable.system.opening.locales import as_given
+
+if TYPE_CHECKING:
+    from looop_portable.protocol.addresses import Address
 
 DATA_DIR = "LOOOP_DATA_DIR"
 BACKEND = "LOOOP_BACKEND"
@@ -19,6 +24,8 @@ SESSION_ID = "LOOOP_SESSION_ID"
 LEASE = "LOOOP_LEASE"
 
 PathLike = str | os.PathLike[str]
+Chosen: TypeAlias = "str | Address"
+"""A backend, by its name or by its address."""
 
 _STATE_HOME = "XDG_STATE_HOME"
 _ELSEWHERE = f"name one outside of AppData, with --data-dir or {DATA_DIR}"
@@ -26,10 +33,10 @@ _WAY_OUT = f"name the data directory by an absolute path, with --data-dir or {DA
 
 
 class Config(NamedTuple):
-    """`data_dir` is an absolute path; `backend` a backend's name, or `auto`."""
+    """`data_dir` is an absolute path; `backend` a backend's name, or `auto`, or the address of one."""
 
     data_dir: str
-    backend: str
+    backend: Chosen
 
     @property
     def claims(self) -> str:
@@ -44,16 +51,21 @@ class Config(NamedTuple):
         return f"{self.data_dir}/events.jsonl"
 
 
-def resolve(data_dir: PathLike | None = None, backend: str | None = None) -> Config:
+def resolve(data_dir: PathLike | None = None, backend: Chosen | None = None) -> Config:
     """What applies here. An empty environment variable counts as not set.
 
     Raises `UsageError` for a directory that cannot be one, or that would be another one elsewhere: a relative path in the
-    environment, a tilde that nobody has expanded, no home directory; AppData, to an app with a package.
+    environment, a tilde that nobody has expanded, no home directory; AppData, to an app with a package. And for two at
+    once, one of them by a `file://` address; and for a backend that is neither a name nor an address.
     """
-    directory = _data_dir(data_dir)
+    name = backend_name(backend)
+    if isinstance(name, str):
+        directory = _data_dir(data_dir)
+    else:
+        directory, name = _addressed(name, data_dir or ("" if backend else os.environ.get(DATA_DIR)))
     if sys.platform == "win32":
         refuse_redirected(directory, packaged=_is_packaged(), real=_real(directory))
-    return Config(directory, backend_name(backend))
+    return Config(directory, name)
 
 
 def refuse_redirected(directory: str, *, packaged: bool, real: str) -> None:
@@ -82,9 +94,45 @@ def _parts(path: str) -> list[str]:
     return path.replace("\\", "/").lower().split("/")
 
 
-def backend_name(backend: str | None = None) -> str:
-    """The backend that applies here."""
-    return backend or os.environ.get(BACKEND) or "auto"
+def backend_name(backend: Chosen | None = None) -> Chosen:
+    """The backend that applies here. Raises `UsageError` for what is neither a name nor a URL."""
+    found = backend or os.environ.get(BACKEND) or "auto"
+    return found if isinstance(found, str) and found.isidentifier() else recognized(found)
+
+
+def recognized(backend: Chosen) -> Chosen:
+    """The name, or the address, that this is. Raises `UsageError` for what is neither."""
+    if not isinstance(backend, str) or backend.isidentifier():
+        return backend
+    from looop_portable.protocol.addresses import chosen
+
+    return chosen(backend)
+
+
+def given(backend: Chosen) -> str:
+    """As it was given, with its password: for a child's environment, or its stdin, and never for its command line."""
+    return backend if isinstance(backend, str) else backend.reveal()
+
+
+def located(data_dir: str, backend: Chosen) -> tuple[str, Chosen]:
+    """The directory and the backend: a `file://` address names both. Raises `UsageError`."""
+    if isinstance(backend, str) or backend.scheme != "file":
+        return data_dir, backend
+    from looop_portable.protocol.addresses import in_files
+
+    directory, name = in_files(backend, windows=sys.platform == "win32")
+    return _absolute(_whole(directory, "the directory of a URL", "file:///DIRECTORY")), name or "auto"
+
+
+def _addressed(address: Address, data_dir: PathLike | None) -> tuple[str, Chosen]:
+    """`data_dir`: the directory that was named beside the address, if any was."""
+    if address.scheme != "file":
+        return _data_dir(data_dir), address
+    directory, name = located("", address)
+    beside = _data_dir(data_dir) if data_dir else directory
+    if beside != directory:
+        raise UsageError(f"two data directories are named, {beside} and {address}: name one of them")
+    return directory, name
 
 
 def session_id(session: str | None = None) -> str:
@@ -137,6 +185,10 @@ def _text(given: PathLike) -> str:
 
 def _expanded(directory: str, what: str, way_out: str = _WAY_OUT) -> str:
     """Shells expand a tilde at the beginning of a word, and nothing else does: without this, `~` would be made."""
+    if "://" in directory:
+        raise UsageError(
+            f"{what} is a URL (it is not repeated here, as it may hold a password): name it with --backend or {BACKEND}"
+        )
     first, *rest = directory.replace(os.sep, "/").split("/")
     if first.startswith("~") or "~" in rest:
         raise UsageError(f"{what} is {directory!r}, whose ~ nobody has expanded: {way_out}")

@@ -21,6 +21,7 @@ __all__ = [
     "NoSuchProcess",
     "NotEnded",
     "SessionAlive",
+    "SessionEnded",
     "Unavailable",
     "UnknownProtocol",
     "UsageError",
@@ -29,10 +30,20 @@ __all__ = [
 ]
 
 
+def _again(kind: type[BaseException], arguments: tuple[object, ...]) -> BaseException:
+    """An error as it was raised. Its constructor is not called: it may take other arguments than the message."""
+    error = kind.__new__(kind)
+    error.args = arguments
+    return error
+
+
 class LooopError(Exception):
-    """The root of every error that this package raises."""
+    """The root of every error that this package raises. It can be copied and pickled, with its fields and its notes."""
 
     code = "error"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.args), self.__dict__
 
 
 class UsageError(LooopError, ValueError):
@@ -51,6 +62,12 @@ class NoSession(UsageError):
     """Nobody was named to act for."""
 
     code = "no_session"
+
+
+class SessionEnded(UsageError):
+    """A session that was registered and is over was to claim: nothing would protect what it holds."""
+
+    code = "session_ended"
 
 
 class NoSuchBackend(UsageError):
@@ -158,6 +175,9 @@ class Interrupted(BaseException):
         super().__init__(f"signal {number}")
         self.number = number
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.args), self.__dict__
+
 
 _REMEDIES = {
     errno.EACCES: "to share a directory among users, make it group-writable and setgid: chmod 2775",
@@ -194,10 +214,33 @@ def describe_error(error: OSError) -> str:
     return because(error) + (f": {path}" if path else "") + (f" ({remedy})" if remedy else "")
 
 
+def unavailable(error: OSError, about: str = "") -> Unavailable:
+    """What somebody is told whom the store cannot answer: `about` what, what happened, to which path, and what to do."""
+    return Unavailable(
+        f"{about}: {describe_error(error)}" if about else describe_error(error),
+        str(error.filename2 or error.filename or ""),
+    )
+
+
 def unreadable(error: OSError, claim: str) -> Unavailable:
-    """The error that says which path could not be used, and why."""
-    about = f"claim {claim}: " if claim else ""
-    return Unavailable(f"{about}{describe_error(error)}", str(error.filename2 or error.filename or ""))
+    """The same, about a claim; about none of them, if it has no name."""
+    return unavailable(error, f"claim {claim}" if claim else "")
+
+
+class answering:  # noqa: N801 (it stands where a verb does)
+    """At the edge of a room that calls files: an OSError that comes out of the block is told as `unavailable` tells it."""
+
+    __slots__ = ("_about",)
+
+    def __init__(self, about: str = "") -> None:
+        self._about = about
+
+    def __enter__(self) -> None:
+        """Nothing is to be done before."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError):
+            raise unavailable(error, self._about) from error
 
 
 def moved(claim: str, times: int) -> Unavailable:

@@ -1,7 +1,7 @@
 """The same for asyncio: `async with aio.hold("repo-x") as lease:`, and `claim` and `release` that can be awaited.
 
 Guarantees: what `hold` and `Claims` do. A wait that is cancelled has won nothing when its task ends. Waiting takes no
-thread: all that wait in one event loop share a few, which the filesystem's calls run in, and on Linux one inotify.
+thread: all that wait in one event loop share a few, which the filesystem's calls run in, and the process's watcher.
 Does not guarantee: that a cancelled task ends at once where the filesystem does not answer: the call in the middle is
 waited for, as nobody else would know what it did; and while one store does not answer, those who use another may have to
 wait for a thread. Nor that two tasks can share a block: each enters its own.
@@ -22,11 +22,14 @@ from looop_portable.claims.gate import Claims
 from looop_portable.config import PathLike
 from looop_portable.holding.hold import Hold
 from looop_portable.holding.options import Options, options_of
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import DEFAULT_TTL, Holder
+from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
+from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.slots import slots_of
 from looop_portable.system.clock import elapsed
-from looop_portable.waiting.claiming import claim_any, slots_of, waiter
+from looop_portable.waiting.attempts import Attempts
+from looop_portable.waiting.claiming import waiter
+from looop_portable.waiting.limits import limit
 from looop_portable.waiting.waiter import Pending, Waiting
 
 __all__ = ["AsyncHold", "claim", "hold", "release"]
@@ -108,7 +111,7 @@ def hold(
     *,
     data_dir: PathLike | None = None,
     backend: str | None = None,
-    ttl: int = DEFAULT_TTL,
+    lease_seconds: int = DEFAULT_TTL,
     on_lost: Callable[[AsyncHold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
@@ -117,7 +120,7 @@ def hold(
 
     Tasks exclude each other. `on_lost` is called in the event loop; `lost` is an `asyncio.Event`.
     """
-    return AsyncHold(name, options_of(data_dir, backend, ttl, None, timeout, slots), on_lost)
+    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots), on_lost)
 
 
 async def claim(
@@ -129,20 +132,21 @@ async def claim(
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, for `session` (else $LOOOP_SESSION_ID); wait for it for `timeout` seconds.
 
-    None: without end. Raises as `Claims.claim` does. Cancelled, it has not won.
+    None or -1: without end. Raises as `Claims.claim` does. Cancelled, it has not won.
     """
 
-    def undo(outcome: Won | Renewed | Held) -> None:
-        if isinstance(outcome, Won):
-            claims.release_lease(outcome.lease)
+    def begin() -> tuple[Holder, Attempts]:
+        me = claims.acting(session)
+        return me, Attempts(claims, slots_of(name, slots), me)
 
-    me = await whole(lambda: claims.acting(session))
+    timeout = limit(timeout)
+    me, attempts = await whole(begin)
     if timeout is not None and timeout <= 0:
-        return await whole(lambda: claim_any(claims, slots_of(name, slots), me), undo)
+        return await whole(attempts, attempts.take_back)
     watcher = LoopWatcher(asyncio.get_running_loop())
     with closing(watcher):
-        waiting = await whole(lambda: waiter(claims, name, me, slots, watcher))
-        return await _run(waiting, watcher, timeout, undo)
+        waiting = await whole(lambda: waiter(claims, name, me, slots, watcher, attempts))
+        return await _run(waiting, watcher, timeout, attempts.take_back)
 
 
 async def release(claims: Claims, name: str, session: str | Holder | None = None) -> Released | Refused:

@@ -2,7 +2,7 @@
 
 Guarantees: a call that was begun is waited for, cancelled or not, and undone if it was cancelled: see `whole`.
 Does not guarantee: that such a call ends: a filesystem's may not.
-How: the process's `notifier` wakes the watchers of all loops; `_THREADS` threads a process are all
+How: the process's watcher (`system.watch.shared`) wakes the watchers of all loops. `_THREADS` threads a process are all
 begun with the first call, so that none has to be started to release something.
 """
 
@@ -11,18 +11,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import select
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from looop_portable.errors import LooopError
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.threads.standby import no_thread
-from looop_portable.system.watch.waking import LocalWatcher
+from looop_portable.system.watch.waking import subscriptions
 
 _THREADS = 4
 _T = TypeVar("_T")
@@ -64,16 +62,16 @@ async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = No
     So it is where the loop has been closed in the middle of it, but then nobody waits for it.
     """
     try:
-        asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
     except RuntimeError:
         return call()  # A block is left whose loop has been closed. There is nothing to be waited in any more.
     begun = _begun_threads().submit(call)
-    future = asyncio.wrap_future(begun)
     cancelled: asyncio.CancelledError | None = None
     try:
-        while not future.done():
+        while True:
             try:
-                await asyncio.wait([future])
+                await _end_of(begun, loop)
+                break
             except asyncio.CancelledError as error:
                 cancelled = error
     except GeneratorExit:
@@ -81,12 +79,29 @@ async def whole(call: Callable[[], _T], undo: Callable[[_T], object] | None = No
             begun.add_done_callback(partial(_undo, undo))
         raise
     if cancelled is None:
-        return future.result()
-    if future.exception() is None and undo is not None:
-        found = future.result()
+        return begun.result()
+    if begun.exception() is None and undo is not None:
+        found = begun.result()
         with contextlib.suppress(LooopError):  # Then it stays with this process, whose next block takes it up.
             await whole(lambda: undo(found))
     raise cancelled
+
+
+def _end_of(begun: Future[_T], loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    """Done when that is. What waits for it may be cancelled, and then asks for another: `begun` goes on."""
+    ended = loop.create_future()
+
+    def end(_: Future[_T]) -> None:
+        with contextlib.suppress(RuntimeError):  # The loop is closed: nobody waits in it.
+            loop.call_soon_threadsafe(_set, ended)
+
+    begun.add_done_callback(end)
+    return ended
+
+
+def _set(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 def _undo(undo: Callable[[_T], object], done: Future[_T]) -> None:
@@ -111,13 +126,13 @@ class LoopWatcher:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.woken = asyncio.Event()
-        self._subscription = _subscription(self)
+        self._subscriptions = subscriptions(self)
 
     def watch(self, paths: Iterable[str]) -> bool:
-        return self._subscription.watch(paths)
+        return self._subscriptions.watch(paths)
 
     def follow(self, process: Registration | None) -> bool:
-        return self._subscription.follow(process)
+        return self._subscriptions.follow(process)
 
     def forget(self) -> None:
         """Called in a thread. A wake-up after this is kept, even if the loop has not run since."""
@@ -134,24 +149,4 @@ class LoopWatcher:
                 await self.woken.wait()
 
     def close(self) -> None:
-        self._subscription.close()
-
-
-class _Subscription(Protocol):
-    """What hears for a watcher: see `Watcher`."""
-
-    def watch(self, paths: Iterable[str]) -> bool: ...
-    def follow(self, process: Registration | None) -> bool: ...
-    def close(self) -> None: ...
-
-
-def _subscription(watcher: LoopWatcher) -> _Subscription:
-    if hasattr(select, "kqueue"):
-        from looop_portable.system.watch import kqueue
-
-        return kqueue.subscription(watcher)
-    if sys.platform == "linux":
-        from looop_portable.system.watch import linux
-
-        return linux.subscription(watcher)
-    return LocalWatcher()
+        self._subscriptions.close()

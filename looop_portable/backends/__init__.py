@@ -1,76 +1,117 @@
-"""Choosing a backend by name.
+"""Choosing a backend: by name, or by the scheme of its address.
 
-All enter by the same door, the entry-point group `looop_portable.backends`: an entry is called with the data directory
-and returns a `Backend`. Those that ship with the package are found without reading the entry points, which costs as much
-as five bare interpreters.
+All enter by the same door, the entry-point group `looop_portable.backends`. An entry is called with the data directory and,
+where its scheme was named, with the URL: `opener(data_dir)`, `opener(data_dir, url)`. It returns a `Backend`. Those that
+ship with the package are found without reading the entry points, which costs as much as five bare interpreters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from looop_portable.backends.base import Backend
-from looop_portable.errors import BackendNotInstalled, NoSuchBackend
+from looop_portable.config import Chosen, located, recognized
+from looop_portable.errors import BackendNotInstalled, LooopError, NoSuchBackend, Unavailable, UsageError, describe_error
 from looop_portable.system.opening.locales import as_given
+
+if TYPE_CHECKING:
+    from looop_portable.protocol.addresses import Address
 
 GROUP = "looop_portable.backends"
 AUTO = "auto"
 
-Opener = Callable[[str], Backend]
+Opener = Callable[..., Backend]
 
 SHIPPED = {
-    AUTO: "looop_portable.backends.auto:open_auto",
-    "posix": "looop_portable.backends.directory.posix:open_posix",
-    "windows": "looop_portable.backends.directory.windows:open_windows",
-    "advisory": "looop_portable.backends.directory.advisory:open_advisory",
+    AUTO: "looop_portable.backends.directory.policies:open_auto",
+    "posix": "looop_portable.backends.directory.policies:open_posix",
+    "windows": "looop_portable.backends.directory.policies:open_windows",
+    "advisory": "looop_portable.backends.directory.policies:open_advisory",
     "memory": "looop_portable.backends.memory:open_memory",
 }
 
 
-ENGINES = {name: f"looop-portable-{name}" for name in ("etcd", "postgres", "redis")}
-"""Backends that are distributions of their own."""
-
-
-def open_backend(name: str, data_dir: str) -> Backend:
-    """The backend called `name` in `data_dir` (`auto`: what platform and directory can do).
+def open_backend(name: Chosen, data_dir: str) -> Backend:
+    """The backend called `name` in `data_dir` (`auto`: what platform and directory can do), or the one at that address.
 
     A backend of others is remembered there (see `remembered`), but for one whose claims are files there (see `Backend`).
     `memory` is not: what it has ends with the process.
-    Raises `NoSuchBackend`, `BackendNotInstalled`, `WrongBackend`, or `CannotExclude` where it is for another platform.
+    Raises `NoSuchBackend`, `BackendNotInstalled`, `WrongBackend`, or `CannotExclude` where it is for another platform; what
+    an address is wrong about is a `UsageError`.
     """
-    data_dir = as_given(data_dir)
-    backend = find(name)(data_dir)
+    data_dir, name = located(as_given(data_dir), recognized(name))
+    backend = find(name)(data_dir) if isinstance(name, str) else open_address(name, data_dir)
     if name in SHIPPED:
         return backend
     from looop_portable.backends.remembered import Remembered, root_in
 
-    if getattr(backend, "stamps", "") == root_in(data_dir):
+    if backend.directory and backend.directory.stamps == root_in(data_dir):
         return backend
     return Remembered(backend, name, data_dir)
 
 
-def find(name: str) -> Opener:
-    """What opens the backend called `name`. Raises `NoSuchBackend` or `BackendNotInstalled`."""
-    target = SHIPPED.get(name)
+def find(name: Chosen) -> Opener:
+    """What opens the backend called `name`, or one of that scheme. Raises `NoSuchBackend` or `BackendNotInstalled`."""
+    scheme = name if isinstance(name, str) else name.scheme
+    target = SHIPPED.get(scheme)
     if target is None:
-        return _plugin(name)
+        return _plugin(scheme, name)
+    if not isinstance(name, str):
+        raise NoSuchBackend(f"the backend '{scheme}' is chosen by its name, and not by a URL: it is for a directory")
     module, _, attribute = target.partition(":")
     return cast("Opener", getattr(import_module(module), attribute))
 
 
-def _plugin(name: str) -> Opener:
+def _plugin(scheme: str, name: Chosen) -> Opener:
     from importlib.metadata import entry_points
 
     found = entry_points(group=GROUP)
     for entry in found:
-        if entry.name == name:
+        if entry.name == scheme:
             try:
                 return cast("Opener", entry.load())
             except Exception as error:
-                raise NoSuchBackend(f"the backend '{name}' is installed and cannot be loaded: {error}") from error
-    if name in ENGINES:
-        raise BackendNotInstalled(f"the backend '{name}' is not installed: pip install {ENGINES[name]}")
-    known = sorted({*SHIPPED, *found.names})
-    raise NoSuchBackend(f"no such backend: '{name}' (there are: {', '.join(known)})")
+                kind = BackendNotInstalled if isinstance(error, ImportError) else NoSuchBackend
+                raise kind(f"the backend '{scheme}' is installed and cannot be loaded: {error}") from error
+    known = {*SHIPPED, *found.names}
+    if isinstance(name, str):
+        raise NoSuchBackend(f"no such backend: '{name}' (there are: {', '.join(sorted(known))})")
+    others = [f"{each}://" for each in found.names if each not in SHIPPED]
+    raise NoSuchBackend(
+        f"no backend for '{scheme}://' is installed (there are: {', '.join(sorted({'file://', *others}))}; or by name: "
+        f"{', '.join(sorted(known))})"
+    )
+
+
+def open_address(address: Address, data_dir: str) -> Backend:
+    """The backend there. Whatever its plug-in raises has no password: neither this, nor what it is asked later."""
+    from looop_portable.backends.sealed import Sealed, sealed
+
+    opener = find(address)
+    _refuse_without_url(opener, address)
+    try:
+        return cast("Backend", Sealed(opener(data_dir, address.reveal()), address))
+    except Exception as error:  # noqa: BLE001 (a client's own, of which nobody knows what it says)
+        failure = sealed(error, address)
+    if isinstance(failure, LooopError):
+        raise failure
+    why = " ".join(
+        (describe_error(failure) if isinstance(failure, OSError) else str(failure) or type(failure).__name__).split()
+    )
+    wrong = UsageError if isinstance(failure, ValueError) else Unavailable
+    raise wrong(f"{address}: {why}") from failure
+
+
+def _refuse_without_url(opener: Opener, address: Address) -> None:
+    import inspect
+
+    try:
+        inspect.signature(opener).bind("", "")
+    except TypeError:
+        raise NoSuchBackend(
+            f"the backend '{address.scheme}' is chosen by its name, and not by a URL: it takes none"
+        ) from None
+    except ValueError:  # It is not written in Python, and does not tell.
+        return

@@ -6,12 +6,12 @@ stands, or it never will once `WITHIN` is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from looop_portable.backends.engine import Engine, Heard, Record
-from looop_portable.errors import CannotExclude, Unavailable, describe_error
-from looop_portable.protocol.lease import encode
+from looop_portable.errors import CannotExclude, Unavailable, unavailable
+from looop_portable.protocol.codec import encode
 
 WITHIN = 5.0
 """Seconds in which the store has to begin what it is asked to change: see `Engine.advance`."""
@@ -23,6 +23,7 @@ _TRIES = 2
 _PAGE = 1000
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 
 
 class Store:
@@ -34,7 +35,7 @@ class Store:
         self._clock = clock
 
     def read(self, about: str, kind: str, key: str) -> Record:
-        return _answered(about, lambda: self.engine.read(kind, key))
+        return _answered(about, self.engine.read, kind, key)
 
     def scan(self, about: str, kind: str, prefix: str = "") -> list[tuple[str, Record]]:
         """All of them, by key."""
@@ -45,59 +46,59 @@ class Store:
         return sorted(found)
 
     def _page(self, about: str, kind: str, prefix: str, start: str) -> list[tuple[str, Record]]:
-        return _answered(about, lambda: self.engine.scan(kind, prefix, start, _PAGE))
+        return _answered(about, self.engine.scan, kind, prefix, start, _PAGE)
 
     def forget(self, about: str, kind: str, key: str) -> None:
-        _answered(about, lambda: self.engine.forget(kind, key))
+        _answered(about, self.engine.forget, kind, key)
 
     def beat(self, about: str, word: str, keep: float) -> None:
-        _answered(about, lambda: self.engine.beat(word, keep))
+        _answered(about, self.engine.beat, word, keep)
 
     def heard(self, about: str, word: str) -> Heard | None:
-        return _answered(about, lambda: self.engine.heard(word))
+        return _answered(about, self.engine.heard, word)
 
-    def advance(self, about: str, kind: str, key: str, after: int, fields: Mapping[str, object]) -> bool:
+    def advance(self, about: str, kind: str, key: str, after: int, fields: dict[str, object]) -> bool:
         """Publish `fields` as number `after` + 1, or lose to another (False). Raises `Unavailable` if it cannot be told.
 
-        The nonce makes the record one that nobody else has: that is how one's own is known after a reply that was lost.
+        The token, which is added to them, makes the record one that nobody else has: that is how one's own is known after a
+        reply that was lost.
         """
         if not 0 <= after < MOST:
             return False  # Nobody ever had it.
-        ours = Record(after + 1, encode({**fields, "token": self.new_nonce()}))
-        not_after = self._clock() + WITHIN
+        fields["token"] = self.new_nonce()
+        data, number, not_after = encode(fields), int(after) + 1, self._clock() + WITHIN
         unanswered: Unavailable | None = None
         for _ in range(_TRIES):
             try:
-                won, now = _answered(
-                    about, lambda: self.engine.advance(kind, key, int(after), ours.data, not_after=not_after)
-                )
+                won, now = self.engine.advance(kind, key, number - 1, data, not_after=not_after)
             except CannotExclude:
                 raise
-            except Unavailable as error:
-                unanswered = error
+            except (OSError, Unavailable) as error:
+                unanswered = _failed(about, error)
                 continue
-            if won or now == ours:
+            if won or (now.number == number and now.data == data):
                 return True
             if now.number == after:
                 raise Unavailable(f"{about}: the store was reached too late, so nothing was changed: try again")
-            if unanswered and now.number > ours.number:
+            if unanswered and now.number > number:
                 raise Unavailable(f"{about}: others went on before it could be told what came of it: {unanswered}")
             return False
         assert unanswered
         raise unanswered
 
 
-def _answered(about: str, call: Callable[[], _T]) -> _T:
+def _answered(about: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """What an engine answers; every failure of it is one line, and says what it is about."""
     try:
-        return call()
+        return call(*args, **kwargs)
     except CannotExclude:
         raise
-    except Unavailable as error:
-        raise Unavailable(_line(about, str(error)), error.path) from error
-    except OSError as error:
-        raise Unavailable(_line(about, describe_error(error))) from error
+    except (OSError, Unavailable) as error:
+        raise _failed(about, error) from error
 
 
-def _line(about: str, why: str) -> str:
-    return ": ".join(filter(None, (about, " ".join(why.split()))))
+def _failed(about: str, error: OSError | Unavailable) -> Unavailable:
+    known = unavailable(error) if isinstance(error, OSError) else error
+    found = Unavailable(": ".join(filter(None, (about, " ".join(str(known).split())))), known.path)
+    found.__cause__ = error
+    return found

@@ -4,13 +4,24 @@ Everything else (judging, takeover, idempotence, reaping, fencing) is written on
 A backend passes the exam in `looop_portable.testing`.
 """
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from __future__ import annotations
 
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Lock, Registration, Silence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-__all__ = ["Backend", "SessionHead", "SessionStore", "Signs", "Tickets"]
+from looop_portable.errors import LooopError
+from looop_portable.protocol.liveness import Lock, Silence
+from looop_portable.protocol.records import Head, Holder, Lease, Registration
+from looop_portable.protocol.standings import is_ours
+
+if TYPE_CHECKING:
+    from looop_portable.system.watch.waking import Watcher
+
+__all__ = ["Backend", "Directory", "SessionHead", "SessionStore", "Signs", "Tickets"]
+
+Found = tuple[str, Head | None]
+"""A claim's name and its head; None: it cannot be read, and whoever reads it by its name is told why."""
 
 
 class SessionHead(NamedTuple):
@@ -28,67 +39,97 @@ class SessionHead(NamedTuple):
     torn: bool = False
 
 
-class Signs(Protocol):
-    """Where sessions give signs of life. Methods raise OSError or `Unavailable` when they cannot answer."""
+class Signs(ABC):
+    """Where sessions give signs of life. Methods raise OSError or `Unavailable` when they cannot answer.
 
+    What only directories have, a lock, has a default: there is none.
+    """
+
+    @abstractmethod
     def promise(self, registration: Registration, *, locked: bool) -> Registration:
         """Before it is published: begin its heartbeat, if it promises one, and say what tells this store's disk.
 
         `locked`: also take its own lock, which the kernel holds until this process ends, where there is one.
         """
 
+    @abstractmethod
     def unpromise(self, registration: Registration) -> None:
         """Take back what `promise` made, of a registration that was not published, or whose process goes on without it."""
 
+    @abstractmethod
     def beat(self, session: str, incarnation: str) -> None:
         """A heartbeat. OSError if it could not be given, or there is none to give."""
 
+    @abstractmethod
     def has_beat(self, session: str, incarnation: str) -> bool:
         """Whether there was ever a heartbeat of it, and it has not been forgotten."""
 
+    @abstractmethod
     def silence(self, registration: Registration, *, watched: bool = False) -> Silence:
         """For how long there was no heartbeat, by the store's own clock. `watched`: it is watched from now on."""
 
-    def lock(self, registration: Registration) -> Lock:
+    def lock(self, registration: Registration) -> Lock:  # noqa: ARG002 (the interface)
         """What there is to be seen of the lock of a registration that has one (`locked`)."""
+        return Lock.MISSING
 
-    def lock_path(self, registration: Registration) -> str:
-        """The file of that lock, for processes that are to take part in it."""
+    def lock_path(self, registration: Registration) -> str:  # noqa: ARG002 (the interface)
+        """The file of that lock, for processes that are to take part in it; empty: there is none."""
+        return ""
 
     def disk(self) -> str:
         """What tells the local disk that this store is on; empty if other hosts may reach it, or nobody knows."""
+        return ""
 
 
-class SessionStore(Protocol):
-    """The registrations of sessions. Methods raise OSError or `Unavailable` when they cannot answer.
+class SessionStore(ABC):
+    """The registrations of sessions. Methods raise OSError or `Unavailable` when they cannot answer."""
 
-    A store of files may have `stamp(session, generation) -> int`: see `births`.
-    """
+    signs: Signs
+    """Their signs of life."""
 
-    @property
-    def signs(self) -> Signs:
-        """Their signs of life."""
-
+    @abstractmethod
     def read(self, session: str) -> SessionHead:
         """What is known of this id now."""
 
+    @abstractmethod
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
         """Publish the registration after `expected`, or lose to another (False)."""
 
-    def absent(self, session: str) -> bool:
-        """Whether this id certainly has no registration. Asked when `read` found none where there must have been one."""
-
+    @abstractmethod
     def forget(self, session: str) -> None:
         """Remove all trace of an id that nobody will use again."""
 
-    def tidy(self) -> None:
-        """Remove what crashed processes left behind."""
-
+    @abstractmethod
     def ids(self) -> list[str]:
         """Every id that is or was registered, sorted."""
 
+    def scan(self) -> Iterator[tuple[str, SessionHead | None]]:
+        """Each of those ids with what is known of it; None: it cannot be read, and whoever reads it is told why."""
+        for session in self.ids():
+            try:
+                head = self.read(session)
+            except (OSError, LooopError):
+                yield session, None
+            else:
+                yield session, head
 
-class Tickets(Protocol):
+    def absent(self, session: str) -> bool:
+        """Whether this id certainly has no registration. Asked when `read` found none where there must have been one.
+
+        What `read` tells is the latest, but in a directory on a network mount.
+        """
+        return not self.read(session).generation
+
+    def stamp(self, session: str, generation: int) -> int:  # noqa: ARG002 (the interface)
+        """When that registration was written, by a filesystem's clock, in nanoseconds; 0: nobody knows. See `births`."""
+        return 0
+
+    def tidy(self) -> None:
+        """Remove what crashed processes left behind."""
+        return
+
+
+class Tickets(ABC):
     """Where those who wait for a claim line up, first come, first served. Only the order depends on it, and nobody's claim.
 
     A *ticket* is a word that was never one before. A waiter that has ended, or does not take its turn, loses its
@@ -96,68 +137,104 @@ class Tickets(Protocol):
     answer.
     """
 
+    @abstractmethod
     def take(self, claim: str, waiter: Registration) -> str:
         """A ticket at the end of the line. `waiter` is the process that waits: it need not be a session."""
 
+    @abstractmethod
     def give_back(self, claim: str, ticket: str) -> None:
         """Leave the line, or have somebody leave it. A ticket that is gone is no error."""
 
+    @abstractmethod
     def line(self, claim: str) -> list[str]:
         """The tickets, the first to be served first."""
 
+    @abstractmethod
     def waiter(self, claim: str, ticket: str) -> Registration | None:
         """Who waits with this ticket; None: it has been given back."""
 
+    @abstractmethod
     def show(self, claim: str, ticket: str) -> None:
         """Who has it lives, and waits: `shown` says something else from then on. Nothing if it is gone."""
 
+    @abstractmethod
     def shown(self, claim: str, ticket: str) -> int | None:
         """What tells one `show` from the one before."""
 
+    @abstractmethod
     def claims(self) -> list[str]:
         """The claims that there may be a line for."""
 
-    def paths(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
-        """The paths that change when a ticket is given back or, without one, when a claim is released.
+    def subscribe(self, watcher: Watcher, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:  # noqa: ARG002 (the interface)
+        """Wake `watcher` when this `ticket` is given back or, without one, when one of `claims` is released.
 
-        Empty where no kernel tells of every change, as on a network mount. `foreign`: looop itself holds the claim.
+        Whether every such change rings from now on. False where nobody tells of them, as on a network mount: whoever waits
+        looks again and again. It ends what this watcher has subscribed to before; with no claims, that is all that it does.
+        `foreign`: looop itself holds one of the claims.
         """
+        return watcher.watch(())
 
     def far(self) -> bool:
         """Whether each look goes over a network."""
+        return False
 
     def tidy(self) -> None:
         """Remove what crashed processes left half-made."""
+        return
 
 
-class Backend(Protocol):
-    """The generations of claims. Names are canonical (see `names`). Methods raise `Unavailable` when they cannot answer.
-
-    A backend may have four methods more. `recall(claim) -> Head | None`: a head that it once was and that holds nobody,
-    known without asking; None if there is none. `claim` tries to build upon it, and reads if that is lost. And
-    `keep_young(holder, names)`, called with each heartbeat of `holder`, who holds `names`: see `youth`. And two of claims:
-    `heads() -> Iterator[tuple[str, Head | None]]`: as `claims`, each with its head; None: it cannot be read. And
-    `held_by(holder, but, since) -> Iterator[str]`: of the names that are held, all that `holder` may hold, but for those of
-    the list `but`. It has held nothing before `since`: see `births`; 0: nobody knows since when there is that session.
-    One whose claims are files in a data directory has `stamps`, the path of the directory with its `Stamp`. Of any other
-    the data directory remembers that its claims are elsewhere: see `remembered`.
-    """
+class Directory(Protocol):
+    """What only claims that are files in a data directory have: see `Backend.directory`."""
 
     @property
+    def stamps(self) -> str:
+        """The directory with its `Stamp`."""
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether a step may hold a guard, which keeps others out, so that nothing may come in between."""
+
+    def strange(self) -> str:
+        """Why nothing may be removed: what is here is another program's. Empty: a store. Raises `Unavailable`."""
+
+    def shown(self, lease: Lease) -> Lease | None:
+        """As `lease`, which names nobody, is shown to people: whose it is, or nobody's where that is written over, too.
+
+        None: it was none that counts. Raises OSError or `Unavailable`.
+        """
+
+    def keep_young(self, holder: Holder, names: Iterable[str]) -> None:
+        """With each heartbeat of `holder`, who holds `names`: see `youth`. Raises `Unavailable`."""
+
+
+class Backend(ABC):
+    """The generations of claims. Names are canonical (see `names`). Methods raise `Unavailable` when they cannot answer.
+
+    A backend inherits this class. What is abstract it has to write. The rest has a default, which is right everywhere, and
+    is overridden where a store knows better.
+    """
+
+    sessions: SessionStore
+    """Where sessions are registered."""
+
+    tickets: Tickets | None = None
+    """The lines of those who wait; None where they cannot be ordered."""
+
+    @property
+    @abstractmethod
     def name(self) -> str:
         """As on the command line."""
 
     @property
-    def sessions(self) -> SessionStore:
-        """Where sessions are registered."""
+    def directory(self) -> Directory | None:
+        """What only claims in a data directory have. Of others the directory remembers where they are: see `remembered`."""
+        return None
 
-    @property
-    def tickets(self) -> Tickets | None:
-        """The lines of those who wait; None where they cannot be ordered."""
-
+    @abstractmethod
     def read(self, claim: str) -> Head:
         """The latest generation."""
 
+    @abstractmethod
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         """Publish generation `expected` + 1: held by `lease`, or released (None). False: lost to another.
 
@@ -166,11 +243,37 @@ class Backend(Protocol):
         somebody else's of the same number is lost too.
         """
 
+    @abstractmethod
+    def scan(self) -> Iterator[Found]:
+        """The names that are held, each with its head; None: it cannot be read, and whoever reads it is told why."""
+
     def claims(self) -> Iterator[str]:
-        """The names that are held."""
+        """The names that are held: those of `scan`."""
+        return (name for name, _ in self.scan())
+
+    def recall(self, claim: str) -> Head | None:  # noqa: ARG002 (the interface)
+        """A head that `claim` once had and that holds nobody, known without asking; None if there is none.
+
+        `claim` tries to build upon it, and reads if that is lost.
+        """
+        return None
+
+    def held_by(self, holder: Holder, but: Iterable[str], since: int = 0) -> Iterator[str]:  # noqa: ARG002 (the interface)
+        """Of the names that are held, all that `holder` may hold, but for those of the list `but`.
+
+        It has held nothing before `since`: see `births`; 0: nobody knows since when there is that session.
+        """
+        left = frozenset(but)
+        return (name for name, head in self.scan() if name not in left and (head is None or is_ours(head.lease, holder)))
 
     def tidy(self) -> list[tuple[str, str]]:
         """Remove what crashed processes left behind; (claim, reason) for each where that failed."""
+        return []
 
     def unavailable(self) -> str | None:
         """Why this backend cannot be used here, and the remedy; None if it can."""
+        return None
+
+    def close(self) -> None:
+        """Nobody asks anything after this. What the store has open is closed; nothing is sent."""
+        return

@@ -12,18 +12,26 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from looop_portable.backends.asking import Store
-from looop_portable.backends.base import SessionHead
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine
+from looop_portable.backends.base import Backend, SessionHead, SessionStore, Signs, Tickets
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Record
 from looop_portable.errors import InvalidName, Unavailable
-from looop_portable.protocol.lease import Head, Lease, decode, lease_in, record_of, text
-from looop_portable.protocol.liveness import DEFAULT_TTL, Holder, Lock, Registration, Silence, interval
+from looop_portable.protocol.codec import decode, text
+from looop_portable.protocol.liveness import DEFAULT_TTL, Silence, interval
 from looop_portable.protocol.names import canonical, excerpt, printable, spelled, unspelled
-from looop_portable.protocol.registrations import is_damaged, registration_in
-from looop_portable.protocol.standings import is_ours
+from looop_portable.protocol.records import (
+    Head,
+    Lease,
+    Registration,
+    is_damaged,
+    lease_in,
+    record_of,
+    registration_in,
+)
 from looop_portable.system.clock import elapsed
 from looop_portable.system.opening.nonces import nonce
 
@@ -33,9 +41,13 @@ KEEP = 7 * 86400.0
 """Seconds for which a heartbeat is kept, beyond its lease: a job that looks once a day or two can still judge it."""
 
 _DIGITS = 12
+_MOST = 1000
+
+_lease_in = functools.lru_cache(maxsize=256)(lease_in)
+"""What was read once is not decoded again."""
 
 
-class EngineSigns:
+class EngineSigns(Signs):
     """The `Signs` of sessions on an engine. There are no locks; a heartbeat is a word that is said again and again."""
 
     def __init__(self, store: Store) -> None:
@@ -43,8 +55,8 @@ class EngineSigns:
         self._promised: dict[str, int] = {}
 
     def promise(self, registration: Registration, *, locked: bool) -> Registration:  # noqa: ARG002 (the interface)
-        if registration.ttl:
-            self._promised[_word(*registration[:2])] = registration.ttl
+        if registration.lease_seconds:
+            self._promised[_word(*registration[:2])] = registration.lease_seconds
             self.beat(*registration[:2])
         return registration._replace(disk=self.disk())
 
@@ -72,7 +84,7 @@ class EngineSigns:
         A heartbeat that is missing, though it was promised, is given by whoever misses it: its silence begins there, so it
         is never told for longer than it was. Without this, nobody could ever be dead of whom it was lost.
         """
-        session, lease = registration.session, registration.ttl
+        session, lease = registration.session, registration.lease_seconds
         word, about, keep = _word(session, registration.incarnation), _about(session), KEEP + 2 * lease
         heard = self._store.heard(about, word)
         if heard is None:
@@ -89,12 +101,6 @@ class EngineSigns:
             return Silence(seconds)
         return Silence(seconds, max(since.seconds, 0.0))
 
-    def lock(self, registration: Registration) -> Lock:  # noqa: ARG002 (the interface)
-        return Lock.MISSING
-
-    def lock_path(self, registration: Registration) -> str:  # noqa: ARG002 (the interface)
-        return ""
-
     def disk(self) -> str:
         """It begins with the system, as the disks of directories do."""
         return f"{sys.platform} {self._store.engine.where}" if self._store.engine.local else ""
@@ -107,11 +113,11 @@ class EngineSigns:
         record = self._store.read(_about(session), SESSION, _key(session))
         own = registration_in(session, record.data)
         if own.incarnation == incarnation and not own.ended:
-            return own.ttl
+            return own.lease_seconds
         return DEFAULT_TTL if self.has_beat(session, incarnation) else 0
 
 
-class EngineSessions:
+class EngineSessions(SessionStore):
     """The `SessionStore` on an engine."""
 
     def __init__(self, store: Store) -> None:
@@ -120,20 +126,13 @@ class EngineSessions:
 
     def read(self, session: str) -> SessionHead:
         key = _key(session)
-        number, data = self._store.read(_about(session), SESSION, key) if key else NOTHING
-        own = registration_in(session, data) if number else None
-        if own is not None and not own.incarnation:
-            return SessionHead(number, None, damaged=True)
-        return SessionHead(number, own)
+        return _session_in(session, self._store.read(_about(session), SESSION, key) if key else NOTHING)
 
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
-        fields = registration.as_record()
+        fields = registration._asdict()
         if is_damaged(session, fields):
             raise InvalidName(f"session {excerpt(session)}: its registration could not be read by anybody")
         return self._store.advance(_about(session), SESSION, _key(session), expected, fields)
-
-    def absent(self, session: str) -> bool:
-        return not self._store.read(_about(session), SESSION, _key(session)).number
 
     def forget(self, session: str) -> None:
         about, key = _about(session), _key(session)
@@ -141,15 +140,17 @@ class EngineSessions:
         self._store.forget(about, BEAT, _word(session, own.incarnation))
         self._store.forget(about, SESSION, key)
 
-    def tidy(self) -> None:
-        """A heartbeat that nobody gives is not kept, and nothing else is left behind."""
-
     def ids(self) -> list[str]:
-        found = self._store.scan("the sessions cannot be enumerated", SESSION)
-        return sorted(name for key, record in found if record.number and (name := _name(key, record.data, "session")))
+        return [session for session, _ in self.scan()]
+
+    def scan(self) -> Iterator[tuple[str, SessionHead]]:
+        """One scan tells all."""
+        scanned = self._store.scan("the sessions cannot be enumerated", SESSION)
+        found = ((_name(key, record.data, "session"), record) for key, record in scanned if record.number)
+        return iter([(name, _session_in(name, record)) for name, record in sorted(found) if name])
 
 
-class EngineTickets:
+class EngineTickets(Tickets):
     """The `Tickets` on an engine, as at a bakery: one more than the highest number. Who come at once are in any order."""
 
     def __init__(self, store: Store) -> None:
@@ -160,9 +161,7 @@ class EngineTickets:
         last = int(line[-1][:_DIGITS]) if line else 0
         ticket = f"{last + 1:0{_DIGITS}}-{self._store.new_nonce()}"
         try:
-            if self._store.advance(
-                _of(claim), TICKET, _ticket_key(claim, ticket), 0, {**waiter.as_record(), "line": claim}
-            ):
+            if self._store.advance(_of(claim), TICKET, _ticket_key(claim, ticket), 0, {**waiter._asdict(), "line": claim}):
                 return ticket
         except Unavailable:
             with contextlib.suppress(Unavailable):
@@ -195,53 +194,53 @@ class EngineTickets:
         names = (_name(key.partition("/")[0], record.data, "line") for key, record in found)
         return list(dict.fromkeys(name for name in names if name))
 
-    def paths(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:  # noqa: ARG002 (the interface)
-        return ()
-
     def far(self) -> bool:
         return not self._store.engine.local
 
-    def tidy(self) -> None:
-        """A ticket is there as a whole or not at all."""
 
-
-class OnEngine:
+class OnEngine(Backend):
     """The `Backend` called `name` on `engine`."""
+
+    sessions: EngineSessions
+    tickets: EngineTickets
 
     def __init__(
         self, engine: Engine, name: str, clock: Callable[[], float] = elapsed, new_nonce: Callable[[], str] = nonce
     ) -> None:
-        self.name = name
+        self._name = name
+        self._released: dict[str, Head] = {}
         self._store = Store(engine, clock, new_nonce)
         self.sessions = EngineSessions(self._store)
         self.tickets = EngineTickets(self._store)
 
+    @property
+    def name(self) -> str:
+        return self._name
+
     def read(self, claim: str) -> Head:
         number, data = self._store.read(_of(claim), CLAIM, spelled(claim))
-        return Head(number, lease_in(data, claim, number) if number else None)
+        return Head(number, _lease_in(data, claim, number) if number else None)
+
+    def recall(self, claim: str) -> Head | None:
+        """What this process has made of it with its last release, where a step that is lost is cheap."""
+        return self._released.pop(claim, None)
 
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
-        fields = {**record_of(lease), "generation": expected + 1}
-        return self._store.advance(_of(claim), CLAIM, spelled(claim), expected, fields)
+        fields = record_of(lease)
+        fields["generation"] = expected + 1
+        won = self._store.advance(_of(claim), CLAIM, spelled(claim), expected, fields)
+        if won and lease is None and self._store.engine.local:
+            if len(self._released) >= _MOST:
+                self._released.clear()
+            self._released[claim] = Head(expected + 1, None)
+        return won
 
-    def claims(self) -> Iterator[str]:
-        return (name for name, _ in self.heads())
-
-    def heads(self) -> Iterator[tuple[str, Head]]:
-        """The names that are held, each with its head: one scan tells all."""
+    def scan(self) -> Iterator[tuple[str, Head]]:
+        """One scan tells all."""
         for key, (number, data) in self._store.scan("the claims cannot be enumerated", CLAIM):
             name = _name(key, data, "name")
-            if name and number and (lease := lease_in(data, name, number)):
+            if name and number and (lease := _lease_in(data, name, number)):
                 yield name, Head(number, lease)
-
-    def held_by(self, holder: Holder, but: Iterable[str], since: int = 0) -> Iterator[str]:  # noqa: ARG002 (of files)
-        """Of those names the ones that `holder` holds, but for those. What others hold is not read again for that."""
-        left = frozenset(but)
-        return (name for name, head in self.heads() if is_ours(head.lease, holder) and name not in left)
-
-    def tidy(self) -> list[tuple[str, str]]:
-        """A crash leaves nothing half-made on an engine."""
-        return []
 
     def unavailable(self) -> str | None:
         try:
@@ -251,8 +250,14 @@ class OnEngine:
         return None
 
     def close(self) -> None:
-        """Whoever has it open asks nothing more."""
         self._store.engine.close()
+
+
+def _session_in(session: str, record: Record) -> SessionHead:
+    own = registration_in(session, record.data) if record.number else None
+    if own is not None and not own.incarnation:
+        return SessionHead(record.number, None, damaged=True)
+    return SessionHead(record.number, own)
 
 
 def _of(claim: str) -> str:

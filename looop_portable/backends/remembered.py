@@ -4,22 +4,34 @@ Guarantees: whoever forgets `--backend` there is refused and told, before he cla
 the other way round. Of a backend for files and one of these that come first at once, one is refused.
 Does not guarantee: that where nothing can be written, or read. Whoever can do neither cannot claim in files there.
 How: the directory's stamp (see `stamp`) names the backend. It is made before the first claim or session. Its guard is one
-that nobody has, so that versions before 0.2, which know of no backends in stamps, refuse the directory too. The backend's
-name is all that it says: of an address the scheme, never a credential.
+that nobody has, so that versions before 0.2, which know of no backends in stamps, refuse the directory too. Of an address
+the scheme counts, as hosts may have their own names for one server. The rest is there for people, without what is secret.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator
 
-from looop_portable.backends.base import Backend, SessionStore, Tickets
+from looop_portable.backends.base import Backend, Directory, Found, SessionHead, SessionStore
+from looop_portable.config import Chosen, recognized
 from looop_portable.errors import Unavailable, WrongBackend
-from looop_portable.ledger.stamp import BACKEND, FLOCK, NAME, PROTOCOL, WINDOWS, Format, Policy, Stamp
-from looop_portable.protocol.lease import Head, Lease, decode, text
-from looop_portable.protocol.liveness import Registration
+from looop_portable.ledger.stamp import (
+    ADDRESS,
+    BACKEND,
+    FLOCK,
+    NAME,
+    PROTOCOL,
+    WINDOWS,
+    Format,
+    Policy,
+    Stamp,
+    describe,
+    elsewhere,
+)
+from looop_portable.protocol.codec import decode
+from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.system.files import OS, Files
 
 
@@ -28,29 +40,27 @@ def root_in(data_dir: str) -> str:
     return f"{data_dir.replace(os.sep, '/')}/claims/.ledger"
 
 
-class Remembered:
-    """`backend`, of this `name`, in `data_dir`. Opening it looks at the stamp, and makes none. Raises `WrongBackend`."""
+class Remembered(Backend):
+    """`backend`, of this name or address, in `data_dir`. Opening it looks at the stamp, and makes none.
 
-    def __init__(self, backend: Backend, name: str, data_dir: str, files: Files = OS) -> None:
+    Raises `WrongBackend`.
+    """
+
+    def __init__(self, backend: Backend, name: Chosen, data_dir: str, files: Files = OS) -> None:
         self._backend = backend
-        self._stamp = _Mark(root_in(data_dir), files, name.partition(":")[0])
+        self._stamp = _Mark(root_in(data_dir), files, recognized(name))
         self._is_made = False
+        self.sessions = _Sessions(backend.sessions, self._remember)
+        self.tickets = backend.tickets
         self._answered(self._stamp.known)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
 
     @property
     def name(self) -> str:
         return self._backend.name
 
     @property
-    def sessions(self) -> SessionStore:
-        return cast("SessionStore", _Sessions(self._backend.sessions, self._remember))
-
-    @property
-    def tickets(self) -> Tickets | None:
-        return self._backend.tickets
+    def directory(self) -> Directory | None:
+        return self._backend.directory
 
     def read(self, claim: str) -> Head:
         return self._backend.read(claim)
@@ -59,8 +69,14 @@ class Remembered:
         self._remember()
         return self._backend.advance(claim, expected, lease)
 
-    def claims(self) -> Iterator[str]:
-        return self._backend.claims()
+    def scan(self) -> Iterator[Found]:
+        return self._backend.scan()
+
+    def recall(self, claim: str) -> Head | None:
+        return self._backend.recall(claim)
+
+    def held_by(self, holder: Holder, but: Iterable[str], since: int = 0) -> Iterator[str]:
+        return self._backend.held_by(holder, but, since)
 
     def tidy(self) -> list[tuple[str, str]]:
         return self._backend.tidy()
@@ -71,6 +87,9 @@ class Remembered:
         except WrongBackend as refusal:
             return str(refusal)
         return self._backend.unavailable()
+
+    def close(self) -> None:
+        self._backend.close()
 
     def _remember(self) -> None:
         if not self._is_made:
@@ -86,15 +105,34 @@ class Remembered:
         return True
 
 
-class _Sessions:
+class _Sessions(SessionStore):
     """`store`; before anybody is registered there, the directory remembers it."""
 
     def __init__(self, store: SessionStore, remember: Callable[[], None]) -> None:
         self._store = store
         self._remember = remember
+        self.signs = store.signs
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+    def read(self, session: str) -> SessionHead:
+        return self._store.read(session)
+
+    def forget(self, session: str) -> None:
+        self._store.forget(session)
+
+    def ids(self) -> list[str]:
+        return self._store.ids()
+
+    def scan(self) -> Iterator[tuple[str, SessionHead | None]]:
+        return self._store.scan()
+
+    def absent(self, session: str) -> bool:
+        return self._store.absent(session)
+
+    def stamp(self, session: str, generation: int) -> int:
+        return self._store.stamp(session, generation)
+
+    def tidy(self) -> None:
+        self._store.tidy()
 
     def advance(self, session: str, expected: int, registration: Registration) -> bool:
         self._remember()
@@ -104,15 +142,16 @@ class _Sessions:
 class _Mark(Stamp):
     """The stamp of a directory whose claims are in `backend`."""
 
-    def __init__(self, root: str, files: Files, backend: str) -> None:
-        super().__init__(root, files, Policy(backend, without_links=WINDOWS if sys.platform == "win32" else FLOCK))
+    def __init__(self, root: str, files: Files, backend: Chosen) -> None:
+        scheme, self._address = (backend, "") if isinstance(backend, str) else (backend.scheme, str(backend))
+        super().__init__(root, files, Policy(scheme, without_links=WINDOWS if sys.platform == "win32" else FLOCK))
 
     def _read(self, data: bytes) -> Format:
-        ours, theirs = self._policy.backend, text(decode(data), BACKEND)
+        ours, (theirs, address) = self._policy.backend, elsewhere(decode(data))
         if theirs == ours:
             return Format()
-        where = f"in the backend '{theirs}'" if theirs else "in files"
-        way_out = f"use --backend {theirs}" if theirs else "use it without --backend and LOOOP_BACKEND"
+        where = f"in the backend {describe(theirs, address)}" if theirs else "in files"
+        way_out = f"use --backend {address or theirs}" if theirs else "use it without --backend and LOOOP_BACKEND"
         raise WrongBackend(
             f"{self.root}: the claims of this directory are {where}, not in the backend '{ours}': {way_out}, or another "
             f"directory with --data-dir or LOOOP_DATA_DIR; to move it, end all that use it and remove {self.root}/{NAME}",
@@ -124,4 +163,5 @@ class _Mark(Stamp):
 
     def _record(self, stamped: Format) -> dict[str, object]:  # noqa: ARG002 (the same of all ways)
         backend = self._policy.backend
-        return {"protocol": PROTOCOL, BACKEND: backend, "guard": f"of the backend {backend}"}
+        found: dict[str, object] = {"protocol": PROTOCOL, BACKEND: backend, "guard": f"of the backend {backend}"}
+        return {**found, ADDRESS: self._address} if self._address else found

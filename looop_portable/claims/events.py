@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 
 from looop_portable.errors import because
-from looop_portable.protocol.lease import encode
-from looop_portable.system.files import OS, OsFiles, timestamp
+from looop_portable.protocol.codec import encode
+from looop_portable.system.clock import timestamp
+from looop_portable.system.files import OS, OsFiles
 
 CAP = 8 * 1024 * 1024
 """Bytes."""

@@ -13,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from looop_portable.backends.base import Backend
-from looop_portable.claims import unreadable
 from looop_portable.claims.events import Events
+from looop_portable.claims.judging import Judging, Verdicts
 from looop_portable.claims.retiring import Steps, retire
 from looop_portable.config import PathLike, resolve
 from looop_portable.errors import LooopError, moved
-from looop_portable.protocol.lease import Head, Judged, Lease
-from looop_portable.protocol.liveness import Holder, Liveness, Verdict
+from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical, refuse_longer
 from looop_portable.protocol.outcomes import (
     Broken,
@@ -35,21 +34,19 @@ from looop_portable.protocol.outcomes import (
     Sweep,
     Won,
 )
-from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances, is_ours, judge
+from looop_portable.protocol.records import Head, Holder, Judged, Lease
+from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances
 from looop_portable.sessions.ids import named
 from looop_portable.sessions.registrar import Sessions
-from looop_portable.system.files import timestamp
+from looop_portable.system.clock import timestamp
 from looop_portable.system.processes import host
 from looop_portable.system.watch.announcing import Announcements
 
 __all__ = ["Claims"]
 _TRIES, _MOST = 256, 1000
-_Verdicts = dict[Holder, Verdict]
-_FREE = Verdict(Liveness.DEAD, "it is not held")
-_SELF = Verdict(Liveness.ALIVE, "it is ours")
 
 
-class Claims:
+class Claims(Judging):
     """The claims in one store, as this process sees them. Safe to use from several threads. No `events`: no log."""
 
     def __init__(
@@ -59,22 +56,21 @@ class Claims:
         sessions: Sessions | None = None,
         clock: Callable[[], str] = timestamp,
     ) -> None:
-        self.backend = backend
+        super().__init__(backend, sessions or Sessions(backend.sessions))
         self.events = events
-        self.sessions = sessions or Sessions(backend.sessions)
         self._clock = clock
         self.won: dict[tuple[str, Holder], Lease] = {}
         """What this process has won, and not released. It may have been superseded."""
         self.tried: dict[tuple[str, Holder], Lease] = {}
         """What it may have won: an error, or an interruption, came in its way. The latest, `_MOST` at most."""
-        self.announcements = Announcements(getattr(backend, "stamps", None) or f"{id(backend)}")
+        self.announcements = Announcements(backend.directory.stamps if backend.directory else f"{id(backend)}")
         """What was released is told to those of this process who wait for it: they need no kernel for that."""
 
     @classmethod
     def open(cls, data_dir: PathLike | None = None, backend: str | None = None) -> Claims:
-        """The claims in `data_dir` (else $LOOOP_DATA_DIR, else the user's state directory), on the backend so named.
+        """The claims in `data_dir` (else $LOOOP_DATA_DIR, else the user's state directory), on that backend.
 
-        Touches nothing. Raises `NoSuchBackend`, or `UsageError` for a directory that cannot be one.
+        `backend`: a name or a URL. Touches nothing. Raises `NoSuchBackend`, or `UsageError` for what cannot be one.
         """
         from looop_portable.backends import open_backend
 
@@ -88,8 +84,7 @@ class Claims:
         Never waits. Raises `InvalidName`, `NoSession`, or `Unavailable`.
         """
         name, me = canonical(name), session if isinstance(session, Holder) else self.acting(session)
-        recall: Callable[[str], Head | None] | None = getattr(self.backend, "recall", None)
-        recalled = recall(name) if recall else None
+        recalled = self.backend.recall(name)
         for _ in range(_TRIES):
             head, recalled = recalled or self.backend.read(name), None
             lease, standing, verdict = self._judge(head, me)
@@ -110,7 +105,7 @@ class Claims:
                 raise
         raise moved(name, _TRIES)
 
-    def refused(self, head: Head, me: Holder, verdicts: _Verdicts) -> Held | None:
+    def refused(self, head: Head, me: Holder, verdicts: Verdicts) -> Held | None:
         """Held, if `claim` would be refused by this head. `verdicts`: of the sessions whose leases were all read before."""
         lease, standing, verdict = self._judge(head, me, verdicts)
         return Held(lease, verdict) if lease and standing is Standing.HELD else None
@@ -186,7 +181,7 @@ class Claims:
         name = canonical(name)
         return self._shown(name, self.backend.read(name))
 
-    def _shown(self, name: str, head: Head, verdicts: _Verdicts | None = None) -> Status:
+    def _shown(self, name: str, head: Head, verdicts: Verdicts | None = None) -> Status:
         lease, standing, verdict = self._judge(head, NOBODY, verdicts)
         return Status(name, head.generation, lease, verdict if lease else None, standing)
 
@@ -219,7 +214,7 @@ class Claims:
 
         return sweep(self.backend, self.sessions, self._reap_claim, dry_run)
 
-    def _reap_claim(self, name: str, verdicts: _Verdicts, dry_run: bool, head: Head | None = None) -> Reaped | None:
+    def _reap_claim(self, name: str, verdicts: Verdicts, dry_run: bool, head: Head | None = None) -> Reaped | None:
         """Release `name` if its session is gone; None if it is kept, as its `head` may tell. `verdicts`: of this sweep."""
         if head and not advances(TABLE[self._judge(head, NOBODY, verdicts)[1]].reap):
             return None
@@ -234,54 +229,12 @@ class Claims:
             self.announcements.announce(name)
         return Reaped(lease, verdict, head.generation + 1)
 
-    def _status(self, name: str, head: Head | None, verdicts: _Verdicts) -> Status | None:
+    def _status(self, name: str, head: Head | None, verdicts: Verdicts) -> Status | None:
         try:
             status = self._shown(name, head, verdicts) if head else self.show(name)
         except LooopError as error:
             return Status(name, 0, Lease(name, ""), Verdict(Liveness.UNKNOWN, str(error)), Standing.HELD)
         return status if status.lease else None
-
-    def _judge(self, head: Head, me: Holder, verdicts: _Verdicts | None = None) -> tuple[Lease | None, Standing, Verdict]:
-        """The lease that counts, what it looks like, and on what evidence.
-
-        A lease of looop's over one of ours counts where ours does not hold. The other way round, an old one of looop's
-        would hide a winner that has not come to show itself yet.
-        """
-        if head.lease is None and head.over is None:
-            return None, Standing.VACANT, _FREE
-        found = self._judge_lease(head.lease, me, verdicts)
-        if head.over and found[1] is not Standing.HELD:
-            over = self._judge_lease(head.over, me, verdicts)
-            if over[1] is Standing.HELD:
-                return over
-        return found
-
-    def _judge_lease(
-        self, lease: Lease | None, me: Holder, verdicts: _Verdicts | None
-    ) -> tuple[Lease | None, Standing, Verdict]:
-        verdict = self._evidence(lease, me, verdicts)
-        return lease, judge(lease, me, verdict.liveness), verdict
-
-    def _evidence(self, lease: Lease | None, me: Holder, verdicts: _Verdicts | None) -> Verdict:
-        if lease is None:
-            return _FREE
-        if is_ours(lease, me):
-            return _SELF
-        if not lease.session:
-            return unreadable.verdict(self.backend, self.sessions, lease, me)
-        holder = Holder(lease.session, lease.incarnation)
-        found = verdicts.get(holder) if verdicts is not None else None
-        if found is None:
-            found = self.sessions.verdict(*holder)
-            if verdicts is not None and lease.incarnation:
-                verdicts[holder] = found  # Without an incarnation, the id may be a later session's before we are done.
-        return found
-
-    def _final(self, lease: Lease, verdict: Verdict) -> bool:
-        """Whether a death may be acted upon. One that is inferred is made a fact first."""
-        if not verdict.inferred:
-            return True
-        return self.sessions.conclude(Holder(*lease[1:3])) if lease.session else unreadable.conclude(self.sessions)
 
     def acting(self, session: str | Holder | None) -> Holder:
         """Who acts: `session`, else $LOOOP_SESSION_ID, in its current incarnation. Raises `NoSession`."""

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from looop_portable.backends.base import Backend, Tickets
 from looop_portable.claims.scanning import scan
 from looop_portable.errors import LooopError
-from looop_portable.protocol.lease import Head
-from looop_portable.protocol.liveness import Holder, Verdict
+from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Reaped, Sweep
+from looop_portable.protocol.records import Head, Holder
 from looop_portable.sessions.registrar import Sessions, SessionStatus
 
 ReapClaim = Callable[[str, dict[Holder, Verdict], bool, Head | None], Reaped | None]
@@ -28,7 +28,7 @@ def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: 
     `reap_claim` asks for it again after it has read the lease.
     """
     try:
-        if strange := getattr(backend, "strange", str)():  # Only where others could have put files.
+        if backend.directory and (strange := backend.directory.strange()):
             return Sweep(skipped=strange, dry_run=dry_run)
         statuses = sessions.statuses()
         claims = scan(backend)

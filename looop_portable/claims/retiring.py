@@ -8,15 +8,15 @@ since the session began (`births`) are left out; that time is known of sessions 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from looop_portable.backends.base import Backend
 from looop_portable.errors import LooopError, NotEnded, Unavailable
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Holder, Verdict
+from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.names import spelled
 from looop_portable.protocol.outcomes import Refused, Released, Retired
+from looop_portable.protocol.records import Head, Holder, Lease
 from looop_portable.protocol.standings import Standing, is_ours
 from looop_portable.sessions.registrar import Sessions
 
@@ -60,7 +60,7 @@ def _release_all(
         except LooopError as error:
             failed[lease.name] = str(error)
     try:
-        for name in _held_by(backend, holder, [*released, *failed], since):
+        for name in backend.held_by(holder, [*released, *failed], since):
             try:
                 mine = _ours(steps, backend.read(name), holder)
                 outcome = steps.release(mine) if mine else None
@@ -80,8 +80,3 @@ def _ours(steps: Steps, head: Head, holder: Holder) -> Lease | None:
         return None
     lease, standing, _ = steps.judge(head, holder)
     return lease if standing is Standing.OURS else None
-
-
-def _held_by(backend: Backend, holder: Holder, but: list[str], since: int) -> Iterator[str]:
-    held_by: Callable[[Holder, list[str], int], Iterator[str]] | None = getattr(backend, "held_by", None)
-    return held_by(holder, but, since) if held_by else (name for name in backend.claims() if name not in but)

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from looop_portable.backends.base import Backend
+from looop_portable.backends.base import Backend, Found
 from looop_portable.errors import LooopError
-from looop_portable.protocol.lease import Head
-from looop_portable.protocol.liveness import Holder, Verdict
-
-Found = tuple[str, Head | None]
-"""A claim's name and its head; None: it cannot be read, and whoever reads it by its name is told why."""
+from looop_portable.protocol.liveness import Verdict
+from looop_portable.protocol.records import Holder
 
 
 def scan(backend: Backend) -> list[Found]:
     """Raises `Unavailable` if the claims cannot be enumerated."""
-    heads: Callable[[], Iterator[Found]] | None = getattr(backend, "heads", None)
-    return list(heads() if heads else each_read(backend, backend.claims()))
+    return list(backend.scan())
 
 
 def each_judged(found: list[Found], judge: Callable[[str, str], Verdict]) -> dict[Holder, Verdict]:

@@ -12,32 +12,25 @@ this kernel's boot. If the projection is missing, or is another, the generation 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from looop_portable.backends.base import Backend
-from looop_portable.backends.directory.projection import Projection
 from looop_portable.errors import Unavailable, because
-from looop_portable.ledger.ledger import Ledger
-from looop_portable.protocol.lease import Lease, lease_in
-from looop_portable.protocol.liveness import Holder, Liveness, Verdict
+from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.sessions.registrar import Sessions
-from looop_portable.system.clock import elapsed
 
 _NOBODY = Verdict(Liveness.DEAD, "no holder can be read from its lease")
 _BEING_WRITTEN = Verdict(Liveness.UNKNOWN, "its lease is still being written")
-_SLACK = 60.0
-"""Seconds by which something is older than the boot at least: the clock may have been set a little since."""
 
 
 def verdict(backend: Backend, sessions: Sessions, lease: Lease, me: Holder) -> Verdict:
     """Whether a live session may hold `lease`, which names no holder; `me` asks. Raises `Unavailable`."""
     if not lease.settled:
         return _BEING_WRITTEN
-    projection: Projection | None = getattr(backend, "projection", None)
-    if lease.foreign or projection is None:
+    directory = backend.directory
+    if lease.foreign or directory is None:
         return _NOBODY
     try:
-        known = _shown(projection, lease, backend.sessions.signs.disk)
+        known = directory.shown(lease)
     except (OSError, Unavailable) as error:
         why = because(error) if isinstance(error, OSError) else str(error)
         return Verdict(Liveness.UNKNOWN, f"{_written_over(lease)}, and nobody can tell who that is: {why}")
@@ -50,20 +43,6 @@ def conclude(sessions: Sessions) -> bool:
     """End all sessions whose death is not fully proven, before anybody acts on it. False: one has not ended."""
     silent = [found.registration.holder for found in sessions.statuses() if found.verdict.dead and found.verdict.inferred]
     return all(sessions.conclude(holder) for holder in silent)
-
-
-def _shown(projection: Projection, lease: Lease, disk: Callable[[], str]) -> Lease | None:
-    """As `lease` is shown: whose it is, or nobody's where that is written over, too. None: it was none that counts."""
-    ledger = projection.ledger
-    key = ledger.spelling.key(lease.name)
-    path = f"{ledger.root}/{key}/{lease.generation}"
-    data, shown = ledger.files.read(path), ledger.files.read(projection.path(key))
-    if shown is None or data is None:
-        return None
-    known = lease_in(shown, lease.name, lease.generation)
-    if known and known.session:
-        return known
-    return None if shown != data or _is_of_before_the_boot(ledger, path, data, disk) else lease
 
 
 def _of_whom_is_shown(sessions: Sessions, known: Lease, me: Holder) -> Verdict:
@@ -89,11 +68,3 @@ def _of_all(sessions: Sessions, lease: Lease, me: Holder) -> Verdict:
 
 def _written_over(lease: Lease) -> str:
     return f"no holder can be read from generation {lease.generation}, which has been written over"
-
-
-def _is_of_before_the_boot(ledger: Ledger, path: str, data: bytes, disk: Callable[[], str]) -> bool:
-    """Whether nobody who lives can have written it: this kernel alone has the disk."""
-    if data.strip(b"\0") or not disk():
-        return False
-    age = ledger.files.age(path)
-    return age is not None and age > elapsed() + _SLACK

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.system.clock import elapsed
 
 _BUDGET = 0.05
@@ -25,7 +25,6 @@ class Youth:
 
     def __init__(self, claims: Claims, *, looks: bool = False, clock: Callable[[], float] = elapsed) -> None:
         self._backend = claims.backend
-        self._keep: Callable[[Holder, Iterable[str]], None] | None = getattr(claims.backend, "keep_young", None)
         self._looks = looks
         self._clock = clock
         self._names: Iterator[str] = iter(())
@@ -33,10 +32,10 @@ class Youth:
 
     def renew(self, holder: Holder, names: Iterable[str] = ()) -> None:
         """With each heartbeat of `holder`, which holds `names`. What fails is done with the next one."""
-        if self._keep is None:
+        if self._backend.directory is None:
             return
         try:
-            self._keep(holder, [*names, *(self._found(holder) if self._looks else ())])
+            self._backend.directory.keep_young(holder, [*names, *(self._found(holder) if self._looks else ())])
         except LooopError:
             self._names, self._next_round = iter(()), 0.0
 

@@ -14,7 +14,7 @@ from importlib import import_module
 import click
 
 from looop_portable.cli.output import Output, Unsaid, nobody_reads
-from looop_portable.cli.root import GLOBAL_OPTIONS, looop
+from looop_portable.cli.root import Setting, looop
 from looop_portable.errors import ClaimHeld, Interrupted, LooopError, SessionAlive, UsageError, because, describe_error
 
 OURS, HELD, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
@@ -27,9 +27,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
         stay_at_logoff()
     if os.environ.get("_LOOOP_COMPLETE", "").startswith("powershell"):
-        import_module("looop_portable.cli.powershell")
+        import_module("looop_portable.cli.completion.powershell")
     args = list(sys.argv[1:] if args is None else args)
-    out = Output(as_json=_wants_json(args))
+    out = Setting(as_json=_wants_json(args))
     try:
         try:
             code = looop.main(args, prog_name="looop", standalone_mode=False, obj=out) or 0
@@ -79,13 +79,13 @@ def _report_usage(out: Output, error: click.ClickException) -> None:
             out.help(error.format_message())
             return
         message = "Missing command."
-    elif isinstance(error, click.NoSuchOption) and error.option_name in GLOBAL_OPTIONS:
-        message = f"{error.option_name} goes before the verb: looop {error.option_name} ..."
+    elif isinstance(error, click.UsageError) and error.ctx:
+        message = f"{message.removesuffix('.')} (see `{error.ctx.command_path} --help`)"
     out.error("usage", message)
 
 
 def _wants_json(args: list[str]) -> bool:
-    """Whether --json stands before the verb. Needed before parsing, for errors of the parsing itself."""
+    """Whether --json stands before the verb, for errors of the parsing itself. `Verb` looks behind it."""
     takes_value = False
     for arg in args:
         if takes_value or arg.startswith("-"):

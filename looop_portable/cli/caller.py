@@ -70,6 +70,29 @@ def named(pid: int) -> int:
     return translated(pid, unix_pid(pid), [each.pid for each in chain], _runs)
 
 
+def described(pid: int) -> tuple[str, bool]:
+    """The name of a process's program, for people, empty if it cannot be told; and whether it ends with this command.
+
+    Only a shell that was given a command line (`sh -c`) is known to end.
+    """
+    words = _command_line(pid)
+    name = _name(words[0]).rpartition("/")[2].removeprefix("-") if words else ""
+    options = itertools.takewhile(lambda word: word[:1] in ("-", "+"), words[1:])
+    return name, name in _FORKING and any(word[:2] != "--" and "c" in word for word in options)
+
+
+def _command_line(pid: int, run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run) -> list[str]:
+    """The words of a process; empty, if they cannot be told."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return [os.fsdecode(word) for word in file.read().split(b"\0")[:-1]]
+    if sys.platform == "win32":
+        return []  # There one that was started just now is refused.
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        ps = ["ps", "-o", "args=", "-p", str(pid)]
+        return run(ps, capture_output=True, text=True, errors="replace", timeout=10, check=False).stdout.split()
+    return []
+
+
 def beyond_launchers(parents: Sequence[Seen], python: str, script: str, *, virtual: bool) -> int:
     """The first of `parents`, the nearest first, that does not only wait for us; 0: there is none in sight."""
     ours = [_name(python)] if virtual else []

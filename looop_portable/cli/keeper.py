@@ -8,22 +8,15 @@ import click
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.complete import session_ids
+from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.ending import Endings
 from looop_portable.cli.root import Setting
-from looop_portable.config import LEASE, SESSION_ID
-from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, describe_error
-from looop_portable.protocol.liveness import (
-    DEFAULT_TTL,
-    FOREIGN,
-    LONGEST_LEASE,
-    SHORTEST_LEASE,
-    Basis,
-    Holder,
-    Registration,
-    patience,
-)
+from looop_portable.cli.verb import Verb
+from looop_portable.config import SESSION_ID
+from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, answering
+from looop_portable.protocol.liveness import Basis, patience
 from looop_portable.protocol.names import canonical
+from looop_portable.protocol.records import FOREIGN, Holder, Registration
 from looop_portable.running import keepers as all_keepers
 from looop_portable.running.keepers import Begun, Keepers
 from looop_portable.sessions.evidence import standing
@@ -31,26 +24,7 @@ from looop_portable.system.opening.locales import as_given
 from looop_portable.system.processes.python import KEPT_BY, leave_job
 
 
-def _long_enough(ctx: click.Context, param: click.Parameter, value: int) -> int:  # noqa: ARG001 (click's signature)
-    if 0 < value < SHORTEST_LEASE:
-        raise click.BadParameter(f"{value} s are too short for heartbeats: at least {SHORTEST_LEASE}, or 0 for none")
-    return value
-
-
-LEASE_LENGTH = click.option(
-    "--lease",
-    type=click.IntRange(min=0, max=LONGEST_LEASE),
-    default=DEFAULT_TTL,
-    envvar=LEASE,
-    callback=_long_enough,
-    metavar="SECONDS",
-    show_envvar=True,
-    show_default=True,
-    help="After how long without a heartbeat other hosts may take it for dead; at least 3, or 0: it gives none.",
-)
-
-
-@click.command("keep")
+@click.command("keep", cls=Verb, short_help="Start a session's keeper again, if it is gone.")
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.option("--incarnation", hidden=True, default="")
 @click.option("--state", hidden=True, default="")
@@ -103,7 +77,7 @@ def register_kept(out: Setting, session: str, pid: int, lease: int, ended: Endin
         keepers, passed_over = all_keepers.choose()
     except Unavailable as error:
         raise _without_keeper(f"a keeper has no place for its files (set XDG_STATE_HOME to one): {error}") from error
-    found = claims.sessions.register(session, pid=pid, ttl=lease, kept=True)
+    found = claims.sessions.register(session, pid=pid, lease_seconds=lease, kept=True)
     stays = False
     try:
         ended.hear()
@@ -125,9 +99,10 @@ def _without_keeper(reason: str) -> Unavailable:
 
 def give_up(out: Setting, claims: Claims, holder: Holder) -> None:
     """Nobody is to rely on a session that nobody keeps: it has ended, and is forgotten if its id was made up."""
+    from looop_portable.claims.own import retire
+
     try:
-        claims.retire(holder)
-        claims.sessions.forget(claims.sessions.status(holder.session))
+        retire(claims, holder)
     except LooopError as error:
         out.warn(f"looop: warning: session '{holder.session}' is left behind, without heartbeats: {error}")
 
@@ -137,7 +112,7 @@ def _warn_of_directory(out: Setting, keepers: Keepers, passed_over: str) -> str:
     if not passed_over:
         return ""
     line = f"the keeper's files are in {keepers.directory}, as the state directory cannot be used: {passed_over}"
-    out.hint(f"looop: {line}")
+    out.trouble(f"looop: {line}")
     return line
 
 
@@ -146,7 +121,7 @@ def _warn_of_trouble(out: Setting, keepers: Keepers, passed_over: str, begun: Be
     lines = [_warn_of_directory(out, keepers, passed_over)]
     if begun.tied:
         lines.append(f"the keeper (pid {begun.pid}) ends with the job that called this, which lets no process go")
-        out.hint(f"looop: warning: {lines[-1]}: start the session outside of that job, or `looop claim` starts it again")
+        out.trouble(f"looop: warning: {lines[-1]}: start the session outside of that job, or `looop claim` starts it again")
     return "; ".join(filter(None, lines))
 
 
@@ -156,7 +131,7 @@ def end_keeper(out: Setting, holder: Holder) -> None:
         try:
             keepers.end(holder)
         except LooopError as error:
-            out.hint(f"looop: warning: {error}; it ends by itself when it next gives a heartbeat")
+            out.trouble(f"looop: warning: {error}; it ends by itself when it next gives a heartbeat")
 
 
 def ensure_kept(out: Setting, claims: Claims, session: Holder | str, known: SessionHead | None = None) -> bool:
@@ -193,7 +168,7 @@ def _why_gone(claims: Claims, registration: Registration) -> str:
     if all_keepers.was_killed(registration.holder):
         return "its keeper is gone"
     verdict = claims.sessions.verdict(*registration.holder)
-    silent = verdict.basis is Basis.HEARTBEAT and verdict.age > patience(registration.ttl)
+    silent = verdict.basis is Basis.HEARTBEAT and verdict.age > patience(registration.lease_seconds)
     return verdict.evidence if silent else ""
 
 
@@ -226,10 +201,8 @@ def _keep_here(out: Setting, claims: Claims, keepers: Keepers, registration: Reg
         OS.mute()  # Without this, whoever has started us would wait for the end of the pipe.
 
     gc.enable()
-    try:
+    with answering():
         keep_here(claims, keepers, registration, there)
-    except OSError as error:
-        raise Unavailable(describe_error(error)) from error
     return 0
 
 

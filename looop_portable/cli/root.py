@@ -1,23 +1,24 @@
-"""The root group: global options, and which module has which verb. A verb's module is imported when it is used."""
+"""The root group: the options of all verbs, and which module has which verb."""
 
 from __future__ import annotations
 
 import functools
-from importlib import import_module
-from typing import Any, cast
+from collections.abc import Callable
 
 import click
 
 from looop_portable import __version__
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.output import Output
-from looop_portable.config import Config, backend_name, resolve
+from looop_portable.cli.verb import Verbs
+from looop_portable.config import Chosen, Config, backend_name, given, located, resolve
+from looop_portable.errors import UsageError
 
 _HELP = """Claim a named resource so that nobody else alive holds it, on any filesystem.
 
 \b
   looop claim repo-x          exit 0: it is yours; exit 1: a live session holds it
-  looop claim repo-x --wait   wait for your turn; --timeout SECONDS: exit 124
+  looop claim repo-x --wait   wait for your turn; --wait 5m: no longer, then exit 124
   looop unclaim repo-x        let go of it
   looop run --claim repo-x -- make deploy
                               run a command while it is held
@@ -35,40 +36,31 @@ Exit codes:
   1    held by another, or refused, or superseded
   2    usage: a bad name, no session, an unknown option
   3    could not answer: an unreadable store, a filesystem that cannot exclude
-  124  still held by another when --timeout was over
+  124  still held by another when the time for waiting was over
   130  interrupted; 128+N: ended by signal N
 """
-
-
-GLOBAL_OPTIONS = ("--data-dir", "--backend", "--json", "--verbose", "-v")
-
-
-class Verbs(click.Group):
-    """A group whose verbs are found as `module:attribute` below `looop_portable.cli`, and imported when used."""
-
-    def __init__(self, *args: Any, verbs: dict[str, str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._verbs = verbs
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
-        return list(self._verbs)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's signature)
-        target = self._verbs.get(cmd_name)
-        if target is None:
-            return None
-        module, _, attribute = target.partition(":")
-        return cast("click.Command", getattr(import_module(f"looop_portable.cli.{module}"), attribute))
 
 
 class Setting(Output):
     """What a verb is given: how to speak, and where the claims are."""
 
-    def __init__(self, data_dir: str | None, backend: str | None, as_json: bool, verbose: int) -> None:
+    def __init__(self, as_json: bool = False) -> None:
         super().__init__(as_json)
+        self._data_dir: str | None = None
+        self._backend: str | None = None
+
+    def place(self, data_dir: str | None, backend: str | None) -> None:
+        """Where the claims are, as far as the command line tells. Raises `UsageError`."""
         self._data_dir = data_dir
-        self._backend = backend_name(backend)
-        self.verbose = verbose
+        self._backend = backend
+        self.hide = _hiding(backend)
+
+    def replace(self, option: str, value: str) -> None:
+        """What stands behind the verb counts."""
+        if option == "data_dir":
+            self.place(value, self._backend)
+        else:
+            self.place(self._data_dir, value)
 
     @functools.cached_property
     def config(self) -> Config:
@@ -77,15 +69,17 @@ class Setting(Output):
 
     def claims(self) -> Claims:
         """The claims of the configured store. The store in this process's memory is empty for each command: refused."""
-        claims = Claims.open(self.config.data_dir, self.backend())
+        self.backend()
+        claims = Claims.open(self.config.data_dir, given(self.config.backend))
         self.detail(f"backend {claims.backend.name} in {self.config.data_dir}")
         return claims
 
-    def backend(self) -> str:
-        """The configured backend's name, that of one which several processes can share."""
-        if self._backend == "memory":
+    def backend(self) -> Chosen:
+        """The configured backend's name or address, that of one which several processes can share."""
+        found = located("", backend_name(self._backend))[1]
+        if found == "memory":
             raise click.UsageError("the backend 'memory' lives in one process: for programs, not for the command line")
-        return self._backend
+        return found
 
     def describe_trouble(self, claims: Claims) -> None:
         """With -v, say what went wrong on the side."""
@@ -93,41 +87,90 @@ class Setting(Output):
             self.detail(claims.events.trouble)
 
 
+SECTIONS = {
+    "Claims": {
+        "claim": "verbs.claim:claim",
+        "unclaim": "verbs.claim:unclaim",
+        "run": "verbs.run:run",
+        "check": "verbs.claim:check",
+    },
+    "Who holds what": {
+        "claims": "verbs.show:claims",
+        "show": "verbs.show:show",
+        "events": "verbs.events:events",
+    },
+    "Sessions": {"session": "verbs.session:session"},
+    "For operators": {
+        "break": "verbs.claim:break_",
+        "reap": "verbs.reap:reap",
+        "doctor": "verbs.doctor:doctor",
+    },
+    "Setting up": {
+        "paths": "verbs.setup:paths",
+        "completion": "verbs.setup:completion",
+    },
+}
+"""The verbs as --help shows them, and where they are below `looop_portable.cli`."""
+
+_UNLISTED = {"_": "verbs.claim:worker_contract"}
+_SYNONYMS = {
+    **dict.fromkeys(("ls", "list", "ps", "locks"), "`looop claims` lists them"),
+    **dict.fromkeys(("status", "info", "get", "who"), "`looop show NAME` shows a claim, `looop claims` lists all"),
+    **dict.fromkeys(("lock", "acquire", "take"), "`looop claim NAME` takes it"),
+    **dict.fromkeys(("unlock", "release", "free", "drop"), "`looop unclaim NAME` lets it go"),
+    **dict.fromkeys(("steal", "force", "force-unlock", "kill"), "`looop break NAME --generation N` ends another's claim"),
+    **dict.fromkeys(("exec", "with", "flock"), "`looop run --claim NAME -- COMMAND` runs it"),
+    **dict.fromkeys(("log", "logs", "history"), "`looop events` prints what happened"),
+    **dict.fromkeys(("sessions", "register", "login"), "`looop session start` registers, `looop session list` lists"),
+    **dict.fromkeys(("gc", "clean", "cleanup", "prune"), "`looop reap` releases what the dead held"),
+    **dict.fromkeys(("check-health", "health", "test", "diagnose"), "`looop doctor` measures a directory"),
+    "help": "`looop --help`, or `looop VERB --help`",
+    "version": "`looop --version`",
+}
+"""What people type who know other tools, and the right word."""
+
+
 @click.group(
     cls=Verbs,
     help=_HELP,
-    verbs={
-        "claim": "verbs.claim:claim",
-        "unclaim": "verbs.claim:unclaim",
-        "claims": "verbs.show:claims",
-        "show": "verbs.show:show",
-        "check": "verbs.claim:check",
-        "break": "verbs.claim:break_",
-        "run": "verbs.run:run",
-        "reap": "verbs.reap:reap",
-        "session": "verbs.session:session",
-        "events": "verbs.events:events",
-        "doctor": "verbs.doctor:doctor",
-        "paths": "verbs.setup:paths",
-        "completion": "verbs.setup:completion",
-        "_": "verbs.claim:worker_contract",
-    },
+    sections=SECTIONS,
+    unlisted=_UNLISTED,
+    synonyms=_SYNONYMS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.option("--data-dir", metavar="DIR", help="Where claims are kept. [$LOOOP_DATA_DIR, else the user's state directory]")
 @click.option(
     "--backend",
-    metavar="NAME",
-    help="How a claim is made exclusive: auto, posix, windows, advisory, or a plug-in. [$LOOOP_BACKEND]",
+    metavar="NAME|URL",
+    help="How a claim is made exclusive: auto, posix, windows, advisory; a plug-in's name or URL; file:///DIR. A URL with "
+    "a password belongs into LOOOP_BACKEND (command lines are for all to see), or the password into the client's own "
+    "environment. [$LOOOP_BACKEND]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, errors too.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors: the exit code tells.")
 @click.option("-v", "--verbose", count=True, help="Say more on stderr.")
 @click.version_option(__version__, "--version", message="looop-portable %(version)s")
 @click.pass_context
-def looop(ctx: click.Context, data_dir: str | None, backend: str | None, as_json: bool, verbose: int) -> None:
-    aside = ctx.invoked_subcommand == "run"  # Its stdout is the command's that it runs.
-    if isinstance(ctx.obj, Output):  # What `main` reports errors with.
-        ctx.obj.verbose = verbose
-        ctx.obj.aside = aside
-    ctx.obj = Setting(data_dir, backend, as_json, verbose)
-    ctx.obj.aside = aside
+def looop(ctx: click.Context, data_dir: str | None, backend: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
+    out: Setting = ctx.ensure_object(Setting)
+    out.aside = ctx.invoked_subcommand == "run"  # Its stdout is the command's that it runs.
+    out.as_json, out.quiet, out.verbose = as_json, quiet, verbose
+    out.place(data_dir, backend)
+
+
+def _hiding(typed: str | None) -> Callable[[str], str]:
+    """What takes the password of the backend's address out of a message. One that was typed leaves our command line too.
+
+    Without this, what we fork would have it there for as long as a command runs.
+    """
+    try:
+        chosen = backend_name(typed)
+    except UsageError:  # It is told when it is needed: a page of help needs none.
+        return str
+    if isinstance(chosen, str) or not chosen.has_secrets:
+        return str
+    if typed:
+        from looop_portable.system.opening.arguments import overwrite
+
+        overwrite(typed, str(chosen))
+    return chosen.hide

@@ -12,7 +12,8 @@ import os
 import sys
 from typing import NamedTuple
 
-from looop_portable.backends import find
+from looop_portable.backends import find, open_address
+from looop_portable.config import Chosen, recognized
 from looop_portable.doctor import probes
 from looop_portable.doctor.advice import Advice, advise, candidates
 from looop_portable.doctor.findings import Filesystem, Findings, Race, Stamped
@@ -20,7 +21,7 @@ from looop_portable.doctor.hosts.meeting import Say, race_across
 from looop_portable.doctor.race.arbiter import race
 from looop_portable.doctor.synced import kept_by
 from looop_portable.doctor.workshop import opened
-from looop_portable.errors import Unavailable, UnknownProtocol, UsageError, WrongBackend, describe_error
+from looop_portable.errors import UnknownProtocol, UsageError, WrongBackend, answering, describe_error, unavailable
 from looop_portable.ledger.stamp import NAME as STAMP
 from looop_portable.ledger.stamp import stamped
 from looop_portable.system.files import OS
@@ -52,6 +53,10 @@ def nearest(directory: str) -> str:
 
 def existing(directory: str) -> str:
     """The absolute path of a directory that must be there. Raises `UsageError`, or `Unavailable` if it cannot be told."""
+    if "://" in directory:
+        raise UsageError(
+            "the directory is a URL (it is not repeated here, as it may hold a password): --backend goes before the verb"
+        )
     try:
         directory = as_given(directory)
         if os.path.isdir(directory):
@@ -62,14 +67,14 @@ def existing(directory: str) -> str:
     except ValueError:
         raise UsageError(f"{directory!r}: this cannot be a directory") from None
     except OSError as error:
-        raise Unavailable(f"cannot look: {describe_error(error)}", directory) from error
+        raise unavailable(error, "cannot look") from error
     raise UsageError(f"{directory}: this is not a directory")
 
 
 def examine(
     directory: str,
     *,
-    backend: str = "auto",
+    backend: Chosen = "auto",
     processes: int = 4,
     seconds: float = 2.0,
     hosts: int = 0,
@@ -83,22 +88,23 @@ def examine(
     being done, `announce` whom it waits for. Raises `NoSuchBackend`, or `Unavailable` if nothing can be written there, or
     the other hosts do not come.
     """
-    find(backend)
+    backend = recognized(backend)
+    if isinstance(backend, str):
+        find(backend)
+    else:
+        open_address(backend, directory)  # What is wrong with it is told once, and not by each racer.
     windows = sys.platform == "win32"
     filesystem = _filesystem(directory)
-    try:
-        with opened(directory) as shop:
-            across = race_across(directory, backend, processes, seconds, hosts, timeout, announce) if hosts else None
-            say("trying the filesystem's calls")
-            room = shop.room("probes")
-            primitives, measures = probes.try_all(room), probes.measure(room)
-            races = []
-            for candidate in candidates(backend, windows):
-                say(f"racing {processes} processes on {candidate} for {seconds:g} s")
-                room = shop.room(f"race-{candidate}")
-                races.append(_with_note(race(candidate, room, processes, seconds).race, room, directory))
-    except OSError as error:
-        raise Unavailable(f"cannot try anything in {directory}: {describe_error(error)}", directory) from error
+    with answering(f"cannot try anything in {directory}"), opened(directory) as shop:
+        across = race_across(directory, backend, processes, seconds, hosts, timeout, announce) if hosts else None
+        say("trying the filesystem's calls")
+        room = shop.room("probes")
+        primitives, measures = probes.try_all(room), probes.measure(room)
+        races = []
+        for candidate in candidates(backend, windows) if isinstance(backend, str) else (backend,):
+            say(f"racing {processes} processes on {candidate} for {seconds:g} s")
+            room = shop.room(f"race-{candidate if isinstance(candidate, str) else candidate.scheme}")
+            races.append(_with_note(race(candidate, room, processes, seconds).race, room, directory))
     if filesystem.local_guard:
         alone = f"on this host alone: '{filesystem.local_guard}'"
         primitives = primitives._replace(
@@ -108,7 +114,7 @@ def examine(
     filesystem = filesystem._replace(options=tuple(option for option in filesystem.options if option != _READ_ONLY))
     stamp = _stamp(directory)
     findings = Findings(
-        directory, filesystem, primitives, measures, tuple(races), stamp, across, backend, windows, kept_by(directory)
+        directory, filesystem, primitives, measures, tuple(races), stamp, across, str(backend), windows, kept_by(directory)
     )
     return Report(findings, advise(findings))
 

@@ -142,7 +142,7 @@ def _none(found: Findings, objections: list[_Objection]) -> tuple[Outcome, str]:
 
 
 def _autos_choice(found: Findings) -> str:
-    """What `auto` does here: see `backends.auto`. A stamp decides, where there is one."""
+    """What `auto` does here: see `AutoBackend`. A stamp decides, where there is one."""
     if found.windows:
         return WINDOWS
     links = found.stamp.links if found.stamp and not found.stamp.unreadable else found.primitives.hard_link.works

@@ -15,8 +15,8 @@ import sys
 import threading
 
 from looop_portable.doctor.findings import Probe
-from looop_portable.doctor.race.children import PATIENCE, end, job, start
 from looop_portable.errors import because
+from looop_portable.system.processes.python import PATIENCE, end, job, start
 
 FLOCK, RANGE = "flock", "range"
 

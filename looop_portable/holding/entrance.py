@@ -23,13 +23,12 @@ from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.own_session import Session
 from looop_portable.holding.visits import Visit
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
-from looop_portable.protocol.standings import is_ours
+from looop_portable.protocol.records import Lease
+from looop_portable.protocol.slots import line_for, slots_of
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher
-from looop_portable.waiting.claiming import line_for, slots_of
 from looop_portable.waiting.stopping import Stoppable, Stopped
 from looop_portable.waiting.waiter import Waiting, run
 
@@ -41,12 +40,12 @@ _SHARED = "this process has entered this very block, or waits to: each thread or
 class Entrance:
     """The entrance of the block `name`, or of one that wants a slot of it. Used by one at a time: `prepare` to `spare`."""
 
-    def __init__(self, name: str, slots: int, config: Config, ttl: int) -> None:
+    def __init__(self, name: str, slots: int, config: Config, lease_seconds: int) -> None:
         self._name = name
         self._wanted: Sequence[str] = slots_of(name, slots)
         self._line = line_for(name, slots)
         self._config = config
-        self._ttl = ttl
+        self._lease_seconds = lease_seconds
         self.owner: object = None
         self.watcher: Watcher | None = None
         self.process: Process | None = None
@@ -67,10 +66,10 @@ class Entrance:
     def prepare_at_once(self, owner: object) -> Member | None:
         """As `prepare`, without waiting. None: a registration would have to be waited for."""
         process = this_process()
-        return self._prepare(process, owner, None) if process.knows(self._config, self._ttl) else None
+        return self._prepare(process, owner, None) if process.knows(self._config, self._lease_seconds) else None
 
     def _prepare(self, process: Process, owner: object, visit: Visit | None) -> Member:
-        member = process.member(self._config, self._ttl)
+        member = process.member(self._config, self._lease_seconds)
         for taker in filter(None, map(member.taker, self._wanted)):
             taker.settle_if_over()
         takers = [member.taker(name) for name in self._wanted]
@@ -244,10 +243,7 @@ class Entrance:
         block = self.session.blocks.pop(name, None)
         if block:
             block.forget()
-        lease = member.claims.backend.read(name).lease
-        # In this order. Without it, one that another block wins in between, in another spelling, would be released.
-        if lease and is_ours(lease, self.session.holder) and not member.respelled(name):
-            member.claims.release_lease(lease)
+        member.give_back(name, self.session.holder)
 
 
 def _held_here(member: Member, name: str, evidence: str) -> Held:

@@ -28,10 +28,10 @@ from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.own_session import Session
 from looop_portable.holding.visits import Exit, Visit, visit_of
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
+from looop_portable.protocol.records import Lease
 from looop_portable.system.threads.standby import Standby
 from looop_portable.system.watch.waking import new_watcher
 
@@ -49,7 +49,7 @@ class Hold:
         self.lost = threading.Event()
         """Set as soon as the claim is known to be lost."""
         self.options = options
-        self.entrance = Entrance(self.name, options.slots, options.config, options.ttl)
+        self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds)
         self._lease: Lease | None = None
         self.visits: dict[int, Visit] = {}
         self._calling = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
@@ -262,23 +262,23 @@ def hold(
     *,
     data_dir: PathLike | None = None,
     backend: str | None = None,
-    ttl: int = DEFAULT_TTL,
+    lease_seconds: int = DEFAULT_TTL,
     on_lost: Callable[[Hold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
 ) -> Hold:
     """Claim `name` for this process while a `with` block runs.
 
-    `data_dir` and `backend` default as on the command line. `ttl`: for how long other hosts wait for a sign of
+    `data_dir` and `backend` default as on the command line. `lease_seconds`: for how long other hosts wait for a sign of
     life of this one before they may take the claim over; after two thirds of it without being heard this one counts itself
     as lost. `on_lost` is then called with the `Hold`, once, in a thread of its own.
     `timeout`: for how many seconds entering waits if another holds the claim, another thread of this process included;
-    None: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
+    None or -1: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
     Entering raises `ClaimHeld` if another holds the claim (`WaitedTooLong` if it did so until `timeout` was over),
     `Unavailable` if nobody can tell; leaving raises `ClaimLost` if it was lost, or somebody else was given the claim
     meanwhile.
     """
-    return Hold(name, options_of(data_dir, backend, ttl, on_lost, timeout, slots))
+    return Hold(name, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots))
 
 
 def _give_back(teller: tuple[Process, Standby] | None, *, used: bool) -> None:

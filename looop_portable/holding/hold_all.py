@@ -20,8 +20,8 @@ from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.visits import Exit, Visit, visit_of
 from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.names import canonical
+from looop_portable.protocol.slots import in_order
 from looop_portable.system.clock import elapsed
-from looop_portable.waiting.claiming import in_order
 
 __all__ = ["HoldAll", "hold_all"]
 
@@ -76,7 +76,7 @@ def hold_all(
     *names: str,
     data_dir: PathLike | None = None,
     backend: str | None = None,
-    ttl: int = DEFAULT_TTL,
+    lease_seconds: int = DEFAULT_TTL,
     on_lost: Callable[[Hold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
@@ -86,4 +86,4 @@ def hold_all(
     Else as `hold`, with one `timeout` for them all. Entering raises `ClaimHeld` for the first that could not be had; then
     none is held.
     """
-    return HoldAll(names, options_of(data_dir, backend, ttl, on_lost, timeout, slots))
+    return HoldAll(names, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots))

@@ -15,7 +15,6 @@ from functools import partial
 from looop_portable.holding.member import Member
 from looop_portable.holding.own_session import Session
 from looop_portable.protocol.liveness import interval
-from looop_portable.protocol.standings import is_ours
 from looop_portable.system.watch.waking import Watcher
 
 _FIRST = 0.1
@@ -46,16 +45,14 @@ def _release_all(member: Member, session: Session) -> None:
         for name in list(session.left):
             if _is_out(member, session, name):
                 session.left.pop(name, None)
-        pause = min(2 * pause, interval(session.ttl))
+        pause = min(2 * pause, interval(session.lease_seconds))
 
 
 def _is_out(member: Member, session: Session, name: str) -> bool:
     if session.has_gone or not member.take(name, _Leftover()):
         return False  # A block has it, which lets it go itself.
     try:
-        lease = member.claims.backend.read(name).lease
-        if lease and is_ours(lease, session.holder) and not member.respelled(name):
-            member.claims.release_lease(lease)
+        member.give_back(name, session.holder)
     except Exception:  # noqa: BLE001 (no memory, no descriptor: whatever it is, it may be over the next time)
         return False
     finally:

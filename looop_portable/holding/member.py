@@ -19,13 +19,13 @@ from typing import TypeVar
 from weakref import WeakSet
 
 from looop_portable.claims.gate import Claims
-from looop_portable.config import Config
+from looop_portable.config import Config, given
 from looop_portable.errors import LooopError, Unavailable
 from looop_portable.holding import visits
 from looop_portable.holding.blocks import Taker
 from looop_portable.holding.own_session import Session
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.standings import is_ours
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.threads.standby import Standbys
 from looop_portable.system.watch.waking import Watcher
@@ -36,12 +36,12 @@ T = TypeVar("T")
 class Member:
     """This process in one store: its session (a new one after a loss), and which of its blocks has which claim."""
 
-    def __init__(self, config: Config, ttl: int) -> None:
-        self.claims = Claims.open(config.data_dir, config.backend)
-        self._ttl = ttl
+    def __init__(self, config: Config, lease_seconds: int) -> None:
+        self.claims = Claims.open(config.data_dir, given(config.backend))
+        self._lease_seconds = lease_seconds
         self._guard = threading.Lock()
         self._taking = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
-        self.current = Session(self.claims, ttl, self._frees)
+        self.current = Session(self.claims, lease_seconds, self._frees)
         self._taken: dict[str, Taker] = {}
         self._missed: dict[str, WeakSet[Watcher]] = {}
 
@@ -52,7 +52,7 @@ class Member:
     @property
     def is_guarded(self) -> bool:
         """Whether a step takes a guard."""
-        return bool(getattr(self.claims.backend, "is_guarded", False))
+        return self.claims.backend.directory is not None and self.claims.backend.directory.is_guarded
 
     @property
     def holding(self) -> list[str]:
@@ -88,6 +88,13 @@ class Member:
                 for watcher in list(self._missed.pop(name, ())):
                     watcher.wake()  # Within the guard. Without that, it could be one that has been closed meanwhile.
 
+    def give_back(self, name: str, holder: Holder) -> None:
+        """Release what `holder`, a session of this process, has of it, whoever won it. Call it while `name` is taken."""
+        lease = self.claims.backend.read(name).lease
+        # In this order. Without it, one that another block wins in between, in another spelling, would be released.
+        if lease and is_ours(lease, holder) and not self.respelled(name):
+            self.claims.release_lease(lease)
+
     @contextlib.contextmanager
     def waking(self, watcher: Watcher) -> Iterator[None]:
         """While `watcher` may be woken; not after that."""
@@ -111,7 +118,7 @@ class Member:
             if current.is_over or current.has_ended():
                 if not (current.is_over or current.blocks):  # Else the last of them does it, as its pulse tells them.
                     current.leave_when_possible()
-                self.current = Session(self.claims, self._ttl, self._frees)
+                self.current = Session(self.claims, self._lease_seconds, self._frees)
             return self.current
 
     def _frees(self, session: Session) -> bool:
@@ -143,23 +150,23 @@ class Process:
         """For those who are to be told that a block is lost."""
         self.members: dict[tuple[Config, int], Member] = {}
 
-    def knows(self, config: Config, ttl: int) -> bool:
+    def knows(self, config: Config, lease_seconds: int) -> bool:
         """Whether there is a membership already."""
-        return (config, ttl) in self.members
+        return (config, lease_seconds) in self.members
 
-    def member(self, config: Config, ttl: int) -> Member:
+    def member(self, config: Config, lease_seconds: int) -> Member:
         """The one for this store and this length of the lease. Raises `Unavailable`."""
-        key = config, ttl
+        key = config, lease_seconds
         return self.members.get(key) or apart(lambda: self._new_member(*key))
 
-    def _new_member(self, config: Config, ttl: int) -> Member:
-        key = config, ttl
+    def _new_member(self, config: Config, lease_seconds: int) -> Member:
+        key = config, lease_seconds
         with self.guard:
             if self.is_ending:  # Nobody would end its session.
                 raise Unavailable("this process is ending: claim it earlier")
             if key not in self.members:
                 visits.prepare()
-                self.members[key] = Member(config, ttl)
+                self.members[key] = Member(config, lease_seconds)
             return self.members[key]
 
     def taker(self, lease: Lease) -> Taker | None:

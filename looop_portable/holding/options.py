@@ -10,13 +10,14 @@ from looop_portable.errors import UsageError
 from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
 from looop_portable.protocol.names import excerpt
 from looop_portable.sessions.ids import refuse_lease
+from looop_portable.waiting.limits import limit
 
 
 class Options(NamedTuple):
     """What `hold` was told: see there."""
 
     config: Config
-    ttl: int = DEFAULT_TTL
+    lease_seconds: int = DEFAULT_TTL
     on_lost: Callable[[Any], object] | None = None
     timeout: float | None = 0
     slots: int = 0
@@ -27,15 +28,15 @@ class Options(NamedTuple):
 def options_of(
     data_dir: PathLike | None,
     backend: str | None,
-    ttl: int,
+    lease_seconds: int,
     on_lost: Callable[[Any], object] | None,
     timeout: float | None,
     slots: int,
 ) -> Options:
     """The same, as they apply here. Raises `UsageError`."""
-    if type(ttl) is int and ttl < SHORTEST_LEASE:
+    if type(lease_seconds) is int and lease_seconds < SHORTEST_LEASE:
         raise UsageError(
-            f"a lease of {excerpt(ttl)} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} or more"
+            f"a lease of {excerpt(lease_seconds)} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} or more"
         )
-    refuse_lease(ttl)
-    return Options(resolve(data_dir, backend), ttl, on_lost, timeout, slots)
+    refuse_lease(lease_seconds)
+    return Options(resolve(data_dir, backend), lease_seconds, on_lost, limit(timeout), slots)

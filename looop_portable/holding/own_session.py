@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable
 
 from looop_portable.claims.gate import Claims
-from looop_portable.claims.youth import Youth
+from looop_portable.claims.own import OwnSession, retire
 from looop_portable.errors import LooopError, NoSession
 from looop_portable.holding.blocks import Block
 from looop_portable.protocol.liveness import interval
+from looop_portable.protocol.records import Holder
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.sessions.idleness import Idleness
 from looop_portable.system.clock import elapsed
@@ -24,44 +25,33 @@ from looop_portable.system.threads.standby import Call, Standby
 class Session:
     """This process as one session of a store, its heartbeats, and the blocks that run in its name."""
 
-    def __init__(self, claims: Claims, ttl: int, may_go: Callable[[Session], bool]) -> None:
+    def __init__(self, claims: Claims, lease_seconds: int, may_go: Callable[[Session], bool]) -> None:
         """`may_go` is asked when it is idle for long; True: nobody claims for it from then on."""
         self._claims = claims
-        self.ttl = ttl
+        self.lease_seconds = lease_seconds
         self._may_go = may_go
-        self.idleness = Idleness(ttl)
+        self.idleness = Idleness(lease_seconds)
         self.is_over = False
         """Nobody claims for it any more: it was idle, and leaves, or has left."""
         self.blocks: dict[str, Block] = {}
         self.left: dict[str, None] = {}
         """The names of what a block could not let go: see `leftovers`."""
-        self._youth = Youth(claims)
-        self.pulse = Pulse(self._renew, ttl, self._lose, elapsed())
+        self._own = OwnSession(claims)
+        self.pulse = Pulse(self._renew, lease_seconds, self._lose, elapsed())
         self._leaver = Standby("looop leave")
         try:
             self.pulse.prepare()
-            self.pulse.begins(self._register())
-            self.pulse.start()
+            self.holder = self._register()
         except BaseException:
             self.pulse.stop()
             self._leaver.dismiss()
             raise
 
-    def _register(self) -> float:
-        """When the first heartbeat that counts was begun.
-
-        What a filesystem has taken long to answer is old when it comes, as just after a partition. Said again, it is new.
-        """
-        sessions, slow = self._claims.sessions, interval(self.ttl)
-        while True:
-            began = elapsed()
-            self.holder = sessions.register(ttl=self.ttl, locked=True).holder
-            while elapsed() - began > slow:
-                began = elapsed()
-                if not sessions.resume(self.holder):
-                    break  # Others have not waited so long: another one.
-            else:
-                return began
+    def _register(self) -> Holder:
+        """Until one lives. Others may have ended what was registered slowly: then another one is."""
+        while not (found := self._own.register(self.pulse, self.lease_seconds)):
+            continue
+        return found.holder
 
     def has_ended(self) -> bool:
         """Whether it is lost, or somebody has ended it. Without asking, all that it claims later would be anybody's."""
@@ -80,9 +70,7 @@ class Session:
         """End the session, and remove it: its id is made up, so nobody will ask for it again."""
         self.pulse.stop()
         self._leaver.dismiss()
-        with contextlib.suppress(NoSession):  # All of it has been removed, and the registration with it.
-            self._claims.sessions.stop(*self.holder)
-            self._forget()
+        self._own.stop()
 
     def leave_when_possible(self) -> None:
         """The same, of one that is lost. Without this, to this host it would live, and hold, while this process does."""
@@ -94,17 +82,12 @@ class Session:
         self.pulse.stop()
         while True:
             try:
-                self._claims.retire(self.holder)
-                self._forget()
+                retire(self._claims, self.holder)
                 return
             except NoSession:
                 return  # Somebody has removed it.
             except Exception:  # noqa: BLE001 (no memory, no descriptor: whatever it is, it may be over the next time)
-                time.sleep(interval(self.ttl))
-
-    def _forget(self) -> None:
-        sessions = self._claims.sessions
-        sessions.forget(sessions.status(self.holder.session))
+                time.sleep(interval(self.lease_seconds))
 
     def _leaves(self) -> bool:
         """Whether it leaves because nobody uses it. What fails is tried again when the next heartbeat is due."""
@@ -112,24 +95,19 @@ class Session:
         if not (self.is_over or (is_long and self._may_go(self))):
             return False
         with contextlib.suppress(LooopError):
-            with contextlib.suppress(NoSession):
-                self._claims.sessions.stop(*self.holder)
-                self._forget()
+            self._own.stop()
             self.pulse.stop()
             self._leaver.dismiss()
         return True
 
     def _renew(self, after_long_silence: bool) -> bool:
         """A heartbeat, and then a look at each claim: to be able to write does not prove that others still count on us."""
-        if self._leaves():
-            return True
-        sessions = self._claims.sessions
-        goes_on = sessions.resume(self.holder) if after_long_silence else sessions.renew(self.holder)
-        if goes_on:
-            for block in list(self.blocks.values()):
-                block.look_again()
-            self._youth.renew(self.holder, list(self.blocks))
-        return goes_on
+        return self._leaves() or self._own.renew(after_long_silence, self._look)
+
+    def _look(self) -> list[str]:
+        for block in list(self.blocks.values()):
+            block.look_again()
+        return list(self.blocks)
 
     def _lose(self, reason: str) -> None:
         failed: Exception | None = None

@@ -19,7 +19,7 @@ import contextlib
 
 from looop_portable.ledger.numbers import highest
 from looop_portable.ledger.root import FLOORS, LedgerRoot
-from looop_portable.protocol.lease import encode
+from looop_portable.protocol.codec import encode
 from looop_portable.system.files import PRIVATE_DIRECTORY, Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import DIRECTORY, GENERATION, RECORD, those

@@ -28,7 +28,7 @@ from looop_portable.ledger.recent import Memory
 from looop_portable.ledger.root import LedgerRoot
 from looop_portable.ledger.spelling import Spelling
 from looop_portable.ledger.stamp import Policy
-from looop_portable.protocol.lease import encode, whole
+from looop_portable.protocol.codec import encode, whole
 from looop_portable.system.files import OS, Files
 
 KEEP = 16
@@ -197,7 +197,7 @@ class Ledger:
             except FileExistsError:
                 self.release(key, target)
                 return False
-            except OSError:  # It is decided: to fail now would deny what has happened. The reaper mends the rest.
+            except (OSError, Unavailable):  # It is decided: to fail now would deny it. The reaper mends the rest.
                 if won and shown_as and stamped.guard:
                     raise
             return won

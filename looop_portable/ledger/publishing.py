@@ -10,15 +10,23 @@ Private files are called `.N-NONCE-ATTEMPT`. Any process may remove one: its mak
 from __future__ import annotations
 
 import errno
+import functools
+from collections.abc import Callable
+from typing import TypeVar
 
-from looop_portable.errors import CannotExclude, Unavailable, because
+from looop_portable.errors import CannotExclude, because
 from looop_portable.ledger.root import LedgerRoot
 from looop_portable.ledger.stamp import Format
-from looop_portable.protocol.lease import encode, record_of
+from looop_portable.protocol.codec import encode
+from looop_portable.protocol.records import record_of
 from looop_portable.system.files import Files
 from looop_portable.system.opening.hard_links import no_links
+from looop_portable.system.opening.private import named
 
-_TRIES = 64
+_COPY = 64
+"""From here on the attempts are numbered of what is a copy of a record that has been published."""
+
+_T = TypeVar("_T")
 
 
 class Publisher:
@@ -32,8 +40,17 @@ class Publisher:
 
     def publish(self, key: str, target: int, nonce: str, data: bytes, stamped: Format) -> str | None:
         """Publish `data` as number `target`. None: lost. Else the private file that is one more name of it, or empty."""
-        publish = self._publish_linked if stamped.links else self._publish_alone
-        private = publish(key, target, nonce, data, self._ledger_root.shared())
+        public = f"{self._root}/{key}/{target}"
+        private: str | None
+        try:
+            if stamped.links:
+                private = self._named(key, target, nonce, data, functools.partial(self._publish, [], public, data))
+            elif self._ledger_root.policy.windows:
+                private = self._named(key, target, nonce, data, functools.partial(self._rename, public, data))
+            else:
+                private = self._create(key, public, data)
+        except FileExistsError:
+            return None
         if not private or stamped.aliases:
             return private
         try:
@@ -48,16 +65,14 @@ class Publisher:
         On Windows it is made a copy first, and is no name of the record any more. Without that, an editor that saves the
         projection in place would rewrite history: records are not read-only there, since nobody could remove such a file.
         """
-        if private and self._ledger_root.policy.windows:
-            self._files.detach(private, self._private(key, target, nonce, _TRIES), data, shared=self._ledger_root.shared())
+        name = self._files.rename if first else self._files.replace
         if not private:
-            private = self._private(key, target, nonce, 0)
-            self._write(key, private, data, self._ledger_root.shared())
-        if not first:
-            self._files.replace(private, shown_as)
+            self._named(key, target, nonce, data, lambda copy: name(copy, shown_as))
             return
+        if self._ledger_root.policy.windows:
+            self._named(key, target, nonce, data, lambda copy: self._files.replace(copy, private), attempts_from=_COPY)
         try:
-            self._files.rename(private, shown_as)
+            name(private, shown_as)
         except FileExistsError:
             self._files.remove(private)
             raise
@@ -83,57 +98,37 @@ class Publisher:
         data = encode({**record_of(None), "generation": target, "token": nonce})
         return self.publish(key, target, nonce, data, self._ledger_root.make()) is not None
 
-    def _publish_linked(self, key: str, target: int, nonce: str, data: bytes, shared: int) -> str | None:
-        """The private file that is published now; None: lost, and it is gone."""
-        public = f"{self._root}/{key}/{target}"
-        written: list[str] = []
-        for attempt in range(_TRIES):
-            private = self._private(key, target, nonce, attempt)
-            if not self._write(key, private, data, shared):
-                continue
-            written.append(private)
-            published = self._publish(written, public, data)
-            if published is False:
-                self._files.remove(private)
-            if published is not None:
-                return private if published else None
-        raise Unavailable(f"{public}: its private files vanish as often as they are written; try again", public)
+    def _named(
+        self, key: str, target: int, nonce: str, data: bytes, name: Callable[[str], _T], *, attempts_from: int = 0
+    ) -> _T:
+        """What `name` gives of a private file with `data`."""
+        begin = f"{self._root}/{key}/.{target}-{nonce}-"
+        shared = self._ledger_root.shared()
+        return named(
+            lambda attempt: f"{begin}{attempts_from + attempt}",
+            functools.partial(self._files.create, data=data, shared=shared, durable=self._durable),
+            name,
+            self._files.remove,
+            make_room=functools.partial(self._make_directory, key, shared),
+        )
 
-    def _publish_alone(self, key: str, target: int, nonce: str, data: bytes, shared: int) -> str | None:
-        """Without hard links, and with the guard held. There is no private file left: empty; None: lost."""
-        public = f"{self._root}/{key}/{target}"
-        if not self._ledger_root.policy.windows:
-            return "" if self._write(key, public, data, shared) or self._files.read(public) == data else None
-        private = self._private(key, target, nonce, 0)
-        self._write(key, private, data, shared)
-        try:
-            self._files.rename(private, public)
-        except OSError as error:
-            if self._files.read(public) == data:
-                return ""
-            self._files.remove(private)
-            if isinstance(error, FileExistsError):
-                return None
-            raise
-        return ""
-
-    def _write(self, key: str, private: str, data: bytes, shared: int) -> bool:
-        """False: try another name. This one is taken, by ourselves, after a lost reply, and may be incomplete; or it was
-        swept by a reaper on another host while it was being written, of which NFS 3 tells when it is closed.
-        """
-        for _ in range(2):
+    def _create(self, key: str, public: str, data: bytes) -> str | None:
+        """In its place: there is no private file. None: what is there is not ours."""
+        shared = self._ledger_root.shared()
+        for again in (True, False):
             try:
-                self._files.create(private, data, shared=shared, durable=self._durable)
-                return True
-            except FileExistsError:
-                return False
+                self._files.create(public, data, shared=shared, durable=self._durable)
             except FileNotFoundError:
+                if not again:
+                    raise
                 self._make_directory(key, shared)
             except OSError as error:
-                if error.errno != errno.ESTALE:
+                if error.errno not in (errno.EEXIST, errno.ESTALE):
                     raise
-                return False
-        raise Unavailable(f"{self._root}/{key}: removed by others while it was in use; try again", self._root)
+                return "" if self._files.read(public) == data else None
+            else:
+                break
+        return ""
 
     def _make_directory(self, key: str, shared: int) -> None:
         """Raises FileNotFoundError where all of it has been removed since we looked: then it has to be looked at anew."""
@@ -143,25 +138,28 @@ class Publisher:
             self._ledger_root.start_anew()
             raise
 
-    def _publish(self, written: list[str], public: str, data: bytes) -> bool | None:
-        """Whether `public` is ours, by one of the names that we have `written`; None: the last of them has been swept away,
-        and nothing has happened.
+    def _rename(self, public: str, data: bytes, private: str) -> str:
+        """FileExistsError: it is not ours."""
+        try:
+            self._files.rename(private, public)
+        except OSError:
+            if self._files.read(public) != data:
+                raise
+        return ""
+
+    def _publish(self, written: list[str], public: str, data: bytes, private: str) -> str:
+        """`public` is ours now, by `private`, or another of the names that we have `written`. FileExistsError: it is not.
 
         After any error the deed may have been done and the reply lost, so what is published is compared with ours before
         anything is said. A machine that was resumed from the same snapshot may write the same bytes, its nonce included: so
         it has to be the same file, too, where that can be told.
         """
-        private = written[-1]
+        written.append(private)
         try:
             self._files.link(private, public)
         except OSError as error:
             if self._files.read(public) == data and self._is_one_of(written, public):
-                return True
-            if isinstance(error, FileExistsError):
-                return False
-            if isinstance(error, FileNotFoundError) or error.errno == errno.ESTALE:
-                return None
-            self._files.remove(private)
+                return private
             if no_links(error) and error.errno != errno.EACCES:  # That may be a mode which has been changed since.
                 raise CannotExclude(
                     f"{self._root}: hard links fail here ({because(error)}), but its stamp says that they work: mount "
@@ -169,11 +167,8 @@ class Publisher:
                     self._root,
                 ) from error
             raise
-        return True
+        return private
 
     def _is_one_of(self, written: list[str], public: str) -> bool:
         same = {self._files.is_same(private, public) for private in written}
         return True in same or False not in same
-
-    def _private(self, key: str, target: int, nonce: str, attempt: int) -> str:
-        return f"{self._root}/{key}/.{target}-{nonce}-{attempt}"

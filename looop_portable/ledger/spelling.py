@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from looop_portable.errors import InvalidName, LooopError
 from looop_portable.ledger.root import LedgerRoot
 from looop_portable.ledger.stamp import FLOCK
-from looop_portable.protocol.lease import decode, text
+from looop_portable.protocol.codec import decode, text
 from looop_portable.protocol.names import LONGEST, ONCE_LONGEST, canonical, spellings, unspelled
 from looop_portable.system.files import Files
 

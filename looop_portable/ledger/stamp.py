@@ -10,14 +10,17 @@ the guard. A guard is tried when the stamp is made: one that does not keep a sec
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, WrongBackend, because
-from looop_portable.protocol.lease import decode, encode, number, text
+from looop_portable.protocol.codec import decode, encode, number, text
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.hard_links import no_links
 from looop_portable.system.opening.ours import DIRECTORY, STAMP, those
+from looop_portable.system.opening.private import fresh, named
 
 PROTOCOL = 1
 
@@ -36,9 +39,13 @@ NAME = ".protocol.json"
 BACKEND = "backend"
 """Says in a stamp which backend has the claims of this directory, if they are not in files: see `backends.remembered`."""
 
+ADDRESS = "address"
+"""The address that it was first reached by, for people: without what is secret in it."""
+
 _PRIVATE = ".stamp-"
 _LONGEST = 100
 """Characters of a guard's or a backend's name: more is not told of it."""
+_LONGEST_ADDRESS = 400
 
 
 class Format(NamedTuple):
@@ -128,16 +135,15 @@ class Stamp:
             aliases = self._aliases()
         except FileNotFoundError:
             return  # A reaper has swept what it was tried with.
-        private = self._write(Format(True, self._policy.guard, aliases), shared)
         try:
-            self._files.link(private, f"{self.root}/{NAME}")
+            private = self._write(Format(True, self._policy.guard, aliases), shared, self._files.link)
         except (FileExistsError, FileNotFoundError):
-            return  # Another was faster, or a reaper has swept ours.
+            return  # Another was faster, or all of it has been removed.
         except OSError as error:
             if not no_links(error):
                 raise
             self._publish_without_links(because(error), shared)
-        finally:
+        else:
             self._files.remove(private)
 
     def _aliases(self) -> bool:
@@ -171,12 +177,17 @@ class Stamp:
         self._try_guard(guard, shared)
         with self._files.guard(self.guard_path(guard), shared=shared):
             if self.known() is None:
-                self._files.replace(self._write(Format(False, guard, False), shared), f"{self.root}/{NAME}")
+                self._write(Format(False, guard, False), shared, self._files.replace)
 
-    def _write(self, fmt: Format, shared: int) -> str:
-        private = f"{self.root}/{_PRIVATE}{self._files.nonce()}"
-        self._files.create(private, encode(self._record(fmt)), shared=shared, durable=True)
-        return private
+    def _write(self, fmt: Format, shared: int, name: Callable[[str, str], None]) -> str:
+        """A stamp has its name, by `name`: its private path, which it may have besides."""
+
+        def named_so(private: str) -> str:
+            name(private, f"{self.root}/{NAME}")
+            return private
+
+        create = functools.partial(self._files.create, data=encode(self._record(fmt)), shared=shared, durable=True)
+        return named(fresh(f"{self.root}/{_PRIVATE}", self._files.nonce), create, named_so, self._files.remove)
 
     def _record(self, fmt: Format) -> dict[str, object]:
         return {"protocol": PROTOCOL, "links": fmt.links, "guard": fmt.guard or None, "aliases": fmt.aliases}
@@ -225,11 +236,12 @@ def stamped(root: str, data: bytes) -> Format:
     And `WrongBackend` if the claims of this directory are not in files at all.
     """
     record = decode(data)
-    version, guard, backend = number(record, "protocol"), text(record, "guard")[:_LONGEST], text(record, BACKEND)[:_LONGEST]
+    version, guard, (backend, address) = number(record, "protocol"), text(record, "guard")[:_LONGEST], elsewhere(record)
     if version == PROTOCOL and backend:
+        word = address or backend
         raise WrongBackend(
-            f"{root}: the claims of this directory are in the backend '{backend}' and not in files: use --backend "
-            f"{backend}, or LOOOP_BACKEND={backend}, or another directory with --data-dir or LOOOP_DATA_DIR",
+            f"{root}: the claims of this directory are in the backend {describe(backend, address)} and not in files: use "
+            f"--backend {word}, or LOOOP_BACKEND={word}, or another directory with --data-dir or LOOOP_DATA_DIR",
             root,
         )
     if version != PROTOCOL or guard not in _GUARDS:
@@ -239,6 +251,15 @@ def stamped(root: str, data: bytes) -> Format:
             root,
         )
     return Format(record.get("links") is True, guard, record.get("aliases") is not False)
+
+
+def elsewhere(record: dict[str, object]) -> tuple[str, str]:
+    """In which backend a stamp says that the claims are, and by which address; empty: it says nothing of that."""
+    return text(record, BACKEND)[:_LONGEST], text(record, ADDRESS)[:_LONGEST_ADDRESS]
+
+
+def describe(backend: str, address: str) -> str:
+    return f"'{backend}'{f' ({address})' if address else ''}"
 
 
 def _way_out(policy: Policy, fmt: Format, root: str) -> str:

@@ -23,7 +23,6 @@ from looop_portable.protocol.liveness import (
     Liveness,
     Lock,
     ProcessState,
-    Registration,
     Silence,
     Verdict,
     are_two_kernels,
@@ -31,7 +30,9 @@ from looop_portable.protocol.liveness import (
     is_nearby,
     may_be_nearby,
     suspicion,
+    time_to_live,
 )
+from looop_portable.protocol.records import Registration
 
 
 class Sign(Enum):
@@ -137,7 +138,7 @@ def inquiry(registration: Registration | None, here: Here) -> Inquiry:
         if hint or (found and found.seen is Seen.LOCK_INHERITED):  # So it is of this boot.
             break
     silence: Found = None
-    if registration.ttl:
+    if registration.lease_seconds:
         silence = yield Sign.WATCH if hint else Sign.HEARTBEAT
     if not isinstance(silence, Silence):
         if likely:
@@ -216,13 +217,18 @@ def _by_heartbeat(registration: Registration, silence: Silence, hint: Observatio
     A clock that is set forward would end every session if silence were not watched. After a clock was set back, the age of
     a heartbeat says nothing: it has to be watched for the whole lease.
     """
-    lease, (seconds, watched) = registration.ttl, silence
+    lease, (seconds, watched) = registration.lease_seconds, silence
     age = max(seconds, watched)
     heard = f"was last heard {age:.0f} s ago, by the filesystem's clock; its lease is {lease} s"
     heard = f"{hint.evidence}; it {heard}" if hint else f"{_where(registration)} {heard}"
+    if registration.timed:
+        heard = (
+            f"last renewed {age:.0f} s ago, by the filesystem's clock; it lives for {int(time_to_live(lease))} s after that"
+        )
     young = -interval(lease) <= seconds <= (interval(lease) if hint else lease)
     if young and not hint:
-        return Verdict(Liveness.ALIVE, heard, Basis.HEARTBEAT, max(age, 0.0))
+        left = time_to_live(lease) - max(seconds, 0.0) if registration.timed else None
+        return Verdict(Liveness.ALIVE, heard, Basis.HEARTBEAT, max(age, 0.0), left=left)
     wanted = interval(lease) if seconds > lease else lease + interval(lease)
     if hint:
         wanted = min(wanted, lease if WORTH[hint.seen] is Worth.FAR_HINT else suspicion(lease))
@@ -234,6 +240,7 @@ def _by_heartbeat(registration: Registration, silence: Silence, hint: Observatio
         f"{heard}{why}: dead if it is silent for {wanted - watched:.0f} s more",
         Basis.HEARTBEAT,
         max(age, 0.0),
+        left=wanted - watched if registration.timed else None,
     )
 
 
@@ -241,7 +248,7 @@ def _why_unknown(registration: Registration, here: Here, hint: Observation | Non
     if registration.pid <= 0:
         return "its registration names no process"
     where = _where(registration)
-    silent = "its heartbeat could not be read" if registration.ttl else "it promised no heartbeat"
+    silent = "its heartbeat could not be read" if registration.lease_seconds else "it promised no heartbeat"
     if hint:
         return f"{hint.evidence}, which proves nothing here by itself, and {silent}"
     if not (registration.boot and here.boot):

@@ -5,13 +5,14 @@ Pure. What is not known is UNKNOWN, and UNKNOWN is treated as alive, always.
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import NamedTuple
 
-__all__ = ["Basis", "Holder", "Liveness", "Registration", "Verdict"]
+from looop_portable.protocol.records import Registration
 
-FOREIGN = "looop:"
-"""How the incarnation of a session that looop itself started begins: its pid and its start follow."""
+__all__ = ["Basis", "Liveness", "Verdict"]
+
 
 PASSING = " tmpfs"
 """How a disk's name ends that no reboot survives: another boot identity there is that of another container."""
@@ -19,11 +20,9 @@ PASSING = " tmpfs"
 DEFAULT_TTL = 30
 """How long a session that promises heartbeats may be silent, unless it is told otherwise."""
 
-LONGEST_LEASE = 10**8
-"""Seconds: three years. What a record says beyond that nobody has promised."""
 
-MOST_PID = 2**31 - 1
-"""No system has greater process ids, and most take none."""
+SHORTEST_TTL = 4
+"""Seconds, of a session that lives by its renewals: its lease is the shortest one."""
 
 SHORTEST_LEASE = 3
 """Seconds. In less, a filesystem that is merely slow would look like a host that is gone."""
@@ -65,7 +64,8 @@ class Verdict(NamedTuple):
     """`evidence` is for people: what the verdict rests on. `age`: how old that was when it was judged, in seconds.
 
     Only a heartbeat has an age: everything else is looked at when the verdict is asked for. `inferred`: the death is not
-    fully proven. The session has to be ended before anybody acts on that verdict.
+    fully proven. The session has to be ended before anybody acts on that verdict. `left`: for how many
+    seconds it lives on if nobody renews it; None: it does not live by heartbeats.
     """
 
     liveness: Liveness
@@ -73,6 +73,7 @@ class Verdict(NamedTuple):
     basis: Basis = Basis.NOTHING
     age: float = 0.0
     inferred: bool = False
+    left: float | None = None
 
     @property
     def description(self) -> str:
@@ -105,51 +106,6 @@ class Lock(Enum):
     MISSING = "its lock is missing"
 
 
-class Holder(NamedTuple):
-    """Somebody who may hold: a session id and the incarnation of its registration (empty: not registered)."""
-
-    session: str
-    incarnation: str
-
-
-class Registration(NamedTuple):
-    """What a session says of itself when it registers.
-
-    `boot` identifies the kernel, `namespace` its pid namespace, `start` the process among all that ever had its `pid`;
-    each is empty where the platform does not tell, and all three are empty in a session that looop started (`foreign`).
-    `ended`: it has ended, by its own word or somebody else's. `ttl`: for how long it may be silent; 0: it has
-    promised no heartbeat. `disk`: what tells its local disk from others', empty if it is none, or not known. `locked`: its
-    process holds a lock of its own for as long as it lives. `kept`: a process of its own gives its heartbeats. `own`: the
-    process has registered itself, so the lock is its own too, and not that of whoever runs it. `heirs`: what its process
-    starts inherits a part in that lock, and the session lives as long as any of them (`looop run`).
-    """
-
-    session: str
-    incarnation: str
-    pid: int
-    start: str = ""
-    boot: str = ""
-    namespace: str = ""
-    host: str = ""
-    started_at: str = ""
-    foreign: bool = False
-    ended: bool = False
-    ttl: int = 0
-    disk: str = ""
-    locked: bool = False
-    kept: bool = False
-    own: bool = False
-    heirs: bool = False
-
-    def as_record(self) -> dict[str, object]:
-        """The fields as a record on disk has them, where `ttl` has its older name."""
-        return {"lease_seconds" if key == "ttl" else key: value for key, value in self._asdict().items()}
-
-    @property
-    def holder(self) -> Holder:
-        return Holder(self.session, self.incarnation)
-
-
 class Here(NamedTuple):
     """The kernel, the pid namespace and the process of whoever asks; empty where they cannot be told.
 
@@ -162,30 +118,40 @@ class Here(NamedTuple):
     pid: int = 0
 
 
-def interval(ttl: float) -> float:
+def lease_of(ttl: float) -> int:
+    """The lease of a session that is to be dead `ttl` seconds after its last heartbeat: that takes 4/3 of it."""
+    return math.ceil(ttl * 3 / 4)
+
+
+def time_to_live(lease_seconds: float) -> float:
+    """Seconds after a heartbeat from which on a session may be dead, to those who have watched it."""
+    return lease_seconds + interval(lease_seconds)
+
+
+def interval(lease_seconds: float) -> float:
     """Seconds from one heartbeat to the next: a third of the lease."""
-    return ttl / 3
+    return lease_seconds / 3
 
 
-def resumes_after(ttl: float) -> float:
+def resumes_after(lease_seconds: float) -> float:
     """Seconds without a heartbeat after which a session publishes that it goes on: an interval, and a quarter of one.
 
     It is less than `suspicion`. A judge that has seen nothing for that long publishes that the session has ended. The two
     publications race for one number, and one of them wins.
     """
-    return interval(ttl) * 5 / 4
+    return interval(lease_seconds) * 5 / 4
 
 
-def suspicion(ttl: float) -> float:
+def suspicion(lease_seconds: float) -> float:
     """Seconds without a heartbeat after which a hint is believed on a local disk: an interval, and half of one for a beat
     that is late.
     """
-    return interval(ttl) * 3 / 2
+    return interval(lease_seconds) * 3 / 2
 
 
-def patience(ttl: float) -> float:
+def patience(lease_seconds: float) -> float:
     """Seconds without a heartbeat after which a session stops itself: two thirds of the lease."""
-    return ttl * 2 / 3
+    return lease_seconds * 2 / 3
 
 
 _NUMBERED = "pid:["

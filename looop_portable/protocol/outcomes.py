@@ -7,8 +7,8 @@ frozen dataclass takes 1.2 ms.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder, Verdict
+from looop_portable.protocol.liveness import Verdict
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.standings import Standing
 
 __all__ = [

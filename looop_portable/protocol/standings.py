@@ -12,8 +12,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder, Liveness
+from looop_portable.protocol.liveness import Liveness
+from looop_portable.protocol.records import Holder, Lease
 
 __all__ = ["Standing"]
 

@@ -16,71 +16,33 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from functools import partial
 
 from looop_portable.claims.gate import Claims
-from looop_portable.claims.youth import Youth
+from looop_portable.claims.own import OwnSession, retire
 from looop_portable.config import Config
 from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import DEFAULT_TTL, Holder, interval
+from looop_portable.protocol.liveness import DEFAULT_TTL, interval
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.slots import in_order
 from looop_portable.running.child.environment import environment_of, variable
+from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.standby import Standby
-from looop_portable.waiting.claiming import claim_all, in_order
+from looop_portable.waiting.claiming import claim_all
 
 if sys.platform == "win32":
     from looop_portable.running.child.windows import Child
 else:
     from looop_portable.running.child.posix import Child
 
-__all__ = ["Ended", "Listener", "Request", "run", "variable"]
+__all__ = ["run", "variable"]
 
 _LOOKS = 20
 """Into how many parts the time that a lost command has left is cut: a condition's clock stands still in a sleep."""
-
-
-class Ended(NamedTuple):
-    """The command has run, or could not be run: then `failure` says why. `left`: what it has left behind, for people."""
-
-    code: int
-    failure: str = ""
-    left: Sequence[str] = ()
-
-
-class Listener(Protocol):
-    """Who is told of what happens meanwhile, from whatever thread."""
-
-    def waits(self, held: Held, seconds: float) -> None:
-        """For so long a claim has been waited for that another holds."""
-
-    def won(self, lease: Lease) -> None: ...
-    def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
-        """`ends`: the command is being ended for it."""
-
-    def left(self, name: str, reason: str) -> None:
-        """`name` (empty: all that was held) could not be released; its session has ended, as far as anybody can tell."""
-
-
-class Request(NamedTuple):
-    """What is to be run, and for what. `names`: of claims; `session`: its id, made up if empty; seconds.
-
-    `timeout`: for how long the claims are waited for; None: without end. `slots`: of each claim; 0: it has none.
-    `until_all_end`: what the command leaves behind holds too.
-    """
-
-    command: Sequence[str]
-    names: Sequence[str] = ()
-    session: str = ""
-    ttl: int = DEFAULT_TTL
-    timeout: float | None = 0
-    slots: int = 0
-    ends_when_lost: bool = True
-    until_all_end: bool = False
 
 
 def run(config: Config, claims: Claims, request: Request, listener: Listener) -> Ended | Held:
@@ -101,9 +63,8 @@ class _Run:
         self._names = in_order(request.names)
         self._listener = listener
         self._child = Child(request.command, holds=request.until_all_end)
-        self._holder: Holder | None = None
         self._lock = ""
-        self._youth = Youth(claims, looks=True)
+        self._own = OwnSession(claims, looks=True)
         self._pulse: Pulse | None = None
         self._standby: Standby | None = None
         self._left = threading.Event()
@@ -170,22 +131,17 @@ class _Run:
     def _stand_by(self) -> None:
         """The threads that find a loss out, end the command, and leave. After the fork, which takes no threads along."""
         self._standby = Standby("looop end")
-        if self._request.ttl:
-            self._pulse = Pulse(self._renew, self._request.ttl, self._lose_all, elapsed())
+        if self._request.lease_seconds:
+            renew = partial(self._own.renew, look=self._look)
+            self._pulse = Pulse(renew, self._request.lease_seconds, self._lose_all, elapsed())
             self._pulse.prepare()
 
     def _register(self, pid: int) -> Holder:
-        sessions, ttl = self._claims.sessions, self._request.ttl
-        began = elapsed()
-        found = sessions.register(self._request.session, pid=pid, ttl=ttl, locked=True)
-        self._holder, self._lock = found.holder, sessions.lock_path(found)
-        if self._pulse:
-            while elapsed() - began > interval(ttl):  # It is as old as that already. Said again, it is new.
-                began = elapsed()
-                if not sessions.resume(found.holder):
-                    raise Unavailable(f"session {found.session}: registered so slowly that others have ended it; try again")
-            self._pulse.begins(began)
-            self._pulse.start()
+        found = self._own.register(self._pulse, self._request.lease_seconds, self._request.session, pid)
+        if found is None:
+            session = self._own.holder.session
+            raise Unavailable(f"session {session}: registered so slowly that others have ended it; try again")
+        self._lock = self._claims.sessions.lock_path(found)
         return found.holder
 
     def _hand_over(self, holder: Holder, pid: int) -> None:
@@ -196,18 +152,13 @@ class _Run:
         first = canonical(self._request.names[0]) if self._request.names else ""
         return environment_of(self._config, holder.session, self._leases, first)
 
-    def _renew(self, after_long_silence: bool) -> bool:
-        """A heartbeat, and then a look at each claim: somebody may have broken it."""
-        holder, sessions = self._holder, self._claims.sessions
-        assert holder
-        goes_on = sessions.resume(holder) if after_long_silence else sessions.renew(holder)
-        if goes_on:
-            for name, lease in list(self._leases.items()):
-                found = None if name in self._lost else self._claims.check(lease.name, lease.generation)
-                if found and not found.is_still(lease):
-                    self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
-            self._youth.renew(holder, [lease.name for lease in list(self._leases.values())])
-        return goes_on
+    def _look(self) -> list[str]:
+        """With each heartbeat, at each claim: somebody may have broken it."""
+        for name, lease in list(self._leases.items()):
+            found = None if name in self._lost else self._claims.check(lease.name, lease.generation)
+            if found and not found.is_still(lease):
+                self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
+        return [lease.name for lease in list(self._leases.values())]
 
     def _lose_all(self, reason: str) -> None:
         self._lose([name for name in self._leases if name not in self._lost], reason)
@@ -237,7 +188,7 @@ class _Run:
     def _last_moment(self) -> float:
         """When the command must be dead: at the whole lease; a third of it from now, if others may take over already."""
         assert self._pulse
-        return min(elapsed() + interval(self._request.ttl), self._pulse.renewed_at + self._request.ttl)
+        return min(elapsed() + interval(self._request.lease_seconds), self._pulse.renewed_at + self._request.lease_seconds)
 
     def _end(self) -> None:
         """Ask the command to end, and end it if it does not."""
@@ -246,7 +197,7 @@ class _Run:
             with self._changed:
                 assert self._deadline is not None
                 while not self._ended and (left := self._deadline - elapsed()) > 0:
-                    self._changed.wait(min(left, self._request.ttl / _LOOKS))
+                    self._changed.wait(min(left, self._request.lease_seconds / _LOOKS))
         finally:
             self._child.kill()
 
@@ -255,18 +206,17 @@ class _Run:
 
         Waits no longer for that than a lease: after that everybody knows by the silence.
         """
-        holder = self._holder
         if self._pulse:
             self._pulse.stop()
-        if holder is None or self._standby is None:
+        if not self._own.holder.session or self._standby is None:
             if self._standby:
                 self._standby.dismiss()
             return
-        seconds = self._request.ttl or DEFAULT_TTL
+        seconds = self._request.lease_seconds or DEFAULT_TTL
         trouble = [("", f"the store has not answered for {seconds} s")]
 
         def leave() -> None:
-            trouble[:] = self._retire(holder)
+            trouble[:] = self._retire()
             self._left.set()
 
         self._standby.do(leave)
@@ -283,12 +233,10 @@ class _Run:
         for name, reason in list(trouble) if report else []:
             self._listener.left(name, reason)
 
-    def _retire(self, holder: Holder) -> list[tuple[str, str]]:
+    def _retire(self) -> list[tuple[str, str]]:
         """Why what could not be released."""
-        sessions = self._claims.sessions
         try:
-            retired = self._claims.retire(holder)
-            sessions.forget(sessions.status(holder.session))
+            retired = retire(self._claims, self._own.holder)
         except NotEnded as error:
             return list(error.failed)  # What is not held keeps nobody waiting, and its process is seen to have ended.
         except LooopError as error:

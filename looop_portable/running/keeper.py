@@ -17,9 +17,10 @@ from collections.abc import Callable
 from types import FrameType
 
 from looop_portable.claims.gate import Claims
-from looop_portable.claims.youth import Youth
+from looop_portable.claims.own import OwnSession
 from looop_portable.errors import LooopError, NoSession, because
-from looop_portable.protocol.liveness import Registration, interval, resumes_after
+from looop_portable.protocol.liveness import interval, resumes_after
+from looop_portable.protocol.records import Registration
 from looop_portable.running.keepers import Keepers
 from looop_portable.system.clock import elapsed
 from looop_portable.system.processes.handle import Watch
@@ -34,8 +35,8 @@ class Rhythm:
     Whoever begins does not know for how long nothing was heard.
     """
 
-    def __init__(self, ttl: int) -> None:
-        self._lease = ttl
+    def __init__(self, lease_seconds: int) -> None:
+        self._lease = lease_seconds
         self._renewed_at: float | None = None
         self._failed_at: float | None = None
 
@@ -75,10 +76,9 @@ class Keeper:
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._claims = claims
-        self._holder = registration.holder
-        self._lease = registration.ttl
+        self._lease = registration.lease_seconds
         self._rhythm = Rhythm(self._lease)
-        self._youth = Youth(claims, looks=True)
+        self._own = OwnSession(claims, registration.holder, looks=True)
         self._log = log
         self._watch = watch
         self._clock = clock
@@ -99,17 +99,16 @@ class Keeper:
 
     def _beat(self) -> bool:
         """Whether the session goes on, as far as anybody can tell."""
-        began, sessions = self._clock(), self._claims.sessions
+        began = self._clock()
         silent = self._rhythm.is_silent(began)
         try:
-            goes_on = sessions.resume(self._holder) if silent else sessions.renew(self._holder)
+            goes_on = self._own.renew(silent)
         except (LooopError, OSError, MemoryError) as error:  # A shell cannot be told to stop, so the keeper stays.
             self._rhythm.failed(self._clock())
             self._warn_of_trouble(str(error) or type(error).__name__)
             return True
         if goes_on:
             self._rhythm.renewed(began)
-            self._youth.renew(self._holder)
             if self._trouble:
                 self._log("recovered" + (", after a silence that others may have taken for its end" if silent else ""))
                 self._trouble = ""
@@ -131,7 +130,7 @@ class Keeper:
     def _try_to_retire(self) -> str:
         """Why it did not succeed; empty if it did."""
         try:
-            retired = self._claims.retire(self._holder)
+            retired = self._claims.retire(self._own.holder)
         except NoSession:
             self._log("end: the session is not there any more")
             return ""
@@ -175,7 +174,7 @@ def keep(claims: Claims, keepers: Keepers, registration: Registration, there: Ca
     keeper = Keeper(claims, registration, log, watch)
     signal.signal(signal.SIGTERM, _note_signal)
     try:
-        lease = f"heartbeats every {interval(registration.ttl):.0f} s"
+        lease = f"heartbeats every {interval(registration.lease_seconds):.0f} s"
         log(f"start: pid {os.getpid()} for session '{holder.session}', process {registration.pid}: {lease}")
         there(os.getpid())
         with contextlib.suppress(OSError):  # Another time.

@@ -13,22 +13,24 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from looop_portable.config import Config
-from looop_portable.errors import Unavailable, describe_error
-from looop_portable.protocol.lease import decode, encode, number, text
-from looop_portable.protocol.liveness import MOST_PID, Holder, Registration, may_be_nearby
+from looop_portable.config import BACKEND, Config, given
+from looop_portable.errors import Unavailable, answering, unavailable
+from looop_portable.protocol.codec import decode, encode, number, text
+from looop_portable.protocol.liveness import may_be_nearby
 from looop_portable.protocol.names import cut, printable, spelled
+from looop_portable.protocol.records import MOST_PID, Holder, Registration
 from looop_portable.running import state
-from looop_portable.system.files import OS, OsFiles, timestamp
+from looop_portable.system.clock import timestamp
+from looop_portable.system.files import OS, OsFiles
 from looop_portable.system.opening.locales import for_children
 from looop_portable.system.opening.ours import KEEPER, PROBE, WORD, those
+from looop_portable.system.opening.private import fresh, put
 from looop_portable.system.processes import SYSTEM, Processes, host
-from looop_portable.system.processes.python import KEPT_BY, launch
+from looop_portable.system.processes.python import KEPT_BY, command, launch
 
 LOG_SIZE = 64 * 1024
 """Bytes, after which a log becomes `.log.1`."""
@@ -110,9 +112,8 @@ class Keepers:
         pid = os.getpid()
         start, boot = self._processes.start_of(pid), self._processes.here().boot
         record = {"pid": pid, "start": start, "host": host(), "boot": boot, "since": timestamp()}
-        private = f"{self.directory}/.{self._files.nonce()}"
-        self._files.create(private, encode({**record, **holder._asdict()}))
-        self._files.replace(private, f"{base}.json")
+        private = fresh(f"{self.directory}/.", self._files.nonce)
+        put(self._files, f"{base}.json", encode({**record, **holder._asdict()}), private)
         return taken
 
     def log_of(self, holder: Holder) -> str:
@@ -150,7 +151,7 @@ class Keepers:
         """
         try:
             self._files.make_private(self.directory)
-            said, tied = launch(self._command(config, holder, known=known))
+            said, tied = launch(self._command(config, holder, known=known), {BACKEND: given(config.backend)})
             pid = said.removeprefix(KEPT_BY)
             if pid == said or not pid.isdigit():
                 raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {said}")
@@ -159,17 +160,17 @@ class Keepers:
                     f"the keeper of session '{holder.session}' has ended again at once (log: {self.log_of(holder)})"
                 )
         except OSError as error:
-            reason = describe_error(error)
+            found = unavailable(error, f"the keeper of session '{holder.session}' could not be started")
             if isinstance(error, BlockingIOError):
-                reason += " (no more processes can be made here: see pids.max of the cgroup, and ulimit -u)"
-            raise Unavailable(f"the keeper of session '{holder.session}' could not be started: {reason}") from error
+                found.args = (f"{found} (no more processes can be made here: see pids.max of the cgroup, and ulimit -u)",)
+            raise found from error
         return Begun(int(pid), tied)
 
     def end(self, holder: Holder) -> bool:
         """End the keeper of `holder`, and remove its files. Whether there was one. Raises `Unavailable`."""
         from looop_portable.system.processes.handle import Watch
 
-        try:
+        with answering(f"the keeper of session '{holder.session}' could not be ended"):
             if not self.is_there(holder):
                 self.remove(holder)
                 return False
@@ -185,10 +186,6 @@ class Keepers:
                     keeper.close()
             self._wait_until(lambda: not self.is_there(holder), "has not ended")
             self.remove(holder)
-        except OSError as error:
-            raise Unavailable(
-                f"the keeper of session '{holder.session}' could not be ended: {describe_error(error)}"
-            ) from error
         return True
 
     def _wait_until(self, over: Callable[[], bool], why: str) -> None:
@@ -199,7 +196,7 @@ class Keepers:
             time.sleep(_LOOK)
 
     def _command(self, config: Config, holder: Holder, *, known: bool) -> list[str]:
-        before = [sys.executable, "-P", "-m", "looop_portable", "--data-dir", config.data_dir, "--backend", config.backend]
+        before = command("-m", "looop_portable", "--data-dir", config.data_dir)
         after = ["--incarnation", holder.incarnation, "--state", self.directory, "--foreground"]
         return [*before, "session", "keep", *after, *(["--known"] if known else []), "--", for_children(holder.session)]
 

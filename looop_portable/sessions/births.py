@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionStore
-from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.system.clock import elapsed
 
 _SLACK, _DRIFT = 0.02, 0.001
@@ -40,8 +40,7 @@ class Births:
 
     def note(self, store: SessionStore, new: Registration, generation: int) -> None:
         """`new` has been published as `generation`."""
-        stamp: Callable[[str, int], int] | None = getattr(store, "stamp", None)
-        if not (stamp and new.disk and (found := stamp(new.session, generation))):
+        if not (new.disk and (found := store.stamp(new.session, generation))):
             return
         birth = _Birth(found, self._wall(), self._even())
         if found <= birth.wall * 1e9:  # Else the clock was set back in this very moment.

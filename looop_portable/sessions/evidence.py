@@ -13,18 +13,8 @@ from typing import TYPE_CHECKING, cast
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
 from looop_portable.protocol.inquiry import Found, Sign, inquiry
-from looop_portable.protocol.liveness import (
-    DEFAULT_TTL,
-    FOREIGN,
-    Basis,
-    Holder,
-    Liveness,
-    ProcessState,
-    Registration,
-    Verdict,
-    is_nearby,
-    may_be_nearby,
-)
+from looop_portable.protocol.liveness import DEFAULT_TTL, Basis, Liveness, ProcessState, Verdict, is_nearby, may_be_nearby
+from looop_portable.protocol.records import FOREIGN, Holder, Registration
 from looop_portable.system.processes import Processes, host
 
 if TYPE_CHECKING:
@@ -120,7 +110,7 @@ class Evidence:
         if not self._store.absent(holder.session):
             return Verdict(Liveness.UNKNOWN, "its registration is listed, but cannot be opened yet")
         if self._store.signs.has_beat(*holder):
-            return self.examine(Registration(*holder, pid=0, ttl=DEFAULT_TTL))
+            return self.examine(Registration(*holder, pid=0, lease_seconds=DEFAULT_TTL))
         return Verdict(Liveness.DEAD, "no such session", Basis.REGISTRATION)
 
     def _verdict_on(self, head: SessionHead, incarnation: str) -> Verdict:

@@ -37,13 +37,13 @@ class Pulse:
     def __init__(
         self,
         renew: Renew,
-        ttl: int,
+        lease_seconds: int,
         lost: Callable[[str], None],
         began: float,
         clock: Callable[[], float] = elapsed,
     ) -> None:
         self._renew = renew
-        self._lease = ttl
+        self._lease = lease_seconds
         self._report_lost = lost
         self._clock = clock
         self._changed = threading.Condition()

@@ -16,11 +16,11 @@ LEASES = 2
 class Idleness:
     """Of one session."""
 
-    def __init__(self, ttl: int, clock: Callable[[], float] = elapsed) -> None:
+    def __init__(self, lease_seconds: int, clock: Callable[[], float] = elapsed) -> None:
         self.used = True
         """Set by whoever is about to claim for it."""
         self._clock = clock
-        self._long: float = LEASES * ttl
+        self._long: float = LEASES * lease_seconds
         self._since = clock()
 
     def is_long(self, *, in_use: bool) -> bool:

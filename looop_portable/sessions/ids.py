@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
+
 from looop_portable.config import session_id
 from looop_portable.errors import InvalidName, NoSession, UsageError
-from looop_portable.protocol.liveness import LONGEST_LEASE
 from looop_portable.protocol.names import canonical, excerpt
+from looop_portable.protocol.records import LONGEST_LEASE, Registration
 from looop_portable.system.opening.nonces import nonce
-from looop_portable.system.processes import host
+from looop_portable.system.processes import Processes, host, start_of
 
 _MADE_UP = "auto-"
+NOBODYS = Registration("", "", 0)
+"""What is known of the process of a session that has none."""
+
+
+def its_process(processes: Processes, pid: int) -> Registration:
+    """What tells the process `pid` from others. Raises `NoSuchProcess`."""
+    start, here = start_of(processes, pid), processes.here()
+    return Registration("", "", pid, start, here.boot, here.namespace, own=pid == os.getpid())
 
 
 def made_up(pid: int) -> str:
@@ -35,10 +45,10 @@ def chosen(session: str) -> str:
     return session
 
 
-def refuse_lease(ttl: int) -> None:
+def refuse_lease(lease_seconds: int) -> None:
     """Raises `UsageError` for a lease that no record can say."""
-    if type(ttl) is not int or not 0 <= ttl <= LONGEST_LEASE:
-        raise UsageError(f"a lease is a whole number of seconds, up to {LONGEST_LEASE}, not {excerpt(ttl)}")
+    if type(lease_seconds) is not int or not 0 <= lease_seconds <= LONGEST_LEASE:
+        raise UsageError(f"a lease is a whole number of seconds, up to {LONGEST_LEASE}, not {excerpt(lease_seconds)}")
 
 
 def named(session: str | None) -> str:

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
-from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, describe_error
-from looop_portable.protocol.lease import Judged
-from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
+from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, answering, unavailable
+from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical
+from looop_portable.protocol.records import Holder, Judged, Registration
 from looop_portable.sessions.evidence import Evidence, standing
-from looop_portable.sessions.ids import chosen, is_made_up, made_up, refuse_lease
-from looop_portable.system.files import timestamp
+from looop_portable.sessions.ids import NOBODYS, chosen, is_made_up, its_process, made_up, refuse_lease
+from looop_portable.system.clock import timestamp
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.processes import SYSTEM, Processes, host, start_of
 
@@ -53,36 +53,41 @@ class Sessions:
         self._clock = clock
 
     def register(
-        self, session: str = "", *, pid: int = 0, ttl: int = 0, locked: bool = False, kept: bool = False
+        self,
+        session: str = "",
+        *,
+        pid: int = 0,
+        lease_seconds: int = 0,
+        locked: bool = False,
+        kept: bool = False,
+        timed: bool = False,
     ) -> Registration:
         """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
-        `ttl` promises a heartbeat: whoever promises it calls `renew` every third of it, or is taken for dead by
+        `lease_seconds` promises a heartbeat: whoever promises it calls `renew` every third of it, or is taken for dead by
         other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
         runs `pid`, and whatever that starts will have a part in the lock. `kept`: the heartbeats come from a keeper (see
-        `keeper`), for a process that gives none itself.
+        `keeper`), for a process that gives none itself. `timed`: it has no process, and lives by `renew` and
+        `resume` alone.
         Raises `SessionAlive`, `NoSuchProcess`, `InvalidName`, or `UsageError`.
         """
-        refuse_lease(ttl)
+        refuse_lease(lease_seconds)
         pid = pid or os.getpid()
-        start, here = start_of(self._processes, pid), self._processes.here()
-        new = Registration(
+        process = NOBODYS if timed else its_process(self._processes, pid)
+        new = process._replace(
             session=chosen(session) if session else made_up(pid),
             incarnation=self._nonce(),
-            pid=pid,
-            start=start,
-            boot=here.boot,
-            namespace=here.namespace,
             host=host(),
             started_at=self._clock(),
-            ttl=ttl,
+            lease_seconds=lease_seconds,
             kept=kept,
-            own=pid == os.getpid(),
+            timed=timed,
         )
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
         try:
-            new = self._promise(new, locked=locked)
+            with answering(f"session {new.session}"):
+                new = self._store.signs.promise(new, locked=locked)
             new = new._replace(heirs=new.locked and not new.own)
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
@@ -145,19 +150,21 @@ class Sessions:
         except OSError as error:
             if self.registration(holder) is None:
                 return False
-            raise Unavailable(f"session {holder.session}: no heartbeat could be given: {describe_error(error)}") from error
+            raise unavailable(error, f"session {holder.session}: no heartbeat could be given") from error
         return self.registration(holder) is not None
 
-    def resume(self, holder: Holder) -> bool:
-        """As `renew`, for a session that was silent for so long that others may be about to end it.
+    def resume(self, holder: Holder, lease_seconds: int = 0) -> bool:
+        """As `renew`, of a session that has been silent for so long that others may be about to end it.
 
-        It publishes that the session goes on. A judge of the silence before that loses, and judges anew: see `conclude`.
+        It publishes that it goes on, with another lease if there is one. Whoever judged its silence before loses, and
+        judges anew: see `conclude`.
         """
         for _ in range(_TRIES):
             if not self.renew(holder):
                 return False
             own = standing(head := self._read(holder.session), holder)
-            if own and self._advance(holder.session, Judged(head.generation, own), own):
+            new = own._replace(lease_seconds=lease_seconds or own.lease_seconds) if own else None
+            if own and new and self._advance(holder.session, Judged(head.generation, own), new):
                 return True
         raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
 
@@ -226,13 +233,14 @@ class Sessions:
 
     def statuses(self) -> list[SessionStatus]:
         """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""
-        return [status for session in self.ids() if (status := self.status(session))]
+        with answering("the sessions cannot be enumerated"):
+            return [status for found in self._store.scan() if (status := self.status(*found))]
 
-    def status(self, session: str) -> SessionStatus | None:
-        """One session; None if there is none of that id."""
+    def status(self, session: str, known: SessionHead | None = None) -> SessionStatus | None:
+        """One session; None if there is none of that id. `known`: what was read of it."""
         nameless = Registration(session, "", 0)
         try:
-            head = self._read(session)
+            head = known or self._read(session)
         except Unavailable as error:
             return SessionStatus(nameless, Verdict(Liveness.UNKNOWN, str(error)))
         if found := self.evidence.current(head):
@@ -241,10 +249,8 @@ class Sessions:
 
     def ids(self) -> list[str]:
         """Every id. Raises `Unavailable` if they cannot be enumerated."""
-        try:
+        with answering("the sessions cannot be enumerated"):
             return self._store.ids()
-        except OSError as error:
-            raise Unavailable(f"the sessions cannot be enumerated: {describe_error(error)}") from error
 
     def forget(self, status: SessionStatus | None) -> bool:
         """Remove a session that has ended and whose id was made up. Whether it was one, and is gone.
@@ -267,16 +273,12 @@ class Sessions:
 
     def tidy(self) -> None:
         """Remove what crashed processes left behind. Raises `Unavailable`."""
-        try:
+        with answering("the sessions cannot be tidied"):
             self._store.tidy()
-        except OSError as error:
-            raise Unavailable(f"the sessions cannot be tidied: {describe_error(error)}") from error
 
     def _promise(self, registration: Registration, *, locked: bool) -> Registration:
-        try:
+        with answering(f"session {registration.session}"):
             return self._store.signs.promise(registration, locked=locked)
-        except OSError as error:
-            raise Unavailable(f"session {registration.session}: {describe_error(error)}") from error
 
     def _refuse_if_alive(self, session: str, head: SessionHead) -> None:
         """Refuse a session that may live. Beside a registration of ours, a torn file of looop's is its projection."""
@@ -287,13 +289,9 @@ class Sessions:
             raise SessionAlive(session, found.description)
 
     def _read(self, session: str) -> SessionHead:
-        try:
+        with answering(f"session {session}"):
             return self._store.read(session)
-        except OSError as error:
-            raise Unavailable(f"session {session}: {describe_error(error)}") from error
 
     def _advance(self, session: str, expected: int, registration: Registration) -> bool:
-        try:
+        with answering(f"session {session}"):
             return self._store.advance(session, expected, registration)
-        except OSError as error:
-            raise Unavailable(f"session {session}: {describe_error(error)}") from error

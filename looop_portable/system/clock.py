@@ -1,4 +1,4 @@
-"""How much time has passed, for a process that has to know when it has been silent for too long.
+"""How much time has passed, for a process that has to know when it has been silent for too long; and what time it is.
 
 Guarantees: on Linux, macOS and Windows the time for which the machine was suspended counts, and setting the time of day
 changes nothing.
@@ -11,6 +11,7 @@ sleep as QueryUnbiasedInterruptTime does not, and before Windows 10 GetTickCount
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Callable
@@ -50,3 +51,13 @@ else:
     def elapsed() -> float:
         """Seconds since some moment that stays the same while this process runs."""
         return time.clock_gettime(_CLOCK)
+
+
+def timestamp() -> str:
+    """Now, by this host's clock, in UTC: for people and for the event log, never for a decision."""
+    return _timestamp(int(time.time()))
+
+
+@functools.lru_cache(maxsize=1)
+def _timestamp(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))

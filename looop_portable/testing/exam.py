@@ -21,10 +21,10 @@ from threading import Barrier
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.lease import Head
 from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.names import spelled
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
+from looop_portable.protocol.records import Head
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.exam_life import LifeExam

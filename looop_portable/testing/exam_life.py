@@ -18,8 +18,9 @@ import time
 from looop_portable.backends.base import Backend
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Lock, Registration
+from looop_portable.protocol.liveness import Lock
 from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.records import Registration
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.exam_sessions import SessionExam

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from looop_portable.backends.base import Backend
 from looop_portable.errors import LooopError, SessionAlive, Unavailable
-from looop_portable.protocol.lease import Head
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Head, Registration
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.testing.examiner import ROUNDS, Reopen, at_once, enter, far, lease, starting_line
 
@@ -19,7 +18,7 @@ _FULL = far("full")._replace(
     boot="0f3c-11",
     namespace="pid:[4026531836]",
     host="h\u00f4te " * 30,
-    ttl=86400,
+    lease_seconds=86400,
     disk="plan9 ext4 8:1",
     locked=True,
     kept=True,
@@ -158,7 +157,7 @@ class SessionExam:
         store = reopen().sessions
         kept = enter(store, far("kept"))
         had_beat = store.signs.has_beat(*kept.holder)
-        gone = Sessions(store).register(ttl=30)  # An id that is made up, as all are that anybody forgets.
+        gone = Sessions(store).register(lease_seconds=30)  # An id that is made up, as all are that anybody forgets.
         assert Sessions(store).stop(*gone.holder)
         for _ in range(2):
             store.forget(gone.session)  # What is gone is no error.

@@ -6,7 +6,7 @@
             return lambda: MyBackend(str(tmp_path))
 
 `BackendExam` has all of it. A backend that cannot order those who wait (`tickets` is None) is not asked for more, nor is
-one where nobody is told of changes (`paths` gives nothing): whoever waits there looks again and again.
+one where nobody is told of changes (`subscribe` says False): whoever waits there looks again and again.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from looop_portable.claims.gate import Claims
 from looop_portable.protocol.outcomes import Held, Released, Won
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import elapsed
-from looop_portable.system.watch.waking import new_watcher
+from looop_portable.system.watch.waking import Watcher, new_watcher
 from looop_portable.testing.examiner import ROUNDS, WORKERS, Reopen, at_once, registered, tickets_of, waiter
 
 __all__ = ["WaitingExam"]
 
 _ORDER = "law: whoever comes first is first in line"
 _GONE = "law: who leaves the line is gone, and nobody else"
-_TOLD = "law: whoever listens where `paths` says is told"
+_TOLD = "law: whoever is subscribed is told"
 
 
 class WaitingExam:
@@ -171,7 +171,8 @@ class WaitingExam:
             return
         first = theirs.take("repo-x", waiter(1))
         mine.take("repo-x", waiter(2))
-        self._wakes(mine.paths("repo-x", first), lambda: theirs.give_back("repo-x", first), f"{first} is given back")
+        subscribe = partial(mine.subscribe, claims=["repo-x"], ticket=first)
+        self._wakes(subscribe, lambda: theirs.give_back("repo-x", first), f"{first} is given back")
         assert first not in mine.line("repo-x")
 
     def test_who_is_first_in_line_is_told_when_the_claim_is_released(self, reopen: Reopen) -> None:
@@ -184,20 +185,21 @@ class WaitingExam:
         for foreign in (False, True):
             assert isinstance(claims.claim("repo-x", me), Won)
             assert isinstance(other.claim("repo-x", her), Held)
-            self._wakes(tickets.paths("repo-x", foreign=foreign), partial(claims.release, "repo-x", me), "it is released")
+            subscribe = partial(tickets.subscribe, claims=["repo-x"], foreign=foreign)
+            self._wakes(subscribe, partial(claims.release, "repo-x", me), "it is released")
             assert isinstance(other.claim("repo-x", her), Won)
             assert isinstance(other.release("repo-x", her), Released)
 
-    def _wakes(self, paths: tuple[str, ...], change: Callable[[], object], what: str) -> None:
-        """Listen first, then the change, then wait: what happened in between wakes too."""
+    def _wakes(self, subscribe: Callable[[Watcher], bool], change: Callable[[], object], what: str) -> None:
+        """Subscribe first, then the change, then wait: what happened in between wakes too."""
         watcher = new_watcher()
         try:
-            is_watched = bool(paths) and watcher.watch(paths)
+            is_watched = subscribe(watcher)
             watcher.forget()
             began = elapsed()
             change()
             if is_watched:
                 watcher.wait(self.patience)
-                assert elapsed() - began < self.patience, f"{_TOLD}: {what}, and nothing wakes; it listens to {paths}"
+                assert elapsed() - began < self.patience, f"{_TOLD}: {what}, and nothing wakes"
         finally:
             watcher.close()

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from looop_portable.backends.base import Backend, SessionStore, Tickets
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import SHORTEST_LEASE, Holder, Registration
+from looop_portable.protocol.liveness import SHORTEST_LEASE
+from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.system.clock import elapsed
 
 Reopen = Callable[[], Backend]
@@ -57,7 +57,7 @@ def far(session: str, number: int = 1, *, boot: str = "") -> Registration:
         namespace="elsewhere",
         host="elsewhere",
         started_at="2026-01-02T03:04:05Z",
-        ttl=SHORTEST_LEASE,
+        lease_seconds=SHORTEST_LEASE,
     )
 
 

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple, TypeVar, cast
 from looop_portable.backends.base import Backend
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, SessionAlive, Unavailable
-from looop_portable.protocol.liveness import DEFAULT_TTL, Holder, Registration
+from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Sweep, Won
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.testing.examiner import Reopen, registered
 
 BEFORE, AFTER = "fails before it does anything", "does it, and its reply is lost"
@@ -190,7 +191,7 @@ def _is_tried(store: Store, verb: Verb, injector: Injector) -> bool:
     """One fault. False: the verb makes fewer calls than that."""
     injector.armed = False
     sound, rival = Claims(store.reopen()), Claims(store.reopen())
-    me, her = sound.sessions.register("me", ttl=DEFAULT_TTL).holder, registered(rival, "her")
+    me, her = sound.sessions.register("me", lease_seconds=DEFAULT_TTL).holder, registered(rival, "her")
     verb.prepare(sound, me)
     claims = Claims(store.with_faults(injector))
     rivals: list[Won | Renewed | Held] = []

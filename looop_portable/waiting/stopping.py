@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.watch.waking import ThreadWatcher
 
 

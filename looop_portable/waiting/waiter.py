@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import FOREIGN, Registration
 from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
+from looop_portable.protocol.records import FOREIGN, Lease, Registration
 from looop_portable.protocol.standings import Standing
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher
@@ -196,7 +195,7 @@ class Waiting:
         assert self._tickets
         if waiter and self._is_this_process(waiter):  # Then it needs no kernel.
             self._expect((self._word(ahead),))
-            self._watcher.watch(())
+            self._watch(())
             self._watcher.follow(None)
             return True if self._tickets.waiter(self._queue, ahead) else None
         self._expect(())
@@ -213,7 +212,7 @@ class Waiting:
             return self._done(outcome)
         if self._at_home and self._at_home():  # Nothing that others do makes it ours before that.
             self._expect(())
-            self._watcher.watch(())
+            self._watch(())
             return Pending(outcome, self._pauses.of(watched=True))
         foreign = _is_looops(outcome.lease)
         while watched := self._watch(self._wanted, foreign=foreign):
@@ -231,7 +230,7 @@ class Waiting:
 
     def _watch(self, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
         assert self._tickets
-        return self._watcher.watch(path for claim in claims for path in self._tickets.paths(claim, ticket, foreign=foreign))
+        return self._tickets.subscribe(self._watcher, claims, ticket, foreign=foreign)
 
     def _expect(self, topics: Sequence[str]) -> None:
         """Be woken when another thread or task of this process announces one of these topics, and no other."""

@@ -27,12 +27,14 @@ def stamp(data_dir: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", ["etcd", "postgres", "redis"])
-def test_an_engine_that_is_not_installed_is_told_with_the_command_that_does(run: Run, name: str) -> None:
-    done = run("--backend", name, "claims")
-    assert done.returncode == 2
-    assert done.stderr == f"looop: the backend '{name}' is not installed: pip install looop-portable-{name}\n"
-    told = json.loads(run("--json", "--backend", name, "claims").stdout)
-    assert (told["code"], name in told["message"]) == ("not_installed", True)
+def test_of_an_engine_that_is_not_installed_only_what_exists_is_told(run: Run, name: str) -> None:
+    for given, there in ((name, "auto"), (f"{name}://host/0", "file://")):
+        done = run("--backend", given, "claims")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert name in done.stderr
+        assert there in done.stderr
+        assert "pip install" not in done.stderr
+        assert json.loads(run("--json", "--backend", given, "claims").stdout)["code"] == "no_such_backend"
 
 
 def install(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
@@ -42,7 +44,7 @@ def install(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
 
 
 def test_a_plug_in_is_found_by_the_name_of_its_entry_point(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    install(monkeypatch, "looop_portable.backends.directory.posix:PosixBackend")
+    install(monkeypatch, "looop_portable.backends.directory.policies:PosixBackend")
     assert run("--backend", "floppy", "claim", "repo-x", "--session", "w1").stdout == "claimed repo-x\n"
     told = run("--backend", "flop", "claims")
     assert (told.returncode, "floppy" in told.stderr) == (2, True)
@@ -53,6 +55,7 @@ def test_a_plug_in_that_cannot_be_loaded_is_told(run: Run, monkeypatch: pytest.M
     done = run("--backend", "floppy", "claims")
     assert done.returncode == 2
     assert "the backend 'floppy' is installed and cannot be loaded: No module named" in done.stderr
+    assert json.loads(run("--json", "--backend", "floppy", "claims").stdout)["code"] == "not_installed"
 
 
 @needs_filter

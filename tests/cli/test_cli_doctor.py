@@ -48,7 +48,7 @@ class Broken:
         self._generation = 0
 
     def read(self, claim):
-        from looop_portable.protocol.lease import Head
+        from looop_portable.protocol.records import Head
         return Head(self._generation, None)
 
     def advance(self, claim, expected, lease):

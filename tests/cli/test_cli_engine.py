@@ -78,6 +78,33 @@ def test_looop_run_holds_its_claim_for_as_long_as_its_command_runs(looop: Run, d
     assert (head.generation, head.lease) == (2, None)
 
 
+def test_a_url_names_the_file_and_each_process_of_ours_finds_it(
+    looop: Run, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a place, 100 %" / "claims.sqlite"
+    url = path.as_uri().replace("file:", "sqlite:")
+    monkeypatch.delenv("LOOOP_BACKEND")
+    start = ("session", "start", "w1", "--lease", "3", "--pid", str(os.getpid()))
+    assert looop("--backend", url, *start).stdout == "w1\n"
+    assert looop("--backend", url, "claim", "repo-x", "--session", "w1").stdout == "claimed repo-x\n"
+    assert path.exists()
+    assert not (data_dir / "claims.sqlite").exists()
+    forgotten = looop("claim", "repo-x", "--session", "w2")
+    assert (forgotten.returncode, f"use --backend {url}" in forgotten.stderr) == (3, True)
+    assert looop("--backend", url, "run", "--claim", "n", "--", sys.executable, "-c", INNER).returncode == 0
+    monkeypatch.setenv("LOOOP_BACKEND", url)
+    assert looop("session", "stop", "w1").returncode == 0
+    assert looop("claims").stdout == ""
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///", "sqlite://host/file", "sqlite:///file?mode=ro", "sqlite:file"])
+def test_a_url_that_names_no_file_is_usage_in_one_line(looop: Run, data_dir: Path, url: str) -> None:
+    done = looop("--backend", url, "claim", "repo-x", "--session", "w1")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "sqlite:///DIRECTORY/FILE" in done.stderr or "neither a name nor a URL" in done.stderr
+    assert not data_dir.exists()
+
+
 INNER = """
 import os, sys
 from looop_portable import Claims, Held

@@ -21,14 +21,14 @@ Living = Callable[[str], "subprocess.Popen[bytes]"]
 VERBS = [
     "claim",
     "unclaim",
+    "run",
+    "check",
     "claims",
     "show",
-    "check",
-    "break",
-    "run",
-    "reap",
-    "session",
     "events",
+    "session",
+    "break",
+    "reap",
     "doctor",
     "paths",
     "completion",
@@ -50,8 +50,8 @@ def test_help_documents_every_exit_code_option_and_verb(run: Run, option: str) -
     assert "held by another" in told["1"]
     assert "no session" in told["2"]
     assert "could not answer" in told["3"]
-    listed = [each.split()[0] for each in out.split("Commands:\n")[1].splitlines()]
-    assert listed == VERBS
+    sections = out.split("\nClaims:\n")[1]
+    assert re.findall(r"^  (\S+)  +[A-Z].*\.$", sections, re.MULTILINE) == VERBS
     assert {"--data-dir", "--backend", "--json", "--verbose", "--version", "--help"} <= set(re.findall(r"--[a-z-]+", out))
     assert {"$LOOOP_DATA_DIR", "$LOOOP_BACKEND", "$LOOOP_SESSION_ID"} <= set(re.findall(r"\$[A-Z_]+", out))
 
@@ -171,11 +171,14 @@ def test_verbs_claims_and_sessions_are_offered(run: Run, looop: Run, alive: Livi
     ("typed", "word", "offered"),
     [
         ("looop cl", "cl", ["claim", "claims"]),
-        ("looop ", "", ["claim", "unclaim", "claims"]),
+        ("looop ", "", ["claim", "unclaim", "run"]),
         ("looop.exe session stop w", "w", ["w1"]),
         (r"looop --data-dir C:\no\such unclaim r", "r", []),
         ("looop --data-dir '{}' unclaim r", "r", ["repo-a"]),
         ('looop --data-dir "{}" unclaim ', "", ["repo-a"]),
+        ("looop unclaim --data-dir '{}' r", "r", ["repo-a"]),
+        (r"looop unclaim --data-dir C:\no\such r", "r", []),
+        ("looop claim --wait 5m r", "r", ["repo-a"]),
         ("looop unclaim 'rep", "'rep", ["repo-a"]),
         ("looop completion p", "p", ["powershell"]),
     ],

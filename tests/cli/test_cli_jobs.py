@@ -16,7 +16,7 @@ from support.capabilities import needs_jobs
 from support.crew import until
 
 from looop_portable.config import state_dir
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.running.keepers import Keepers
 
 KILLS, ALLOWS_BREAKAWAY, SUSPENDED = 0x2000, 0x800, 0x4

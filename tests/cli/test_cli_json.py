@@ -305,9 +305,10 @@ def test_as_the_value_of_an_option_it_is_none(run: Run, tmp_path: Path, monkeypa
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
-def test_after_the_verb_it_is_not_known(run: Run) -> None:
-    done = run("show", "repo-x", "--json")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+@pytest.mark.parametrize("words", [("show", "repo-x"), ("show",), ("show", "repo-x", "--nonsense"), ("session", "list")])
+def test_after_the_verb_it_says_the_same_as_before_it(run: Run, words: tuple[str, ...]) -> None:
+    before, after = run("--json", *words), run(*words, "--json")
+    assert (after.returncode, after.stdout, after.stderr) == (before.returncode, before.stdout, before.stderr)
 
 
 def test_an_id_in_an_object_is_itself_whatever_it_holds(run: Run) -> None:

@@ -19,7 +19,7 @@ from support.crew import until
 
 from looop_portable import Claims
 from looop_portable.config import state_dir
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.running.keepers import Keepers
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -371,7 +371,7 @@ def test_who_waits_is_told_once_that_it_cannot_be_started_again(
 
 
 def test_a_start_that_is_interrupted_leaves_no_session(run: Run, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(command: list[str]) -> str:
+    def interrupted(command: list[str], environment: object) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("looop_portable.running.keepers.launch", interrupted)

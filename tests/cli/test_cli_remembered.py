@@ -19,7 +19,7 @@ from looop_portable.backends.memory import MemoryBackend
 from looop_portable.backends.remembered import Remembered
 from looop_portable.errors import LooopError, UnknownProtocol, WrongBackend
 from looop_portable.ledger import stamp
-from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.system.files.posix import OsFiles
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,7 +31,7 @@ MARK = {"protocol": 1, "backend": "floppy", "guard": "of the backend floppy"}
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two backends of others: `floppy` and `tape`. Their claims are in memory."""
     target, group = "looop_portable.backends.memory:open_memory", "looop_portable.backends"
-    entries = EntryPoints([EntryPoint(name, target, group) for name in ("floppy", "tape", "tape://host")])
+    entries = EntryPoints([EntryPoint(name, target, group) for name in ("floppy", "tape")])
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: entries.select(group=group))
 
 
@@ -84,12 +84,21 @@ def test_versions_before_refuse_it_too(data_dir: Path) -> None:
 
 
 def test_an_address_is_remembered_without_what_is_secret_in_it(tmp_path: Path) -> None:
-    for name in ("tape", "tape://user:secret@host/0"):
+    for name in ("tape://user:secret@host/0?token=secret", "tape", "tape://another-name-of-that-host"):
         Remembered(MemoryBackend(), name, str(tmp_path)).advance("x", 0, LEASE)
-    assert b"secret" not in (tmp_path / "claims" / ".ledger" / ".protocol.json").read_bytes()
-    with pytest.raises(WrongBackend) as refusal:
+    assert record(tmp_path) == {
+        "protocol": 1,
+        "backend": "tape",
+        "guard": "of the backend tape",
+        "address": "tape://user:***@host/0?token=***",
+    }
+    with pytest.raises(
+        WrongBackend, match=r"'tape' \(tape://user:\*\*\*@host/0\?token=\*\*\*\) and not in files"
+    ) as refusal:
         Claims.open(str(tmp_path), NATIVE).claim("x", "w")
     assert "secret" not in str(refusal.value)
+    with pytest.raises(WrongBackend, match=r"use --backend tape://user:\*\*\*@host/0"):
+        Remembered(MemoryBackend(), "floppy://host", str(tmp_path))
 
 
 def test_of_two_that_come_first_at_once_one_is_refused(tmp_path: Path) -> None:
@@ -159,10 +168,36 @@ def test_memory_is_remembered_by_nobody(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_others_ask_of_a_backend_goes_on_to_it(tmp_path: Path) -> None:
+ASKED: dict[str, tuple[object, ...]] = {
+    "read": ("x",),
+    "scan": (),
+    "recall": ("x",),
+    "held_by": (Holder("w1", "i1"), (), 0),
+    "tidy": (),
+    "close": (),
+}
+ASKED_OF_SESSIONS: dict[str, tuple[object, ...]] = {
+    "read": ("x",),
+    "forget": ("x",),
+    "ids": (),
+    "scan": (),
+    "absent": ("x",),
+    "stamp": ("x", 1),
+    "tidy": (),
+}
+
+
+def test_what_others_ask_of_a_backend_goes_on_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = open_backend("floppy", str(tmp_path))
     assert isinstance(backend, Remembered)
-    assert getattr(backend, "recall", None) is None
     assert Claims(backend).sessions.register("w1").session == "w1"
     with pytest.raises(LooopError):
         Claims.open(str(tmp_path), "flop")
+    asked: list[str] = []
+    for target, names in ((backend._backend, ASKED), (backend._backend.sessions, ASKED_OF_SESSIONS)):
+        for name in names:
+            monkeypatch.setattr(target, name, lambda *_, name=name: asked.append(name))
+    for store, names in ((backend, ASKED), (backend.sessions, ASKED_OF_SESSIONS)):
+        for name, arguments in names.items():
+            getattr(store, name)(*arguments)
+    assert asked == [*ASKED, *ASKED_OF_SESSIONS]

@@ -18,7 +18,7 @@ from support.capabilities import SH, needs_fork, needs_proc, needs_sh, needs_sto
 from support.crew import until
 
 from looop_portable import Claims, Held, Won
-from looop_portable.running.command import variable
+from looop_portable.running.child.environment import variable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -28,6 +28,13 @@ SOON = 30.0
 PYTHON = (sys.executable, "-I", "-S", "-c")
 TELL = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
 SLEEP = "import time; print('runs', flush=True); time.sleep(600)"
+STUBBORN = """
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: os.write(1, b"asked\\n"))
+os.write(1, b"runs\\n")  # No `print`: the handler comes in the middle of it.
+while True:
+    time.sleep(600)
+"""
 SIGNALS = """
 import os, signal, sys
 names = [signal.Signals[name] for name in sys.argv[1:]]
@@ -424,9 +431,7 @@ def test_a_session_that_is_stopped_ends_it_too(run: Run, start: Callable[..., Ru
 
 @needs_stopping
 def test_a_command_that_does_not_end_when_asked_is_killed(start: Callable[..., Running], claims: Claims) -> None:
-    program = f"import signal; signal.signal(signal.SIGTERM, lambda *_: print('asked', flush=True)); {SLEEP}"
-    program = program.replace("time.sleep(600)", "\nwhile True: time.sleep(600)")
-    running = start("run", "--claim", "repo-x", "--lease", "3", "--", *PYTHON, program)
+    running = start("run", "--claim", "repo-x", "--lease", "3", "--", *PYTHON, STUBBORN)
     assert running.says() == "runs"
     claims.break_claim("repo-x", 1, "test")
     code, out, err = running.ends()

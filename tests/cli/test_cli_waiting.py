@@ -17,10 +17,10 @@ from support.waiters import Line
 
 from looop_portable import Claims, Held, Lease
 from looop_portable.cli.output import Output
-from looop_portable.cli.progress import print_once
+from looop_portable.cli.output.progress import print_once
 from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.slots import line_for
 from looop_portable.waiting import waiter as waiting_module
-from looop_portable.waiting.claiming import line_for
 
 try:
     import fcntl

@@ -17,7 +17,8 @@ from looop_portable.backends.directory.backend import DirectoryBackend
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.backends.remembered import Remembered
 from looop_portable.testing import exam, exam_life, exam_sessions, exam_waiting, examiner
-from looop_portable.testing.exam import BackendExam, Reopen
+from looop_portable.testing.exam import BackendExam
+from looop_portable.testing.examiner import Reopen
 from looop_portable.testing.faults import ONWARD, Fault, Injector, faulty
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from contextlib import closing
 from functools import partial
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -15,11 +16,13 @@ from support.engines import Faulty, InProcess, sqlite_engine
 from looop_portable import Claims, Lease, LooopError, Unavailable, Won
 from looop_portable.backends import open_backend
 from looop_portable.backends.base import Backend
-from looop_portable.backends.engine import CLAIM, NOTHING, Heard, Record, Step
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Heard, Record, Step
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.engine_exam import Connect, EngineExam
-from looop_portable.testing.exam import BackendExam, Reopen
+from looop_portable.testing.exam import BackendExam
+from looop_portable.testing.exam_life import LifeExam
+from looop_portable.testing.examiner import Reopen
 
 SQLITE = pytest.param("sqlite", marks=needs_sqlite)
 
@@ -124,6 +127,52 @@ def test_an_engine_that_breaks_a_law_fails_the_exam(liar: type[InProcess]) -> No
     assert all(each.startswith("law: ") for each in failed)
 
 
+class BeatsOnce(InProcess):
+    """A beat that is there is never given again."""
+
+    def beat(self, word: str, keep: float) -> None:
+        if super().heard(word) is None:
+            super().beat(word, keep)
+
+
+class IsAlwaysJustHeard(InProcess):
+    def heard(self, word: str) -> Heard | None:
+        found = super().heard(word)
+        return found._replace(seconds=0.0) if found else None
+
+
+class IsHeardThoughItNeverBeat(InProcess):
+    def heard(self, word: str) -> Heard | None:
+        return super().heard(word) or Heard(1e9, "long ago")
+
+
+class ForgetsNoBeat(InProcess):
+    def forget(self, kind: str, key: str) -> None:
+        if kind != BEAT:
+            super().forget(kind, key)
+
+
+class Impatient(LifeExam):
+    patience = 0.5
+
+
+LIARS_OF_LIFE = [HearsOthers, IsOlderThanTheTruth, BeatsOnce, IsAlwaysJustHeard, IsHeardThoughItNeverBeat, ForgetsNoBeat]
+
+
+@pytest.mark.parametrize("liar", [InProcess, *LIARS_OF_LIFE])
+def test_a_memory_whose_beats_lie_fails_the_exam_of_life(liar: type[InProcess]) -> None:
+    """What the adapter makes of it does. The honest one passes."""
+    failed: list[str] = []
+    for name in [name for name in dir(LifeExam) if name.startswith("test_")]:
+        backend = OnEngine(liar(), "memory")
+        try:
+            getattr(Impatient(), name)(lambda backend=backend: backend)
+        except AssertionError as failure:
+            failed.append(str(failure))
+    assert bool(failed) == (liar is not InProcess)
+    assert all(each.startswith("law: ") for each in failed)
+
+
 @pytest.mark.parametrize("kind", ["in this process", SQLITE])
 def test_a_handler_that_comes_in_between_gets_an_answer_and_one_of_the_two_wins(kind: str, tmp_path: Path) -> None:
     """Wherever a signal's handler can come in, it advances from the same number."""
@@ -183,12 +232,14 @@ class TestSqlite:
                     ask()
 
     def test_while_another_is_in_the_middle_of_a_change_it_gives_up_soon(self, tmp_path: Path) -> None:
-        module = sqlite_engine()
-        engine = module.SqliteEngine(str(tmp_path / "claims"), seconds=0.01)
+        import sqlite3
+
+        engine = sqlite_engine().SqliteEngine(str(tmp_path / "claims"), seconds=0.01)
         engine.read(CLAIM, "a")
-        another = module.SqliteEngine(str(tmp_path / "claims"))
-        with another._transaction(writes=True), pytest.raises(Unavailable, match="locked"):
-            engine.advance(CLAIM, "a", 0, b"one", not_after=elapsed() + 3600)
+        with closing(sqlite3.connect(tmp_path / "claims", isolation_level=None)) as another:
+            another.execute("BEGIN IMMEDIATE")
+            with pytest.raises(Unavailable, match="locked"):
+                engine.advance(CLAIM, "a", 0, b"one", not_after=elapsed() + 3600)
         assert engine.read(CLAIM, "a") == NOTHING
 
     def test_it_is_opened_by_its_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from support.capabilities import NATIVE_POLICY, NativeBackend
 from looop_portable.backends.base import Backend
 from looop_portable.backends.directory.backend import DirectoryBackend
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.records import Lease
 from looop_portable.system.files import OS
 from looop_portable.testing.faults import (
     AFTER,

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.beating import BeatingBackend, BeatingSessions, BeatingSigns
+from support.beating import BeatingBackend, BeatingSessions, BeatingSigns, DictBackend, DictTickets, NoSigns
 from support.capabilities import NativeBackend
 
-from looop_portable.backends.base import Backend, SessionHead, SessionStore
-from looop_portable.backends.memory import MemoryBackend, MemoryTickets, NoSigns
+from looop_portable.backends.base import Backend, Found, SessionHead, SessionStore
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Holder, Lock, Registration, Silence
+from looop_portable.protocol.liveness import Lock, Silence
+from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.waking import new_watcher
-from looop_portable.testing.exam import BackendExam, Reopen
+from looop_portable.testing.exam import BackendExam
+from looop_portable.testing.examiner import Reopen
 from looop_portable.testing.faults import ONWARD, Fault, Injector, faulty
 
 LONG = 1e9
@@ -251,17 +251,17 @@ class _ForgetsAll(BeatingSessions):
 
 
 class _WithTickets(BeatingBackend):
-    def __init__(self, tickets: MemoryTickets) -> None:
+    def __init__(self, tickets: DictTickets) -> None:
         super().__init__()
         self.tickets = tickets
 
 
-class _LastComeFirst(MemoryTickets):
+class _LastComeFirst(DictTickets):
     def line(self, claim: str) -> list[str]:
         return super().line(claim)[::-1]
 
 
-class _InOrderOfText(MemoryTickets):
+class _InOrderOfText(DictTickets):
     """Right while there are nine."""
 
     def take(self, claim: str, waiter: Registration) -> str:
@@ -271,12 +271,12 @@ class _InOrderOfText(MemoryTickets):
         return f"{int(ticket)}"
 
 
-class _NeverGone(MemoryTickets):
+class _NeverGone(DictTickets):
     def give_back(self, claim: str, ticket: str) -> None:
         """It stays."""
 
 
-class _BackAgain(MemoryTickets):
+class _BackAgain(DictTickets):
     """Whoever shows that he waits is in line, also if another has put him out of it."""
 
     def give_back(self, claim: str, ticket: str) -> None:
@@ -288,14 +288,14 @@ class _BackAgain(MemoryTickets):
             self._lines[claim][ticket] = self.gone
 
 
-class _OneTicketForTwo(MemoryTickets):
+class _OneTicketForTwo(DictTickets):
     def take(self, claim: str, waiter: Registration) -> str:
         if _among_threads():
             self._last = 0
         return super().take(claim, waiter)
 
 
-class _TheSameTicketAgain(MemoryTickets):
+class _TheSameTicketAgain(DictTickets):
     """Where the line was empty."""
 
     def take(self, claim: str, waiter: Registration) -> str:
@@ -304,7 +304,7 @@ class _TheSameTicketAgain(MemoryTickets):
         return super().take(claim, waiter)
 
 
-class _ListsOneLine(MemoryTickets):
+class _ListsOneLine(DictTickets):
     def claims(self) -> list[str]:
         return super().claims()[:1]
 
@@ -312,8 +312,8 @@ class _ListsOneLine(MemoryTickets):
 class _ForgetsAClaim(BeatingBackend):
     """While others come and go."""
 
-    def claims(self) -> Iterator[str]:
-        found = list(super().claims())
+    def scan(self) -> Iterator[Found]:
+        found = list(super().scan())
         return iter(found[:-1] if len(found) > 5 else found)
 
 
@@ -325,7 +325,7 @@ class _BothClaim(BeatingBackend):
         return super().advance(claim, super().read(claim).generation if _among_threads() else expected, lease)
 
 
-class _DeadAndSilentBackend(MemoryBackend):
+class _DeadAndSilentBackend(DictBackend):
     def __init__(self) -> None:
         super().__init__()
         self.sessions.signs = _DeadAndSilent()
@@ -339,7 +339,7 @@ def _sessions(sessions: Callable[[BeatingSigns], BeatingSessions]) -> Callable[[
     return lambda: BeatingBackend(sessions=sessions(BeatingSigns()))
 
 
-def _tickets(tickets: Callable[[], MemoryTickets]) -> Callable[[], Backend]:
+def _tickets(tickets: Callable[[], DictTickets]) -> Callable[[], Backend]:
     return lambda: _WithTickets(tickets())
 
 
@@ -469,7 +469,7 @@ def test_a_store_that_says_no_when_it_cannot_be_asked_is_caught(liar: Callable[[
 
 
 class _DeafBackend(NativeBackend):
-    """Whoever waits is told to listen where nothing ever changes."""
+    """Whoever waits is subscribed to what never changes."""
 
     def __init__(self, data_dir: str) -> None:
         super().__init__(data_dir)
@@ -489,7 +489,7 @@ def test_who_says_to_listen_where_nothing_is_told_is_caught(tmp_path: Path, test
         watcher.close()
     _DeafBackend.quiet = str(quiet)
     name = next(name for name in dir(BackendExam) if name.endswith(test))
-    with pytest.raises(AssertionError, match=r"^law: whoever listens where `paths` says is told"):
+    with pytest.raises(AssertionError, match=r"^law: whoever is subscribed is told"):
         getattr(_Impatient(), name)(lambda: _DeafBackend(str(tmp_path / "store")))
 
 

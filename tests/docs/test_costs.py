@@ -13,9 +13,10 @@ from support.counting import Asked, asked
 
 from looop_portable import Claims, Held, hold
 from looop_portable.cli import main
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
+from looop_portable.protocol.slots import slots_of
 from looop_portable.system.files import OS
-from looop_portable.waiting.claiming import claim_any, slots_of
+from looop_portable.waiting.attempts import claim_any
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "costs.md"
 HUNDRED = [f"n{number}" for number in range(100)]
@@ -91,9 +92,9 @@ def slots(scene: Scene) -> Asked:
 
 def block(scene: Scene) -> Asked:
     """The second one of this process."""
-    with hold("block", data_dir=str(scene.directory), backend=NATIVE, ttl=3600):
+    with hold("block", data_dir=str(scene.directory), backend=NATIVE, lease_seconds=3600):
         pass
-    with asked(scene.directory) as found, hold("block", data_dir=str(scene.directory), backend=NATIVE, ttl=3600):
+    with asked(scene.directory) as found, hold("block", data_dir=str(scene.directory), backend=NATIVE, lease_seconds=3600):
         pass
     return found
 

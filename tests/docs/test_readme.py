@@ -71,7 +71,7 @@ def test_the_first_command_s_example_refuses_the_second_and_lets_the_third_take_
     assert not list(tmp_path.rglob("*.lock")), "a keeper is left"
 
 
-VERBS = README[README.index("| `claim NAME") : README.index("Options before the verb")]
+VERBS = README[README.index("| `claim NAME") : README.index("Options of all verbs")]
 
 
 @pytest.mark.parametrize("usage", re.findall(r"`(\w+[^`]*)`", VERBS))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from looop_portable.protocol.lease import decode, encode, text
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.codec import decode, encode, text
+from looop_portable.protocol.records import Holder
 from looop_portable.testing.explorer.scripted import Recorded
 from looop_portable.testing.explorer.search import Actor
 

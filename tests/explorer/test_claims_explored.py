@@ -5,24 +5,24 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import pytest
 
 from looop_portable.backends.directory.adoption import Adoption, Seen
-from looop_portable.backends.directory.advisory import ADVISORY
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.backends.directory.posix import POSIX
-from looop_portable.backends.directory.windows import POLICY as WINDOWS
+from looop_portable.backends.directory.policies import ADVISORY, POSIX, WINDOWS
 from looop_portable.claims import gate as claims_module
 from looop_portable.claims.gate import Claims
 from looop_portable.ledger.ledger import NOTHING, Ledger
 from looop_portable.ledger.publishing import Publisher
 from looop_portable.ledger.stamp import Policy
 from looop_portable.protocol import standings
-from looop_portable.protocol.lease import Lease, decode, encode, number, whole
-from looop_portable.protocol.liveness import Holder, Liveness
+from looop_portable.protocol.codec import decode, encode, number, whole
+from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.outcomes import Released, Renewed, Won
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedSessions
 from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
 from looop_portable.testing.explorer.world import GENERATION, OUT_OF_STEP, ROBBED, STUCK, TWO_HOLDERS, Violation, World
@@ -221,12 +221,9 @@ def test_nor_does_one_of_two_backends_on_one_directory(scenario: str) -> None:
     assert report.schedules >= LEAST[min(PREEMPTIONS, 3)]
 
 
-def publish_with_replace(self: Publisher, written: list[str], public: str, data: bytes) -> bool | None:
-    try:
-        self._files.replace(written[-1], public)
-    except FileNotFoundError:
-        return None
-    return True
+def publish_with_replace(self: Publisher, written: list[str], public: str, data: bytes, private: str) -> str:
+    self._files.replace(private, public)
+    return private
 
 
 def in_place(
@@ -272,14 +269,10 @@ def orphan_of_ours(lease: Lease | None, me: Holder, liveness: Liveness) -> stand
     return standings.judge(lease, me, liveness)
 
 
-def vanished_is_published(self: Publisher, written: list[str], public: str, data: bytes) -> bool:
-    try:
-        self._files.link(written[-1], public)
-    except FileExistsError:
-        return False
-    except FileNotFoundError:
-        return True
-    return True
+def vanished_is_published(self: Publisher, written: list[str], public: str, data: bytes, private: str) -> str:
+    with suppress(FileNotFoundError):
+        self._files.link(private, public)
+    return private
 
 
 EXCLUSION = {TWO_HOLDERS, ROBBED, GENERATION}

@@ -14,12 +14,13 @@ from typing import NamedTuple
 import pytest
 
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.backends.directory.posix import POSIX
+from looop_portable.backends.directory.policies import POSIX
 from looop_portable.backends.directory.signs import SignFiles
 from looop_portable.claims.gate import Claims
 from looop_portable.protocol.inquiry import WORTH, Seen, Worth
-from looop_portable.protocol.liveness import Here, Holder, Lock, ProcessState
+from looop_portable.protocol.liveness import Here, Lock, ProcessState
 from looop_portable.protocol.outcomes import Released, Renewed, Won
+from looop_portable.protocol.records import Holder
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses, word
@@ -84,7 +85,7 @@ def held(environment: str, ago: int) -> World:
 
     def body(files: Recorded) -> None:
         claims = claims_of(files, ENVIRONMENTS[environment], 1, NOW - ago)
-        holder = claims.sessions.register("h", pid=3, ttl=LEASE, locked=True).holder
+        holder = claims.sessions.register("h", pid=3, lease_seconds=LEASE, locked=True).holder
         claims.claim(NAME, holder)
         claims_of(files, ENVIRONMENTS[environment], 0, NOW - ago).sessions.verdict(*holder)
 
@@ -125,7 +126,7 @@ def holder(environment: str, verb: str) -> Actor:
 def claimer(environment: str, name: str, session: str, pid: int) -> Actor:
     def body(files: Recorded) -> None:
         claims = claims_of(files, ENVIRONMENTS[environment], pid % 2)
-        me = claims.sessions.register(session, pid=pid, ttl=LEASE, locked=True).holder
+        me = claims.sessions.register(session, pid=pid, lease_seconds=LEASE, locked=True).holder
         outcome = claims.claim(NAME, me)
         if isinstance(outcome, Won | Renewed):
             holds(files, claims, me, outcome.generation)

@@ -11,7 +11,7 @@ from looop_portable.backends.directory.registry import Registry
 from looop_portable.errors import SessionAlive
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.ledger.publishing import Publisher
-from looop_portable.protocol.lease import encode
+from looop_portable.protocol.codec import encode
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses
@@ -80,9 +80,9 @@ def test_of_two_that_race_for_one_id_exactly_one_wins() -> None:
 
 
 def test_registering_with_replace_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def replace(self: Publisher, written: list[str], public: str, data: bytes) -> bool:
-        self._files.replace(written[-1], public)
-        return True
+    def replace(self: Publisher, written: list[str], public: str, data: bytes, private: str) -> str:
+        self._files.replace(private, public)
+        return private
 
     monkeypatch.setattr(Publisher, "_publish", replace)
     with pytest.raises(Found) as found:

@@ -12,12 +12,12 @@ from collections.abc import Callable
 import pytest
 
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.backends.directory.posix import POSIX
+from looop_portable.backends.directory.policies import POSIX
 from looop_portable.backends.directory.signs import SignFiles
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import SessionAlive
-from looop_portable.protocol.liveness import Holder
 from looop_portable.protocol.outcomes import Released, Renewed, Won
+from looop_portable.protocol.records import Holder
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedProcesses, word
 from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
@@ -39,7 +39,7 @@ def claims_of(files: Recorded, time: int = LATER, boot: str = "here") -> Claims:
 def silent_holder(files: Recorded) -> None:
     """On another kernel, at the beginning of time. Then somebody has watched it."""
     claims = claims_of(files, 0, "there")
-    holder = claims.sessions.register("h", pid=1, ttl=LEASE).holder
+    holder = claims.sessions.register("h", pid=1, lease_seconds=LEASE).holder
     claims.claim(NAME, holder)
     claims_of(files, LATER - 20).sessions.verdict(*holder)
 
@@ -76,7 +76,7 @@ def claimer(name: str, session: str, pid: int) -> Actor:
     def body(files: Recorded) -> None:
         claims = claims_of(files)
         try:
-            me = claims.sessions.register(session, pid=pid, ttl=LEASE).holder
+            me = claims.sessions.register(session, pid=pid, lease_seconds=LEASE).holder
         except SessionAlive:
             return
         outcome = claims.claim(NAME, me)

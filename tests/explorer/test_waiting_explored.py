@@ -19,13 +19,14 @@ import pytest
 
 from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.claims.gate import Claims
-from looop_portable.protocol.lease import Lease, encode
-from looop_portable.protocol.liveness import Holder, Liveness, Registration, Verdict
+from looop_portable.protocol.codec import encode
+from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import Held, Released, Renewed, Won
+from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.testing.explorer.scripted import Recorded, ScriptedEvidence
 from looop_portable.testing.explorer.search import Actor, Explorer, Found, Report, run
 from looop_portable.testing.explorer.world import OVERTAKEN, ROBBED, STUCK, TWO_HOLDERS, Violation, World
-from looop_portable.waiting.claiming import claim_any
+from looop_portable.waiting.attempts import claim_any
 from looop_portable.waiting.turns import Free, Turns
 from looop_portable.waiting.waiter import Pending, Waiting
 
@@ -271,14 +272,14 @@ def by_position(self: TicketFiles, claim: str, ticket: str) -> None:
 def seen_before_it_is_complete(self: TicketFiles, claim: str, waiter: Registration) -> str:
     last = max((int(ticket[:12]) for ticket in self.line(claim)), default=0)
     ticket = f"{last + 1:012}-{self._files.nonce()}"
-    self._files.create(f"{self.directory}/{claim}/{ticket}", str(waiter.as_record()).replace("'", '"').encode())
+    self._files.create(f"{self.directory}/{claim}/{ticket}", str(waiter._asdict()).replace("'", '"').encode())
     return ticket
 
 
 def at_the_front(self: TicketFiles, claim: str, waiter: Registration) -> str:
     """With the lowest number instead of the next."""
     ticket = f"{1:012}-{self._files.nonce()}"
-    self._files.create(f"{self.directory}/{claim}/.{ticket}", encode(waiter.as_record()))
+    self._files.create(f"{self.directory}/{claim}/.{ticket}", encode(waiter._asdict()))
     self._files.replace(f"{self.directory}/{claim}/.{ticket}", f"{self.directory}/{claim}/{ticket}")
     return ticket
 

@@ -139,7 +139,7 @@ from looop_portable import aio, hold
 print("ready", flush=True)
 sys.stdin.readline()
 told = threading.Event()
-with hold("repo-x", data_dir=sys.argv[1], ttl=3, on_lost=lambda _: told.set()) as lease:
+with hold("repo-x", data_dir=sys.argv[1], lease_seconds=3, on_lost=lambda _: told.set()) as lease:
     print("holds", flush=True)
     assert lease.lost.wait(60)
     assert told.wait(60)
@@ -151,7 +151,7 @@ from looop_portable import aio
 async def main():
     print("ready", flush=True)
     sys.stdin.readline()
-    async with aio.hold("repo-x", data_dir=sys.argv[1], ttl=3) as lease:
+    async with aio.hold("repo-x", data_dir=sys.argv[1], lease_seconds=3) as lease:
         print("holds", flush=True)
         await asyncio.wait_for(lease.lost.wait(), 60)
         print("told", flush=True)
@@ -247,7 +247,7 @@ WITHOUT_DESCRIPTORS = """
 import os, sys, threading
 from looop_portable import hold
 told = threading.Event()
-block = hold("repo-x", data_dir=sys.argv[1], ttl=3, on_lost=lambda _: told.set())
+block = hold("repo-x", data_dir=sys.argv[1], lease_seconds=3, on_lost=lambda _: told.set())
 with block as lease:
     taken = []
     try:
@@ -285,7 +285,7 @@ WITHOUT_MEMORY = """
 import os, resource, sys
 from looop_portable import Claims, hold
 others = Claims.open(sys.argv[1])
-with hold("repo-x", data_dir=sys.argv[1], ttl=3, on_lost=lambda _: os.write(1, b"told\\n")) as lease:
+with hold("repo-x", data_dir=sys.argv[1], lease_seconds=3, on_lost=lambda _: os.write(1, b"told\\n")) as lease:
     others.sessions.stop(lease.session)
     pages = int(open("/proc/self/statm").read().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize(), resource.RLIM_INFINITY))

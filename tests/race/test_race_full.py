@@ -102,7 +102,7 @@ def test_a_block_that_is_lost_releases_on_a_full_disk(store: Path, monkeypatch: 
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), path)
 
     claims = Claims.open(str(store), NATIVE)
-    block = hold("repo-x", data_dir=str(store), backend=NATIVE, ttl=LEASE)
+    block = hold("repo-x", data_dir=str(store), backend=NATIVE, lease_seconds=LEASE)
     block.__enter__()
     fill(store.parent)
     monkeypatch.setattr(OS, "beat", fail)

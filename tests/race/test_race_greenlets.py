@@ -63,7 +63,7 @@ from looop_portable import hold
 inside, came = [], []
 def work(number, lease):
     for _ in range(5):
-        with hold("n", data_dir=sys.argv[1], backend=sys.argv[2], timeout=60, ttl=lease):
+        with hold("n", data_dir=sys.argv[1], backend=sys.argv[2], timeout=60, lease_seconds=lease):
             assert not inside
             inside.append(number)
             time.sleep(0.001)
@@ -93,7 +93,7 @@ def tick():
         ticks.append(1)
         time.sleep(0.05)
 threading.Thread(target=tick, daemon=True).start()
-with hold("n", data_dir=sys.argv[1], ttl=3, on_lost=lambda block: print("lost")) as block:
+with hold("n", data_dir=sys.argv[1], lease_seconds=3, on_lost=lambda block: print("lost")) as block:
     beat = block._session.pulse
     first, end = beat.renewed_at, time.monotonic() + 60
     while beat.renewed_at - first < 4 and time.monotonic() < end:
@@ -144,14 +144,14 @@ import sys, threading
 from looop_portable import hold
 from looop_portable.sessions import idleness
 idleness.LEASES = 0
-with hold("n", data_dir=sys.argv[1], ttl=3):
+with hold("n", data_dir=sys.argv[1], lease_seconds=3):
     pass
 import time
 end = time.monotonic() + 60
 while threading.active_count() > 2 and time.monotonic() < end:
     time.sleep(0.05)
 print(threading.active_count())
-with hold("n", data_dir=sys.argv[1], ttl=3) as block:
+with hold("n", data_dir=sys.argv[1], lease_seconds=3) as block:
     print(block.generation)
 """
 

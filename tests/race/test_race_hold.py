@@ -16,7 +16,7 @@ import pytest
 from support.crew import program_says
 
 from looop_portable import ClaimHeld, Claims, Held, hold
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork is missing")
 

@@ -13,7 +13,7 @@ from support.crew import until
 from support.rooms import FOREIGN, SUBSET, Room, without_proc
 
 from looop_portable import Claims
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.running.keepers import Keepers
 
 Make = Callable[[Path], Room]

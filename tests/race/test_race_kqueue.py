@@ -26,7 +26,7 @@ from support import elsewhere, kqueues
 kqueues.put_in_place()
 elsewhere.take_away()
 from looop_portable.system.processes import handle
-from looop_portable.system.watch import kqueue
+from looop_portable.system.watch.shared import SharedWatcher
 from looop_portable.waiting import pauses
 from looop_portable.waiting import waiter
 
@@ -38,12 +38,12 @@ waiter.REPORT_AFTER = 1000.0
 from looop_portable.waiting.turns import Turns
 Turns.patience = never
 handle._LOOK = 1000.0
-watches = kqueue.Notifier.watch
-def watch(self, watcher, path):
-    found = watches(self, watcher, path)
+watches = SharedWatcher.watch
+def watch(self, waiter, path):
+    found = watches(self, waiter, path)
     print("watches", file=sys.stderr, flush=True)
     return found
-kqueue.Notifier.watch = watch
+SharedWatcher.watch = watch
 from looop_portable.__main__ import main
 main()
 """

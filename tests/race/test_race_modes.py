@@ -56,7 +56,7 @@ def using(home: Path, backend: str, session: str) -> Callable[[], None]:
         tickets = claims.backend.tickets
         assert tickets
         for turn in range(2):
-            me = claims.sessions.register(f"{session}-{turn}", ttl=30).holder
+            me = claims.sessions.register(f"{session}-{turn}", lease_seconds=30).holder
             won = claims.claim("repo-x", me)
             assert isinstance(won, Won)
             assert claims.sessions.renew(me)

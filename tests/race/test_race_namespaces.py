@@ -21,7 +21,7 @@ from looop_portable.system.files import OS
 HOLDER = """
 import os, sys, time
 from looop_portable import hold
-with hold("repo-x", data_dir=sys.argv[1], ttl=3) as lease:
+with hold("repo-x", data_dir=sys.argv[1], lease_seconds=3) as lease:
     if sys.argv[2] == "forks" and os.fork() == 0:
         os.setsid()
         os.write(1, f"{os.getpid()}\\n".encode())  # One write a line: two processes do.
@@ -35,7 +35,7 @@ import os, sys, time
 from looop_portable import ClaimHeld, hold
 while True:
     try:
-        with hold("repo-x", data_dir=sys.argv[1], ttl=3) as lease:
+        with hold("repo-x", data_dir=sys.argv[1], lease_seconds=3) as lease:
             print(f"{os.getpid()} won {lease.generation} at {time.monotonic()}", flush=True)
             break
     except ClaimHeld as error:

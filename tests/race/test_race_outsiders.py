@@ -19,7 +19,8 @@ from support import users
 from support.capabilities import needs_other_users
 
 from looop_portable import Claims, Held, LooopError, Released, Won, hold
-from looop_portable.protocol.liveness import Holder, Lock
+from looop_portable.protocol.liveness import Lock
+from looop_portable.protocol.records import Holder
 from looop_portable.system.files import OS
 
 pytestmark = needs_other_users
@@ -56,7 +57,7 @@ def as_user(user: int, work: Callable[[], object], *, umask: int = 0o022) -> Non
 def cycles(data_dir: Path, backend: str, session: str = "w") -> Callable[[], None]:
     def work() -> None:
         claims = Claims.open(str(data_dir), backend)
-        me = claims.sessions.register(session, ttl=30, locked=True).holder
+        me = claims.sessions.register(session, lease_seconds=30, locked=True).holder
         for _ in range(20):
             assert isinstance(claims.claim("repo-x", me), Won)
             assert isinstance(claims.release("repo-x", me), Released)

@@ -21,7 +21,7 @@ from support.crew import (
 )
 
 from looop_portable import Claims, Head, Held, Liveness, Refused, Released, SessionAlive, Won
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 
 CREW = 4
 FEWEST = 20  # Rounds.

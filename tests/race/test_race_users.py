@@ -15,7 +15,7 @@ from support import users
 from support.capabilities import needs_other_users
 
 from looop_portable import Claims, Held, Released, Won
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 
 ANNE, BERT, GROUP = 63_121, 63_122, 63_120
 UMASKS = {ANNE: 0o077, BERT: 0o022}

@@ -17,8 +17,8 @@ from support.crew import Crew, crew_of, holder_of, register, until
 from support.waiters import Line, blocks_of, waiter_of
 
 from looop_portable import Claims, Held, Won
-from looop_portable.protocol.liveness import Holder
-from looop_portable.waiting.claiming import line_for
+from looop_portable.protocol.records import Holder
+from looop_portable.protocol.slots import line_for
 
 NAME = "repo-x"
 

@@ -32,7 +32,7 @@ LOOOP = [sys.executable, "-m", "looop_portable"]
 HOLDER = """
 import sys
 from looop_portable import hold
-with hold(sys.argv[2], data_dir=sys.argv[1], ttl=3) as lease:
+with hold(sys.argv[2], data_dir=sys.argv[1], lease_seconds=3) as lease:
     print("holds", lease.generation, flush=True)
     sys.stdin.readline()
 """

@@ -75,7 +75,7 @@ fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 '''
 mine, over, me = [], threading.Event(), os.getpid()
-with hold(name, data_dir=store, ttl=3) as lease:
+with hold(name, data_dir=store, lease_seconds=3) as lease:
     doing = threading.Thread(target=daemon if deed == "daemon" else again_and_again)
     doing.start()
     if deed == "daemon":

@@ -17,7 +17,7 @@ import os, sys, time
 from looop_portable import ClaimHeld, hold
 store, timeout, turn = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 try:
-    with hold("v", data_dir=store, ttl=3, timeout=timeout) as lease:
+    with hold("v", data_dir=store, lease_seconds=3, timeout=timeout) as lease:
         print("turn", turn, "generation", lease.generation, flush=True)
         if turn < 3:
             os.execv(sys.executable, [*sys.orig_argv[:-1], str(turn + 1)])
@@ -36,7 +36,7 @@ if sys.argv[3] == "0":
     os.execv(sys.executable, [*sys.orig_argv[:-1], "1"])
 for _ in range(3):
     try:
-        with hold("v", data_dir=sys.argv[1], ttl=3):
+        with hold("v", data_dir=sys.argv[1], lease_seconds=3):
             print("got in", flush=True)
     except ClaimHeld as error:
         print("held by", error.holder, flush=True)

@@ -31,7 +31,7 @@ os.setresuid(*[int(sys.argv[2])] * 3)
 os.umask(0o002)
 """
 ANNES = f"""{_BECOME}
-with hold("v", data_dir=sys.argv[1], ttl=3) as lease:
+with hold("v", data_dir=sys.argv[1], lease_seconds=3) as lease:
     print(os.getpid(), flush=True)
     sys.stdin.readline()
     lease.check()
@@ -39,7 +39,7 @@ with hold("v", data_dir=sys.argv[1], ttl=3) as lease:
 BERTS = f"""{_BECOME}
 while True:
     try:
-        with hold("v", data_dir=sys.argv[1], ttl=3):
+        with hold("v", data_dir=sys.argv[1], lease_seconds=3):
             print("got in", flush=True)
             break
     except ClaimHeld as error:

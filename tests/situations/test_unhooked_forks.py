@@ -18,7 +18,7 @@ pytestmark = needs_fork
 
 _CHILD = """
 def child():
-    with hold("child", data_dir=sys.argv[1], ttl=3) as lease:
+    with hold("child", data_dir=sys.argv[1], lease_seconds=3) as lease:
         os.write(1, f"{os.getpid()} {lease.session}\\n".encode())
         time.sleep(600)
 """
@@ -31,7 +31,7 @@ from looop_portable import ClaimLost, hold
 fork = ctypes.PyDLL(None).fork if sys.argv[2] == "fork of C" else os.fork  # With the GIL: whoever holds it is in the child.
 """
 CHILD_HOLDS = f"""{_PARENT}{_CHILD}
-with hold("parent", data_dir=sys.argv[1], ttl=3) as lease:
+with hold("parent", data_dir=sys.argv[1], lease_seconds=3) as lease:
     print(lease.session, flush=True)
     if sys.argv[2] == "earlier callback":
         early = child
@@ -44,7 +44,7 @@ with hold("parent", data_dir=sys.argv[1], ttl=3) as lease:
     lease.check()
 """
 CHILD_SLEEPS = f"""{_PARENT}
-with hold("parent", data_dir=sys.argv[1], ttl=3) as lease:
+with hold("parent", data_dir=sys.argv[1], lease_seconds=3) as lease:
     if fork() == 0:
         os.write(1, f"{{os.getpid()}}\\n".encode())
         while True:
@@ -54,7 +54,7 @@ with hold("parent", data_dir=sys.argv[1], ttl=3) as lease:
 CHILD_LEAVES = f"""{_PARENT}
 parent = os.getpid()
 try:
-    with hold("parent", data_dir=sys.argv[1], ttl=3) as lease:
+    with hold("parent", data_dir=sys.argv[1], lease_seconds=3) as lease:
         if fork() == 0:
             try:
                 lease.check()

@@ -29,12 +29,12 @@ from looop_portable.errors import CannotExclude
 from looop_portable.system.processes import SYSTEM
 
 if sys.platform == "win32":  # For the type checker: a class to inherit from has to be known to it.
-    from looop_portable.backends.directory.windows import POLICY as NATIVE_POLICY
-    from looop_portable.backends.directory.windows import WindowsBackend as NativeBackend
+    from looop_portable.backends.directory.policies import WINDOWS as NATIVE_POLICY
+    from looop_portable.backends.directory.policies import WindowsBackend as NativeBackend
     from looop_portable.system.files.windows import WindowsFiles as NativeFiles
 else:
-    from looop_portable.backends.directory.posix import POSIX as NATIVE_POLICY
-    from looop_portable.backends.directory.posix import PosixBackend as NativeBackend
+    from looop_portable.backends.directory.policies import POSIX as NATIVE_POLICY
+    from looop_portable.backends.directory.policies import PosixBackend as NativeBackend
     from looop_portable.system.files.posix import OsFiles as NativeFiles
 
 __all__ = ["NATIVE", "NATIVE_POLICY", "NativeBackend", "NativeFiles"]
@@ -240,6 +240,7 @@ def mounted_or_skipped(kind: str, where: Path, size: int, *, options: str = "") 
         subprocess.run(["umount", "-l", str(point)], check=True)
 
 
+needs_signal_masks = _needs(hasattr(signal, "pthread_sigmask"), "signals cannot be blocked: pthread_sigmask is missing")
 needs_timers = _needs(hasattr(signal, "setitimer"), "signal.setitimer is missing: no timer sends signals")
 needs_interpreters = _needs(
     importlib.util.find_spec("_xxsubinterpreters") or importlib.util.find_spec("_interpreters"),

@@ -15,6 +15,7 @@ from types import ModuleType
 
 import pytest
 
+from looop_portable.claims import own
 from looop_portable.sessions.heartbeats import Pulse, Renew
 from support.crew import until
 
@@ -32,11 +33,12 @@ class Clock:
 
     def rules(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> None:
         """The pulses that `module` makes from here on go by this clock, and what it measures."""
-        monkeypatch.setattr(module, "elapsed", self)
+        for measures in (module, own):
+            monkeypatch.setattr(measures, "elapsed", self)
         monkeypatch.setattr(module, "Pulse", self.pulse)
 
-    def pulse(self, renew: Renew, ttl: int, lost: Callable[[str], None], began: float) -> Pulse:
-        made = _PulseByClock(self, renew, ttl, lost, began)
+    def pulse(self, renew: Renew, lease_seconds: int, lost: Callable[[str], None], began: float) -> Pulse:
+        made = _PulseByClock(self, renew, lease_seconds, lost, began)
         self.pulses.append(made)
         return made
 
@@ -80,8 +82,8 @@ class Clock:
 
 
 class _PulseByClock(Pulse):
-    def __init__(self, clock: Clock, renew: Renew, ttl: int, lost: Callable[[str], None], began: float) -> None:
-        super().__init__(renew, ttl, lost, began, clock)
+    def __init__(self, clock: Clock, renew: Renew, lease_seconds: int, lost: Callable[[str], None], began: float) -> None:
+        super().__init__(renew, lease_seconds, lost, began, clock)
         self._changed = self.waits = _Waits(clock)
         self._running = 0
 

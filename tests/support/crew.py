@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from looop_portable import Claims, Head, SessionAlive, Won
 from looop_portable.backends import open_backend
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 
 PATIENCE = 120  # Seconds without an answer, after which a process is taken for hanging.
 LONG_ENOUGH = 8.0  # Seconds, after which a race that has had its fewest rounds may end.

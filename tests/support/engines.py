@@ -1,4 +1,4 @@
-"""Engines for tests: one in this process, the shortest there is; one whose calls fail as a test says; and the example's."""
+"""Engines for tests: the one in this process; one whose calls fail as a test says; and the example's."""
 
 from __future__ import annotations
 
@@ -11,64 +11,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar, cast
 
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Heard, Record, Step
+from looop_portable.backends.engine import Engine, Heard, Record, Step
+from looop_portable.backends.memory import MemoryEngine
 from looop_portable.errors import Unavailable
-from looop_portable.system.clock import elapsed
 
 T = TypeVar("T")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-class InProcess(Engine):
-    """Records in this process. Its guard may be taken again by a signal's handler in the same thread.
-
-    Such a handler comes in after a call, or where a loop begins anew: nothing is called between a comparison and the deed.
-    """
+class InProcess(MemoryEngine):
+    """The one that ships, as another is called."""
 
     where = "this process"
-    steady = True
-    local = True
-
-    def __init__(self, clock: Callable[[], float] = elapsed, deadlines: Callable[[], float] = elapsed) -> None:
-        """`clock` is the engine's own; `deadlines` is what `not_after` is said by."""
-        self.clock = clock
-        self.deadlines = deadlines
-        self._guard = threading.RLock()
-        self._records: dict[str, dict[str, Record]] = {CLAIM: {}, SESSION: {}, TICKET: {}}
-        self._beats: dict[str, tuple[float, int]] = {}
-        self._said = 0
-
-    def read(self, kind: str, key: str) -> Record:
-        return self._records[kind].get(key, NOTHING)
-
-    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
-        records, new = self._records[kind], Record(after + 1, data)
-        with self._guard:
-            late = self.deadlines() > not_after
-            now = records[key] if key in records else NOTHING  # noqa: SIM401 (that would be a call)
-            if late or now.number != after:
-                return Step(False, now)
-            records[key] = new  # No call since the comparison: a signal's handler, which may advance it, cannot come in.
-            return Step(True, new)
-
-    def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
-        records = self._records[kind].copy()
-        return [(key, records[key]) for key in sorted(records) if key > start and key.startswith(prefix)][:limit]
-
-    def forget(self, kind: str, key: str) -> None:
-        if kind == BEAT:
-            self._beats.pop(key, None)
-        else:
-            self._records[kind].pop(key, None)
-
-    def beat(self, word: str, keep: float) -> None:
-        with self._guard:
-            self._said += 1
-            self._beats[word] = self.clock(), self._said
-
-    def heard(self, word: str) -> Heard | None:
-        found = self._beats.get(word)
-        return Heard(self.clock() - found[0], str(found[1])) if found else None
 
 
 class Fault(Enum):

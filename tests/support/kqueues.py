@@ -254,18 +254,18 @@ def put_in_place() -> None:
 
 
 def wait_until_closed() -> None:
-    """Until this process's notifier is closed, which nobody uses any more."""
-    from looop_portable.system.watch import kqueue as watch_kqueue
+    """Until this process's watcher is closed, which nobody uses any more."""
+    from looop_portable.system.watch import kqueue as watching
 
-    notifier = watch_kqueue._notifier
-    while watch_kqueue._notifier is not None or (notifier is not None and not notifier._queue.closed):
+    opened: Any = list(watching.WATCHERS.opened)
+    while watching.WATCHERS.opened or not all(watcher._kernel._queue.closed for watcher in opened):
         time.sleep(0.002)
 
 
 def hand_over() -> None:
     """To what uses it alone: this process goes on as on a system that has none."""
     if not hasattr(select, "kqueue"):
-        from looop_portable.system.watch import kqueue as watch_kqueue
+        from looop_portable.system.watch import kqueue as watching
         from looop_portable.system.watch import vnodes
 
-        watch_kqueue._kernel = vnodes._kernel = sys.modules[__name__]
+        watching._kernel = vnodes._kernel = sys.modules[__name__]

@@ -33,7 +33,7 @@ claims = Claims.open("/srv/claims", backend="posix")
 assert_type(claims, Claims)
 assert_type(Claims.open(), Claims)
 assert_type(claims.sessions, Sessions)
-registration = claims.sessions.register("w1", ttl=30)
+registration = claims.sessions.register("w1", lease_seconds=30)
 assert_type(registration, Registration)
 me = registration.holder
 assert_type(me, Holder)

@@ -9,7 +9,7 @@ from looop_portable import ClaimHeld, ClaimLost, Hold, HoldAll, Lease, LooopErro
 
 
 def deploys(directory: Path) -> int:
-    block = hold("repo-x", data_dir=directory, backend="auto", ttl=30, timeout=None, slots=3)
+    block = hold("repo-x", data_dir=directory, backend="auto", lease_seconds=30, timeout=None, slots=3)
     assert_type(block, Hold)
     with block as lease:
         assert_type(lease, Hold)

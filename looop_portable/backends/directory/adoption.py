@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from looop_portable.backends.directory.projection import Projection, is_looops
 from looop_portable.ledger.ledger import Ledger
-from looop_portable.protocol.lease import decode, lease_in, record_of, text
+from looop_portable.protocol.codec import decode, text
 from looop_portable.protocol.names import LONGEST_NAME
+from looop_portable.protocol.records import lease_in, record_of
 
 _TRIES = 8
 _ADOPTED = "adopted"

@@ -17,17 +17,18 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Self
 
+from looop_portable.backends.base import Backend, Found
 from looop_portable.backends.directory.adoption import Adoption, Seen
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.backends.directory.registry import Registry
 from looop_portable.backends.directory.tickets import TicketFiles
-from looop_portable.errors import CannotExclude, LooopError, Unavailable, unreadable
+from looop_portable.errors import CannotExclude, LooopError, Unavailable, answering, describe_error, unreadable
 from looop_portable.ledger.ledger import KEEP, Ledger
 from looop_portable.ledger.spelling import recorded, that_say
 from looop_portable.ledger.stamp import FLOCK, Policy
-from looop_portable.protocol.lease import Head, Lease, holder_of, is_word, lease_in, record_of
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.codec import is_word
 from looop_portable.protocol.names import spellings, unspelled
+from looop_portable.protocol.records import Head, Holder, Lease, holder_of, lease_in, record_of
 from looop_portable.system.files import OS, Files
 
 _OLD = 900.0
@@ -36,8 +37,11 @@ _OLD = 900.0
 _UNSEEN = Seen()
 
 
-class DirectoryBackend:
+class DirectoryBackend(Backend):
     """A `Backend` in `data_dir`. Opening it touches nothing; the first `advance` makes what is missing."""
+
+    sessions: Registry
+    tickets: TicketFiles
 
     def __init__(self, data_dir: str, policy: Policy, files: Files = OS, keep: int = KEEP) -> None:
         data_dir = data_dir.replace(os.sep, "/")
@@ -56,13 +60,16 @@ class DirectoryBackend:
         return self.policy.backend
 
     @property
+    def directory(self) -> Self:
+        return self
+
+    @property
     def stamps(self) -> str:
-        """The directory whose stamp is ours."""
         return self.ledger.root
 
     @property
     def is_guarded(self) -> bool:
-        """Whether a step may hold a guard, which keeps others out; or, on Windows, a handle that is no descriptor yet."""
+        """On Windows also a handle that is no descriptor yet."""
         try:
             return self.policy.windows or self.ledger.ledger_root.is_guarded()
         except OSError:
@@ -128,55 +135,44 @@ class DirectoryBackend:
                 self._whole[key] = lease
             return won
 
-    def claims(self) -> Iterator[str]:
-        return (name for name, _ in self.heads())
-
-    def heads(self) -> Iterator[tuple[str, Head | None]]:
-        """The names that are held, each with its head; None: that cannot be read."""
-        try:
+    def scan(self) -> Iterator[Found]:
+        with answering():
             names, known = self.ledger.names(), self.projection.foreign_names()
-        except OSError as error:
-            raise unreadable(error, "") from error
         for key in sorted({*names, *known}):
             if found := self._head_if_held(key, known.get(key, "")):
                 yield found
 
-    def held_by(self, holder: Holder, but: Iterable[str], since: int) -> Iterator[str]:
-        """The names that `holder` may hold, but for those. Of names that were touched `since` the latest record is read."""
+    def held_by(self, holder: Holder, but: Iterable[str], since: int = 0) -> Iterator[str]:
         ledger, said = self.ledger, holder.incarnation if is_word(holder.incarnation) else ""
-        try:
+        with answering():
             keys, stamped = {*ledger.names()} - {ledger.spelling.key(name) for name in but}, ledger.ledger_root.format()
             is_dated = since and stamped and stamped.links and self.sessions.is_beside(ledger.root)
-        except OSError as error:
-            raise unreadable(error, "") from error
         there = (key for key in sorted(keys) if not (is_dated and ledger.files.is_untouched(f"{ledger.root}/{key}", since)))
         yield from that_say(said.encode(), there, lambda key: ledger.head(key)[1])
 
     def strange(self) -> str:
-        """Why nothing may be removed: what is here, without stamp or session, is of another program. Empty: a store."""
-        try:
+        with answering():
             if self.ledger.ledger_root.format() or self.sessions.is_used():
                 return ""
             shown = self.projection.foreign_names()
             if not shown or any(self.projection.shows_looops(key, name) for key, name in shown.items()):
                 return ""
-        except OSError as error:
-            raise unreadable(error, "") from error
         return f"{self.projection.directory}: no store: there is no stamp and no session here, so its files are not ours"
+
+    def shown(self, lease: Lease) -> Lease | None:
+        return self.projection.shown(lease, self.sessions.signs.disk)
 
     def tidy(self) -> list[tuple[str, str]]:
         failed: list[tuple[str, str]] = []
-        try:
+        with answering():
             keys = sorted({*self.ledger.names(), *self.projection.foreign_names()})
-        except OSError as error:
-            raise unreadable(error, "") from error
         for sweep in (self.ledger.sweep_root, self.projection.sweep):
             try:
                 sweep()
             except FileNotFoundError:
                 return []  # Nobody has ever claimed anything here.
             except OSError as error:
-                failed.append(("", str(unreadable(error, ""))))
+                failed.append(("", describe_error(error)))
         for key in keys:
             try:
                 with self.ledger.ledger_root.guard():
@@ -184,22 +180,19 @@ class DirectoryBackend:
                     self._mend(key)
             except OSError as error:
                 if not self.ledger.files.in_use(error):  # Else the next sweep does it.
-                    failed.append((unspelled(key, once=True) or key, str(unreadable(error, ""))))
+                    failed.append((unspelled(key, once=True) or key, describe_error(error)))
             except LooopError as error:
                 failed.append((unspelled(key, once=True) or key, str(error)))
         return failed
 
     def keep_young(self, holder: Holder, names: Iterable[str]) -> None:
-        """What `holder` relies on, who holds `names`: see `youth`. Raises `Unavailable`."""
         older = _OLD if self.tickets.far() else 0
-        try:
+        with answering():
             for key in map(self.ledger.spelling.key, names):
                 self.ledger.keep_young(key, older)
                 self.ledger.files.keep_young(self.projection.path(key), older)
             self.ledger.ledger_root.keep_young(older)
             self.sessions.keep_young(holder, older)
-        except OSError as error:
-            raise unreadable(error, "") from error
 
     def unavailable(self) -> str | None:
         if self._wrong_platform():
@@ -211,7 +204,7 @@ class DirectoryBackend:
         except Unavailable as reason:
             return str(reason)
         except OSError as error:
-            return str(unreadable(error, ""))
+            return describe_error(error)
 
     def _read(self, key: str, name: str) -> Head:
         shared = self._is_shared_with_looop()

@@ -8,16 +8,24 @@ fail; the ledger counts. A projection without a generation was written by looop 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from looop_portable.errors import InvalidName
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.ledger.recent import NOTHING as UNKNOWN
-from looop_portable.protocol.lease import Lease, decode, lease_in, number, text
+from looop_portable.protocol.codec import decode, number, text
 from looop_portable.protocol.names import LONGEST, LONGEST_NAME, canonical, cut, looks_cut, spellings, unspelled
+from looop_portable.protocol.records import Lease, lease_in
+from looop_portable.system.clock import elapsed
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import GUARD, PROBE, those
+from looop_portable.system.opening.private import fresh, put
 
 SETTLES = 10.0
 """Seconds after which an empty file that looop made is taken for a crash's. Looop creates its lease, then writes it."""
+
+_SLACK = 60.0
+"""Seconds by which something is older than the boot at least: the clock may have been set a little since."""
 
 _TRIES = 8
 _SHORT = 34
@@ -146,22 +154,30 @@ class Projection:
                 return changed
             if not held:
                 self.ledger.files.remove(self.path(key))
-            elif not self._show(key, generation, data):
-                continue
+            else:
+                private = fresh(f"{self.ledger.root}/{key}/.{generation}-", self.ledger.files.nonce)
+                put(self.ledger.files, self.path(key), data, private, shared=self.ledger.ledger_root.shared())
             changed = True
         return changed
 
-    def _show(self, key: str, generation: int, data: bytes) -> bool:
-        private = f"{self.ledger.root}/{key}/.{generation}-{self.ledger.files.nonce()}"
-        self.ledger.files.create(private, data, shared=self.ledger.ledger_root.shared())
-        try:
-            self.ledger.files.replace(private, self.path(key))
-        except FileNotFoundError:
-            return False  # Another reaper has swept it.
-        except OSError:
-            self.ledger.files.remove(private)
-            raise
-        return True
+    def shown(self, lease: Lease, disk: Callable[[], str]) -> Lease | None:
+        """See `Directory.shown`. `disk` tells the local disk that this is on: see `Signs.disk`."""
+        key = self.ledger.spelling.key(lease.name)
+        path = f"{self.ledger.root}/{key}/{lease.generation}"
+        data, shown = self.ledger.files.read(path), self.ledger.files.read(self.path(key))
+        if shown is None or data is None:
+            return None
+        known = lease_in(shown, lease.name, lease.generation)
+        if known and known.session:
+            return known
+        return None if shown != data or self._is_of_before_the_boot(path, data, disk) else lease
+
+    def _is_of_before_the_boot(self, path: str, data: bytes, disk: Callable[[], str]) -> bool:
+        """Whether nobody who lives can have written it: this kernel alone has the disk."""
+        if data.strip(b"\0") or not disk():
+            return False
+        age = self.ledger.files.age(path)
+        return age is not None and age > elapsed() + _SLACK
 
     def is_looops_home(self) -> bool:
         """Whether the directory was made to be shared with looop."""

@@ -13,29 +13,31 @@ import errno
 import json
 from collections.abc import Callable
 
-from looop_portable.backends.base import SessionHead
+from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.backends.directory.signs import KEPT, SignFiles
 from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.ledger.ledger import NOTHING, Ledger
 from looop_portable.ledger.spelling import NOT_STORED
 from looop_portable.ledger.stamp import Policy
-from looop_portable.protocol.lease import decode, holder_of, text
-from looop_portable.protocol.liveness import FOREIGN, Holder, Registration
+from looop_portable.protocol.codec import decode, text
 from looop_portable.protocol.names import ONCE_LONGEST, canonical, excerpt, spellings, unspelled
-from looop_portable.protocol.registrations import is_damaged, of_looops, registration_in
-from looop_portable.system.files import Files, timestamp
+from looop_portable.protocol.records import FOREIGN, Holder, Registration, holder_of, is_damaged, of_looops, registration_in
+from looop_portable.system.clock import timestamp
+from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import PRIVATE_SIGN, PROBE, PROJECTION, SIGN, those
+from looop_portable.system.opening.private import fresh, put
 
 _ENDED = ("exited", "killed")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_TRIES = 64
 _PROJECTIONS = ("status.json", "meta.json")
 POLICY = Policy("posix")
 
 
-class Registry:
+class Registry(SessionStore):
     """The `SessionStore` of the file backends: everything below `directory`."""
+
+    signs: SignFiles
 
     def __init__(self, directory: str, files: Files, clock: Callable[[], str] = timestamp, policy: Policy = POLICY) -> None:
         self.directory = directory
@@ -54,7 +56,6 @@ class Registry:
         return SessionHead(generation, own, foreign, torn=torn)
 
     def stamp(self, session: str, generation: int) -> int:
-        """When the record of that registration was written, by the filesystem's clock, in nanoseconds; 0: nobody knows."""
         with contextlib.suppress(OSError):
             return self.files.written_at(f"{self.ledger.root}/{self.ledger.spelling.key(session)}/{generation}")
         return 0
@@ -82,7 +83,9 @@ class Registry:
         with self.ledger.ledger_root.guard():
             if not self._publish(key, expected, registration):
                 return False
-            with contextlib.suppress(OSError):  # The registration stands. Where looop has to see it, `show` tells.
+            with contextlib.suppress(
+                OSError, Unavailable
+            ):  # The registration stands. Where looop has to see it, `show` tells.
                 self._project(key, registration)
             return True
 
@@ -93,7 +96,7 @@ class Registry:
         """
         if not self._is_still(registration.session, key, expected):
             return False
-        record = registration.as_record()
+        record = registration._asdict()
         if is_damaged(registration.session, record):
             raise InvalidName(f"session {excerpt(registration.session)}: its registration could not be read by anybody")
         try:
@@ -178,7 +181,7 @@ class Registry:
         )
 
     def ids(self) -> list[str]:
-        """Every session id. Raises OSError if they cannot be enumerated; no directory means no sessions."""
+        """No directory means no sessions."""
         found = {unspelled(name, once=True) for name in self._directories()}
         found.update(unspelled(key, once=True) or self._id_recorded(key) for key in self.ledger.names())
         return sorted(name for name in found if name)
@@ -217,18 +220,9 @@ class Registry:
         }
         directory, shared = self.signs.make_room(key), self.files.shared_bits(self.directory)
         for name, content in zip(_PROJECTIONS, (status, meta), strict=True):
-            self._write(directory, name, json.dumps(content, indent=2).encode() + b"\n", shared)
-
-    def _write(self, directory: str, name: str, data: bytes, shared: int) -> None:
-        for again in range(_TRIES):
-            try:
-                with self.files.room(directory, 1) as room:
-                    room.replace(name, data, f".{name}-{self.files.nonce()}", shared=shared)
-            except FileNotFoundError:  # A reaper has swept it: its maker makes another.
-                if again == _TRIES - 1:
-                    raise
-            else:
-                return
+            data, private = json.dumps(content, indent=2).encode() + b"\n", fresh(f".{name}-", self.files.nonce)
+            with self.files.room(directory, 1) as room:
+                put(room, name, data, private, shared=shared)
 
     def _foreign(self, session: str, key: str) -> tuple[Registration | None, bool]:
         """The session that looop itself started under this id; and whether there may be one that cannot be read.

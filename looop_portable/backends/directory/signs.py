@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 from collections.abc import Callable
 
+from looop_portable.backends.base import Signs
 from looop_portable.ledger.root import LedgerRoot
-from looop_portable.protocol.liveness import Lock, Registration, Silence, interval
+from looop_portable.protocol.liveness import Lock, Silence, interval
 from looop_portable.protocol.names import spelled
+from looop_portable.protocol.records import Registration
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import PRIVATE_SIGN, PROBE, SIGN, those
+from looop_portable.system.opening.private import fresh, named
 
 _HEARTBEAT, _LOCK, _SIGHTING = "heartbeat-", "lock-", "sighting-"
 BEATEN = (_HEARTBEAT, _LOCK)
@@ -30,7 +34,7 @@ _COARSE = 2_000_000_000
 """Nanoseconds: FAT tells no more than every second second, so that two heartbeats can have one time there."""
 
 
-class SignFiles:
+class SignFiles(Signs):
     """The `Signs` of the sessions in `directory`. Their registrations are in `ledger_root`; `key` spells an id."""
 
     def __init__(self, directory: str, files: Files, ledger_root: LedgerRoot, key: Callable[[str], str] = spelled) -> None:
@@ -56,7 +60,7 @@ class SignFiles:
     def promise(self, registration: Registration, *, locked: bool) -> Registration:
         directory, shared = self.make_room(self._key(registration.session)), self._shared()
         found = registration._replace(disk=self.disk())
-        if found.ttl:
+        if found.lease_seconds:
             self._files.make_beat(f"{directory}/{_HEARTBEAT}{found.incarnation}", shared=shared)
         if locked and found.disk:
             locked = self._files.keep_lock(f"{directory}/{_LOCK}{found.incarnation}", shared=shared)
@@ -91,7 +95,7 @@ class SignFiles:
         beat = self._files.changed(f"{directory}/{_HEARTBEAT}{registration.incarnation}")
         if beat is None:
             raise FileNotFoundError(errno.ENOENT, "its heartbeat is missing", directory)
-        seconds, lease = (now - beat) / 1e9, registration.ttl
+        seconds, lease = (now - beat) / 1e9, registration.lease_seconds
         if -interval(lease) <= seconds <= lease and not watched:
             return Silence(seconds)
         sighting = f"{directory}/{_SIGHTING}{registration.incarnation}-{beat}"
@@ -104,12 +108,11 @@ class SignFiles:
 
     def _sight(self, directory: str, sighting: str, shared: int) -> None:
         """Set the sighting's time before its name: on SMB a new file has the client's time, wrong by hours perhaps."""
-        private = f"{directory}/.{_SIGHTING}{self._files.nonce()}"
-        self._files.make_beat(private, shared=shared)
+        private = fresh(f"{directory}/.{_SIGHTING}", self._files.nonce)
+        make = functools.partial(self._files.make_beat, shared=shared)
         try:
-            self._files.replace(private, sighting)
+            named(private, make, lambda made: self._files.replace(made, sighting), self._files.remove)
         except PermissionError:  # Windows: others who look at this moment have made it, and have it open.
-            self._files.remove(private)
             if self._files.changed(sighting) is None:
                 raise
         earlier = f"{sighting.rpartition('-')[0]}-".rpartition("/")[2]

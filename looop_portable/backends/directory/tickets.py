@@ -11,28 +11,29 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from looop_portable.backends.base import Tickets
 from looop_portable.backends.directory.projection import Projection
-from looop_portable.errors import Unavailable, describe_error
+from looop_portable.errors import answering
 from looop_portable.ledger.ledger import Ledger
-from looop_portable.protocol.lease import encode
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.codec import encode
 from looop_portable.protocol.names import unspelled
-from looop_portable.protocol.registrations import registration_in
+from looop_portable.protocol.records import Registration, registration_in
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.system.opening.ours import PRIVATE_TICKET, those
+from looop_portable.system.opening.private import named
+
+if TYPE_CHECKING:
+    from looop_portable.system.watch.waking import Watcher
 
 _DIGITS = 12
-_TRIES = 64
-
-_T = TypeVar("_T")
 
 
-class TicketFiles:
+class TicketFiles(Tickets):
     """The `Tickets` of the file backends."""
 
     def __init__(self, ledger: Ledger, projection: Projection) -> None:
@@ -42,28 +43,39 @@ class TicketFiles:
         self._files: Files = ledger.files
 
     def take(self, claim: str, waiter: Registration) -> str:
-        return _answered(claim, lambda: self._take(claim, waiter))
+        with answering(f"claim {claim}"):
+            return self._take(claim, waiter)
 
     def give_back(self, claim: str, ticket: str) -> None:
-        _answered(claim, lambda: self._files.remove(self._path(claim, ticket)))
+        with answering(f"claim {claim}"):
+            self._files.remove(self._path(claim, ticket))
 
     def line(self, claim: str) -> list[str]:
-        return _answered(claim, lambda: self._line(self._key(claim)))
+        with answering(f"claim {claim}"):
+            return self._line(self._key(claim))
 
     def waiter(self, claim: str, ticket: str) -> Registration | None:
-        data = _answered(claim, lambda: self._files.read(self._path(claim, ticket)))
+        with answering(f"claim {claim}"):
+            data = self._files.read(self._path(claim, ticket))
         return None if data is None else registration_in("", data)
 
     def show(self, claim: str, ticket: str) -> None:
-        _answered(claim, lambda: self._files.keep_young(self._path(claim, ticket), 0))
+        with answering(f"claim {claim}"):
+            self._files.keep_young(self._path(claim, ticket), 0)
 
     def shown(self, claim: str, ticket: str) -> int | None:
-        return _answered(claim, lambda: self._files.changed(self._path(claim, ticket)))
+        with answering(f"claim {claim}"):
+            return self._files.changed(self._path(claim, ticket))
 
     def claims(self) -> list[str]:
-        return [name for key in _answered("", self._keys) if (name := unspelled(key, once=True))]
+        with answering():
+            return [name for key in self._keys() if (name := unspelled(key, once=True))]
+
+    def subscribe(self, watcher: Watcher, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:
+        return watcher.watch(path for claim in claims for path in self.paths(claim, ticket, foreign=foreign))
 
     def paths(self, claim: str, ticket: str = "", *, foreign: bool = False) -> tuple[str, ...]:
+        """The paths that change then. None where no kernel tells of every change. `foreign`: see `subscribe`."""
         if not self._is_notified():
             return ()
         if ticket:
@@ -77,27 +89,31 @@ class TicketFiles:
 
     def tidy(self) -> None:
         """Remove what crashed waiters left, and empty lines. A waiter that is about to join makes its line anew."""
-        for key in _answered("", self._keys):
-            _answered("", lambda key=key: self._sweep(key))  # type: ignore[misc]
+        with answering():
+            for key in self._keys():
+                self._sweep(key)
 
     def _take(self, claim: str, waiter: Registration) -> str:
         key, shared = self._key(claim), self._ledger.ledger_root.shared()
         directory = f"{self.directory}/{key}"
-        data = encode(waiter.as_record())
-        for _ in range(_TRIES):
+
+        def private(_: int) -> str:
             last = max((int(ticket[:_DIGITS]) for ticket in self._line(key)), default=0)
-            ticket = f"{last + 1:0{_DIGITS}}-{self._files.nonce()}"
-            private = f"{directory}/.{ticket}"
-            try:
-                self._files.create(private, data, shared=shared)
-                self._files.replace(private, f"{directory}/{ticket}")
-            except FileNotFoundError:  # It is the first, or a reaper has been here.
-                self._ledger.ledger_root.make_room(self.directory, shared)
-                with contextlib.suppress(FileNotFoundError):  # The line of lines has been removed meanwhile: once more.
-                    self._files.mkdir(directory, shared=shared)
-            else:
-                return ticket
-        raise Unavailable(f"{directory}: removed by others as often as it is made; try again", directory)
+            return f"{directory}/.{last + 1:0{_DIGITS}}-{self._files.nonce()}"
+
+        def name(private: str) -> str:
+            ticket = private.rpartition("/.")[2]
+            self._files.replace(private, f"{directory}/{ticket}")
+            return ticket
+
+        def line_up() -> None:
+            """It is the first, or a reaper has been here."""
+            self._ledger.ledger_root.make_room(self.directory, shared)
+            with contextlib.suppress(FileNotFoundError):  # The line of lines has been removed meanwhile: once more.
+                self._files.mkdir(directory, shared=shared)
+
+        make = functools.partial(self._files.create, data=encode(waiter._asdict()), shared=shared)
+        return named(private, make, name, self._files.remove, make_room=line_up)
 
     def _line(self, key: str) -> list[str]:
         try:
@@ -137,11 +153,3 @@ class TicketFiles:
     def _mount(self) -> Mount | None:
         """The mount of the directory, asked for once: it takes longer than all other steps of a waiter."""
         return self._files.mount_of(self._projection.directory)
-
-
-def _answered(claim: str, call: Callable[[], _T]) -> _T:
-    try:
-        return call()
-    except OSError as error:
-        about = f"claim {claim}: " if claim else ""
-        raise Unavailable(f"{about}{describe_error(error)}", str(error.filename2 or error.filename or "")) from error

@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
-from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.complete import claim_names, session_ids
+from looop_portable.cli.acting import REFUSES_STRANGERS, TTL, Acting, acting, ended, holder, renewing
 from looop_portable.cli.ending import endings
 from looop_portable.cli.keeper import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
-from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, waiting_for
+from looop_portable.cli.output.refusals import refuse
 from looop_portable.cli.root import Setting
-from looop_portable.cli.verbs.refusing import refuse
+from looop_portable.cli.verb import Verb, Verbs
+from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, SESSION, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.config import session_id
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder, Verdict
-from looop_portable.protocol.outcomes import Broken, Held, Refused, Renewed, Won
-from looop_portable.sessions.ids import named
-from looop_portable.waiting.claiming import claim_all, in_order, ours_of
-
-NAME = click.argument("name", shell_complete=claim_names)
-NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=claim_names)
-SESSION = click.option(
-    "--session", metavar="ID", shell_complete=session_ids, help="The session to act for. [$LOOOP_SESSION_ID]"
-)
-GENERATION = click.option("--generation", type=click.IntRange(min=0), required=True, metavar="N", help="The generation.")
+from looop_portable.protocol.liveness import Verdict
+from looop_portable.protocol.outcomes import Broken, Held, OnWaiting, Refused, Renewed, Won
+from looop_portable.protocol.records import Lease
+from looop_portable.protocol.slots import in_order
+from looop_portable.waiting.claiming import claim_all, ours_of
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Take a claim, or all of several or none; --wait for your turn.")
 @NAMES
 @SESSION
 @WAIT
 @TIMEOUT
 @SLOTS
+@TTL
+@REFUSES_STRANGERS
 @click.pass_obj
 def claim(
-    out: Setting, names: tuple[str, ...], session: str | None, wait: bool, timeout: float | None, slots: int | None
+    out: Setting,
+    names: tuple[str, ...],
+    session: str | None,
+    wait: float | None,
+    timeout: float | None,
+    slots: int | None,
+    ttl: float | None,
+    strict: bool,
 ) -> int:
     """Claim NAME, or all of several NAMEs or none: at once or not at all, unless told to wait.
 
@@ -50,33 +54,40 @@ def claim(
     With --slots N, N sessions can hold NAME at once. The slots are the claims NAME#1 to NAME#N; ours is printed.
     """
     claims, ordered = out.claims(), in_order(names)
-    me, known = claims.sessions.look(named(session))
+    who = acting(out, claims, session, ttl=ttl, strict=strict)
     limit = limit_of(wait, timeout)
     # Without this, a session whose keeper is gone would be taken for dead while it waits, and lose its turn.
-    kept = limit == 0 or ensure_kept(out, claims, me, known)
-    with endings() as ended:
-        with waiting_for(out) as told:
-            outcome = claim_all(claims, ordered, me, limit, slots or 0, told, ended.wait)
-        return _print_all(out, claims, me, None if limit else known, outcome, late=bool(limit), kept=kept)
+    kept = limit == 0 or ensure_kept(out, claims, who.me, who.known)
+    with endings() as ended_by:
+        with _progress(out, limit) as told, renewing(out, who) if limit != 0 else contextlib.nullcontext():
+            outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait)
+        return _print_all(out, claims, who, outcome, waited=limit != 0, kept=kept)
+
+
+def _progress(out: Setting, limit: float | None) -> contextlib.AbstractContextManager[OnWaiting | None]:
+    """What tells of the waiting. Who does not wait does not import it."""
+    if limit == 0:
+        return contextlib.nullcontext()
+    from looop_portable.cli.output.progress import waiting_for
+
+    return waiting_for(out)
 
 
 def _print_all(
-    out: Setting,
-    claims: Claims,
-    me: Holder,
-    known: SessionHead | None,
-    outcome: list[Won | Renewed] | Held,
-    *,
-    late: bool,
-    kept: bool,
+    out: Setting, claims: Claims, who: Acting, outcome: list[Won | Renewed] | Held, *, waited: bool, kept: bool
 ) -> int:
-    """`known` is what was read of our session; None: that may be long ago."""
+    me, known = who.me, None if waited else who.known  # What was read before it waited may be long ago.
     if isinstance(outcome, Held):
-        refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
+        refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=waited)
         if kept:
             ensure_kept(out, claims, me if known else me.session, known)
-        return 124 if late else 1
-    mine = claims.sessions.verdict(*me, known)
+        return 124 if waited else 1
+    mine = claims.sessions.verdict(*me) if waited else who.verdict
+    if mine.dead and me.incarnation:
+        for each in outcome:
+            if isinstance(each, Won):
+                claims.release_lease(each.lease)
+        raise ended(me, mine.evidence)
     for each in outcome:
         _print(out, each, mine)
     won = [each.lease for each in outcome if isinstance(each, Won)]
@@ -92,6 +103,7 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
     lease = outcome.lease
     previous = outcome.previous.session if isinstance(outcome, Won) and outcome.previous else None
     fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), "previous": previous}
+    fields |= {"protected": not mine.dead}
     if isinstance(outcome, Renewed):
         out.answer("claim", "renewed", "", {**fields, **verdict_fields(mine)})
         out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.description}")
@@ -99,7 +111,7 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
         out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Let go of claims that are ours.")
 @NAMES
 @SESSION
 @SLOTS
@@ -110,7 +122,7 @@ def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: in
     With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: another live session holds it.
     """
     claims, wanted = out.claims(), in_order(names)  # Nothing is released where one of them cannot be a name.
-    me, code = claims.acting(session), 0
+    me, code = holder(claims, session), 0
     for name in wanted if slots is None else ours_of(claims, wanted, slots, me):
         outcome = claims.release(name, me)
         if isinstance(outcome, Refused):
@@ -122,7 +134,7 @@ def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: in
     return code
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Is generation N still current and held? For fencing.")
 @NAME
 @GENERATION
 @SESSION
@@ -135,13 +147,13 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     store that was restored from a backup, or made anew.
     """
     claims = out.claims()
-    me = claims.acting(session) if session_id(session) else None
+    me = holder(claims, session) if session_id(session) else None
     found = claims.check(name, generation)
     fields = {"name": found.name, "generation": generation, "head": found.head, **lease_fields(found.lease)}
     if found.current and (me is None or found.is_held_by(me)):
         assert found.lease
-        holder = found.lease.session
-        out.answer("check", "current", f"{found.name}: generation {generation} is current, held by '{holder}'", fields)
+        line = f"{found.name}: generation {generation} is current, held by '{found.lease.session}'"
+        out.answer("check", "current", line, fields)
         return 0
     if found.lease and found.current:
         whose = f"'{found.lease.session}'" if me and found.lease.session != me.session else "another session of that id"
@@ -154,7 +166,7 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     return 1
 
 
-@click.command("break")
+@click.command("break", cls=Verb, short_help="Release a claim whoever holds it.")
 @NAME
 @GENERATION
 @click.option("--reason", required=True, metavar="TEXT", help="Why, for the event log.")
@@ -191,7 +203,7 @@ def break_(out: Setting, name: str, generation: int, reason: str) -> int:
     return 1
 
 
-@click.group("_", hidden=True)
+@click.group("_", cls=Verbs, hidden=True)
 def worker_contract() -> None:
     """The verbs as looop's worker contract calls them."""
 
@@ -201,8 +213,7 @@ worker_contract.add_command(unclaim)
 
 
 def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:
-    known = "is not alive" if lease.incarnation else "is not registered"
-    out.hint(
-        f"looop: warning: session '{lease.session}' {known} ({mine.evidence}), so this claim can be taken over at once: "
-        "register with `looop session start`"
+    out.trouble(
+        f"looop: warning: session '{lease.session}' is not registered ({mine.evidence}), so this claim can be taken over "
+        "at once: register with `looop session start`"
     )

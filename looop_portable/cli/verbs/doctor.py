@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-import math
 
 import click
 
 from looop_portable.cli.output import Fields
+from looop_portable.cli.output.tables import show_table
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import Duration, Verb
 from looop_portable.doctor import Report, examine, existing, nearest
 from looop_portable.doctor.advice import Outcome
 from looop_portable.doctor.findings import Across, Filesystem, Findings, Measures, Probe, Race, Stamped
@@ -16,14 +17,14 @@ from looop_portable.doctor.findings import Across, Filesystem, Findings, Measure
 _CODES = {Outcome.USE: 0, Outcome.NONE: 1, Outcome.UNANSWERED: 3}
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Measure what a directory can do, and say which backend to use.")
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(file_okay=False))
 @click.option("--processes", type=click.IntRange(2, 64), default=4, metavar="N", show_default=True, help="How many race.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(0.1, 600),
+    type=Duration(0.1, 600),
     default=2.0,
-    metavar="SECONDS",
+    metavar="DURATION",
     show_default=True,
     help="How long they race, with each backend.",
 )
@@ -36,9 +37,9 @@ _CODES = {Outcome.USE: 0, Outcome.NONE: 1, Outcome.UNANSWERED: 3}
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(1, 3600),
+    type=Duration(1, 3600),
     default=60.0,
-    metavar="SECONDS",
+    metavar="DURATION",
     show_default=True,
     help="How long to wait for the other hosts.",
 )
@@ -48,15 +49,12 @@ def doctor(out: Setting, directory: str | None, processes: int, seconds: float, 
 
     Every call that matters is tried, and processes race for a claim while a count that trusts no claim looks for two
     inside at once. It happens in a subdirectory, .looop-doctor-..., which is removed. With `--backend NAME` before the verb
-    only that one is raced.
+    only that one is raced, and with a URL what is there.
 
     \b
     Exit codes: 0 a backend can be used (the last line says which); 1 none excludes, or two were inside at once;
                 2 there is no such directory; 3 could not answer
     """
-    for option, time in (("--seconds", seconds), ("--timeout", timeout)):
-        if math.isnan(time):
-            raise click.BadParameter("nan is no time", param_hint=option)
     gc.enable()
     place = existing(directory) if directory else nearest(out.config.data_dir)
     report = examine(
@@ -85,15 +83,15 @@ def _show(out: Setting, report: Report) -> None:
     ):
         out.line(f"{what:<12}{lines}")
     out.line("")
-    out.table(
-        ("PRIMITIVE", "WORKS", ""), [(_words(name), *_probe(probe)) for name, probe in found.primitives._asdict().items()]
-    )
+    primitives = [(_words(name), *_probe(probe)) for name, probe in found.primitives._asdict().items()]
+    show_table(out, ("PRIMITIVE", "WORKS", ""), primitives, "wide")
     out.line("")
     objections = dict(advice.objections)
-    out.table(("BACKEND", "PROCESSES", "ACQUISITIONS", "OVERLAPS", ""), [_race(race, objections) for race in found.races])
+    races = [_race(race, objections) for race in found.races]
+    show_table(out, ("BACKEND", "PROCESSES", "ACQUISITIONS", "OVERLAPS", ""), races, "wide")
     if found.across:
         out.line("")
-        out.table(("HOST", "ACQUISITIONS"), _hosts(found.across))
+        show_table(out, ("HOST", "ACQUISITIONS"), _hosts(found.across), "wide")
     out.line("")
     for note in (*advice.contradictions, *advice.notes):
         out.line(f"note: {note}")

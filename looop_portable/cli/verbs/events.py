@@ -14,7 +14,8 @@ import click
 
 from looop_portable.claims.events import CAP
 from looop_portable.cli.root import Setting
-from looop_portable.protocol.lease import decode
+from looop_portable.cli.verb import Verb
+from looop_portable.protocol.codec import decode
 from looop_portable.system.files import OS
 
 _POLL = 0.2
@@ -26,7 +27,7 @@ _LONGEST = 1 << 20
 """Bytes of a line: a longer one is no event, and is not kept in memory."""
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Print what happened to claims.")
 @click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
 @click.pass_obj
 def events(out: Setting, follow: bool) -> int:

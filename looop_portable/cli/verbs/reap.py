@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import time
 
 import click
@@ -11,16 +10,17 @@ import click
 from looop_portable.claims.reaper import watch
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import Duration, Verb
 from looop_portable.protocol.outcomes import Sweep
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Release the claims of sessions that are gone.")
 @click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
 @click.option(
     "--watch",
     "seconds",
-    type=click.FloatRange(min=0.01, max=86400),
-    metavar="SECONDS",
+    type=Duration(0.01, 86400),
+    metavar="DURATION",
     help="Sweep again and again, with so long a pause, until interrupted.",
 )
 @click.pass_obj
@@ -30,8 +30,6 @@ def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
     Nothing depends on it: whoever claims a dead session's claim takes it over anyway. Exit 3: the sessions could not be
     enumerated, or some claim could not be read.
     """
-    if seconds is not None and math.isnan(seconds):
-        raise click.BadParameter("nan is no time", param_hint="--watch")
     claims = out.claims()
     if seconds is None:
         return _print(out, claims.reap(dry_run))
@@ -55,13 +53,20 @@ def _print(out: Setting, sweep: Sweep) -> int:
             {"name": lease.name, "generation": found.generation, **lease_fields(lease), **verdict_fields(found.verdict)},
         )
     if sweep.skipped:
-        out.refusal("reap", "skipped", f"looop: warning: nothing was reaped: {sweep.skipped}", {"message": sweep.skipped})
+        out.refusal(
+            "reap",
+            "skipped",
+            f"looop: warning: nothing was reaped: {sweep.skipped}",
+            {"message": sweep.skipped},
+            told_by_code=False,
+        )
     for name, reason in sweep.failed:
         out.refusal(
             "reap",
             "failed",
             f"looop: reap {name}: {reason}" if name else f"looop: reap: {reason}",
             {"name": name or None, "message": reason},
+            told_by_code=False,
         )
     out.detail(f"{word} {len(sweep.reaped)}, kept {sweep.kept}, failed {len(sweep.failed)}")
     return 3 if sweep.skipped or sweep.failed else 0

@@ -6,28 +6,30 @@ from collections.abc import Sequence
 
 import click
 
-from looop_portable.cli.complete import claim_names
-from looop_portable.cli.keeper import LEASE_LENGTH
+from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.output import lease_fields
-from looop_portable.cli.progress import SLOTS, TIMEOUT, WAIT, limit_of, print_once
+from looop_portable.cli.output.progress import print_once
+from looop_portable.cli.output.refusals import refuse
 from looop_portable.cli.root import Setting
-from looop_portable.cli.verbs.refusing import refuse
+from looop_portable.cli.verb import Duration, Verb
+from looop_portable.cli.verbs.options import LEASE_LENGTH, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.errors import Interrupted, SessionAlive
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.records import Lease
 
-TIMED_OUT, NOT_FOUND = 124, 127
+HELD, TIMED_OUT, NOT_FOUND = 1, 124, 127
 
 
 class Words:
     """What is said of what happens while the command runs: on stderr, and nothing as long as all is well."""
 
-    def __init__(self, out: Setting) -> None:
+    def __init__(self, out: Setting, *, says_who_is_first: bool = True) -> None:
         self._out = out
-        self._on_waiting = print_once(out)
+        self._on_waiting = print_once(out) if says_who_is_first else None
 
     def waits(self, held: Held, seconds: float) -> None:
-        self._on_waiting(held, seconds)
+        if self._on_waiting:
+            self._on_waiting(held, seconds)
 
     def won(self, lease: Lease) -> None:
         fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
@@ -37,19 +39,24 @@ class Words:
     def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
         what = f"claim {', '.join(names)}" if names else "the session"
         line = f"looop: {what}: lost: {reason}; the command {'is ended' if ends else 'goes on'}"
-        self._out.refusal("run", "lost", line, {"names": list(names), "message": reason, "ends": ends})
+        self._out.refusal("run", "lost", line, {"names": list(names), "message": reason, "ends": ends}, told_by_code=False)
 
     def stays(self, processes: Sequence[str]) -> None:
+        processes = [self._out.hide(each) for each in processes]
         line = f"looop: left behind by the command, and holding nothing: {', '.join(processes)}"
-        self._out.refusal("run", "left_behind", line, {"processes": list(processes)})
+        self._out.refusal("run", "left_behind", line, {"processes": processes}, told_by_code=False)
 
     def left(self, name: str, reason: str) -> None:
         what = f"claim {name}" if name else "what was held"
         line = f"looop: warning: {what}: not released, but free to be taken over: {reason}"
-        self._out.refusal("run", "not_released", line, {"name": name or None, "message": reason})
+        self._out.refusal("run", "not_released", line, {"name": name or None, "message": reason}, told_by_code=False)
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+@click.command(
+    cls=Verb,
+    context_settings={"allow_interspersed_args": False},
+    short_help="Run a command while its claims are held: flock(1) that recovers.",
+)
 @click.option(
     "--claim", "names", multiple=True, metavar="NAME", shell_complete=claim_names, help="Claim it; again for more of them."
 )
@@ -71,21 +78,30 @@ class Words:
 )
 @click.option("--session", default="", metavar="ID", help="The id of the command's session. [a new one is made up]")
 @click.option(
-    "-E", "--conflict-exit-code", type=click.IntRange(0, 255), default=1, metavar="N", help="Exit with N where 1 is meant."
+    "-E",
+    "--conflict-exit-code",
+    type=click.IntRange(0, 255),
+    metavar="N",
+    help="Exit with N where it is held by another, also when the time is over. 0: and say nothing.  [default: 1; 124]",
 )
+@click.option("-n", "--nonblock", is_flag=True, help="Do not wait. (As in flock(1), and the default.)")
+@click.option("-w", "limit", type=Duration(), metavar="DURATION", help="The same as --timeout. (As in flock(1).)")
+@click.option("-x", "-e", "--exclusive", is_flag=True, expose_value=False, help="Nothing else is there. (As in flock(1).)")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def run(
     out: Setting,
     names: tuple[str, ...],
-    wait: bool,
+    wait: float | None,
     timeout: float | None,
     slots: int | None,
     lease: int,
     on_lost: str,
     until_all_end: bool,
     session: str,
-    conflict_exit_code: int,
+    conflict_exit_code: int | None,
+    nonblock: bool,
+    limit: float | None,
     command: tuple[str, ...],
 ) -> int:
     """Run COMMAND while its claims are held: the flock(1) that recovers, and that ends who has lost.
@@ -97,7 +113,8 @@ def run(
     --claim it holds nothing yet. When the command ends, all that it holds is released. Nothing is said on stdout.
 
     The command finds LOOOP_SESSION_ID, LOOOP_CLAIM_GENERATION (of the first claim), and LOOOP_GENERATION_NAME for each:
-    NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it.
+    NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it. And
+    LOOOP_DATA_DIR and LOOOP_BACKEND: its own `looop` finds the same claims. If that is a URL, it has its password.
 
     What the command has started ends before its claims are free if a signal ended it, or looop run is killed. If it exits
     by itself, what it leaves behind goes on without them, and is named on stderr: see --until-all-end. On Windows it ends
@@ -116,24 +133,25 @@ def run(
     """
     import gc
 
-    from looop_portable.running.command import Request
     from looop_portable.running.command import run as run_it
+    from looop_portable.running.request import Request
 
     gc.enable()  # It may stay for long.
-    limit = limit_of(wait, timeout)
+    limit = 0 if nonblock else limit_of(wait, timeout, limit)
     request = Request(command, names, session, lease, limit, slots or 0, on_lost == "term", until_all_end)
     claims = out.claims()
     try:
-        outcome = run_it(out.config, claims, request, Words(out))
+        outcome = run_it(out.config, claims, request, Words(out, says_who_is_first=conflict_exit_code != 0))
     except SessionAlive as error:
         out.error(error.code, str(error))
-        return conflict_exit_code
+        return HELD if conflict_exit_code is None else conflict_exit_code
     except Interrupted as error:
         return 128 + error.number
     if isinstance(outcome, Held):
         late = bool(limit)
-        refuse(out, "run", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
-        return TIMED_OUT if late else conflict_exit_code
+        if conflict_exit_code != 0:
+            refuse(out, "run", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
+        return conflict_exit_code if conflict_exit_code is not None else TIMED_OUT if late else HELD
     if outcome.failure:
         out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure)
     if outcome.left:

@@ -6,35 +6,57 @@ import shlex
 
 import click
 
-from looop_portable.cli.caller import caller, named
-from looop_portable.cli.complete import session_ids
+from looop_portable.cli.acting import TTL, acting, refuse_time
+from looop_portable.cli.caller import caller, described, named
+from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.ending import Endings, endings
-from looop_portable.cli.keeper import LEASE_LENGTH, Kept, end_keeper, give_up, keep, register_kept
-from looop_portable.cli.output import verdict_fields
+from looop_portable.cli.keeper import Kept, end_keeper, give_up, keep, register_kept
+from looop_portable.cli.output import until, verdict_fields
+from looop_portable.cli.output.tables import FORM, show_table
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import Verbs
+from looop_portable.cli.verbs.options import LEASE_LENGTH
 from looop_portable.config import SESSION_ID
-from looop_portable.errors import Interrupted, LooopError
-from looop_portable.protocol.liveness import FOREIGN, Registration
+from looop_portable.errors import Interrupted, LooopError, UsageError
+from looop_portable.protocol.liveness import lease_of
+from looop_portable.protocol.records import FOREIGN, Registration
 
 
-@click.group()
+@click.group(
+    cls=Verbs,
+    synonyms={
+        **dict.fromkeys(("ls", "ps", "status", "show"), "`looop session list` lists them"),
+        **dict.fromkeys(("new", "register", "create", "begin"), "`looop session start` registers one"),
+        **dict.fromkeys(("end", "kill", "rm", "delete", "close"), "`looop session stop` ends one"),
+    },
+    short_help="Register who may hold claims; list and end sessions.",
+)
 def session() -> None:
     """Register who may hold claims, end it, list it."""
 
 
-@session.command()
+@session.command(short_help="Register a session that lives as long as a process does.")
 @click.argument("session_id", metavar="[ID]", required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="The process that the session lives by. [the caller: the shell]")
 @LEASE_LENGTH
+@TTL
 @click.option("--shell", is_flag=True, help=f"Print a line for eval that sets {SESSION_ID}, for a POSIX shell.")
 @click.pass_obj
-def start(out: Setting, session_id: str | None, pid: int | None, lease: int, shell: bool) -> int:
+def start(out: Setting, session_id: str | None, pid: int | None, lease: int, ttl: float | None, shell: bool) -> int:
     """Register a session that lives as long as a process does. Without ID a new one is made up.
 
     \b
-        eval "$(looop session start --pid $$ --shell)" || exit        (a POSIX shell)
+        eval "$(looop session start --shell)" || exit                 (a POSIX shell)
         $env:LOOOP_SESSION_ID = looop session start --pid $PID        (PowerShell)
         for /f %i in ('looop session start') do set LOOOP_SESSION_ID=%i       (cmd; in a batch file %%i)
+
+    The process is the caller, and stderr says which that is. Where each command has a shell of its own, which ends with
+    it (an agent's tools, the steps of a CI job), nothing lives as long as the work: use a session by time, and name it.
+
+    \b
+        looop session start agent-7 --ttl 30m       it lives for 30 minutes after its last renewal
+        looop claim repo-x --session agent-7        renews it, as each verb that acts for it does
+        looop session renew agent-7                 nothing else
 
     All processes that inherit LOOOP_SESSION_ID act for one and the same session: workers that are to exclude each other
     each need one of their own. Exit 1: a session of that ID is alive. Exit 2: the process does not run, or the caller was
@@ -47,11 +69,14 @@ def start(out: Setting, session_id: str | None, pid: int | None, lease: int, she
     try:
         if session_id == "":
             raise click.BadParameter("it is empty", param_hint="ID")
-        pid = named(pid) if pid else caller()
+        if ttl is not None and pid:
+            raise click.UsageError("--ttl is for a session without a process, and --pid names one")
+        if ttl is None:
+            pid = named(pid) if pid else caller()
         with endings() as ended:
             ended.wait()
-            found, kept = _register(out, session_id or "", pid, lease, ended)
-            _print_start(out, found, kept, lease, shell=shell)
+            found, kept = _register(out, session_id or "", pid or 0, lease, ttl, ended)
+            _print_start(out, found, kept, ttl, shell=shell)
     except (LooopError, click.ClickException, Interrupted, KeyboardInterrupt):
         if shell:  # Without this, `eval` would succeed, and whoever evaluates it would go on as the session it inherited.
             out.exactly(f"unset {SESSION_ID}; false")
@@ -59,12 +84,18 @@ def start(out: Setting, session_id: str | None, pid: int | None, lease: int, she
     return 0
 
 
-def _register(out: Setting, session: str, pid: int, lease: int, ended: Endings) -> tuple[Registration, Kept | None]:
+def _register(
+    out: Setting, session: str, pid: int, lease: int, ttl: float | None, ended: Endings
+) -> tuple[Registration, Kept | None]:
     """Interrupted, nothing is left: nobody would know of it, and it would live for as long as the caller does."""
-    if lease:
+    if lease and ttl is None:
         return register_kept(out, session, pid, lease, ended)
     claims = out.claims()
-    found = claims.sessions.register(session, pid=pid)
+    if ttl is None:
+        found = claims.sessions.register(session, pid=pid)
+    else:
+        refuse_time(claims)
+        found = claims.sessions.register(session, lease_seconds=lease_of(ttl), timed=True)
     try:
         ended.hear()
         ended.wait()
@@ -74,16 +105,49 @@ def _register(out: Setting, session: str, pid: int, lease: int, ended: Endings) 
     return found, None
 
 
-def _print_start(out: Setting, found: Registration, kept: Kept | None, lease: int, *, shell: bool) -> None:
-    fields = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid, "lease": lease}
-    fields |= {"keeper": kept and kept.pid, "trouble": (kept and kept.trouble) or None}
+def _print_start(out: Setting, found: Registration, kept: Kept | None, ttl: float | None, *, shell: bool) -> None:
+    fields: dict[str, object] = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid or None}
+    fields |= {"lease": found.lease_seconds, "ttl": ttl, "keeper": kept and kept.pid}
+    if ttl is None:
+        program, trouble = _tell_process(out, found)
+        told = "; ".join(filter(None, (kept and kept.trouble, trouble)))
+        fields |= {"process": program or None, "trouble": told or None}
     if shell and not out.as_json:
         out.exactly(f"export {SESSION_ID}={shlex.quote(found.session)}")
     else:
         out.answer("session start", "started", found.session, fields)
 
 
-@session.command()
+def _tell_process(out: Setting, found: Registration) -> tuple[str, str]:
+    """Which program the session lives by; and what is to be said of one that ends with this command."""
+    program, ends_soon = described(found.pid)
+    what = f"process {found.pid} ({program})" if program else f"process {found.pid}"
+    out.hint(f"looop: session '{found.session}' lives by {what}")
+    if not ends_soon:
+        return program, ""
+    trouble = f"{what} is a shell that runs one command line, and ends with it: so does the session"
+    out.trouble(f"looop: warning: {trouble}; for one that goes on: --ttl 30m, or --pid PID")
+    return program, trouble
+
+
+@session.command(short_help="Renew a session that lives by time.")
+@click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
+@click.pass_obj
+def renew(out: Setting, session_id: str) -> int:
+    """Renew a session that lives by time (`session start --ttl`), by default $LOOOP_SESSION_ID.
+
+    It lives for its whole time again. Each verb that acts for it does the same. Exit 2: it is over, or lives by a process.
+    """
+    claims = out.claims()
+    who = acting(out, claims, session_id, strict=True)
+    if not (who.registration and who.registration.timed):
+        raise UsageError(f"session '{who.me.session}' lives by its process, and needs no renewal")
+    fields = {"session": who.me.session, "incarnation": who.me.incarnation, "until": until(who.verdict)}
+    out.answer("session renew", "renewed", f"session '{who.me.session}' lives until {fields['until']}", fields)
+    return 0
+
+
+@session.command(short_help="End a session, and release what it holds.")
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.pass_obj
 def stop(out: Setting, session_id: str) -> int:
@@ -100,7 +164,7 @@ def stop(out: Setting, session_id: str) -> int:
     fields = {"session": session_id, "released": [each.name for each in released]}
     out.answer("session stop", "stopped" if stopped else "ended_before", "", fields)
     for name, reason in failed:
-        out.hint(f"looop: warning: {name or 'its claims'}: not released, but free to be taken over: {reason}")
+        out.trouble(f"looop: warning: {name or 'its claims'}: not released, but free to be taken over: {reason}")
     if holder.incarnation:
         end_keeper(out, holder)
     out.describe_trouble(claims)
@@ -110,9 +174,10 @@ def stop(out: Setting, session_id: str) -> int:
 session.add_command(keep)
 
 
-@session.command("list")
+@session.command("list", short_help="List the sessions, and whether they are alive.")
+@FORM
 @click.pass_obj
-def list_(out: Setting) -> int:
+def list_(out: Setting, form: str | None) -> int:
     """List the sessions, and whether they are alive."""
     rows = []
     for status in out.claims().sessions.statuses():
@@ -123,15 +188,15 @@ def list_(out: Setting) -> int:
             "pid": found.pid or None,
             "host": found.host or None,
             "started_at": found.started_at or None,
-            "lease": found.ttl,
+            "lease": found.lease_seconds,
             **verdict_fields(verdict),
         }
         if out.as_json:
             out.answer("session list", "session", "", fields)
-        lease = f"{found.ttl}s" if found.ttl else "-"
+        lease = f"{found.lease_seconds}s" if found.lease_seconds else "-"
         rows.append((found.session, found.started_at, found.host, lease, verdict.liveness.value, verdict.description))
     if rows:
-        out.table(("SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"), rows)
+        show_table(out, ("SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"), rows, form)
     else:
         out.hint("no sessions are registered")
     return 0

@@ -7,14 +7,17 @@ from importlib import import_module
 import click
 
 from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import Verb
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Print where things are.")
 @click.pass_obj
 def paths(out: Setting) -> int:
     """Print where things are."""
     config = out.config
     found = {"data_dir": config.data_dir, "claims": config.claims, "sessions": config.sessions, "events": config.events}
+    if not isinstance(config.backend, str):
+        found["backend"] = str(config.backend)
     if out.as_json:
         out.answer("paths", "paths", "", found)
     else:
@@ -23,7 +26,7 @@ def paths(out: Setting) -> int:
     return 0
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Print a shell's completion script.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish", "powershell"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> int:
@@ -36,7 +39,7 @@ def completion(ctx: click.Context, shell: str) -> int:
     from click.shell_completion import get_completion_class
 
     if shell == "powershell":
-        import_module("looop_portable.cli.powershell")
+        import_module("looop_portable.cli.completion.powershell")
     found = get_completion_class(shell)
     assert found
     script = found(ctx.find_root().command, {}, "looop", "_LOOOP_COMPLETE").source()

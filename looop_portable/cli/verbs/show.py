@@ -8,16 +8,19 @@ import time
 
 import click
 
-from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.output import lease_fields, until, verdict_fields
+from looop_portable.cli.output.tables import FORM, show_table
 from looop_portable.cli.root import Setting
-from looop_portable.cli.verbs.claim import NAME
-from looop_portable.protocol.lease import Lease
+from looop_portable.cli.verb import Verb
+from looop_portable.cli.verbs.options import NAME
 from looop_portable.protocol.outcomes import Status
+from looop_portable.protocol.records import Lease
 
 
-@click.command("claims")
+@click.command("claims", cls=Verb, short_help="List the claims that are held, and by whom.")
+@FORM
 @click.pass_obj
-def claims(out: Setting) -> int:
+def claims(out: Setting, form: str | None) -> int:
     """List the claims that are held: by whom, since when, and whether the holder is alive.
 
     Exit 3: some claim could not be read.
@@ -33,17 +36,17 @@ def claims(out: Setting) -> int:
         age = _age(lease.claimed_at)
         rows.append((status.name, lease.session, str(status.generation), age, verdict.liveness.value, verdict.description))
     if rows:
-        out.table(("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows)
+        show_table(out, ("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows, form)
     else:
         there = os.path.isdir(out.config.data_dir)
         out.hint("no claims are held" if there else f"no claims are held: {out.config.data_dir} is not there yet")
     unreadable = [status for status in found if status.lease == Lease(status.name, "")]
     for status in unreadable:
-        out.hint(f"looop: {status.name}: {status.verdict.evidence if status.verdict else ''}")
+        out.trouble(f"looop: {status.name}: {status.verdict.evidence if status.verdict else ''}")
     return 3 if unreadable else 0
 
 
-@click.command()
+@click.command(cls=Verb, short_help="Show one claim: who holds it, on what evidence alive.")
 @NAME
 @click.pass_obj
 def show(out: Setting, name: str) -> int:
@@ -60,6 +63,8 @@ def show(out: Setting, name: str) -> int:
     out.line(f"  session     {verdict.liveness.value}: {verdict.description}")
     if lease.claimed_at:
         out.line(f"  claimed     {lease.claimed_at} ({_age(lease.claimed_at)} ago by this host's clock), on {lease.host}")
+    if verdict.left is not None:
+        out.line(f"  until       {until(verdict)} by this host's clock, unless it is renewed")
     if verdict.dead:
         out.line("  next        whoever claims it takes it over at once")
     return 0

@@ -23,14 +23,16 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from looop_portable.config import Chosen
 from looop_portable.doctor.findings import Across
 from looop_portable.doctor.hosts.tally import report, together
 from looop_portable.doctor.probes import create, tick
 from looop_portable.doctor.race.arbiter import race
 from looop_portable.doctor.workshop import HOSTS, PULSE, age_of, remove
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.lease import decode, encode
+from looop_portable.protocol.codec import decode, encode
 from looop_portable.system.files import OS
+from looop_portable.system.opening.private import fresh, put
 from looop_portable.system.processes import host
 
 Say = Callable[[str], None]
@@ -45,7 +47,7 @@ _TRIES = 16
 
 
 def race_across(
-    directory: str, backend: str, processes: int, seconds: float, hosts: int, timeout: float, say: Say
+    directory: str, backend: Chosen, processes: int, seconds: float, hosts: int, timeout: float, say: Say
 ) -> Across:
     """This host's part, and the result of all. Raises `Unavailable` if the others do not come, or leave; OSError."""
     with _met(directory, hosts, timeout, say) as meeting:
@@ -87,9 +89,8 @@ class Meeting:
 
     def post(self, step: str, record: Mapping[str, object]) -> None:
         """Our record of that step, whole as soon as it has its name."""
-        private = f"{self.path}/.{step}-{self.me}"
-        OS.create(private, encode(record), shared=self._shared)
-        OS.replace(private, f"{self.path}/{step}-{self.me}")
+        private = fresh(f"{self.path}/.{step}-", OS.nonce)
+        put(OS, f"{self.path}/{step}-{self.me}", encode(record), private, shared=self._shared)
 
     def posted(self, step: str, member: str) -> dict[str, object]:
         return decode(OS.read(f"{self.path}/{step}-{member}") or b"")

@@ -19,9 +19,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from looop_portable.config import Chosen, given
 from looop_portable.doctor.findings import Race
-from looop_portable.doctor.race.children import PATIENCE, end, start
 from looop_portable.system.locks.guard import PATIENCE as GUARD_PATIENCE
+from looop_portable.system.processes.python import PATIENCE, end, start
 
 _GRACE = GUARD_PATIENCE + 30.0
 """Seconds beyond its time that a racer may need for its last turn: as long as a guard may be waited for, and more."""
@@ -125,7 +126,7 @@ def _nothing() -> None:
 
 
 def race(
-    backend: str,
+    backend: Chosen,
     directory: str,
     processes: int,
     seconds: float,
@@ -141,7 +142,7 @@ def race(
     children: list[subprocess.Popen[str]] = []
     with socket.create_server(("127.0.0.1", 0)) as door:
         job = {
-            "backend": backend,
+            "backend": given(backend),
             "directory": directory,
             "seconds": seconds,
             "turns": turns,
@@ -161,8 +162,10 @@ def race(
     failures = [*arbiter.failures, *_deaths(dead, late)]
     if arbiter.refused:
         failures = []
+    if not isinstance(backend, str):
+        failures = [backend.hide(failure) for failure in failures]
     found = Race(
-        backend,
+        str(backend),
         processes,
         seconds,
         len(arbiter.turns),

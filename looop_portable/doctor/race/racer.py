@@ -11,10 +11,10 @@ import time
 from typing import TextIO
 
 from looop_portable.claims.gate import Claims
-from looop_portable.doctor.race.children import job
 from looop_portable.doctor.race.turnstile import Turnstile
 from looop_portable.errors import LooopError, describe_error
 from looop_portable.protocol.outcomes import Won
+from looop_portable.system.processes.python import job
 
 CLAIM = "doctor"
 

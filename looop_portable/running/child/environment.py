@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from looop_portable.config import BACKEND, DATA_DIR, SESSION_ID, Config
-from looop_portable.protocol.lease import Lease
+from looop_portable.config import BACKEND, DATA_DIR, SESSION_ID, Config, given
+from looop_portable.protocol.records import Lease
 from looop_portable.sessions.ids import is_made_up
 from looop_portable.system.opening.locales import for_children
 
@@ -19,8 +19,11 @@ GENERATION_OF = "LOOOP_GENERATION_"
 
 
 def environment_of(config: Config, session: str, leases: Mapping[str, Lease], first: str) -> dict[str, str]:
-    """`leases`: by the names that were asked for. `first`: which of them was named first; empty: there is none."""
-    found = {**os.environ, SESSION_ID: for_children(session), DATA_DIR: config.data_dir, BACKEND: config.backend}
+    """`leases`: by the names that were asked for. `first`: which of them was named first; empty: there is none.
+
+    The backend's address has its password: without it, the command's own `looop unclaim` would look elsewhere.
+    """
+    found = {**os.environ, SESSION_ID: for_children(session), DATA_DIR: config.data_dir, BACKEND: given(config.backend)}
     found.pop(GENERATION, None)
     variables = [variable(name) for name in leases]
     for name, lease in zip(variables, leases.values(), strict=True):

@@ -251,8 +251,9 @@ class Child:
                 os.write(self._guardian, what)
 
     def _drain(self) -> None:
+        """Nothing is waited for: a thread that does not block them may have had one since it was seen."""
         while pending := signal.sigpending() & self._signals:
-            next_of(pending)
+            next_within(pending, 0)
 
     def _has_ended(self) -> bool:
         """Reap other children too: as process 1 of a container this process is given all orphans."""

@@ -7,9 +7,7 @@ there is a scripted one.
 
 from __future__ import annotations
 
-import functools
 import sys
-import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,7 +21,7 @@ from looop_portable.system.files.posix import OsFiles
 from looop_portable.system.files.rooms import Room
 from looop_portable.system.opening.locales import UTF8
 
-__all__ = ["OS", "PRIVATE_DIRECTORY", "PROBE", "Files", "OsFiles", "timestamp"]
+__all__ = ["OS", "PRIVATE_DIRECTORY", "PROBE", "Files", "OsFiles"]
 
 
 class Files(Protocol):
@@ -35,7 +33,6 @@ class Files(Protocol):
     def rename(self, private: str, public: str) -> None: ...
     def is_same(self, path: str, other: str) -> bool | None: ...
     def replace(self, private: str, public: str) -> None: ...
-    def detach(self, path: str, copy: str, data: bytes, *, shared: int = 0) -> None: ...
     def remove(self, path: str) -> bool: ...
     def list(self, path: str) -> list[str]: ...
     def refuse_link(self, path: str) -> None: ...
@@ -78,13 +75,3 @@ def _system() -> OsFiles:
 
 
 OS = _system()
-
-
-def timestamp() -> str:
-    """Now, by this host's clock, in UTC: for people and for the event log, never for a decision."""
-    return _timestamp(int(time.time()))
-
-
-@functools.lru_cache(maxsize=1)
-def _timestamp(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))

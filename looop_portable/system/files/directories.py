@@ -20,6 +20,7 @@ import sys
 
 from looop_portable.system.opening.descriptors import Shared, most, opened, share_directory, umask_shuts
 from looop_portable.system.opening.nonces import nonce
+from looop_portable.system.opening.private import fresh, named
 
 PRIVATE_DIRECTORY = ".dir-"
 """How the names of directories begin that do not have their final one yet."""
@@ -85,19 +86,19 @@ class DirectoryFiles:
         """
         if os.path.isdir(path):
             return
-        private = os.path.join(os.path.dirname(path), f"{PRIVATE_DIRECTORY}{self.nonce()}")
-        os.mkdir(private, most(mode, shared))
-        try:
+
+        def name(private: str) -> None:
             fd = _open_directory(private)
             try:
                 share_directory(fd, shared)
             finally:
                 os.close(fd)
             os.rename(private, path)
-        except FileNotFoundError:
-            self._make_directory(path, shared, mode)  # A reaper has swept it.
+
+        private = fresh(os.path.join(os.path.dirname(path), PRIVATE_DIRECTORY), self.nonce)
+        try:
+            named(private, lambda new: os.mkdir(new, most(mode, shared)), name, os.rmdir)
         except OSError as error:
-            os.rmdir(private)
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
 

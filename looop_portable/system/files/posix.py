@@ -90,11 +90,6 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles, Room
     def replace(self, private: str, public: str) -> None:
         os.replace(private, public)
 
-    def detach(self, path: str, copy: str, data: bytes, *, shared: int = 0) -> None:
-        """`path`, one of the names of a file with `data`, is a file of its own from now on, called `copy` until then."""
-        self.create(copy, data, shared=shared)
-        self.replace(copy, path)
-
     def remove(self, path: str) -> bool:
         """Whether it was there to be removed."""
         try:
@@ -178,7 +173,7 @@ class OsFiles(LifeFiles, LockFiles, AloneFiles, DirectoryFiles, FloorFiles, Room
     def guard(self, path: str, *, shared: int = 0) -> AbstractContextManager[None]:
         """A critical section of all processes that name the same `path`: see `guard`. The file is made, and stays."""
         if shared or self._shuts or path not in self._guards:
-            share_guard(path, shared, self.link)
+            share_guard(path, shared, self.rename)
             self._guards.add(path)
         return guard(path, mode=(shared | 0o600) & 0o666)
 

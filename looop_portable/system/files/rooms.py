@@ -38,7 +38,8 @@ class Room(Protocol):
     def remove(self, name: str) -> bool: ...
     def rmdir(self, name: str) -> None: ...
     def empty(self) -> None: ...
-    def replace(self, name: str, data: bytes, private: str, *, shared: int = 0) -> None: ...
+    def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None: ...
+    def replace(self, private: str, public: str) -> None: ...
 
 
 class OpenRoom:
@@ -87,23 +88,21 @@ class OpenRoom:
             _close(fd)
         self.rmdir(name)
 
-    def replace(self, name: str, data: bytes, private: str, *, shared: int = 0) -> None:
-        """A new file of that name, with all of `data`, in the place of the one before. Until then it is `private`."""
-        with self._described(private):
-            fd = os.open(settled(private), _NEW | self._direct(private), 0o444, dir_fd=self._fd)
-        try:
-            with self._described(private):
-                try:
-                    share(fd, shared, 0o444)
-                    write(fd, data)
-                finally:
-                    os.close(fd)
-            with self._described(name):  # What is in the way is what has the name, and nothing of ours.
-                os.replace(settled(private), settled(name), src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        except OSError:
-            with contextlib.suppress(OSError):  # Swept some day.
-                self.remove(private)
-            raise
+    def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
+        """A new file with all of `data`. After an error it may be there, and incomplete."""
+        with self._described(path):
+            fd = os.open(settled(path), _NEW | self._direct(path), 0o444, dir_fd=self._fd)
+            try:
+                share(fd, shared, 0o444)
+                write(fd, data)
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def replace(self, private: str, public: str) -> None:
+        with self._described(public):  # What is in the way is what has the name, and nothing of ours.
+            os.replace(settled(private), settled(public), src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def _direct(self, name: str) -> int:
         return direct(f"{self._path}/{name}")
@@ -201,9 +200,11 @@ class NamedRoom:
                     NamedRoom(self._files, f"{self._path}/{name}", 1).empty()
                     self.rmdir(name)
 
-    def replace(self, name: str, data: bytes, private: str, *, shared: int = 0) -> None:
-        self._files.create(f"{self._path}/{private}", data, shared=shared)
-        self._files.replace(f"{self._path}/{private}", f"{self._path}/{name}")
+    def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
+        self._files.create(f"{self._path}/{path}", data, shared=shared, durable=durable)
+
+    def replace(self, private: str, public: str) -> None:
+        self._files.replace(f"{self._path}/{private}", f"{self._path}/{public}")
 
 
 def clear(room: Room, names: Iterable[str]) -> int:

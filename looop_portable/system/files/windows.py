@@ -115,10 +115,6 @@ class WindowsFiles(OsFiles):
     def keep_young(self, path: str, older: float) -> None:
         OsFiles.keep_young(self, _exact(path), older)
 
-    def detach(self, path: str, copy: str, data: bytes, *, shared: int = 0) -> None:  # noqa: ARG002
-        _patiently(lambda: OsFiles.create(self, _exact(copy), data))
-        self.replace(copy, path)
-
     def shared_bits(self, path: str) -> int:
         _patiently(lambda: _there(lambda: os.stat(_exact(path))))  # It must be there, as everywhere.
         return 0

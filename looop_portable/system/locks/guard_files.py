@@ -8,6 +8,7 @@ Does not guarantee: that of one which somebody else has made, looop say, and whi
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 from looop_portable.system.opening.descriptors import share
 from looop_portable.system.opening.nonces import nonce
+from looop_portable.system.opening.private import fresh, named
 
 PRIVATE_GUARD = ".guard-"
 """How the names of guards begin that do not have their final one yet."""
@@ -25,29 +27,30 @@ _PATH = getattr(os, "O_PATH", 0)
 _DESCRIPTORS = "/proc/self/fd"
 
 
-def share_guard(path: str, shared: int, link: Callable[[str, str], None]) -> None:
+def share_guard(path: str, shared: int, rename: Callable[[str, str], None]) -> None:
     """A guard's file is there, and may be held by all who share it. One that is there is never replaced.
 
     It gets its mode before its name; without hard links afterwards. Without the last step, a crash in between would
     shut the others out: its owner mends that when he comes again.
     """
     if not os.path.lexists(path):
-        private = os.path.join(os.path.dirname(path), f"{PRIVATE_GUARD}{nonce()}")
-        fd = os.open(private, _NEW, 0o600)
+        private = fresh(os.path.join(os.path.dirname(path), PRIVATE_GUARD), nonce)
+        make = functools.partial(_make, shared=shared)
         try:
-            share(fd, shared, 0o666)
-            link(private, path)
+            named(private, make, lambda made: rename(made, path), os.unlink)
         except OSError:
             with contextlib.suppress(FileExistsError):
-                new = os.open(path, _NEW, 0o600)
-                share(new, shared, 0o666)
-                os.close(new)
-        finally:
-            os.close(fd)
-            with contextlib.suppress(FileNotFoundError):  # A reaper has swept it.
-                os.unlink(private)
+                make(path)
     if _PATH:
         _mend(path, (shared | 0o600) & 0o666)
+
+
+def _make(path: str, shared: int) -> None:
+    fd = os.open(path, _NEW, 0o600)
+    try:
+        share(fd, shared, 0o666)
+    finally:
+        os.close(fd)
 
 
 def _mend(path: str, mode: int) -> None:

@@ -101,10 +101,17 @@ def is_marked(process: Process, marks: Marks) -> bool:
     return _has_words(process.pid, marks.words) or _has_lock(process.pid, marks.lock)
 
 
+def _pidfd(pid: int) -> int:
+    """-1: there are none on this system. Raises OSError."""
+    if sys.platform != "linux":
+        return -1
+    return os.pidfd_open(pid)
+
+
 def send(process: Process, number: int) -> bool:
     """False: it has ended, or is another's. Not to the children that it has, nor to its group."""
     try:
-        fd = os.pidfd_open(process.pid) if sys.platform == "linux" else -1
+        fd = _pidfd(process.pid)
     except ProcessLookupError:
         return False
     except OSError:  # An old kernel, or no descriptor.

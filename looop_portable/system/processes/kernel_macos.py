@@ -16,7 +16,8 @@ import errno
 import os
 import struct
 
-from looop_portable.protocol.liveness import MOST_PID, ProcessState
+from looop_portable.protocol.liveness import ProcessState
+from looop_portable.protocol.records import MOST_PID
 
 _PROCESS = (1, 14, 1)
 """CTL_KERN, KERN_PROC, KERN_PROC_PID; the process id follows."""

@@ -1,17 +1,22 @@
-"""Starting this Python with this package, as a process that outlives ours: a keeper.
+"""Starting this Python with this package: a keeper, which outlives us, and children, which their starter ends.
 
-Guarantees: when it is told to be there, it has said so itself; else it is said why not, and nothing is left behind. On
-Windows it does not end with a job of whoever called us that lets it go; where one does not, that is told.
+Guarantees: the package is found wherever ours was, and nothing that lies in the current directory is taken for a module
+(`-P`). Neither hears Ctrl-C. When a keeper is told to be there, it has said so itself; else it is said why not, and nothing
+is left behind. On Windows no job of whoever called us ends it that lets it go; where one does not, that is told.
 Does not guarantee: that no job ends it of which Windows tells nothing.
-How: CREATE_BREAKAWAY_FROM_JOB. Our own launcher (`looop.exe`) has a job that nothing may leave so, but in which nothing is
+How: what a child is to do it reads as one JSON object on its stdin: paths of any spelling arrive whole. A keeper has
+CREATE_BREAKAWAY_FROM_JOB. Our own launcher (`looop.exe`) has a job that nothing may leave so, but in which nothing is
 that we start: it is in those around that one. So a keeper that finds itself in one that would end it starts anew, outside.
 """
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -25,8 +30,8 @@ KEPT_BY = "kept by "
 TIED = "in a job that ends it"
 """What it says before that, if it is."""
 
-_PATIENCE = 30.0
-"""Seconds."""
+PATIENCE = 60.0
+"""Seconds: how long a Python may take to start on a very slow machine."""
 _BREAKAWAY_OK, _SILENT_BREAKAWAY_OK, _KILL_ON_JOB_CLOSE = 0x800, 0x1000, 0x2000
 
 
@@ -52,17 +57,56 @@ def fate_in(limits: int) -> Fate:
     return Fate.LEAVES if limits & _BREAKAWAY_OK else Fate.TIED
 
 
-def launch(command: list[str]) -> Launched:
+def command(*arguments: str) -> list[str]:
+    """This Python, with these arguments."""
+    return [sys.executable, "-P", *arguments]
+
+
+def start(module: str, job: Mapping[str, object]) -> subprocess.Popen[str]:
+    """A process that runs `serve()` of a module of this package, until it is ended (`end`)."""
+    import subprocess
+
+    found = _popen(command("-c", f"from {module} import serve; serve()"), subprocess.PIPE, talks=True)
+    assert found.stdin
+    with contextlib.suppress(OSError):  # It has ended already; its stderr says why.
+        found.stdin.write(json.dumps(job) + "\n")
+        found.stdin.flush()
+    return found
+
+
+def job() -> dict[str, object]:
+    """In a child: what it is to do."""
+    found = json.loads(sys.stdin.readline())
+    assert isinstance(found, dict)
+    return found
+
+
+def end(child: subprocess.Popen[str]) -> str:
+    """End it, if it has not ended. The last line that it wrote on stderr."""
+    import subprocess
+
+    if child.poll() is None:
+        child.kill()
+    try:
+        said = child.communicate(timeout=10)[1] or ""
+    except subprocess.TimeoutExpired:  # Stuck in the filesystem: the kernel keeps it until that answers.
+        return "it hangs in a call to the filesystem"
+    except (OSError, ValueError):
+        return ""
+    return (said.strip().splitlines() or [""])[-1]
+
+
+def launch(command: list[str], environment: Mapping[str, str] | None = None) -> Launched:
     """A process that has nothing to do with ours, nor with the terminal; what it says, or why it says nothing.
 
-    It outlives us, and holds nothing of ours open. Windows: with a console that nobody sees and not without one, as a
-    virtual environment's launcher starts another Python, which would be given one that is seen.
+    `environment`: what it has there beside ours. What nobody else may see is there, and not in the command.
+    It outlives us, and holds nothing of ours open.
     """
     from looop_portable.system.threads.standby import Standby
 
     reader = Standby("looop keeper")  # First. Without it, a keeper would be left behind that nobody hears.
     try:
-        return _launched(command, reader)
+        return _launched(command, environment or {}, reader)
     finally:
         reader.dismiss()
 
@@ -86,10 +130,10 @@ def leave_job() -> bool:
     return False
 
 
-def _launched(command: list[str], reader: Standby) -> Launched:
+def _launched(command: list[str], environment: Mapping[str, str], reader: Standby) -> Launched:
     import threading
 
-    child, tied = _started(command)
+    child, tied = _started(command, environment)
     assert child.stdout
     stdout, lines, heard = child.stdout, list[str](), threading.Event()
 
@@ -100,9 +144,9 @@ def _launched(command: list[str], reader: Standby) -> Launched:
             heard.set()
 
     reader.do(listen)
-    if not heard.wait(_PATIENCE):
+    if not heard.wait(PATIENCE):
         child.kill()
-        return Launched(f"it said nothing for {_PATIENCE:.0f} s")
+        return Launched(f"it said nothing for {PATIENCE:.0f} s")
     child.stdout.close()
     if lines and lines[-1].startswith(KEPT_BY):
         child.returncode = 0  # It goes on without us. Without this, Python would complain of that.
@@ -112,21 +156,32 @@ def _launched(command: list[str], reader: Standby) -> Launched:
     return Launched(f"{said} (it ended with code {code})")
 
 
-def _started(command: list[str]) -> tuple[subprocess.Popen[bytes], bool]:
+def _started(command: list[str], environment: Mapping[str, str]) -> tuple[subprocess.Popen[str], bool]:
     """Its process, and whether it is in a job of ours that does not let it go."""
     import subprocess
 
     try:
-        return _popen(command, subprocess.PIPE, breaks_away=True), False
+        return _popen(command, subprocess.PIPE, environment, breaks_away=True), False
     except PermissionError:  # A launcher's job forbids it too: what we start is not in that.
-        return _popen(command, subprocess.PIPE), not _own_limits() & _SILENT_BREAKAWAY_OK
+        return _popen(command, subprocess.PIPE, environment), not _own_limits() & _SILENT_BREAKAWAY_OK
 
 
-def _popen(command: list[str], stdout: int | IO[str], *, breaks_away: bool = False) -> subprocess.Popen[bytes]:
-    """Without the launcher of a virtual environment, which has a job of its own."""
+def _popen(
+    command: list[str],
+    stdout: int | IO[str],
+    more: Mapping[str, str] | None = None,
+    *,
+    breaks_away: bool = False,
+    talks: bool = False,
+) -> subprocess.Popen[str]:
+    """Without the launcher of a virtual environment, which has a job of its own. `talks`: it stays in our directory.
+
+    Windows: with a console that nobody sees and not without one, as a virtual environment's launcher starts another Python,
+    which would be given one that is seen.
+    """
     import subprocess
 
-    program, environment, flags, directory = command[0], _environment(), 0, os.path.abspath(os.sep)
+    program, environment, flags, directory = command[0], {**_environment(), **(more or {})}, 0, os.path.abspath(os.sep)
     if sys.platform == "win32":
         from looop_portable.system.processes.windows_system import CREATE_BREAKAWAY_FROM_JOB, system_directory
 
@@ -138,11 +193,13 @@ def _popen(command: list[str], stdout: int | IO[str], *, breaks_away: bool = Fal
             program, environment["__PYVENV_LAUNCHER__"] = base, sys.executable
     return subprocess.Popen(  # noqa: S603 (this Python, and this package)
         [program, *command[1:]],
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
         stdout=stdout,
-        stderr=subprocess.STDOUT,
-        cwd=directory,
+        stderr=subprocess.PIPE if talks else subprocess.STDOUT,
+        cwd=None if talks else directory,
         env=environment,
+        encoding="utf-8",
+        errors="replace",
         start_new_session=True,
         creationflags=flags,
     )
@@ -157,18 +214,21 @@ def _own_limits() -> int:
     return 0
 
 
-def _read(stream: IO[bytes], lines: list[str]) -> None:
+def _read(stream: IO[str], lines: list[str]) -> None:
     """Until it is there, or has ended: a launcher may hold the pipe open for as long as it lives."""
-    for line in iter(stream.readline, b""):
-        lines.append(line.decode(errors="replace").strip())
+    for line in iter(stream.readline, ""):
+        lines.append(line.strip())
         if lines[-1].startswith(KEPT_BY):
             return
 
 
 def _environment() -> dict[str, str]:
-    """Ours, in which the package is found from anywhere."""
+    """Ours, in which the package is found from anywhere: also where it lies in what somebody has unpacked."""
+    import site
+
     package = os.path.abspath(f"{__file__}/../../../..")
     paths = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    if os.path.basename(package) not in ("site-packages", "dist-packages"):
+    own = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    if os.path.normcase(package) not in map(os.path.normcase, own):  # What is beside it would come before Python's own.
         paths.append(package)
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)} if paths else dict(os.environ)

@@ -22,6 +22,11 @@ class Latch:
         self._shut = threading.Lock()
         self._shut.acquire()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has woken, and was not forgotten."""
+        return not self._shut.locked()
+
     def wake(self) -> None:
         """From any thread, and in a signal handler."""
         with contextlib.suppress(RuntimeError):  # It has woken already.

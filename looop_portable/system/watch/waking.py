@@ -4,20 +4,23 @@ Guarantees: what happens after `watch` or `follow` said True wakes, also before 
 wakes, wakes.
 Does not guarantee: that there is news when it wakes, nor that all news wakes: nothing does on a network mount, where
 others change what our kernel does not see. So whoever waits looks again after a while all the same.
-How: inotify(7) and pidfd_open(2) on Linux, kqueue(2) on macOS and the BSDs, by way of one notifier a process; directory
-notifications and process handles on Windows. Elsewhere nothing but the other threads of this process ring.
+How: inotify(7) and pidfd_open(2) on Linux, kqueue(2) on macOS and the BSDs, directory notifications and process handles on
+Windows, each by one watcher a process (`shared`). Elsewhere nothing but the other threads of this process ring.
 """
 
 from __future__ import annotations
 
-import contextlib
 import select
 import sys
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.threads.latch import Latch
+
+if TYPE_CHECKING:
+    from looop_portable.system.watch.announcing import Wakeable
+    from looop_portable.system.watch.subscriptions import PerProcess
 
 
 class Watcher(Protocol):
@@ -34,6 +37,14 @@ class Watcher(Protocol):
 
     def wake(self) -> None:
         """From any thread."""
+
+
+class Subscribes(Protocol):
+    """The part of a `Watcher` that asks the kernel."""
+
+    def watch(self, paths: Iterable[str]) -> bool: ...
+    def follow(self, process: Registration | None) -> bool: ...
+    def close(self) -> None: ...
 
 
 class ThreadWatcher(Watcher, Protocol):
@@ -73,17 +84,31 @@ class LocalWatcher:
 
 def new_watcher() -> ThreadWatcher:
     """The best that there is here."""
+    from looop_portable.system.watch.subscriptions import SubscribedWatcher  # Who does not wait does not import it.
+
+    watchers = _watchers()
+    return SubscribedWatcher(watchers) if watchers else LocalWatcher()
+
+
+def subscriptions(watcher: Wakeable) -> Subscribes:
+    """What a task of an event loop asks by: `watcher` is woken from another thread."""
+    from looop_portable.system.watch.subscriptions import Subscriptions
+
+    watchers = _watchers()
+    return Subscriptions(watcher, watchers) if watchers else LocalWatcher()
+
+
+def _watchers() -> PerProcess | None:
     if hasattr(select, "kqueue"):  # Where a program is patched for its greenlets it is not.
         from looop_portable.system.watch import kqueue
 
-        return kqueue.new_watcher()
+        return kqueue.WATCHERS
     if sys.platform == "linux":
         from looop_portable.system.watch import linux
 
-        return linux.new_watcher()
+        return linux.WATCHERS
     if sys.platform == "win32":
-        from looop_portable.system.watch.windows import WindowsWatcher
+        from looop_portable.system.watch import windows
 
-        with contextlib.suppress(OSError):
-            return WindowsWatcher()
-    return LocalWatcher()
+        return windows.WATCHERS
+    return None

@@ -1,21 +1,29 @@
-"""A watcher that Windows wakes: `waking` there.
+"""What Windows tells a process's watcher: directory notifications, and handles of processes.
 
-Does not guarantee: that only what was asked for wakes: names that come and go in the same directory do, too.
-How: FindFirstChangeNotification, a process's handle, and an event (Microsoft's "Obtaining Directory Change Notifications");
-`WaitForMultipleObjects` of Python's own, which Ctrl-C interrupts, and which takes 63.
+Does not guarantee: that only what was asked for wakes: names that come and go in the same directory do, too. Nor anything
+to two threads that call it at once, but for what waits, and `poke`.
+How: FindFirstChangeNotification, a process's handle, and an event (Microsoft's "Obtaining Directory Change Notifications"),
+`WaitForMultipleObjects` of Python's own, which Ctrl-C interrupts, and which takes 63. Half of these are one watcher's, and
+who comes then has another. A handle that somebody waits for is closed when he has come back, which he does at once: a
+directory whose handle is open cannot be removed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Collection
+from typing import NamedTuple
 
-from looop_portable.protocol.liveness import ProcessState, Registration
+from looop_portable.protocol.liveness import ProcessState
 from looop_portable.system.processes import SYSTEM
+from looop_portable.system.processes.handle import has_ended
+from looop_portable.system.watch.shared import Following, News, Process
+from looop_portable.system.watch.subscriptions import PerProcess
 
 assert sys.platform == "win32"
 
@@ -26,7 +34,6 @@ _SYNCHRONIZE = 0x00100000
 _INVALID = ctypes.c_void_p(-1).value
 _MOST = 60
 _LIVES = (ProcessState.RUNNING, ProcessState.STOPPED)
-_LONGEST = 3_600_000  # Milliseconds.
 
 _kernel = ctypes.WinDLL("kernel32", use_last_error=True)
 _kernel.CreateEventW.restype = ctypes.c_void_p
@@ -35,78 +42,147 @@ for _name in ("SetEvent", "ResetEvent", "FindNextChangeNotification", "FindClose
     getattr(_kernel, _name).argtypes = [ctypes.c_void_p]
 
 
-class WindowsWatcher:
-    """A watcher that a directory, a process and an event ring. Raises OSError where it cannot be made."""
+class _Directory(NamedTuple):
+    path: str
+    handle: int
+
+
+class WindowsKernel:
+    """Raises OSError where it cannot be had."""
 
     def __init__(self) -> None:
-        self._woken = _kernel.CreateEventW(None, True, False, None)
-        if not self._woken:
+        self._called = _kernel.CreateEventW(None, True, False, None)
+        if not self._called:
             raise ctypes.WinError(ctypes.get_last_error())
         self._guard = threading.RLock()
-        self._watched: dict[str, int] = {}
-        self._process: tuple[int, str] | None = None
-        self._handle = 0
+        self._directories: dict[int, _Directory] = {}
+        self._numbers = itertools.count()
+        self._ends: dict[Process, int] = {}
+        self._is_waited_for = False
+        self._unused: list[Callable[[], object]] = []
 
-    def watch(self, paths: Iterable[str]) -> bool:
-        wanted = list(paths)
-        directories = [path if os.path.isdir(path) else os.path.dirname(path) for path in wanted]
-        for directory in [directory for directory in self._watched if directory not in directories]:
-            _kernel.FindCloseChangeNotification(self._watched.pop(directory))
-        for directory in directories:
-            if directory not in self._watched and not self._watch(directory):
-                return False
-        return bool(wanted) and all(map(os.path.lexists, wanted))  # What went before we listened will not wake.
+    @property
+    def is_full(self) -> bool:
+        return self._count() >= _MOST // 2
 
-    def follow(self, process: Registration | None) -> bool:
-        wanted = (process.pid, process.start) if process else None
-        if wanted != self._process:
-            self._close_all()
-            self._process = wanted
-            if wanted:
-                with contextlib.suppress(OSError):  # It has ended, or is another user's.
-                    self._handle = _winapi.OpenProcess(_SYNCHRONIZE, False, wanted[0])
-                if (
-                    self._handle and SYSTEM.state(*wanted) not in _LIVES
-                ):  # Known by its start, now that its id stays its own.
-                    self._close_all()
-        return bool(self._handle)
+    def poke(self) -> None:
+        with self._guard:  # Without this, one that is closed meanwhile would set whatever has its handle by then.
+            if self._called:
+                _kernel.SetEvent(self._called)
 
-    def forget(self) -> None:
-        _kernel.ResetEvent(self._woken)
-        for handle in self._watched.values():
-            if _winapi.WaitForSingleObject(handle, 0) == _winapi.WAIT_OBJECT_0:
-                _kernel.FindNextChangeNotification(handle)
+    def watch(self, path: str) -> tuple[int | None, Collection[int]]:
+        directory = path if os.path.isdir(path) else os.path.dirname(path)
+        number = next((number for number, each in self._directories.items() if each.path == directory), None)
+        is_new = number is None
+        if number is None:
+            number = self._open(directory)
+        if number is not None and not os.path.lexists(path):  # What went before it was watched will not wake.
+            if is_new:
+                self.unwatch(number)
+            return None, ()
+        return number, ()
 
-    def wake(self) -> None:
-        with self._guard:  # Without this, one that is closed meanwhile would ring whatever has its handle by then.
-            if self._woken:
-                _kernel.SetEvent(self._woken)
+    def unwatch(self, number: int) -> None:
+        handle = self._directories.pop(number).handle
+        self._release(lambda: _kernel.FindCloseChangeNotification(handle))
 
-    def wait(self, seconds: float) -> None:
-        handles = [*filter(None, [self._handle]), self._woken, *self._watched.values()]
-        first = None
-        with contextlib.suppress(InterruptedError):  # Ctrl-C: its exception comes right after.
-            first = _winapi.WaitForMultipleObjects(handles, False, min(int(seconds * 1000) + 1, _LONGEST))
-        if self._handle and first == _winapi.WAIT_OBJECT_0:  # It has ended, and would ring for ever.
-            self._close_all()
+    def follow(self, process: Process) -> Following:
+        handle = 0
+        if self._count() < _MOST:
+            with contextlib.suppress(OSError):  # It has ended, or is another user's.
+                handle = _winapi.OpenProcess(_SYNCHRONIZE, False, process[0])
+        state = SYSTEM.state(*process)  # Known by its start, now that its id stays its own.
+        if handle and state in _LIVES:
+            self._ends[process] = handle
+            self.poke()
+            return Following.WATCHED
+        if handle:
+            _winapi.CloseHandle(handle)
+        return Following.ENDED if has_ended(*process) else Following.UNSEEN
+
+    def unfollow(self, process: Process) -> None:
+        handle = self._ends.pop(process)
+        self._release(lambda: _winapi.CloseHandle(handle))
+
+    def prepare(self, seconds: float) -> Callable[[], list[int]]:
+        self._close_unused()
+        self._is_waited_for = True
+        handles = [self._called, *self._ends.values(), *(each.handle for each in self._directories.values())]
+        milliseconds = int(seconds * 1000) + 1 if seconds else 0
+
+        def wait() -> list[int]:
+            with contextlib.suppress(InterruptedError):  # Ctrl-C: its exception comes right after.
+                first = _winapi.WaitForMultipleObjects(handles, False, milliseconds)
+                return [] if first == _winapi.WAIT_TIMEOUT else [first]
+            return []
+
+        return wait
+
+    def read(self, notified: list[int]) -> News:
+        self._close_unused()
+        if not notified:
+            return News()
+        _kernel.ResetEvent(self._called)
+        ended = [process for process, handle in self._ends.items() if _is_set(handle)]
+        for process in ended:
+            self.unfollow(process)
+        changed = [number for number, each in self._directories.items() if _is_set(each.handle)]
+        gone = [number for number in changed if not self._goes_on(self._directories[number])]
+        for number in gone:
+            self.unwatch(number)
+        return News(changed, gone, ended)
 
     def close(self) -> None:
-        self.watch([])
-        self._close_all()
+        for number in list(self._directories):
+            self.unwatch(number)
+        for process in list(self._ends):
+            self.unfollow(process)
+        self._close_unused()
         with self._guard:
-            woken, self._woken = self._woken, 0
-        _winapi.CloseHandle(woken)
+            called, self._called = self._called, 0
+        _winapi.CloseHandle(called)
 
-    def _watch(self, directory: str) -> bool:
-        if len(self._watched) >= _MOST:
-            return False
+    def abandon(self) -> None:
+        """Nothing closes them by itself."""
+
+    def close_inherited(self, *, just_begun: bool) -> None:
+        """There is no fork."""
+
+    def _count(self) -> int:
+        return len(self._directories) + len(self._ends)
+
+    def _open(self, directory: str) -> int | None:
+        if self._count() >= _MOST:
+            return None
         handle = _kernel.FindFirstChangeNotificationW(ctypes.c_wchar_p(directory), False, _FILE_NAME)
         if handle in (None, _INVALID):
-            return False
-        self._watched[directory] = handle
-        return True
+            return None
+        number = next(self._numbers)
+        self._directories[number] = _Directory(directory, handle)
+        self.poke()
+        return number
 
-    def _close_all(self) -> None:
-        if self._handle:
-            _winapi.CloseHandle(self._handle)
-        self._process, self._handle = None, 0
+    @staticmethod
+    def _goes_on(directory: _Directory) -> bool:
+        """It tells of the next change, too."""
+        return bool(_kernel.FindNextChangeNotification(directory.handle)) and os.path.isdir(directory.path)
+
+    def _release(self, close: Callable[[], object]) -> None:
+        self._unused.append(close)
+        if self._is_waited_for:
+            self.poke()
+        else:
+            self._close_unused()
+
+    def _close_unused(self) -> None:
+        """Nobody waits just now."""
+        self._is_waited_for = False
+        while self._unused:
+            self._unused.pop()()
+
+
+def _is_set(handle: int) -> bool:
+    return int(_winapi.WaitForSingleObject(handle, 0)) == _winapi.WAIT_OBJECT_0
+
+
+WATCHERS = PerProcess(WindowsKernel)

@@ -11,7 +11,8 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from looop_portable.protocol.liveness import Here, Liveness, Lock, ProcessState, Registration, Verdict
+from looop_portable.protocol.liveness import Here, Liveness, Lock, ProcessState, Verdict
+from looop_portable.protocol.records import Registration
 from looop_portable.system.files.rooms import NamedRoom, Room
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.testing.explorer.world import QUEUE, Answer, Failure, Op
@@ -80,10 +81,6 @@ class Recorded:
 
     def replace(self, private: str, public: str) -> None:
         self.ask("rename", private, public)
-
-    def detach(self, path: str, copy: str, data: bytes, *, shared: int = 0) -> None:
-        self.create(copy, data, shared=shared)
-        self.replace(copy, path)
 
     def remove(self, path: str) -> bool:
         return bool(self.ask("remove", path))

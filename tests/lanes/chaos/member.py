@@ -35,7 +35,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from looop_portable import Claims, Held, LooopError, Refused, Renewed, Unavailable, Won
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.system.clock import elapsed
 from looop_portable.waiting.claiming import wait_for
@@ -111,7 +111,7 @@ class Member:
 
     def work(self) -> None:
         began = elapsed()
-        self.me = self.answered(lambda: self.claims.sessions.register(ttl=self.given.lease)).holder
+        self.me = self.answered(lambda: self.claims.sessions.register(lease_seconds=self.given.lease)).holder
         pulse = self.beat(self.me, began) if self.given.lease else None
         try:
             while True:

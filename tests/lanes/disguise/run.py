@@ -14,7 +14,12 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-TESTS = ["tests/unit", "tests/cli", "tests/contract"]
+TESTS = [
+    "tests/unit",
+    "tests/cli",
+    "tests/contract",
+    *(f"tests/race/test_race_{each}.py" for each in ("guardian", "interrupting")),
+]
 
 
 def main(arguments: list[str]) -> int:

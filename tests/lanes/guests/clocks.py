@@ -24,7 +24,7 @@ import sys
 from looop_portable import hold
 
 directory, name, lease = sys.argv[1:]
-with hold(name, data_dir=directory, ttl=int(lease), on_lost=lambda _: print("lost", flush=True)) as held:
+with hold(name, data_dir=directory, lease_seconds=int(lease), on_lost=lambda _: print("lost", flush=True)) as held:
     print(held.session, flush=True)
     sys.stdin.read()
     held.check()
@@ -142,7 +142,7 @@ def _server_time(stage: Stage) -> float:
 def ages(stage: Stage) -> None:
     """The age of each other's heartbeats, as the product tells it, beside what has passed since they were told."""
     sessions, signs = stage.claims.sessions, stage.claims.backend.sessions.signs
-    mine = sessions.register(ttl=600)
+    mine = sessions.register(lease_seconds=600)
     stage.wire.tell("session", mine.session)
     theirs = stage.registration(stage.wire.wait("session", PATIENCE))
     worst = 0.0

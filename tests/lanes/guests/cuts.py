@@ -62,7 +62,7 @@ def _judge_takeover(stage: Stage, at: float, silent: float, slowest: float) -> N
 
 
 def power_cut_2(stage: Stage) -> None:
-    with hold(NAME, data_dir=stage.directory, ttl=stage.lease) as lease:
+    with hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease) as lease:
         stage.wire.tell("session", lease.session)
         stage.wire.tell("holds")
         lost = lease.lost.wait(20 * stage.lease)
@@ -71,7 +71,7 @@ def power_cut_2(stage: Stage) -> None:
 
 def waiter_cut_1(stage: Stage) -> None:
     """Host 1 holds, and host 2, which watches it, loses power: that must not keep host 1 from anything."""
-    lease = hold(NAME, data_dir=stage.directory, ttl=stage.lease, on_lost=lambda _: _report_lost(stage))
+    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _report_lost(stage))
     slowest = 0.0
     with contextlib.suppress(ClaimLost), lease:
         stage.wire.tell("holds", lease.session)
@@ -214,7 +214,7 @@ def partition_1(stage: Stage) -> None:
 def partition_2(stage: Stage) -> None:
     prober = Prober(stage.directory)
     prober.start()
-    lease = hold(NAME, data_dir=stage.directory, ttl=stage.lease, on_lost=lambda _: _report_lost(stage))
+    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _report_lost(stage))
     entered = False
     try:
         with lease:
@@ -255,7 +255,7 @@ def _raised_by(check: object) -> str:
 
 def _hold_again(stage: Stage) -> int:
     """The generation of a new hold."""
-    with hold(NAME, data_dir=stage.directory, ttl=stage.lease) as lease:
+    with hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease) as lease:
         lease.check()
         return lease.generation
 
@@ -282,7 +282,7 @@ def short_partition_1(stage: Stage) -> None:
 def short_partition_2(stage: Stage) -> None:
     prober = Prober(stage.directory)
     prober.start()
-    lease = hold(NAME, data_dir=stage.directory, ttl=stage.lease, on_lost=lambda _: _report_lost(stage))
+    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _report_lost(stage))
     _hold_until_told_to_leave(stage, lease, 3 * stage.lease)
     stage.wire.tell("calls", str(prober))
     stage.wire.wait("over", PATIENCE)
@@ -324,7 +324,7 @@ def freeze_1(stage: Stage) -> None:
 
 
 def freeze_2(stage: Stage) -> None:
-    lease = hold(NAME, data_dir=stage.directory, ttl=stage.lease, on_lost=lambda _: _report_lost(stage))
+    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _report_lost(stage))
     left = "nothing"
     with contextlib.ExitStack() as stack:
         stack.enter_context(lease)
@@ -353,6 +353,6 @@ def freeze_alone_1(stage: Stage) -> None:
 
 
 def freeze_alone_2(stage: Stage) -> None:
-    lease = hold(NAME, data_dir=stage.directory, ttl=stage.lease, on_lost=lambda _: _report_lost(stage))
+    lease = hold(NAME, data_dir=stage.directory, lease_seconds=stage.lease, on_lost=lambda _: _report_lost(stage))
     _hold_until_told_to_leave(stage, lease, 8 * stage.lease)
     stage.wire.wait("over", PATIENCE)

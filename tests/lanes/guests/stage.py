@@ -9,8 +9,8 @@ import time
 from typing import NamedTuple
 
 from looop_portable import Claims, Held, Renewed, Won
-from looop_portable.protocol.liveness import Holder, Registration
 from looop_portable.protocol.names import spelled
+from looop_portable.protocol.records import Holder, Registration
 
 from .wire import Wire
 

@@ -16,7 +16,7 @@ import time
 import psutil
 
 from looop_portable import Held
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.system.processes import SYSTEM
 
 from .stage import PATIENCE, Stage
@@ -27,7 +27,7 @@ NAMES = ["hold", "run", "session"]
 _HOLD = """
 import sys, time
 from looop_portable import hold
-with hold("hold", data_dir=sys.argv[1], ttl=int(sys.argv[2])):
+with hold("hold", data_dir=sys.argv[1], lease_seconds=int(sys.argv[2])):
     print("holds", flush=True)
     time.sleep(3600)
 """

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from looop_portable import Claims
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Liveness, Registration, Verdict
+from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import (
     Broken,
     Checked,
@@ -22,6 +21,7 @@ from looop_portable.protocol.outcomes import (
     Sweep,
     Won,
 )
+from looop_portable.protocol.records import Lease, Registration
 from looop_portable.sessions.registrar import SessionStatus
 
 from .commands import TOLD_KEPT, ran

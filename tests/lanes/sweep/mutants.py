@@ -15,11 +15,13 @@ def error_is_a_win() -> None:
     """Whoever gets an error takes it for a lost reply, and does not look at what is published."""
     real = Publisher._publish
 
-    def publish(self: Publisher, written: list[str], public: str, data: bytes) -> bool | None:
+    def publish(self: Publisher, written: list[str], public: str, data: bytes, private: str) -> str:
         try:
-            return real(self, written, public, data)
+            return real(self, written, public, data, private)
+        except (FileExistsError, FileNotFoundError):
+            raise
         except OSError:
-            return True
+            return private
 
     Publisher._publish = publish  # type: ignore[method-assign]
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from looop_portable import Claims
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.protocol.lease import Head, Lease, whole
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.codec import whole
+from looop_portable.protocol.records import Head, Holder, Lease
 
 from .stores import Store
 from .verbs import Verb

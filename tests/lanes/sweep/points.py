@@ -10,8 +10,8 @@ from typing import NamedTuple, Self
 
 from looop_portable import Claims, LooopError
 from looop_portable.errors import ClaimHeld
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.outcomes import Won
+from looop_portable.protocol.records import Lease
 from looop_portable.system.locks.guard import guard
 from looop_portable.system.opening.direct import _known
 

@@ -9,7 +9,7 @@ import time
 from typing import NamedTuple
 
 from looop_portable import Claims
-from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.records import Holder, Registration
 
 LEASE = 3
 """Seconds, of the sessions that give heartbeats."""
@@ -87,7 +87,7 @@ class Maker:
         claims = self.open()
         if kind == "fresh":
             return Store(Image.of(self.root), Holder("me", ""), frozenset({"me"}))
-        me = claims.sessions.register("me", pid=os.getpid(), ttl=LEASE).holder
+        me = claims.sessions.register("me", pid=os.getpid(), lease_seconds=LEASE).holder
         for session in ("other", "rival"):
             claims.sessions.register(session, pid=os.getpid())
         getattr(self, f"_{kind}")(claims, me)
@@ -137,7 +137,7 @@ class Maker:
         self._grow_silent(claims, ghost)
 
     def _far_away(self, claims: Claims, session: str) -> Holder:
-        registered = claims.sessions.register(session, pid=os.getpid(), ttl=LEASE)
+        registered = claims.sessions.register(session, pid=os.getpid(), lease_seconds=LEASE)
         _say(claims, registered._replace(boot="another", namespace="another", disk="another", pid=self.gone, own=False))
         return registered.holder
 

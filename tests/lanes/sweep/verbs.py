@@ -10,8 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from looop_portable import Claims
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.system.watch.waking import new_watcher
 from looop_portable.waiting.claiming import claim_all, wait_for, waiter
 from looop_portable.waiting.waiter import Pending
@@ -122,11 +121,11 @@ def _wait(stage: Stage, _: object) -> object:
 
 
 def _registration(stage: Stage, _: object) -> object:
-    return stage.claims.sessions.register("new", pid=os.getppid(), ttl=3)
+    return stage.claims.sessions.register("new", pid=os.getppid(), lease_seconds=3)
 
 
 def _own_registration(stage: Stage, _: object) -> object:
-    return stage.claims.sessions.register("new", ttl=3, locked=True)
+    return stage.claims.sessions.register("new", lease_seconds=3, locked=True)
 
 
 def _in_line(stage: Stage, _: object) -> object:
@@ -136,7 +135,7 @@ def _in_line(stage: Stage, _: object) -> object:
 
 def _own_session(stage: Stage) -> Holder:
     """Of the child itself, with a lock of its own, and a claim."""
-    own = stage.claims.sessions.register("new", ttl=3, locked=True).holder
+    own = stage.claims.sessions.register("new", lease_seconds=3, locked=True).holder
     stage.claims.claim("c", own)
     return own
 

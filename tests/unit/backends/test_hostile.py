@@ -19,9 +19,8 @@ from support.capabilities import NATIVE
 
 from looop_portable import Claims, Held, LooopError, Won
 from looop_portable.cli import main
-from looop_portable.protocol.lease import lease_in
-from looop_portable.protocol.liveness import Liveness, Registration
-from looop_portable.protocol.registrations import registration_in
+from looop_portable.protocol.liveness import Liveness
+from looop_portable.protocol.records import Registration, lease_in, registration_in
 
 RECORDS = int(os.environ.get("LOOOP_HOSTILE_RECORDS", "300"))
 AT_ONCE = 100
@@ -107,8 +106,8 @@ class Hostile:
 
 
 def good_registration(session: str) -> dict[str, object]:
-    mine = Registration(session, "i", os.getpid(), "1", "b", "n", "h", "2026-01-01T00:00:00Z", ttl=30, disk="d")
-    return {**mine.as_record(), "generation": 1, "token": "t"}
+    mine = Registration(session, "i", os.getpid(), "1", "b", "n", "h", "2026-01-01T00:00:00Z", lease_seconds=30, disk="d")
+    return {**mine._asdict(), "generation": 1, "token": "t"}
 
 
 def good_lease(name: str, session: str) -> dict[str, object]:
@@ -270,7 +269,7 @@ def test_a_lease_s_incarnation_that_nobody_writes_leads_nowhere(incarnation: obj
 def test_a_keeper_s_record_is_no_licence_to_end_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To a system, the process 0 is all those of our own group, and -1 is everybody."""
     from looop_portable.errors import Unavailable
-    from looop_portable.protocol.liveness import Holder
+    from looop_portable.protocol.records import Holder
     from looop_portable.running import keepers
     from looop_portable.system.processes import host
 

@@ -12,7 +12,7 @@ import pytest
 from support.capabilities import NAMES_OF_ANY_CHARACTER, NATIVE, needs_symlinks
 
 from looop_portable import Claims, LooopError, Won
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.running.keepers import Keepers
 from looop_portable.system.files import OS
 

@@ -14,8 +14,8 @@ from looop_portable.backends.asking import WITHIN
 from looop_portable.backends.engine import CLAIM, SESSION, TICKET
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import CannotExclude, InvalidName
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Here, Holder, Liveness, Lock, ProcessState, Registration, Silence
+from looop_portable.protocol.liveness import Here, Liveness, Lock, ProcessState, Silence
+from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.sessions.registrar import Sessions
 
 LEASE = 30
@@ -182,7 +182,7 @@ def test_every_failure_is_one_line_and_says_what_it_is_about(
         raise error
 
     backend, waiter = world.backend, Registration("", "", 1)
-    session = Registration("s", "i", 1, ttl=LEASE)
+    session = Registration("s", "i", 1, lease_seconds=LEASE)
     for method in ("read", "advance", "scan", "forget", "beat", "heard"):
         monkeypatch.setattr(world.engine, method, fail)
     asked: dict[str, list[Callable[[], object]]] = {
@@ -228,7 +228,7 @@ def everything(world: World) -> None:
         raise AssertionError("it does not get well again")
 
     claims = Claims(world.backend)
-    registration = done(lambda: claims.sessions.register("me", ttl=LEASE))
+    registration = done(lambda: claims.sessions.register("me", lease_seconds=LEASE))
     assert isinstance(registration, Registration)
     me = registration.holder
     assert isinstance(done(lambda: claims.claim("n", me)), Won | Renewed)
@@ -272,7 +272,7 @@ class TestLife:
 
     @pytest.fixture
     def me(self, world: World) -> Registration:
-        return Claims(world.backend).sessions.register("me", ttl=LEASE)
+        return Claims(world.backend).sessions.register("me", lease_seconds=LEASE)
 
     def verdict(self, world: World) -> Liveness:
         sessions = world.claims().sessions
@@ -346,7 +346,7 @@ class TestLife:
     def test_the_claim_of_one_that_is_silent_is_taken_over_and_it_is_told(self, world: World, me: Registration) -> None:
         claims, other = Claims(world.backend), world.claims()
         assert isinstance(claims.claim("n", me.holder), Won)
-        her = other.sessions.register("her", ttl=LEASE).holder
+        her = other.sessions.register("her", lease_seconds=LEASE).holder
         for passes in (0, LEASE + 1):
             world.passes(passes)
             assert isinstance(other.claim("n", her), Held)
@@ -364,7 +364,7 @@ class TestLife:
 
     def test_another_process_can_beat_for_one_that_is_not_registered_yet_until_it_is_taken_back(self, world: World) -> None:
         signs, others = world.backend.sessions.signs, world.claims().backend.sessions.signs
-        promised = signs.promise(Registration("s", "i", 1, ttl=LEASE), locked=False)
+        promised = signs.promise(Registration("s", "i", 1, lease_seconds=LEASE), locked=False)
         world.passes(LEASE)
         others.beat("s", "i")
         assert signs.silence(promised) == Silence(0.0)
@@ -385,14 +385,14 @@ class TestLife:
 
     def test_nothing_is_left_of_a_session_that_is_forgotten(self, world: World) -> None:
         sessions = Claims(world.backend).sessions
-        made_up = sessions.register(ttl=LEASE)
+        made_up = sessions.register(lease_seconds=LEASE)
         sessions.stop(*made_up.holder)
         assert sessions.forget(sessions.status(made_up.session))
         assert world.engine._beats == {}
         assert world.engine.scan(SESSION) == []
 
     def test_nothing_is_left_of_one_that_was_silent_and_that_somebody_else_forgets(self, world: World) -> None:
-        made_up = Claims(world.backend).sessions.register(ttl=LEASE)
+        made_up = Claims(world.backend).sessions.register(lease_seconds=LEASE)
         for passes in (LEASE + 1, LEASE / 3):
             world.passes(passes)
             world.claims().reap()
@@ -405,7 +405,7 @@ class TestLife:
         world.faulty.local = True
         assert signs.disk().endswith(" far://away")
         assert not world.backend.tickets.far()
-        registration = Registration("s", "i", 1, ttl=LEASE)
+        registration = Registration("s", "i", 1, lease_seconds=LEASE)
         assert signs.promise(registration, locked=True) == registration._replace(disk=signs.disk())
         assert (signs.lock(registration), signs.lock_path(registration)) == (Lock.MISSING, "")
         assert signs.silence(registration) == Silence(0.0)
@@ -444,7 +444,7 @@ def test_one_scan_tells_what_is_held_and_by_whom(world: World) -> None:
         assert world.backend.advance(name, 0, lease(session)._replace(name=name))
     assert world.backend.advance("d", 1, None)
     world.faulty.calls.clear()
-    assert [(name, head.generation, head.lease and head.lease.session) for name, head in world.backend.heads()] == [
+    assert [(name, head.generation, head.lease and head.lease.session) for name, head in world.backend.scan()] == [
         ("a", 1, "w1"),
         ("b", 1, "w2"),
         ("c", 1, "w1"),
@@ -467,7 +467,7 @@ def test_keys_are_short_and_have_no_controls(world: World) -> None:
     for name in names:
         assert world.backend.advance(name, 0, lease()._replace(name=name))
         world.backend.tickets.take(name, Registration("", "", 1))
-        registration = Registration(name, f"i{len(name)}", 1, ttl=LEASE)
+        registration = Registration(name, f"i{len(name)}", 1, lease_seconds=LEASE)
         world.backend.sessions.signs.promise(registration, locked=False)
         assert world.backend.sessions.advance(name, 0, registration)
     keys = [key for kind in (CLAIM, SESSION, TICKET) for key, _ in world.engine.scan(kind)]

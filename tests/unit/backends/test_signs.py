@@ -14,7 +14,8 @@ from support.capabilities import NATIVE_POLICY, NativeFiles
 from looop_portable import Claims, Held, Refused, Released, SessionAlive, Won
 from looop_portable.backends.directory.backend import DirectoryBackend
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Basis, Here, Holder, Liveness, ProcessState, Registration, Verdict
+from looop_portable.protocol.liveness import Basis, Here, Liveness, ProcessState, Verdict
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.sessions.registrar import Sessions
 
 LEASE = 30
@@ -69,7 +70,7 @@ class Share:
         self.holders, self.ours = self._host("there"), self._host("here")
         for host in (self.holders, self.ours):
             monkeypatch.setattr(host.backend.sessions.signs, "disk", str)
-        self.holder = self.holders.sessions.register("h", ttl=LEASE).holder
+        self.holder = self.holders.sessions.register("h", lease_seconds=LEASE).holder
         self.me = self.ours.sessions.register("w").holder
         assert isinstance(self.holders.claim("x", self.holder), Won)
 
@@ -180,7 +181,7 @@ def test_the_reaper_releases_what_a_silent_session_held(share: Share) -> None:
 
 
 def test_a_silent_session_of_an_id_made_up_is_ended_before_it_is_forgotten(share: Share) -> None:
-    silent = share.holders.sessions.register(ttl=LEASE).holder
+    silent = share.holders.sessions.register(lease_seconds=LEASE).holder
     share.pass_time(LEASE + 1)
     share.ours.reap()
     assert silent.session in share.ours.sessions.ids()
@@ -337,7 +338,7 @@ def test_the_signs_of_an_earlier_incarnation_are_swept_when_they_are_old_and_our
     share.pass_time(LEASE + 1)
     assert share.liveness() is Liveness.UNKNOWN
     share.pass_time(LEASE)
-    later = share.ours.sessions.register("h", ttl=LEASE).holder
+    later = share.ours.sessions.register("h", lease_seconds=LEASE).holder
     share.ours.reap()
     assert len(share.signs("heartbeat")) == 2
     share.pass_time(2 * 3600)
@@ -352,7 +353,7 @@ def test_a_session_that_is_stopped_leaves_no_signs(share: Share) -> None:
 
 
 def test_what_a_registrar_left_who_died_before_it_was_published_is_swept(share: Share) -> None:
-    promised = Registration("n", "0123456789abcdef01234567", 1, ttl=LEASE)
+    promised = Registration("n", "0123456789abcdef01234567", 1, lease_seconds=LEASE)
     share.holders.backend.sessions.signs.promise(promised, locked=False)
     share.ours.reap()
     assert os.listdir(share.directory / "n") == ["heartbeat-0123456789abcdef01234567"]
@@ -366,11 +367,11 @@ def test_who_loses_the_race_for_an_id_takes_its_signs_back(share: Share, monkeyp
 
     def overtaken(session: str, expected: int, registration: Registration) -> bool:
         if session == "n" and registration.pid == 7:
-            share.holders.sessions.register("n", pid=8, ttl=LEASE)
+            share.holders.sessions.register("n", pid=8, lease_seconds=LEASE)
         return publish(session, expected, registration)
 
     monkeypatch.setattr(share.holders.backend.sessions, "advance", overtaken)
     with pytest.raises(SessionAlive):
-        share.holders.sessions.register("n", pid=7, ttl=LEASE)
+        share.holders.sessions.register("n", pid=7, lease_seconds=LEASE)
     incarnation = share.holders.sessions.holder("n").incarnation
     assert [name for name in os.listdir(share.directory / "n") if "heartbeat" in name] == [f"heartbeat-{incarnation}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ from support.capabilities import NativeBackend, NativeFiles, needs_modes
 from looop_portable import Claims, Won
 from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Liveness, Registration
+from looop_portable.protocol.liveness import Liveness
+from looop_portable.protocol.records import Registration
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.system.watch.waking import LocalWatcher
 from looop_portable.waiting.claiming import waiter
@@ -105,6 +107,19 @@ def test_what_a_reaper_removes_in_the_middle_is_made_again(
     assert next(files.before[call], None) is None
     assert tickets.line("repo-x") == [ticket] == os.listdir(queue / "repo-x")
     assert tickets.waiter("repo-x", ticket) == ME
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "broken")])
+def test_who_cannot_line_up_leaves_nothing_in_the_line(
+    tickets: TicketFiles, files: Disturbed, queue: Path, error: BaseException
+) -> None:
+    def fails(path: str) -> None:
+        raise error
+
+    files.before["replace"] = iter([fails])
+    with pytest.raises((Unavailable, KeyboardInterrupt)):
+        tickets.take("repo-x", ME)
+    assert os.listdir(queue / "repo-x") == []
 
 
 def test_a_line_that_is_removed_as_often_as_it_is_made_is_no_answer(

@@ -11,8 +11,9 @@ import pytest
 from support.capabilities import FILE_BACKENDS, open_or_skip
 
 from looop_portable import Claims, Held, Refused, Released, Won
-from looop_portable.protocol.liveness import Liveness, Registration
+from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.outcomes import Broken
+from looop_portable.protocol.records import Registration
 from looop_portable.system.clock import elapsed
 
 GARBAGE = ["", "x", "\0" * 200, '{"session": "one", "name', "no JSON\r\n", '{"generation": 1}', "[]"]
@@ -41,7 +42,7 @@ def record(tmp_path: Path, generation: int = 1) -> Path:
 def test_it_is_held_while_its_holder_lives_and_free_when_that_is_dead(
     claims: Claims, tmp_path: Path, shown: str, text: str
 ) -> None:
-    holder = claims.sessions.register("one", ttl=0).holder
+    holder = claims.sessions.register("one", lease_seconds=0).holder
     assert isinstance(claims.claim("n", holder), Won)
     written_over(tmp_path / shown, text)
     other = Claims.open(str(tmp_path), claims.backend.name)
@@ -57,7 +58,7 @@ def test_it_is_held_while_its_holder_lives_and_free_when_that_is_dead(
 
 
 def test_its_holder_can_let_it_go_and_an_operator_can_break_it(claims: Claims, tmp_path: Path) -> None:
-    holder = claims.sessions.register("one", ttl=0).holder
+    holder = claims.sessions.register("one", lease_seconds=0).holder
     assert isinstance(claims.claim("n", holder), Won)
     written_over(record(tmp_path), "x")
     others = Claims.open(str(tmp_path), claims.backend.name)  # As another process: this one knows what it has published.
@@ -70,7 +71,7 @@ def test_its_holder_can_let_it_go_and_an_operator_can_break_it(claims: Claims, t
 
 
 def test_a_session_that_may_be_its_holder_is_named_with_the_way_out(claims: Claims, tmp_path: Path) -> None:
-    one, two = (claims.sessions.register(name, ttl=0).holder for name in ("one", "two"))
+    one, two = (claims.sessions.register(name, lease_seconds=0).holder for name in ("one", "two"))
     assert isinstance(claims.claim("n", one), Won)
     for path in (tmp_path / "claims/n.json", record(tmp_path)):  # Where they are two files, both.
         written_over(path, "x")
@@ -90,7 +91,7 @@ def test_what_a_power_cut_left_is_free_whoever_has_come_since(
     monkeypatch.setattr(claims.backend.sessions.signs, "disk", lambda: "a disk of this kernel's alone")
     for path in (tmp_path / "claims/n.json", record(tmp_path)):
         written_over(path, "")
-    claims.sessions.register("one", ttl=0)
+    claims.sessions.register("one", lease_seconds=0)
     assert isinstance(claims.claim("n", "two"), Held)
     before_the_boot = time.time() - elapsed() - 3600
     os.utime(record(tmp_path), (before_the_boot, before_the_boot))

@@ -16,7 +16,7 @@ import pytest
 from support.capabilities import NATIVE, NativeBackend, NativeFiles
 
 from looop_portable import Broken, Claims, LooopError, Released, Renewed, Unavailable, Won, claim_all
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 
 CALLS = [
     *("create", "link", "rename", "replace", "remove", "list", "read", "refuse_link", "mkdir", "age", "make_beat"),
@@ -108,7 +108,7 @@ def register(stage: Stage) -> bool:
 
 
 def register_locked(stage: Stage) -> bool:
-    found = stage.claims.sessions.register("new", ttl=30, locked=True)
+    found = stage.claims.sessions.register("new", lease_seconds=30, locked=True)
     return stage.clean.sessions.registration(found.holder) is not None
 
 
@@ -180,7 +180,7 @@ def test_a_link_that_was_repeated_is_no_reason_to_say_that_there_was_nothing_to_
 
 def test_a_close_that_fails_when_a_session_ends_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = Stage(tmp_path)
-    found = stage.claims.sessions.register("other", ttl=30, locked=True).holder
+    found = stage.claims.sessions.register("other", lease_seconds=30, locked=True).holder
     real = NativeFiles.let_lock_go
 
     def fails(self: Faults, path: str) -> None:
@@ -196,7 +196,7 @@ def test_a_registration_that_fails_leaves_no_descriptor_open(tmp_path: Path) -> 
     for at in range(1, 40):
         stage.files.arm(at, after=False, stays=True)
         try:
-            found: Holder | None = stage.claims.sessions.register("new", ttl=30, locked=True).holder
+            found: Holder | None = stage.claims.sessions.register("new", lease_seconds=30, locked=True).holder
         except LooopError:
             found = None
         stage.files.at = 0

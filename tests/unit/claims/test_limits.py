@@ -15,9 +15,9 @@ from looop_portable import Claims, Held, InvalidName, Lease, Unavailable, Won, h
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.errors import UsageError
 from looop_portable.ledger.ledger import Ledger
-from looop_portable.protocol.lease import LARGEST, encode
-from looop_portable.protocol.liveness import LONGEST_LEASE, Holder
+from looop_portable.protocol.codec import LARGEST, encode
 from looop_portable.protocol.names import LONGEST_NAME, canonical
+from looop_portable.protocol.records import LONGEST_LEASE, Holder
 from looop_portable.system import processes
 from looop_portable.system.opening import descriptors
 
@@ -153,10 +153,10 @@ def test_a_registration_that_would_be_damaged_is_not_published(tmp_path: Path, m
 )
 def test_a_lease_that_no_record_can_say_is_refused(claims: Claims, lease: int) -> None:
     with pytest.raises(UsageError) as refusal:
-        claims.sessions.register("s", ttl=lease)
+        claims.sessions.register("s", lease_seconds=lease)
     assert len(str(refusal.value)) < 400
     with pytest.raises(UsageError):
-        hold("n", ttl=lease)
+        hold("n", lease_seconds=lease)
 
 
 def test_a_host_with_a_long_name_registers_and_holds(

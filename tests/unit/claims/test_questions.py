@@ -15,12 +15,12 @@ from looop_portable import Claims, Held, Released, Renewed, Won
 from looop_portable.backends import open_backend
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.cli import main
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder
 from looop_portable.protocol.outcomes import Status
+from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.slots import slots_of
 from looop_portable.sessions.births import Births
 from looop_portable.system.files import OS
-from looop_portable.waiting.claiming import Attempts, claim_any, slots_of
+from looop_portable.waiting.attempts import Attempts, claim_any
 
 Command = Callable[..., tuple[int, Asked]]
 
@@ -197,7 +197,7 @@ class TestTheEndOfASession:
         claims.release("a", other)
         wall = [5e9, 4.9e9]
         claims.sessions.evidence.births = Births(wall=lambda: wall.pop(0) if len(wall) > 1 else wall[0], even=lambda: 0.0)
-        claims.backend.sessions.stamp = lambda *_: 2**62  # type: ignore[attr-defined]
+        claims.backend.sessions.stamp = lambda *_: 2**62  # type: ignore[method-assign]
         me = later(claims, store)
         Claims.open(str(store), NATIVE).claim("a", me)
         assert [each.name for each in claims.retire(me).released] == ["a"]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from looop_portable.doctor.findings import Race
+from looop_portable.doctor.hosts import meeting
 from looop_portable.doctor.hosts.meeting import race_across
 from looop_portable.doctor.hosts.tally import report, together
 from looop_portable.doctor.race.turnstile import LIMIT, Turnstile
@@ -107,10 +110,20 @@ def test_what_one_host_has_seen_is_everybody_s() -> None:
     assert (found.overlaps, found.refused, found.failures) == (2, "b: no guard", ("a: EIO",))
 
 
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+    """How long those who wait for others have slept: no time passes but this."""
+    slept: list[float] = []
+    monkeypatch.setattr(meeting, "time", SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append))
+    yield slept
+    assert slept
+
+
 def alone(directory: Path, told: list[str]) -> None:
     race_across(str(directory), "auto", 2, 0.1, 2, 1.0, told.append)
 
 
+@pytest.mark.usefixtures("pauses")
 def test_hosts_that_do_not_come_are_named_as_missing(tmp_path: Path) -> None:
     told: list[str] = []
     with pytest.raises(Unavailable, match=r"1 of 2 hosts did not come within 1 s .* --with-hosts 2 on each"):
@@ -120,6 +133,7 @@ def test_hosts_that_do_not_come_are_named_as_missing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.usefixtures("pauses")
 def test_a_host_that_has_been_silent_for_long_was_killed_and_does_not_count(tmp_path: Path) -> None:
     place = tmp_path / HOSTS
     place.mkdir()
@@ -141,6 +155,7 @@ def test_more_than_were_expected_are_named(tmp_path: Path) -> None:
         alone(tmp_path, [])
 
 
+@pytest.mark.usefixtures("pauses")
 def test_one_that_leaves_in_the_middle_is_named(tmp_path: Path) -> None:
     place = tmp_path / HOSTS
     place.mkdir()

@@ -83,8 +83,8 @@ def members(store: str) -> list[Member]:
     return [member for (config, _), member in list(this_process().members.items()) if config.data_dir == directory]
 
 
-NOTIFIERS = "anon_inode:inotify", "anon_inode:[eventfd]"
-"""What the process's notifier has, which is there for all, and for some seconds more than anybody listens."""
+WATCHERS = "anon_inode:inotify", "anon_inode:[eventfd]"
+"""What the process's watcher has, which is there for all, and for some seconds more than anybody listens."""
 
 
 def descriptors(store: str = "") -> dict[str, str]:
@@ -96,7 +96,7 @@ def descriptors(store: str = "") -> dict[str, str]:
     return {
         name: what
         for name, what in found.items()
-        if what not in NOTIFIERS and (not what.startswith("/") or (store and what.startswith(store)))
+        if what not in WATCHERS and (not what.startswith("/") or (store and what.startswith(store)))
     }
 
 
@@ -306,7 +306,7 @@ class TestAnotherProcess:
 
         async def without_end(watcher: LoopWatcher, seconds: float) -> None:
             """No time ends the wait, where the kernel tells of a process's end."""
-            tells = getattr(watcher._subscription, "_process", None) is not None
+            tells = getattr(watcher._subscriptions, "_process", None) is not None
             await wait(watcher, 10 * PATIENCE if tells else seconds)
 
         async def main(holder: subprocess.Popen[str]) -> None:

@@ -17,8 +17,7 @@ from looop_portable import ClaimHeld, ClaimLost, Claims, Hold, Unavailable, Wait
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.config import resolve
 from looop_portable.holding.member import Member, this_process
-from looop_portable.protocol.lease import Head, Lease
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Head, Lease, Registration
 from looop_portable.system.watch.waking import LocalWatcher, ThreadWatcher, new_watcher
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
@@ -35,12 +34,12 @@ def threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def member(store: str, ttl: int = 30) -> Member:
+def member(store: str, lease_seconds: int = 30) -> Member:
     directory = resolve(store).data_dir
     (found,) = [
         member
         for (config, lease), member in list(this_process().members.items())
-        if (config.data_dir, lease) == (directory, ttl)
+        if (config.data_dir, lease) == (directory, lease_seconds)
     ]
     return found
 
@@ -238,7 +237,7 @@ class TestItself:
     def test_as_another_session_of_this_process(self, store: str, timeout: float | None) -> None:
         with hold("n", data_dir=store, backend=NATIVE) as lease:
             with pytest.raises(ClaimHeld, match="not reentrant"):
-                hold("n", data_dir=store, backend=NATIVE, ttl=60, timeout=timeout).__enter__()
+                hold("n", data_dir=store, backend=NATIVE, lease_seconds=60, timeout=timeout).__enter__()
             lease.check()
 
     def test_when_it_has_all_the_slots(self, store: str, timeout: float | None) -> None:
@@ -525,7 +524,7 @@ class TestTrouble:
         plain = here.claims.backend
         while at:
             step += 1
-            here.claims.backend = steps = Steps(plain, KeyboardInterrupt(), step, after=after)
+            here.claims.backend = steps = Steps(plain, KeyboardInterrupt(), step, after=after)  # type: ignore[assignment]
             try:
                 with hold("n", data_dir=store, backend=backend, timeout=timeout):
                     """Entered."""

@@ -12,7 +12,7 @@ from support.capabilities import NATIVE
 
 from looop_portable import Claims, Unavailable, Won, hold
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.records import Lease
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
 

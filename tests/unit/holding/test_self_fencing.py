@@ -21,7 +21,7 @@ from looop_portable import Claims, Hold, Won, hold
 from looop_portable.backends.directory.registry import Registry
 from looop_portable.errors import ClaimLost, UsageError
 from looop_portable.holding import own_session
-from looop_portable.protocol.liveness import Holder, Registration
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.system.files import OS
 
@@ -71,7 +71,7 @@ def store(tmp_path: Path) -> str:
 
 
 def block(store: str, on_lost: Callable[[Hold], object] | None = None) -> Hold:
-    return hold("n", data_dir=store, backend=NATIVE, ttl=LEASE, on_lost=on_lost)
+    return hold("n", data_dir=store, backend=NATIVE, lease_seconds=LEASE, on_lost=on_lost)
 
 
 def test_a_block_that_cannot_give_heartbeats_is_told_and_ends_with_an_error(
@@ -184,7 +184,7 @@ def test_a_block_that_could_only_be_entered_slowly_is_not_lost_by_that(
 
 def test_a_claim_that_was_broken_is_lost_without_a_check_and_the_others_are_not(store: str, clock: Clock) -> None:
     others = Claims.open(store, NATIVE)
-    with hold("m", data_dir=store, backend=NATIVE, ttl=LEASE) as kept:
+    with hold("m", data_dir=store, backend=NATIVE, lease_seconds=LEASE) as kept:
         entered = block(store)
         lease = entered.__enter__()
         others.break_claim("n", lease.generation, "test")
@@ -198,7 +198,7 @@ def test_a_claim_that_was_broken_is_lost_without_a_check_and_the_others_are_not(
 
 def test_a_session_that_was_ended_loses_all_that_it_held(store: str, clock: Clock) -> None:
     others = Claims.open(store, NATIVE)
-    first, second = block(store), hold("m", data_dir=store, backend=NATIVE, ttl=LEASE)
+    first, second = block(store), hold("m", data_dir=store, backend=NATIVE, lease_seconds=LEASE)
     lease = first.__enter__()
     second.__enter__()
     others.sessions.stop(lease.session)
@@ -218,7 +218,7 @@ def test_who_is_still_inside_is_told_though_somebody_else_noticed_first(store: s
     entered = block(store)
     lease = entered.__enter__()
     others.sessions.stop(lease.session)
-    with hold("m", data_dir=store, backend=NATIVE, ttl=LEASE) as another:
+    with hold("m", data_dir=store, backend=NATIVE, lease_seconds=LEASE) as another:
         assert another.session != lease.session
         clock.move(THIRD + STEP)
         assert entered.lost.wait(SOON)
@@ -257,7 +257,7 @@ def test_an_error_in_on_lost_is_not_hidden_and_keeps_nobody_else_from_being_told
         raise KeyError(lost.name)
 
     first = block(store, breaks)
-    second = hold("m", data_dir=store, backend=NATIVE, ttl=LEASE, on_lost=lambda _: told.set())
+    second = hold("m", data_dir=store, backend=NATIVE, lease_seconds=LEASE, on_lost=lambda _: told.set())
     first.__enter__()
     second.__enter__()
     heartbeats.work = heartbeats.fail
@@ -274,11 +274,11 @@ def test_an_error_in_on_lost_is_not_hidden_and_keeps_nobody_else_from_being_told
 @pytest.mark.parametrize("seconds", [2, 0, -1])
 def test_a_lease_that_no_slow_filesystem_could_keep_is_refused(store: str, seconds: int) -> None:
     with pytest.raises(UsageError, match="too short"):
-        hold("n", data_dir=store, ttl=seconds)
+        hold("n", data_dir=store, lease_seconds=seconds)
 
 
 def test_the_memory_backend_needs_no_heartbeats(store: str, clock: Clock) -> None:
-    with hold("n", data_dir=store, backend="memory", ttl=LEASE) as lease:
+    with hold("n", data_dir=store, backend="memory", lease_seconds=LEASE) as lease:
         clock.move(LEASE)
         assert not lease.lost.is_set()
         lease.check()
@@ -288,10 +288,12 @@ FORKED = """
 import os, sys
 from support.clocks import Clock
 from looop_portable import ClaimLost, hold
+from looop_portable.claims import own
 from looop_portable.holding import own_session
 clock = Clock()
-own_session.elapsed, own_session.Pulse = clock, clock.pulse
-with hold("n", data_dir=sys.argv[1], ttl=3) as lease:
+own.elapsed = own_session.elapsed = clock
+own_session.Pulse = clock.pulse
+with hold("n", data_dir=sys.argv[1], lease_seconds=3) as lease:
     child = os.fork()
     if child == 0:
         clock.forget()  # Its parent's threads, which it has not, give the heartbeats.
@@ -303,7 +305,7 @@ with hold("n", data_dir=sys.argv[1], ttl=3) as lease:
         else:
             raise AssertionError("nobody holds there")
         assert not lease.lost.is_set()
-        with hold("m", data_dir=sys.argv[1], ttl=3) as own:
+        with hold("m", data_dir=sys.argv[1], lease_seconds=3) as own:
             assert own.session != lease.session
             clock.move(3.5)
             assert clock() - clock.pulses[0].renewed_at < 1.3, "its own threads give its heartbeats"

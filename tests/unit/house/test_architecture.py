@@ -1,6 +1,7 @@
 """The rooms: imports go one way, what decides is pure, and one room alone changes anything on the disk."""
 
 import ast
+import functools
 import graphlib
 import re
 from collections.abc import Iterable, Iterator
@@ -79,6 +80,7 @@ MODULES = modules()
 PRODUCT = [module for module in MODULES if module.split(".")[0] != "testing"]
 
 
+@functools.cache
 def tree(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
@@ -103,8 +105,11 @@ def imported(module: str) -> Iterator[str]:
                 yield target[1]
 
 
-def imports_of_ours(module: str) -> set[str]:
-    return {name.removeprefix(PACKAGE).removeprefix(".") for name in imported(module) if name.split(".")[0] == PACKAGE}
+@functools.cache
+def imports_of_ours(module: str) -> frozenset[str]:
+    return frozenset(
+        name.removeprefix(PACKAGE).removeprefix(".") for name in imported(module) if name.split(".")[0] == PACKAGE
+    )
 
 
 def room_of(module: str) -> str:
@@ -166,7 +171,7 @@ def test_no_folder_has_more_than_can_be_seen_at_once() -> None:
 
 def test_the_check_of_imports_sees_the_lazy_and_the_named_ones() -> None:
     assert "backends" in imports_of_ours("claims.gate")
-    assert {"backends.directory.posix", "backends.memory"} <= imports_of_ours("backends")
+    assert {"backends.directory.policies", "backends.memory"} <= imports_of_ours("backends")
     assert "protocol.names" in imports_of_ours("claims.gate")
 
 
@@ -178,10 +183,20 @@ def test_what_ships_for_tests_imports_nothing_of_the_command_line(module: str) -
 @pytest.mark.parametrize("module", [module for module in MODULES if is_in(module, PURE)])
 def test_what_decides_knows_no_system(module: str) -> None:
     allowed = {"__future__", "errno", "collections.abc", "enum", "typing", "json", "functools", "hashlib", "unicodedata"}
-    allowed |= {"itertools", "ntpath", "re"}
+    allowed |= {"itertools", "math", "ntpath", "re"}
     outside = {found for found in imported(module) if found.split(".")[0] != PACKAGE}
     assert outside <= allowed
     assert all(is_in(found, PURE) for found in imports_of_ours(module))
+
+
+@pytest.mark.parametrize("module", PRODUCT)
+def test_what_a_backend_may_be_asked_is_in_its_interface(module: str) -> None:
+    """Else its author would have to find out by reading all that asks, which methods more it may have."""
+    calls = (node for node in ast.walk(tree(module)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+    probes = (ast.unparse(node) for node in calls if node.func.id in ("getattr", "hasattr"))  # type: ignore[attr-defined]
+    assert not [
+        probe for probe in probes if re.match(r"\w+\((self\.)?_?(\w+\.)*_?(backend|store|sessions|signs|tickets)\b", probe)
+    ]
 
 
 def changes(module: str) -> Iterator[str]:
@@ -212,6 +227,14 @@ def test_only_one_module_changes_anything_on_the_disk() -> None:
         "system.watch.vnodes": ["os.open"],  # What it is told of: O_EVTONLY, or for reading.
     }
     assert {module: deeds for module, deeds in found.items() if deeds and module not in MEASURES} == allowed
+
+
+def test_what_a_failed_call_on_a_file_says_is_composed_in_one_place() -> None:
+    calls = ((module, node) for module in PRODUCT for node in ast.walk(tree(module)) if isinstance(node, ast.Call))
+    composed = {
+        module for module, node in calls if ast.unparse(node.func) == "Unavailable" and "told(" in ast.unparse(node)
+    }
+    assert composed - {"doctor.hosts.meeting"} == {"errors"}, "use `errors.answering`, or `errors.unavailable`"
 
 
 def test_what_measures_the_filesystem_uses_its_raw_calls() -> None:

@@ -14,7 +14,7 @@ from support.capabilities import FILE_BACKENDS, NATIVE, NativeFiles, needs_modes
 
 from looop_portable import Claims, Held, Released, Unavailable, Won
 from looop_portable.ledger.floors import ceiling
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.system.files import OS, growing
 
 NAME = "repo-x"

@@ -13,7 +13,7 @@ from support.capabilities import NATIVE_POLICY, NativeBackend, NativeFiles, need
 
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol
 from looop_portable.ledger.ledger import KEEP, Ledger
-from looop_portable.protocol.lease import Head, Lease
+from looop_portable.protocol.records import Head, Lease
 from looop_portable.system.files import OS, Files
 
 Deed = Callable[[], None]

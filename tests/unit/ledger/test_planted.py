@@ -140,13 +140,15 @@ def ask(claims: Claims) -> None:
         answered(call)
 
 
-@pytest.fixture(params=[NATIVE, "advisory"])
+@pytest.fixture(scope="module", params=[NATIVE, "advisory"])
 def backend(request: pytest.FixtureRequest) -> str:
+    with tempfile.TemporaryDirectory() as tried:
+        open_or_skip(request.param, Path(tried))
     return str(request.param)
 
 
 def store(data_dir: Path, backend: str) -> None:
-    claims = open_or_skip(backend, data_dir)
+    claims = Claims.open(str(data_dir), backend)
     claims.sessions.register("s")
     claims.claim("n", "s")
     claims.release("n", "s")

@@ -9,7 +9,7 @@ import pytest
 from support.capabilities import NATIVE, NativeBackend, NativeFiles
 
 from looop_portable import Claims, Held, Released, Won
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 
 NAME = "n"
 

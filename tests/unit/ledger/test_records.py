@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 from support.capabilities import FIFOS, NAMES_OF_ANY_CHARACTER, NATIVE, SYMLINKS, needs_symlinks
 
 from looop_portable import Claims, Held, LooopError, Standing, Won
-from looop_portable.protocol.lease import Head, decode, encode, lease_in, number, record_of, text
+from looop_portable.protocol.codec import decode, encode, number, text
 from looop_portable.protocol.liveness import Liveness
+from looop_portable.protocol.records import Head, lease_in, record_of
 
-pytestmark = pytest.mark.timeout(120)
+MANY = int(os.environ.get("MANY_EXAMPLES", "1"))
+"""How many times as many are tried as in every run: `tox -e fuzz`."""
+
+pytestmark = pytest.mark.timeout(120 * MANY)
 
 PLACES = [
     "claims/n.json",
@@ -44,7 +48,9 @@ KINDS = [
 ]
 """Those that can be made here."""
 
-SLOW = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SLOW = settings(
+    deadline=None, max_examples=40 * MANY, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 scalars = st.one_of(
     st.none(),
@@ -269,7 +275,7 @@ def no_holder(data: bytes) -> bool:
     return not isinstance(found, dict) or not {"session", "released", "generation"} & found.keys()
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=20 * MANY)
 @given(CONTENT.filter(no_holder))
 @example(b"")
 @example(b"\x00" * 4096)
@@ -320,7 +326,7 @@ def test_the_reaper_releases_a_garbage_generation(tmp_path: Path) -> None:
     assert claims.show("n").standing is Standing.VACANT
 
 
-@settings(SLOW, max_examples=60)
+@settings(SLOW, max_examples=20 * MANY)
 @given(CONTENT.filter(lambda data: not text(decode(data), "incarnation")))
 @example(b"")
 @example(b'{"session": "s", "ended": true}')

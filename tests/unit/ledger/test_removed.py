@@ -17,13 +17,16 @@ from typing import Any
 
 import pytest
 from support.capabilities import FILE_BACKENDS, needs_symlinks, open_or_skip
+from support.clocks import Clock
 
 from looop_portable import ClaimLost, Claims, Held, Lease, Released, Unavailable, Won, hold
 from looop_portable.aio import hold as aio_hold
 from looop_portable.config import Config
+from looop_portable.holding import own_session
 from looop_portable.holding.hold import Hold
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.running import command
+from looop_portable.running.request import Request
 from looop_portable.waiting import claiming
 
 NAME = "repo-x"
@@ -67,9 +70,11 @@ def is_held_by(store: Path, backend: str) -> str:
 
 
 @contextmanager
-def losing(store: Path, backend: str, ttl: int = 30, on_lost: Callable[[Hold], object] | None = None) -> Iterator[Hold]:
+def losing(
+    store: Path, backend: str, lease_seconds: int = 30, on_lost: Callable[[Hold], object] | None = None
+) -> Iterator[Hold]:
     """A block that is told in its end that it has lost its claim."""
-    block = hold(NAME, data_dir=str(store), backend=backend, ttl=ttl, on_lost=on_lost)
+    block = hold(NAME, data_dir=str(store), backend=backend, lease_seconds=lease_seconds, on_lost=on_lost)
     yield block.__enter__()
     with pytest.raises(ClaimLost):
         block.__exit__(None, None, None)
@@ -141,13 +146,18 @@ def test_a_holder_is_told_when_it_looks_that_its_claim_was_removed(store: Path, 
             mine.check()
 
 
-def test_a_holder_finds_out_by_its_heartbeats_that_all_of_it_was_removed(store: Path, backend: str) -> None:
-    told = threading.Event()
-    with losing(store, backend, ttl=3, on_lost=lambda mine: told.set()):
+def test_a_holder_finds_out_by_its_heartbeats_that_all_of_it_was_removed(
+    store: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, clock = threading.Event(), Clock()
+    clock.rules(monkeypatch, own_session)
+    with losing(store, backend, lease_seconds=3, on_lost=lambda mine: told.set()):
         removed(store, "")
+        clock.move(1.2)
         assert told.wait(60)
-    with hold(NAME, data_dir=str(store), backend=backend, ttl=3) as mine:
+    with hold(NAME, data_dir=str(store), backend=backend, lease_seconds=3) as mine:
         mine.check()
+    clock.stop()
 
 
 def test_one_who_waits_gets_it_in_the_store_that_is_made_again(store: Path, backend: str) -> None:
@@ -247,7 +257,7 @@ def test_a_command_whose_session_was_removed_while_it_waited_is_not_run(
         def left(self, name: str, reason: str) -> None: ...
 
     monkeypatch.setattr(command, "claim_all", removed_meanwhile)
-    request = command.Request([sys.executable, "-c", f"open({str(store.parent / 'ran')!r}, 'w')"], [NAME], ttl=30)
+    request = Request([sys.executable, "-c", f"open({str(store.parent / 'ran')!r}, 'w')"], [NAME], lease_seconds=30)
     with pytest.raises(Unavailable, match="it was ended, or removed, before the command began"):
         command.run(Config(str(store), backend), claims, request, Told())
     assert not (store.parent / "ran").exists()

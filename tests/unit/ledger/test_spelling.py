@@ -20,10 +20,9 @@ from looop_portable.backends.directory.backend import DirectoryBackend
 from looop_portable.errors import CannotExclude, Unavailable
 from looop_portable.ledger import spelling
 from looop_portable.ledger.stamp import FLOCK, Policy
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder, Registration
 from looop_portable.protocol.names import spellings
 from looop_portable.protocol.outcomes import Held, Won
+from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.running.keepers import Keepers
 
 SIZES = [138, 139, 140, 143, 144, 175, 176, 199, 200, 201, 255, 1000]
@@ -87,7 +86,7 @@ def test_a_name_of_any_length_works_where_names_are_short(tmp_path: Path, size: 
     if policy is SHARED and backend.unavailable():
         pytest.skip(str(backend.unavailable()))
     claims = Claims(backend)
-    assert claims.sessions.register(name, ttl=30, locked=True).session == name
+    assert claims.sessions.register(name, lease_seconds=30, locked=True).session == name
     assert isinstance(claims.claim(name, name), Won)
     assert isinstance(Claims(opened(tmp_path, files, policy)).claim(name, "other"), Held)
     assert [status.name for status in claims.list()] == [name]
@@ -221,7 +220,7 @@ def test_a_session_that_was_registered_before_is_found(tmp_path: Path, size: int
     name = long_name(size)
     with before():
         old = Claims(opened(tmp_path))
-        holder = old.sessions.register(name, ttl=30).holder
+        holder = old.sessions.register(name, lease_seconds=30).holder
         old.claim("x", holder)
     new = Claims(opened(tmp_path))
     assert new.sessions.holder(name) == holder

@@ -15,14 +15,11 @@ import pytest
 from support.capabilities import NativeFiles
 
 from looop_portable import Claims, Won
-from looop_portable.backends.auto import AUTO, AutoBackend
-from looop_portable.backends.directory.advisory import ADVISORY
 from looop_portable.backends.directory.backend import DirectoryBackend
-from looop_portable.backends.directory.posix import POSIX
-from looop_portable.backends.directory.windows import POLICY as WINDOWS
+from looop_portable.backends.directory.policies import ADVISORY, AUTO, POSIX, WINDOWS, AutoBackend
 from looop_portable.errors import CannotExclude, Unavailable, WrongBackend
 from looop_portable.ledger.stamp import Policy
-from looop_portable.protocol.lease import Lease
+from looop_portable.protocol.records import Lease
 from looop_portable.system import mounts
 from looop_portable.system.files.posix import OsFiles
 from looop_portable.system.mounts.mount import Mount

@@ -9,7 +9,8 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from looop_portable import (
     Won,
     hold,
 )
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 
 NAME = "repo-x"
 
@@ -231,16 +232,37 @@ class Between:
         monkeypatch.setattr(claims.backend, "advance", act)
 
 
-def corpse(store: Path, backend: str) -> None:
-    """Somebody who has claimed, and died."""
-    script = "import sys; from looop_portable import Claims\nc = Claims.open(*sys.argv[1:])\nc.sessions.register('dead')\n"
-    script += f"c.claim({NAME!r}, 'dead')"
-    subprocess.run([sys.executable, "-c", script, str(store), backend], check=True)
+CORPSES = """
+import sys
+from looop_portable import Claims
+name, backend, *stores = sys.argv[1:]
+for store in stores:
+    claims = Claims.open(store, backend)
+    claims.sessions.register("dead")
+    claims.claim(name, "dead")
+"""
+Corpse = Callable[[Path, str], None]
+
+
+@pytest.fixture(scope="module")
+def corpse() -> Iterator[Corpse]:
+    """Puts somebody into a store who has claimed, and died. One process has died in many stores."""
+    ready: dict[str, list[Path]] = {}
+
+    def move(store: Path, backend: str) -> None:
+        if not ready.get(backend):
+            made = ready[backend] = [Path(tempfile.mkdtemp(dir=place), "store") for _ in range(8)]
+            subprocess.run([sys.executable, "-c", CORPSES, NAME, backend, *map(str, made)], check=True)
+        store.parent.mkdir()
+        ready[backend].pop().rename(store)
+
+    with tempfile.TemporaryDirectory() as place:
+        yield move
 
 
 @pytest.mark.parametrize("verb", ["break", "reap", "claim", "unclaim"])
 def test_what_was_judged_in_another_store_is_not_done_in_this_one(
-    store: Path, backend: str, verb: str, monkeypatch: pytest.MonkeyPatch
+    store: Path, backend: str, verb: str, corpse: Corpse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpse(store, backend)
     claims = claims_in(store, backend)
@@ -260,7 +282,7 @@ def test_what_was_judged_in_another_store_is_not_done_in_this_one(
 
 @pytest.mark.parametrize("verb", ["stop", "register", "resume", "hand_over", "conclude"])
 def test_a_session_that_was_judged_in_another_store_is_not_ended_in_this_one(
-    store: Path, backend: str, verb: str, monkeypatch: pytest.MonkeyPatch
+    store: Path, backend: str, verb: str, corpse: Corpse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if verb in ("register", "conclude"):
         corpse(store, backend)
@@ -268,7 +290,7 @@ def test_a_session_that_was_judged_in_another_store_is_not_ended_in_this_one(
         old = claims.sessions.holder("dead")
     else:
         claims = claims_in(store, backend)
-        old = claims.sessions.register("dead", ttl=30).holder
+        old = claims.sessions.register("dead", lease_seconds=30).holder
     if verb == "conclude":  # Who has died by a whole proof need not be ended.
         examine = claims.sessions.evidence.examine
         monkeypatch.setattr(claims.sessions.evidence, "examine", lambda found: examine(found)._replace(inferred=True))

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from looop_portable.errors import describe_error, unreadable
+from looop_portable.errors import Unavailable, answering, describe_error, unavailable, unreadable
 
 
 class OfWindows(OSError):
@@ -43,3 +43,21 @@ def test_a_denial_elsewhere_names_chmod() -> None:
     error = OSError(errno.EACCES, "Permission denied", "/x")
     said = describe_error(error)
     assert ("chmod 2775" in said) != hasattr(error, "winerror")
+
+
+def test_what_fails_at_the_edge_says_of_what_it_is_why_where_and_what_to_do() -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", "/d/.ledger/n/1")
+    with pytest.raises(Unavailable) as raised, answering("session s"):
+        raise error
+    remedy = "make room, or choose another place with --data-dir or LOOOP_DATA_DIR"
+    assert str(raised.value) == f"session s: No space left on device: /d/.ledger/n/1 ({remedy})"
+    assert raised.value.path == "/d/.ledger/n/1"
+    assert raised.value.__cause__ is error
+    assert str(unavailable(error)) == str(raised.value).removeprefix("session s: ")
+
+
+@pytest.mark.parametrize("error", [Unavailable("no answer", "/d"), KeyboardInterrupt(), ValueError("x")])
+def test_what_is_no_error_of_a_file_passes_the_edge_as_it_is(error: BaseException) -> None:
+    with pytest.raises(type(error)) as raised, answering("session s"):
+        raise error
+    assert raised.value is error

@@ -15,18 +15,18 @@ from looop_portable.protocol.liveness import (
     Liveness,
     Lock,
     ProcessState,
-    Registration,
     Silence,
     Verdict,
     interval,
     patience,
     suspicion,
 )
+from looop_portable.protocol.records import Registration
 
 UNHURRIED = settings(deadline=None)
 LEASE = 30
 HERE = Here("boot-1", "pid:[1]", pid=1000)
-OURS = Registration("s", "i", 42, "7", HERE.boot, HERE.namespace, host="hosta", ttl=LEASE, disk="linux ext4")
+OURS = Registration("s", "i", 42, "7", HERE.boot, HERE.namespace, host="hosta", lease_seconds=LEASE, disk="linux ext4")
 SHARED = OURS._replace(disk="")
 CONTAINED = OURS._replace(namespace="pid:[2]", locked=True, own=True)
 REMOTE = OURS._replace(boot="boot-2", namespace="pid:[2]")
@@ -92,7 +92,7 @@ def test_a_process_on_a_mount_that_others_can_reach_may_be_another_kernel_s(proc
     assert liveness(SHARED, process=process, silence=YOUNG) is Liveness.ALIVE
     verdict, _ = judge(SHARED, process=process, silence=OLD)
     assert (verdict.dead, verdict.inferred, verdict.basis) == (True, True, Basis.HEARTBEAT)
-    for registration in (SHARED, SHARED._replace(ttl=0)):
+    for registration in (SHARED, SHARED._replace(lease_seconds=0)):
         verdict, _ = judge(registration, process=process)
         assert (verdict.liveness, verdict.basis) == (Liveness.ALIVE, Basis.PROCESS)
 
@@ -134,8 +134,8 @@ def test_two_kernels_are_told_apart_by_two_identities_of_one_kind_alone(recorded
     """Of a system that has one namespace of pids, and on its local disk: what is there lives, and what is gone is dead."""
     mac, here = OURS._replace(boot=recorded, namespace="pids of darwin"), Here(asks, "pids of darwin", pid=1000)
     assert liveness(mac, here, local=True, process=ProcessState.RUNNING, silence=OLD) is Liveness.ALIVE
-    assert liveness(mac._replace(ttl=0), here, local=True, process=ProcessState.GONE) is Liveness.DEAD
-    assert liveness(mac._replace(ttl=0), here, local=True, process=None) is Liveness.UNKNOWN
+    assert liveness(mac._replace(lease_seconds=0), here, local=True, process=ProcessState.GONE) is Liveness.DEAD
+    assert liveness(mac._replace(lease_seconds=0), here, local=True, process=None) is Liveness.UNKNOWN
     _, looked = judge(mac, here, local=True, process=ProcessState.UNREADABLE, silence=UNHEARD)
     assert Sign.WATCH not in looked  # No hint of a reboot.
     assert Sign.PROCESS not in judge(mac, here, local=False, silence=YOUNG)[1]
@@ -150,7 +150,7 @@ def test_a_process_that_cannot_be_examined_leaves_the_question_to_the_next_sign(
         assert liveness(hidden, local=True, process=process, lock=Lock.FREE, silence=UNHEARD) is Liveness.DEAD
         assert liveness(OURS, process=process, silence=OLD) is Liveness.DEAD
         assert liveness(OURS, process=process, silence=YOUNG) is Liveness.ALIVE
-        assert liveness(OURS._replace(ttl=0), process=process) is Liveness.UNKNOWN
+        assert liveness(OURS._replace(lease_seconds=0), process=process) is Liveness.UNKNOWN
 
 
 def test_a_process_whose_start_was_not_read_may_be_a_later_one_of_its_id() -> None:
@@ -171,7 +171,7 @@ def test_a_lock_that_is_held_is_alive_and_one_that_is_free_is_a_hint() -> None:
 def test_a_lock_that_is_missing_or_a_child_s_proves_nothing(lock: Lock | None) -> None:
     assert liveness(CONTAINED, local=True, lock=lock, silence=UNHEARD) is Liveness.ALIVE
     assert liveness(CONTAINED, local=True, lock=lock, silence=OLD) is Liveness.DEAD
-    assert liveness(CONTAINED._replace(ttl=0), local=True, lock=lock) is Liveness.UNKNOWN
+    assert liveness(CONTAINED._replace(lease_seconds=0), local=True, lock=lock) is Liveness.UNKNOWN
 
 
 HEIRS = OURS._replace(locked=True, heirs=True)
@@ -197,7 +197,7 @@ def test_where_that_lock_cannot_be_read_the_command_s_end_is_a_hint(lock: Lock |
     assert liveness(HEIRS, local=True, process=ProcessState.GONE, lock=lock, silence=YOUNG) is Liveness.ALIVE
     verdict, _ = judge(HEIRS, local=True, process=ProcessState.GONE, lock=lock, silence=Silence(LEASE, LEASE))
     assert (verdict.dead, verdict.inferred) == (True, True)
-    assert liveness(HEIRS._replace(ttl=0), local=True, process=ProcessState.GONE, lock=lock) is Liveness.UNKNOWN
+    assert liveness(HEIRS._replace(lease_seconds=0), local=True, process=ProcessState.GONE, lock=lock) is Liveness.UNKNOWN
 
 
 def test_a_command_s_lock_that_another_namespace_sees_is_of_its_descendants_too() -> None:
@@ -222,7 +222,7 @@ def test_another_boot_identity_is_a_hint_on_a_local_disk_and_nothing_elsewhere()
     assert liveness(locked, local=True, lock=Lock.HELD, silence=OLD) is Liveness.ALIVE
     assert liveness(locked, local=True, lock=Lock.INHERITED, silence=UNHEARD) is Liveness.ALIVE
     assert liveness(locked, local=True, lock=Lock.MISSING, silence=UNHEARD) is Liveness.DEAD
-    assert liveness(REMOTE._replace(ttl=0), local=True) is Liveness.UNKNOWN
+    assert liveness(REMOTE._replace(lease_seconds=0), local=True) is Liveness.UNKNOWN
 
 
 def test_this_process_before_it_executed_another_program_is_dead_once_its_lock_is_free() -> None:
@@ -295,7 +295,7 @@ def test_where_a_server_may_keep_heartbeats_waiting_a_hint_is_believed_after_the
 
 @pytest.mark.parametrize("lease", [3, 10, 30, 3600])
 def test_a_session_stops_itself_before_silence_alone_is_its_end(lease: int) -> None:
-    registration = REMOTE._replace(ttl=lease)
+    registration = REMOTE._replace(lease_seconds=lease)
     for seconds in (0.0, patience(lease), float(lease)):
         assert liveness(registration, silence=Silence(seconds, seconds)) is not Liveness.DEAD
     assert liveness(registration, silence=Silence(lease * 1.5, lease * 0.5)) is Liveness.DEAD
@@ -316,7 +316,7 @@ def test_a_session_stops_itself_before_silence_alone_is_its_end(lease: int) -> N
 def test_what_cannot_be_examined_from_here_is_unknown_and_says_why(
     registration: Registration, here: Here, why: str, lease: int
 ) -> None:
-    found, _ = judge(registration._replace(ttl=lease), here)
+    found, _ = judge(registration._replace(lease_seconds=lease), here)
     assert (found.liveness, found.basis) == (Liveness.UNKNOWN, Basis.NOTHING)
     assert why in found.evidence
 
@@ -339,7 +339,7 @@ REGISTRATIONS = st.builds(
     foreign=st.booleans(),
     ended=st.just(False),
     kept=st.just(False),
-    ttl=st.sampled_from([0, LEASE]),
+    lease_seconds=st.sampled_from([0, LEASE]),
     disk=st.sampled_from(["", "linux ext4", "linux tmpfs"]),
     locked=st.booleans(),
     own=st.booleans(),

@@ -6,7 +6,6 @@ from looop_portable.protocol.liveness import (
     Basis,
     Here,
     Liveness,
-    Registration,
     Verdict,
     interval,
     is_nearby,
@@ -14,6 +13,7 @@ from looop_portable.protocol.liveness import (
     resumes_after,
     suspicion,
 )
+from looop_portable.protocol.records import Registration
 
 HERE = Here("boot-1", "pid:[1]")
 OURS = Registration("s", "i", 42, start="7", boot=HERE.boot, namespace=HERE.namespace, host="hosta")

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder, Liveness
+from looop_portable.protocol.liveness import Liveness
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances, is_ours, judge
 
 UNHURRIED = settings(deadline=None)

@@ -13,7 +13,8 @@ import pytest
 from support.capabilities import NATIVE, NativeFiles
 
 from looop_portable import Claims, Unavailable, Won
-from looop_portable.protocol.liveness import Here, Holder, ProcessState, Registration
+from looop_portable.protocol.liveness import Here, ProcessState
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.running.keeper import Keeper, Rhythm
 from looop_portable.running.keepers import Keepers
 from looop_portable.system.files import OS
@@ -53,7 +54,7 @@ class World:
 
     def __init__(self, directory: Path) -> None:
         self.claims = Claims.open(str(directory), NATIVE)
-        self.registration = self.claims.sessions.register("w1", ttl=LEASE, kept=True)
+        self.registration = self.claims.sessions.register("w1", lease_seconds=LEASE, kept=True)
         self.now = 1000.0
         self.ends_at = 1e9
         self.calls: list[tuple[str, float]] = []
@@ -424,7 +425,7 @@ def test_the_longest_id_has_files_of_its_own(keepers: Keepers) -> None:
 )
 def test_who_is_kept_from_here(keepers: Keepers, fields: dict[str, str], kept: bool) -> None:
     here = SYSTEM.here()
-    found = Registration("w1", "1", 1, boot=here.boot, namespace=here.namespace, ttl=30, kept=True)
+    found = Registration("w1", "1", 1, boot=here.boot, namespace=here.namespace, lease_seconds=30, kept=True)
     assert keepers.is_for(found._replace(**fields)) is kept  # type: ignore[arg-type]
 
 
@@ -434,7 +435,7 @@ def test_a_session_may_be_kept_from_here_where_a_sandbox_hides_the_kernels_ident
 ) -> None:
     boots = ("uuid-1", "") if known_to == "who registers" else ("", "uuid-1")
     monkeypatch.setattr(type(SYSTEM), "here", lambda processes: Here(boots[1], "pids of darwin"))
-    found = Registration("w1", "1", 1, boot=boots[0], namespace="pids of darwin", ttl=30, kept=True)
+    found = Registration("w1", "1", 1, boot=boots[0], namespace="pids of darwin", lease_seconds=30, kept=True)
     assert keepers.may_be_for(found)
     assert not keepers.may_be_for(found._replace(kept=False))
     assert not keepers.may_be_for(found._replace(namespace="pids of win32"))
@@ -459,5 +460,5 @@ def test_without_a_kernels_identity_the_namespace_says_who_is_kept_from_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, namespace: str, kept: bool
 ) -> None:
     monkeypatch.setattr(type(SYSTEM), "here", lambda processes: Here("", namespace))
-    found = Registration("w1", "1", 1, namespace=namespace, ttl=30, kept=True)
+    found = Registration("w1", "1", 1, namespace=namespace, lease_seconds=30, kept=True)
     assert Keepers(tmp_path.as_posix()).is_for(found) is kept

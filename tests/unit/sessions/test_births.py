@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from support.beating import DictSessions
 
 from looop_portable.backends.base import SessionStore
-from looop_portable.backends.memory import MemorySessions
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.sessions.births import Births
 
 STAMP = 5_000_000_000_000
 
 
-class Store(MemorySessions):
+class Store(DictSessions):
     def stamp(self, session: str, generation: int) -> int:
         return STAMP if (session, generation) == ("s", 1) else 0
 
@@ -40,7 +40,7 @@ def test_it_is_a_little_before_its_record_was_written(clocks: Clocks) -> None:
     assert STAMP - 50_000_000 < clocks.births.since(REGISTRATION.holder) < STAMP
 
 
-@pytest.mark.parametrize("store", [Store(), MemorySessions()])
+@pytest.mark.parametrize("store", [Store(), DictSessions()])
 def test_it_is_not_known_of_others_nor_where_nothing_tells(store: SessionStore, clocks: Clocks) -> None:
     clocks.births.note(store, REGISTRATION, 2)
     clocks.births.note(store, REGISTRATION._replace(disk=""), 1)

@@ -13,7 +13,8 @@ import pytest
 from support.capabilities import NATIVE, needs_modes, needs_namespaces_shown
 
 from looop_portable import Claims, Held, SessionAlive, Won, hold
-from looop_portable.protocol.liveness import Holder, Liveness, Registration
+from looop_portable.protocol.liveness import Liveness
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.sessions.evidence import Evidence
 from looop_portable.system.files import OS
 from looop_portable.system.processes import SYSTEM

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 from support.capabilities import NATIVE
-from support.crew import until
+from support.clocks import Clock
 
 import looop_portable
 from looop_portable import Unavailable, aio, hold
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.config import resolve
+from looop_portable.holding import own_session
 from looop_portable.holding.member import Member, this_process
 from looop_portable.holding.own_session import Session
 from looop_portable.protocol.liveness import SHORTEST_LEASE
@@ -209,18 +210,23 @@ def test_at_whatever_line_it_comes_the_block_has_a_session_that_lives(store: str
 
 def test_its_own_heartbeats_find_that_it_is_idle(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idleness, "LEASES", 0)
+    clock, lease = Clock(), SHORTEST_LEASE
+    clock.rules(monkeypatch, own_session)
     before = set(threading.enumerate())
-    with hold("n", data_dir=store, backend=NATIVE, ttl=SHORTEST_LEASE) as block:
-        member = this_process().members[resolve(store, NATIVE), SHORTEST_LEASE]
-        threads = set(threading.enumerate()) - before
-        assert until(lambda: member.current.pulse.renewed_at > 0)
-        block.check()
-    assert until(lambda: member.claims.sessions.statuses() == [])
-    for thread in threads:
-        thread.join(60)
-    with hold("n", data_dir=store, backend=NATIVE, ttl=SHORTEST_LEASE) as block:
-        block.check()
-    assert until(lambda: member.claims.sessions.statuses() == [])
+    for _ in range(2):
+        with hold("n", data_dir=store, backend=NATIVE, lease_seconds=lease) as block:
+            member = this_process().members[resolve(store, NATIVE), lease]
+            threads = sessions_threads(before)
+            assert len(threads) >= 2
+            clock.move(lease)
+            assert member.current.pulse.renewed_at > 0
+            assert not member.current.is_over
+            block.check()
+        clock.move(lease)
+        assert member.claims.sessions.statuses() == []
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive()
 
 
 def test_generations_in_memory_go_on(tmp_path: Path) -> None:

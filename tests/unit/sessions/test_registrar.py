@@ -12,9 +12,11 @@ import pytest
 from support.capabilities import NATIVE
 
 from looop_portable import Claims, Held, InvalidName, Lease, NoSession, Renewed, SessionAlive, Unavailable, Won
+from looop_portable.backends.base import SessionHead
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.errors import NoSuchProcess, UsageError
-from looop_portable.protocol.liveness import Here, Liveness, ProcessState, Registration
+from looop_portable.protocol.liveness import Here, Liveness, ProcessState
+from looop_portable.protocol.records import Registration
 from looop_portable.sessions.registrar import Sessions
 
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
@@ -340,7 +342,7 @@ def test_a_session_that_looop_started_during_a_sweep_keeps_what_it_claims(
         return released
 
     monkeypatch.setattr(on_disk.backend, "advance", then_it_starts)
-    monkeypatch.setattr(on_disk.backend, "heads", lambda: iter([("a", on_disk.backend.read("a")), ("b", None)]))
+    monkeypatch.setattr(on_disk.backend, "scan", lambda: iter([("a", on_disk.backend.read("a")), ("b", None)]))
     assert [reaped.lease.name for reaped in on_disk.reap().reaped] == ["a"]
     assert json.loads((tmp_path / "claims/b.json").read_text())["session"] == "w1"
 
@@ -401,14 +403,14 @@ def test_a_damaged_registration_may_be_alive_until_it_is_stopped(on_disk: Claims
 
 
 def test_a_registration_that_is_listed_but_not_yet_there_to_be_opened_is_unknown(
-    claims: Claims, monkeypatch: pytest.MonkeyPatch
+    on_disk: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registered = claims.sessions.register("s", pid=7)
-    head = claims.backend.sessions.read("never")
-    monkeypatch.setattr(claims.backend.sessions, "read", lambda session: head)
-    found = claims.sessions.verdict("s", registered.incarnation)
+    registered = on_disk.sessions.register("s", pid=7)
+    head = on_disk.backend.sessions.read("never")
+    monkeypatch.setattr(on_disk.backend.sessions, "read", lambda session: head)
+    found = on_disk.sessions.verdict("s", registered.incarnation)
     assert (found.liveness, "listed" in found.evidence) == (Liveness.UNKNOWN, True)
-    assert claims.sessions.verdict("other", registered.incarnation).dead
+    assert on_disk.sessions.verdict("other", registered.incarnation).dead
 
 
 @pytest.mark.parametrize("error", [PermissionError(13, "denied", "p"), OSError(5, "broken", "p"), Unavailable("no")])
@@ -428,11 +430,11 @@ def test_what_cannot_be_read_is_unknown_and_refuses_to_be_replaced(
 
 
 def test_sessions_that_cannot_be_enumerated_stop_the_reaper(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> list[str]:
+    def refuse() -> Iterator[tuple[str, SessionHead | None]]:
         raise PermissionError(13, "denied", "sessions")
 
     claims.claim("n", "unregistered")
-    monkeypatch.setattr(claims.backend.sessions, "ids", refuse)
+    monkeypatch.setattr(claims.backend.sessions, "scan", refuse)
     swept = claims.reap()
     assert swept.reaped == ()
     assert "denied" in swept.skipped

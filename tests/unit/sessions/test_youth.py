@@ -21,10 +21,12 @@ from looop_portable import Claims, Held, Won, hold
 from looop_portable.claims.youth import Youth
 from looop_portable.config import Config
 from looop_portable.holding import own_session
-from looop_portable.protocol.liveness import SHORTEST_LEASE, Holder
+from looop_portable.protocol.liveness import SHORTEST_LEASE
+from looop_portable.protocol.records import Holder
 from looop_portable.running import command
-from looop_portable.running.command import Request, run
+from looop_portable.running.command import run
 from looop_portable.running.keeper import Keeper
+from looop_portable.running.request import Request
 from looop_portable.system.processes.handle import Watch
 
 NAME = "repo-x"
@@ -132,7 +134,7 @@ def test_a_holder_keeps_his_claim_while_old_files_are_removed(
     store: Path, backend: str, clean: Callable[[Path], None], beaten: Beaten
 ) -> None:
     claims = Claims.open(str(store), backend)
-    with left_behind(claims), hold(NAME, data_dir=str(store), backend=backend, ttl=SHORTEST_LEASE) as mine:
+    with left_behind(claims), hold(NAME, data_dir=str(store), backend=backend, lease_seconds=SHORTEST_LEASE) as mine:
         make_old(store)
         beaten.again()
         clean(store)
@@ -147,7 +149,7 @@ def test_a_holder_keeps_his_claim_while_old_files_are_removed(
 
 
 def kept(claims: Claims) -> tuple[Keeper, Holder]:
-    registration = claims.sessions.register("shell", ttl=30, kept=True)
+    registration = claims.sessions.register("shell", lease_seconds=30, kept=True)
     watch = Watch(registration.pid, registration.start)
     keeper = Keeper(claims, registration, lambda line: None, watch)
     return keeper, registration.holder
@@ -195,7 +197,7 @@ def test_a_command_keeps_its_claim_while_old_files_are_removed(
     cleaner = threading.Thread(target=cleans)
     waits = "import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.05)"
     waiting = [sys.executable, "-c", waits, str(store.parent / "enough")]
-    request = Request(waiting, [NAME], ttl=SHORTEST_LEASE, slots=slots)
+    request = Request(waiting, [NAME], lease_seconds=SHORTEST_LEASE, slots=slots)
     run(Config(str(store), backend), claims, request, Told())
     cleaner.join()
     assert found == [1]
@@ -204,7 +206,7 @@ def test_a_command_keeps_its_claim_while_old_files_are_removed(
 def test_over_a_network_only_what_is_old_is_touched(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claims = open_or_skip(NATIVE, store)
     monkeypatch.setattr(claims.backend.tickets, "far", lambda: True)
-    holder = claims.sessions.register("me", ttl=30).holder
+    holder = claims.sessions.register("me", lease_seconds=30).holder
     claims.claim(NAME, holder)
     record = store / "claims" / ".ledger" / NAME / "1"
     recently, long_ago = time.time() - 300, time.time() - LONG_AGO
@@ -218,7 +220,7 @@ def test_over_a_network_only_what_is_old_is_touched(store: Path, monkeypatch: py
 
 def test_looking_for_claims_takes_a_few_of_many_at_each_heartbeat(store: Path) -> None:
     claims = open_or_skip(NATIVE, store)
-    holder = claims.sessions.register("me", ttl=30).holder
+    holder = claims.sessions.register("me", lease_seconds=30).holder
     names = [f"repo-{number}" for number in range(5)]
     for name in names:
         claims.claim(name, holder)
@@ -234,7 +236,7 @@ def test_looking_for_claims_takes_a_few_of_many_at_each_heartbeat(store: Path) -
 
 def test_a_round_through_all_claims_is_begun_every_quarter_of_an_hour(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     claims = open_or_skip(NATIVE, store)
-    holder = claims.sessions.register("me", ttl=30).holder
+    holder = claims.sessions.register("me", lease_seconds=30).holder
     claims.claim(NAME, holder)
     rounds: list[float] = []
     all_claims, now = claims.backend.claims, 0.0
@@ -253,7 +255,7 @@ def test_a_round_through_all_claims_is_begun_every_quarter_of_an_hour(store: Pat
 
 def test_a_store_that_is_gone_keeps_no_heartbeat_from_being_given(store: Path) -> None:
     claims = open_or_skip(NATIVE, store)
-    holder = claims.sessions.register("me", ttl=30).holder
+    holder = claims.sessions.register("me", lease_seconds=30).holder
     claims.claim(NAME, holder)
     shutil.rmtree(store)
     Youth(claims, looks=True).renew(holder, [NAME])

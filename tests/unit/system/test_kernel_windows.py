@@ -43,7 +43,7 @@ def test_a_kernel_is_the_same_whatever_the_environment_calls_it() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_live_holder_is_alive_to_who_is_told_another_name(tmp_path: Path, name: str | None) -> None:
     claims = Claims.open(str(tmp_path), NATIVE)
-    claims.sessions.register("one", ttl=0)
+    claims.sessions.register("one", lease_seconds=0)
     claims.claim("n", "one")
     assert printed_by(CLAIM, name, str(tmp_path), NATIVE) == "Held"
     program = "import sys; from looop_portable import Claims; print(Claims.open(*sys.argv[1:3]).show('n').verdict.evidence)"

@@ -26,10 +26,12 @@ if not kqueues.is_possible():
 
 from looop_portable.aio import wakeup
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import ProcessState, Registration
+from looop_portable.protocol.liveness import ProcessState
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes import SYSTEM, handle
 from looop_portable.system.processes.handle import Watch
-from looop_portable.system.watch import kqueue, vnodes, waking
+from looop_portable.system.watch import kqueue, shared, vnodes, waking
+from looop_portable.system.watch.subscriptions import PerProcess, SubscribedWatcher
 
 LONG = 60.0
 
@@ -40,7 +42,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     kqueues.hand_over()
     found = select if hasattr(select, "kqueue") else kqueues
     monkeypatch.setattr(handle, "_kernel", lambda: found)
-    monkeypatch.setattr(kqueue, "IDLE", 0.01)
+    monkeypatch.setattr(shared, "IDLE", 0.01)
     yield found
     kqueues.wait_until_closed()
 
@@ -62,9 +64,9 @@ class Woken:
 
 
 @pytest.fixture
-def notifier() -> Iterator[Any]:
-    """One without a thread: what is told is woken by `_dispatch_once`."""
-    found = kqueue.Notifier()
+def one() -> Iterator[Any]:
+    """A watcher without a thread: what is told is woken by `_step`."""
+    found = shared.SharedWatcher(kqueue.KqueueKernel())
     yield found
     found.close()
 
@@ -81,8 +83,8 @@ def meant(process: subprocess.Popen[bytes]) -> tuple[int, str]:
     return process.pid, SYSTEM.start_of(process.pid)
 
 
-def opened(notifier: Any) -> int:
-    return len(notifier._vnodes._opened)
+def opened(one: Any) -> int:
+    return len(one._kernel._vnodes._opened)
 
 
 # Which watcher there is.
@@ -94,7 +96,7 @@ def test_where_there_is_a_kqueue_it_wakes(monkeypatch: pytest.MonkeyPatch, tmp_p
             monkeypatch.setattr(select, name, getattr(kqueues, name), raising=False)
     watcher = waking.new_watcher()
     assert watcher.watch([str(tmp_path)])
-    assert kqueue._notifier is not None
+    assert kqueue.WATCHERS.opened
     (tmp_path / "new").touch()
     began = time.monotonic()
     watcher.wait(LONG)
@@ -121,11 +123,10 @@ def test_without_a_kqueue_or_a_thread_nothing_is_watched(
     def no_thread(*_: object) -> None:
         raise Unavailable("no thread")
 
-    monkeypatch.setattr(kqueue, "_notifier", None)
-    for where, what, how in ((kernel, "kqueue", none), (kqueue, "started", no_thread)):
+    for where, what, how in ((kernel, "kqueue", none), (shared, "started", no_thread)):
         with monkeypatch.context() as patch:
             patch.setattr(where, what, how)
-            watcher = kqueue.new_watcher()
+            watcher = SubscribedWatcher(PerProcess(kqueue.KqueueKernel))
             assert not watcher.watch([str(tmp_path)])
             assert not watcher.follow(Registration("", "", os.getppid(), SYSTEM.start_of(os.getppid())))
             watcher.wake()
@@ -136,65 +137,65 @@ def test_without_a_kqueue_or_a_thread_nothing_is_watched(
 # Paths.
 
 
-def test_however_many_watch_a_path_there_is_one_descriptor(notifier: Any, tmp_path: Path) -> None:
+def test_however_many_watch_a_path_there_is_one_descriptor(one: Any, tmp_path: Path) -> None:
     watchers = [Woken() for _ in range(300)]
-    numbers = {notifier.watch(watcher, str(tmp_path)) for watcher in watchers}
-    assert (len(numbers), opened(notifier)) == (1, 1)
+    numbers = {one.watch(watcher, str(tmp_path)) for watcher in watchers}
+    assert (len(numbers), opened(one)) == (1, 1)
     (tmp_path / "new").touch()
-    assert notifier._dispatch_once()
+    assert one._step(LONG)
     assert all(watcher.was_woken() for watcher in watchers)
     for watcher in watchers:
-        notifier.ignore(watcher, *numbers)
-    assert opened(notifier) == 0
+        one.unwatch(watcher, *numbers)
+    assert opened(one) == 0
 
 
-def test_more_paths_than_there_is_room_for_are_not_watched_and_then_again(notifier: Any, tmp_path: Path) -> None:
+def test_more_paths_than_there_is_room_for_are_not_watched_and_then_again(one: Any, tmp_path: Path) -> None:
     watcher, numbers = Woken(), []
     for number in range(vnodes.MOST + 1):
         (tmp_path / f"{number}").touch()
-        numbers.append(notifier.watch(watcher, str(tmp_path / f"{number}")))
+        numbers.append(one.watch(watcher, str(tmp_path / f"{number}")))
     assert numbers[-1] is None
     assert None not in numbers[:-1]
-    notifier.ignore(watcher, numbers[0])
-    assert notifier.watch(watcher, str(tmp_path / f"{vnodes.MOST}")) is not None
+    one.unwatch(watcher, numbers[0])
+    assert one.watch(watcher, str(tmp_path / f"{vnodes.MOST}")) is not None
 
 
 def test_without_descriptors_a_path_is_not_watched_and_nothing_is_left(
-    notifier: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Any
+    one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernel: Any
 ) -> None:
     def refused(*_: object) -> None:
         raise OSError(24, "Too many open files")
 
-    for where, what in ((os, "open"), (notifier._queue, "control"), (kernel, "kevent")):
+    for where, what in ((os, "open"), (one._kernel._queue, "control"), (kernel, "kevent")):
         with monkeypatch.context() as patch:
             try:
                 patch.setattr(where, what, refused)
             except AttributeError:  # A real kqueue's cannot be replaced.
                 continue
-            assert notifier.watch(Woken(), str(tmp_path)) is None
-        assert opened(notifier) == 0
+            assert one.watch(Woken(), str(tmp_path)) is None
+        assert opened(one) == 0
 
 
 def test_what_is_put_in_a_files_place_before_its_end_was_watched_is_watched_and_nobody_waits_for_the_old_one(
-    notifier: Any, tmp_path: Path
+    one: Any, tmp_path: Path
 ) -> None:
     first, second, path = Woken(), Woken(), tmp_path / "one"
     path.touch()
-    old = notifier.watch(first, str(path))
+    old = one.watch(first, str(path))
     (tmp_path / "two").touch()
     (tmp_path / "two").replace(path)
-    new = notifier.watch(second, str(path))
+    new = one.watch(second, str(path))
     assert old != new
     assert first.was_woken()
-    notifier.ignore(first, old)
+    one.unwatch(first, old)
     path.unlink()
-    assert notifier._dispatch_once()
+    assert one._step(LONG)
     assert second.was_woken()
-    assert opened(notifier) == 0
+    assert opened(one) == 0
 
 
 def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_watched(
-    notifier: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, real = tmp_path / "one", os.fstat
     path.touch()
@@ -204,29 +205,28 @@ def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_watched(
         return real(fd)
 
     monkeypatch.setattr(os, "fstat", goes)
-    assert notifier.watch(Woken(), str(path)) is None
-    assert opened(notifier) == 0
+    assert one.watch(Woken(), str(path)) is None
+    assert opened(one) == 0
 
 
-def test_who_is_no_more_keeps_nothing_open(notifier: Any, tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
+def test_who_is_no_more_keeps_nothing_open(one: Any, tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
     watcher = Woken()
-    assert notifier.watch(watcher, str(tmp_path)) is not None
-    assert notifier.follow(watcher, meant(process))
+    assert one.watch(watcher, str(tmp_path)) is not None
+    assert one.follow(watcher, meant(process))
     del watcher
-    (tmp_path / "new").touch()
-    assert notifier._dispatch_once()
-    assert opened(notifier) == 0
-    assert not notifier._ends
+    one._tidy()
+    assert opened(one) == 0
+    assert not one._ends
 
 
-def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(notifier: Any, tmp_path: Path) -> None:
+def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(one: Any, tmp_path: Path) -> None:
     watcher = Woken()
-    number = notifier.watch(watcher, str(tmp_path))
-    (fd,) = notifier._vnodes._opened
+    number = one.watch(watcher, str(tmp_path))
+    (fd,) = one._kernel._vnodes._opened
     os.close(fd)
     other = os.open(os.devnull, os.O_RDONLY)
     assert other == fd or os.dup2(other, fd) == fd
-    notifier.ignore(watcher, number)
+    one.unwatch(watcher, number)
     os.fstat(fd)  # It is open.
     os.close(fd)
 
@@ -235,72 +235,72 @@ def test_descriptors_that_somebody_has_closed_and_opened_anew_are_left_alone(not
 
 
 def test_a_process_is_woken_for_when_it_is_seen_to_have_ended_and_not_before(
-    notifier: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    one: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """XNU tells of an exit while the process still shows as running: who is woken then looks, and sleeps again."""
     watcher, told = Woken(), meant(process)
-    assert notifier.follow(watcher, told)
+    assert one.follow(watcher, told)
     seen = [False, False, True]
     process.kill()
     process.wait()
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: seen.pop(0))
     woken = []
     while seen:
-        assert notifier._dispatch_once()
+        one._step(LONG)
         woken.append(watcher.was_woken())
     assert woken == [False, False, True]
-    assert not notifier._ending
+    assert not one._kernel._ending
 
 
 def test_one_that_never_shows_as_ended_wakes_all_the_same(
-    notifier: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+    one: Any, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kqueue, "_LOOKS", 3)
     monkeypatch.setattr(kqueue, "_SOON", 0.001)
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
     watcher = Woken()
-    assert notifier.follow(watcher, meant(process))
+    assert one.follow(watcher, meant(process))
     process.kill()
     process.wait()
     for _ in range(4):
-        assert notifier._dispatch_once()
+        one._step(LONG)
     assert watcher.was_woken()
 
 
-def test_a_process_that_is_about_to_be_gone_is_not_followed(notifier: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_is_about_to_be_gone_is_not_followed(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
         raise ProcessLookupError(3, "No such process")
 
-    monkeypatch.setattr(notifier, "_ask", gone)
+    monkeypatch.setattr(one._kernel, "_ask", gone)
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: False)
-    assert not notifier.follow(Woken(), (1, "1"))
+    assert not one.follow(Woken(), (1, "1"))
     watcher = Woken()
     monkeypatch.setattr(kqueue, "has_ended", lambda pid, start: True)
-    assert notifier.follow(watcher, (1, "1"))
+    assert one.follow(watcher, (1, "1"))
     assert watcher.was_woken()
 
 
-def test_two_processes_of_one_id_are_told_apart(notifier: Any, process: subprocess.Popen[bytes]) -> None:
+def test_two_processes_of_one_id_are_told_apart(one: Any, process: subprocess.Popen[bytes]) -> None:
     earlier, later = Woken(), Woken()
-    assert notifier.follow(later, meant(process))
-    assert notifier.follow(earlier, (process.pid, "another"))
+    assert one.follow(later, meant(process))
+    assert one.follow(earlier, (process.pid, "another"))
     assert earlier.was_woken()
     process.kill()
     process.wait()
     while not later.was_woken():
-        assert notifier._dispatch_once()
+        assert one._step(LONG)
     assert not earlier.was_woken()
 
 
-def test_two_follow_one_and_one_of_them_no_more(notifier: Any, process: subprocess.Popen[bytes]) -> None:
+def test_two_follow_one_and_one_of_them_no_more(one: Any, process: subprocess.Popen[bytes]) -> None:
     stays, goes, told = Woken(), Woken(), meant(process)
-    assert notifier.follow(stays, told)
-    assert notifier.follow(goes, told)
-    notifier.follow_no_more(goes, told)
+    assert one.follow(stays, told)
+    assert one.follow(goes, told)
+    one.unfollow(goes, told)
     process.kill()
     process.wait()
     while not stays.was_woken():
-        assert notifier._dispatch_once()
+        assert one._step(LONG)
     assert not goes.was_woken()
 
 
@@ -365,16 +365,16 @@ def test_without_a_descriptor_a_process_is_looked_at(
     watch.close()
 
 
-# The notifier, which is the process's.
+# The watcher, which is the process's.
 
 
 def test_when_nobody_watches_it_is_closed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert until(lambda: kqueue._notifier is None, LONG)
-    monkeypatch.setattr(kqueue, "IDLE", 0.01)
-    watcher = kqueue.new_watcher()
+    assert until(lambda: not kqueue.WATCHERS.opened, LONG)
+    monkeypatch.setattr(shared, "IDLE", 0.01)
+    watcher = SubscribedWatcher(kqueue.WATCHERS)
     assert watcher.watch([str(tmp_path)])
     watcher.close()
-    assert until(lambda: kqueue._notifier is None, LONG)
+    assert until(lambda: not kqueue.WATCHERS.opened, LONG)
 
 
 PROGRAM = """
@@ -403,7 +403,7 @@ assert watcher._latch._shut.acquire(timeout=0), "it has not woken"
 FORKS = """
 child = os.fork()
 if not child:
-    assert kqueue._notifier is None
+    assert not kqueue.WATCHERS.opened
     own = new_watcher()
     heard = own.watch([sys.argv[1]])
     open(sys.argv[1] + "/new", "w").close()
@@ -427,5 +427,5 @@ def test_whose_descriptors_somebody_closes_opens_others_and_closes_none_of_their
 
 
 @needs_fork
-def test_a_child_has_a_notifier_of_its_own(tmp_path: Path) -> None:
+def test_a_child_has_a_watcher_of_its_own(tmp_path: Path) -> None:
     run(FORKS, tmp_path)

@@ -124,7 +124,7 @@ def test_a_mount_point_is_found_by_another_of_its_names(tmp_path: Path) -> None:
     """As macOS knows /Volumes/Team by the name of /volumes/team. Here the other name goes by a link."""
     (tmp_path / "Volumes" / "Team" / "claims").mkdir(parents=True)
     (tmp_path / "volumes 2").symlink_to(tmp_path / "Volumes")
-    root = Mount("/", "apfs", "/dev/disk3s1s1", ("ro", "local"))
+    root = Mount(str(tmp_path), "apfs", "/dev/disk3s1s1", ("ro", "local"))
     team = Mount(str(tmp_path / "volumes 2" / "Team"), "apfs", "/dev/disk4", ("rw",))
     for path in ("Volumes/Team/claims", "Volumes/Team", "volumes 2/Team/claims"):
         assert by_numbers(str(tmp_path / path), [root, team]) == team

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from support.capabilities import needs_jobs
 
+import looop_portable
 from looop_portable.system.processes import python
-from looop_portable.system.processes.python import KEPT_BY, TIED, Fate, fate_in, launch, leave_job
+from looop_portable.system.processes.python import KEPT_BY, TIED, Fate, end, fate_in, launch, leave_job, start
 
 KILLS, ALLOWS_BREAKAWAY, SILENT = 0x2000, 0x800, 0x1000
 HERE = f"print('{KEPT_BY}7', flush=True)"
@@ -40,7 +44,9 @@ def job(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[bool]]:
     def enter(limits: int, *, allows_breakaway: bool) -> list[bool]:
         asked: list[bool] = []
 
-        def start(command: list[str], stdout: int, *, breaks_away: bool = False) -> subprocess.Popen[bytes]:
+        def start(
+            command: list[str], stdout: int, more: object = None, *, breaks_away: bool = False
+        ) -> subprocess.Popen[str]:
             asked.append(breaks_away)
             if breaks_away and not allows_breakaway:
                 raise PermissionError(13, "Access is denied")
@@ -102,7 +108,7 @@ def test_a_keeper_in_a_job_that_would_end_it_starts_anew_outside_or_says_so(
     started: list[list[str]] = []
     begin = python._popen
 
-    def start(command: list[str], stdout: object, *, breaks_away: bool = False) -> subprocess.Popen[bytes]:
+    def start(command: list[str], stdout: object, *, breaks_away: bool = False) -> subprocess.Popen[str]:
         started.append(command)
         with begin([sys.executable, "-I", "-S", "-c", ""], subprocess.DEVNULL, breaks_away=breaks_away) as child:
             child.wait()
@@ -114,6 +120,46 @@ def test_a_keeper_in_a_job_that_would_end_it_starts_anew_outside_or_says_so(
     assert capfd.readouterr().out == says
     assert asked == ([True] if limits & ALLOWS_BREAKAWAY else [])
     assert started == ([[sys.executable, "-m", "looop_portable", "session", "keep"]] if asked else [])
+
+
+UNPACKED = f"""
+import sys
+sys.path.insert(0, sys.argv[1])
+from looop_portable.system.processes.python import command, end, launch, start
+print(launch(command("-c", "import looop_portable; print('{KEPT_BY}' + looop_portable.__file__, flush=True)")).said)
+child = start("looop_portable.told", {{"what": "a \u00fc"}})
+print(child.stdout.readline().rstrip())
+end(child)
+"""
+TOLD = """
+import looop_portable
+from looop_portable.system.processes.python import job
+def serve():
+    print(job()["what"], looop_portable.__file__, flush=True)
+"""
+
+
+def test_the_package_is_found_where_ours_was_also_in_what_somebody_has_unpacked(tmp_path: Path) -> None:
+    package = tmp_path / "unpacked" / "site-packages" / "looop_portable"
+    shutil.copytree(Path(looop_portable.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "told.py").write_text(TOLD, encoding="utf-8")
+    (tmp_path / "json.py").write_text("raise SystemExit('this is no module of Python')", encoding="utf-8")
+    found = subprocess.run(
+        [sys.executable, "-P", "-c", UNPACKED, str(package.parent)],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUTF8": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    here = str(package / "__init__.py")
+    assert found.stdout.splitlines() == [f"{KEPT_BY}{here}", f"a \u00fc {here}"]
+
+
+def test_a_child_that_has_failed_leaves_its_last_words() -> None:
+    child = start("looop_portable.no_such_module", {})
+    child.wait()
+    assert end(child) == "ModuleNotFoundError: No module named 'looop_portable.no_such_module'"
 
 
 @needs_jobs

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,10 +20,12 @@ from support import kqueues
 from support.capabilities import needs_fork, needs_proc, needs_symlinks, needs_zombies
 from support.crew import until
 
+from looop_portable.aio.wakeup import LoopWatcher
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes import SYSTEM
-from looop_portable.system.watch.subscription import KernelWatcher
+from looop_portable.system.watch import shared
+from looop_portable.system.watch.subscriptions import PerProcess, SubscribedWatcher
 from looop_portable.system.watch.waking import LocalWatcher, ThreadWatcher, new_watcher
 
 LONG = 60.0
@@ -51,8 +55,8 @@ def subscription(request: pytest.FixtureRequest) -> Iterator[ThreadWatcher]:
         from looop_portable.system.watch import kqueue
 
         kqueues.hand_over()
-        request.getfixturevalue("monkeypatch").setattr(kqueue, "IDLE", 0.01)
-        found: ThreadWatcher = kqueue.new_watcher()
+        request.getfixturevalue("monkeypatch").setattr(shared, "IDLE", 0.01)
+        found: ThreadWatcher = SubscribedWatcher(kqueue.WATCHERS)
     else:
         found = new_watcher()
     if isinstance(found, LocalWatcher):
@@ -66,7 +70,7 @@ def subscription(request: pytest.FixtureRequest) -> Iterator[ThreadWatcher]:
 @pytest.fixture
 def watcher(subscription: ThreadWatcher) -> ThreadWatcher:
     """One that tells what it was asked for, and of a directory nothing but the names that come and go."""
-    if not isinstance(subscription, KernelWatcher):
+    if kernel_of(subscription) == "WindowsKernel":
         pytest.skip("inotify and kqueue are missing: what else happens in a directory wakes too")
     return subscription
 
@@ -80,8 +84,12 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
     found.communicate()
 
 
-def is_inotify(watcher: Any) -> bool:
-    return str(watcher._subscription._opening.__module__) == "looop_portable.system.watch.notifier"
+def kernel_of(watcher: Any) -> str:
+    return str(watcher._subscriptions._watchers._new_kernel.__name__)
+
+
+def is_inotify(watcher: ThreadWatcher) -> bool:
+    return kernel_of(watcher) == "LinuxKernel"
 
 
 def registration(pid: int, start: str = "") -> Registration:
@@ -390,16 +398,138 @@ def test_a_deaf_watcher_says_that_it_hears_nothing(there: Path) -> None:
     assert not blind.follow(registration(os.getpid()))
 
 
-# The notifier, which is the process's.
+# The watcher, which is the process's.
 
 
 @pytest.fixture
-def notifiers() -> Any:
+def without_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadWatcher]:
+    """Its watcher has none that could stand between the kernel and it."""
+    found: Any = new_watcher()
+    if isinstance(found, LocalWatcher) or kernel_of(found) == "KqueueKernel":
+        pytest.skip("inotify and the events of Windows are missing: a waiter does not ask the kernel itself")
+    monkeypatch.setattr(shared, "started", lambda work, name: None)
+    watchers = PerProcess(found._subscriptions._watchers._new_kernel)
+    yield SubscribedWatcher(watchers)
+    for each in watchers.opened:
+        each.close()
+
+
+def test_a_waiter_that_is_alone_asks_the_kernel_itself(
+    without_thread: ThreadWatcher, there: Path, process: subprocess.Popen[bytes]
+) -> None:
+    watcher = without_thread
+    assert watcher.watch([str(there)])
+    assert watcher.follow(registration(process.pid))
+    watcher.forget()
+    assert is_silent(watcher)
+    for happens in ((there / "new").touch, partial(end, process), watcher.wake):
+        happens()
+        assert wakes(watcher)
+        watcher.forget()
+        assert is_silent(watcher)
+    waits = threading.Thread(target=watcher.wait, args=(LONG,))
+    waits.start()
+    watcher.wake()  # As another thread does that gives up its place.
+    waits.join(LONG / 2)
+    assert not waits.is_alive()
+    watcher.close()
+
+
+def test_a_waiter_that_is_not_alone_any_more_is_woken_as_before(there: Path) -> None:
+    first, second, third = (new_watcher() for _ in range(3))
+    if isinstance(first, LocalWatcher):
+        pytest.skip("no kernel wakes")
+    assert first.watch([str(there)])
+    waits = threading.Thread(target=first.wait, args=(LONG,))
+    waits.start()
+    assert second.watch([str(there.parent / "other")])
+    assert third.watch([str(there.parent / "other")])
+    assert is_silent(second)
+    (there / "new").touch()
+    waits.join(LONG / 2)
+    assert not waits.is_alive()
+    assert is_silent(third)
+    (there.parent / "other" / "new").touch()
+    assert wakes(second)
+    assert wakes(third)
+    for watcher in (first, second, third):
+        watcher.close()
+
+
+def test_a_task_of_an_event_loop_is_woken_by_the_kernel(there: Path, process: subprocess.Popen[bytes]) -> None:
+    if isinstance(new_watcher(), LocalWatcher):
+        pytest.skip("no kernel wakes")
+
+    async def wakes(watcher: LoopWatcher, happens: Callable[[], object]) -> None:
+        happens()
+        await asyncio.wait_for(watcher.wait(LONG), LONG / 2)
+        watcher.forget()
+
+    async def task() -> None:
+        watcher = LoopWatcher(asyncio.get_running_loop())
+        assert watcher.watch([str(there)])
+        assert watcher.follow(registration(process.pid))
+        await wakes(watcher, (there / "new").touch)
+        assert watcher.watch([str(there)])
+        await wakes(watcher, partial(end, process))
+        watcher.close()
+
+    asyncio.run(task())
+
+
+RAISES = """
+import signal, sys, threading
+from looop_portable.system.watch.waking import new_watcher
+
+class Interrupt(Exception):
+    pass
+
+def raises(*_):
+    raise Interrupt
+
+signal.signal(signal.SIGALRM, raises)
+watcher = new_watcher()
+assert watcher.watch([sys.argv[1]])
+for number in range(200):
+    signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 0.00001)
+    try:
+        while True:
+            watcher.wait(60)
+            watcher.forget()
+    except Interrupt:
+        pass
+    watcher.forget()
+    open(f"{sys.argv[1]}/{number}", "w").close()
+    watcher.wait(60)
+    assert watcher._latch.is_open, number
+    watcher.forget()
+other = new_watcher()
+assert other.watch([sys.argv[1]])
+waits = [threading.Thread(target=each.wait, args=(60,)) for each in (watcher, other)]
+for each in waits:
+    each.start()
+open(f"{sys.argv[1]}/last", "w").close()
+for each in waits:
+    each.join(30)
+    assert not each.is_alive()
+"""
+
+
+def test_a_signal_whose_handler_raises_leaves_a_waiter_that_is_woken(there: Path) -> None:
+    if not hasattr(signal, "setitimer") or isinstance(new_watcher(), LocalWatcher):
+        pytest.skip("signal.setitimer is missing, or no kernel wakes")
+    command = [sys.executable, "-c", RAISES, str(there)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def watchers() -> Any:
     if sys.platform != "linux":
         pytest.skip("inotify is missing")
-    from looop_portable.system.watch import notifier
+    from looop_portable.system.watch import linux
 
-    return notifier
+    return linux.WATCHERS
 
 
 class Woken:
@@ -414,9 +544,8 @@ class Woken:
     def wakes(self) -> bool:
         return self.woken.acquire(timeout=LONG / 2)
 
-
-def is_another(notifiers: Any, notifier: object) -> bool:
-    return notifiers._notifier is not notifier
+    def was_woken(self) -> bool:
+        return self.woken.acquire(blocking=False)
 
 
 def instances() -> int:
@@ -429,7 +558,7 @@ def instances() -> int:
 
 
 @needs_proc
-def test_however_many_watch_there_is_one_instance(notifiers: Any, there: Path) -> None:
+def test_however_many_watch_there_is_one_instance(watchers: Any, there: Path) -> None:
     watchers = [new_watcher() for _ in range(300)]
     assert all(watcher.watch([str(there)]) for watcher in watchers)
     assert instances() == 1
@@ -440,7 +569,7 @@ def test_however_many_watch_there_is_one_instance(notifiers: Any, there: Path) -
 
 
 def test_two_that_watch_one_file_are_both_woken_and_one_that_stops_keeps_nothing_from_the_other(
-    notifiers: Any, there: Path
+    watchers: Any, there: Path
 ) -> None:
     first, second = new_watcher(), new_watcher()
     for path in (there, there / "one"):
@@ -459,7 +588,7 @@ def test_two_that_watch_one_file_are_both_woken_and_one_that_stops_keeps_nothing
     second.close()
 
 
-def test_two_that_follow_one_process_are_both_woken(notifiers: Any, process: subprocess.Popen[bytes]) -> None:
+def test_two_that_follow_one_process_are_both_woken(watchers: Any, process: subprocess.Popen[bytes]) -> None:
     watchers = [new_watcher() for _ in range(3)]
     assert all(watcher.follow(registration(process.pid)) for watcher in watchers)
     watchers[2].follow(None)
@@ -472,46 +601,62 @@ def test_two_that_follow_one_process_are_both_woken(notifiers: Any, process: sub
 
 
 def test_when_nobody_watches_it_is_closed_and_opened_anew(
-    notifiers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
+    watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert until(lambda: notifiers._notifier is None, LONG)  # Some test before has used it.
-    monkeypatch.setattr(notifiers, "IDLE", 0.01)
+    """Of its own: in this process sessions of other tests listen, for two leases yet."""
+    own = PerProcess(watchers._new_kernel)
+    monkeypatch.setattr(shared, "IDLE", 0.01)
     for number in range(3):
-        watcher = new_watcher()
+        watcher = SubscribedWatcher(own)
         assert watcher.watch([str(there)])
         (there / f"{number}").touch()
         assert wakes(watcher)
-        notifier = notifiers._notifier
         watcher.close()
-        assert until(partial(is_another, notifiers, notifier), LONG)
+        assert until(lambda: not own.opened, LONG)
+
+
+def test_of_many_those_are_woken_that_watch_what_has_changed(watchers: Any, there: Path) -> None:
+    watcher = shared.SharedWatcher(watchers._new_kernel())
+    waiters: list[list[Woken]] = []
+    for number in range(10):
+        (there / f"{number}").mkdir()
+        waiters.append([Woken() for _ in range(100)])
+        for each in waiters[-1]:
+            assert watcher.watch(each, str(there / f"{number}")) is not None
+    (there / "7" / "new").touch()
+    assert watcher._step(LONG)
+    woken = [sum(each.was_woken() for each in group) for group in waiters]
+    assert woken == [100 * (number == 7) for number in range(10)]
+    watcher.close()
 
 
 def test_when_more_has_changed_than_can_be_told_all_are_woken(
-    notifiers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
+    watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notifier, first, second = notifiers.Notifier(), Woken(), Woken()
-    assert notifier.watch(first, str(there)) is not None
-    assert notifier.watch(second, str(there / "one")) is not None
-    monkeypatch.setattr(notifier._changes, "events", lambda: [(notifier._changes.OVERFLOW, False)])
+    kernel, first, second = watchers._new_kernel(), Woken(), Woken()
+    watcher = shared.SharedWatcher(kernel)
+    assert watcher.watch(first, str(there)) is not None
+    assert watcher.watch(second, str(there / "one")) is not None
+    monkeypatch.setattr(kernel._changes, "events", lambda: [(kernel._changes.OVERFLOW, False)])
     (there / "new").touch()
-    assert notifier._dispatch_once()
+    assert watcher._step(LONG)
     assert first.wakes()
     assert second.wakes()
-    notifier.close()
+    watcher.close()
 
 
-def test_what_has_gone_is_not_kept_in_mind(notifiers: Any, there: Path) -> None:
-    notifier, watcher = notifiers.Notifier(), Woken()
+def test_what_has_gone_is_not_kept_in_mind(watchers: Any, there: Path) -> None:
+    watcher, waiter = shared.SharedWatcher(watchers._new_kernel()), Woken()
     for number in range(20):
         (there / f"{number}").touch()
-        assert notifier.watch(watcher, str(there / f"{number}"))
+        assert watcher.watch(waiter, str(there / f"{number}"))
         (there / f"{number}").unlink()
-        assert notifier._dispatch_once()
-    assert not notifier._watchers
-    notifier.close()
+        assert watcher._step(LONG)
+    assert not watcher._paths
+    watcher.close()
 
 
-def test_whose_descriptors_somebody_closes_opens_others(notifiers: Any, there: Path) -> None:
+def test_whose_descriptors_somebody_closes_opens_others(watchers: Any, there: Path) -> None:
     """As a program does that becomes a daemon. In a process of its own: who closes all closes pytest's, too."""
     script = """
 import os, sys, threading
@@ -535,17 +680,83 @@ watcher._latch._shut.acquire(timeout=0) or sys.exit("it has not woken")
     assert done.returncode == 0, done.stderr
 
 
+STRANGERS = """
+import os, sys, threading
+from looop_portable.system.watch.waking import new_watcher
+watchers = [new_watcher() for _ in range(int(sys.argv[2]))]
+for watcher in watchers:
+    assert watcher.watch([sys.argv[1]])
+waits = [threading.Thread(target=watcher.wait, args=(60,)) for watcher in watchers]
+for each in waits if sys.argv[3] == "meanwhile" else ():
+    each.start()
+    while not watchers[0]._subscriptions.watcher._driving.locked():
+        pass
+os.closerange(3, 100)
+kept = []
+for number in range(20):
+    with open(f"{sys.argv[1]}/../other/{number}", "w") as file:
+        file.write("precious" * 10)
+    kept.append(os.open(f"{sys.argv[1]}/../other/{number}", os.O_RDWR))
+for each in waits if sys.argv[3] == "later" else ():
+    each.start()
+for watcher in watchers:
+    watcher.wake()
+open(sys.argv[1] + "/new", "w").close()
+for each in waits:
+    each.join(60)
+for fd in kept:
+    assert os.lseek(fd, 0, os.SEEK_CUR) == 0, "it was read from, or written to"
+    assert os.pread(fd, 100, 0) == b"precious" * 10, "it was written to"
+"""
+
+
+@pytest.mark.parametrize("when", ["meanwhile", "later"])
+@pytest.mark.parametrize("many", [1, 2])
+def test_what_others_open_in_the_place_of_its_descriptors_is_left_alone(
+    watchers: Any, there: Path, many: int, when: str
+) -> None:
+    command = [sys.executable, "-c", STRANGERS, str(there), str(many), when]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @needs_fork
-def test_a_child_has_a_notifier_of_its_own(notifiers: Any, there: Path) -> None:
+def test_a_waiter_that_a_child_inherits_has_a_watcher_of_the_child_s_own(watchers: Any, there: Path) -> None:
     script = """
 import os, sys
-from looop_portable.system.watch import notifier
+from looop_portable.system.watch.waking import new_watcher
+watcher, goes = new_watcher(), new_watcher()
+assert watcher.watch([sys.argv[1]])
+assert goes.watch([sys.argv[1]])
+child = os.fork()
+if not child:
+    goes.close()
+    watcher.forget()
+    notified = watcher.watch([sys.argv[1]])
+    open(sys.argv[1] + "/new", "w").close()
+    watcher.wait(60)
+    os._exit(0 if notified and watcher._latch._shut.acquire(timeout=0) else 2)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "the child does not hear"
+watcher.wait(60)
+assert watcher._latch._shut.acquire(timeout=0), "the child has taken what was told to its parent"
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(there)], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@needs_fork
+def test_a_child_has_a_watcher_of_its_own(watchers: Any, there: Path) -> None:
+    script = """
+import os, sys
+from looop_portable.system.watch.linux import WATCHERS
 from looop_portable.system.watch.waking import new_watcher
 watcher = new_watcher()
 assert watcher.watch([sys.argv[1]])
 child = os.fork()
 if not child:
-    if notifier._notifier is not None:
+    if WATCHERS.opened:
         os._exit(1)
     own = new_watcher()
     notified = own.watch([sys.argv[1]])
@@ -566,11 +777,10 @@ DESCRIPTORS = """
 import os, resource, sys
 from looop_portable.system.watch.waking import new_watcher
 from looop_portable.errors import Unavailable
-from looop_portable.protocol.liveness import Registration
+from looop_portable.protocol.records import Registration
 from looop_portable.system.processes import SYSTEM
 
-import looop_portable.system.watch.linux
-from looop_portable.system.watch import notifier
+from looop_portable.system.watch.linux import WATCHERS
 
 def opened():
     return len(os.listdir("/proc/self/fd"))
@@ -586,7 +796,7 @@ for more in range(4):
     found.append((watcher.watch([sys.argv[1]]), watcher.follow(parent)))
     watcher.close()
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    notifier._after_fork()  # What is kept for the next watcher does not count.
+    WATCHERS.begin_in_child()  # What is kept for the next watcher does not count.
     assert opened() == before, (more, before, opened())
 print(found)
 os._exit(0)
@@ -594,7 +804,7 @@ os._exit(0)
 
 
 def test_without_descriptors_nothing_is_watched_and_none_is_left_open(watcher: ThreadWatcher, there: Path) -> None:
-    """With none, with one, with two, with three that are left: inotify's, the notifier's own, and a process's."""
+    """With none, one, two and three that are left: inotify's, that which has the watcher return, and a process's."""
     pytest.importorskip("resource")
     if not is_inotify(watcher):
         pytest.skip("inotify is missing: another number of descriptors is needed")
@@ -606,14 +816,13 @@ def test_without_descriptors_nothing_is_watched_and_none_is_left_open(watcher: T
 
 @pytest.mark.parametrize("error", [OSError(24, "the user's instances are used up"), Unavailable("no thread")])
 def test_without_instances_or_threads_nothing_is_watched_but_other_threads(
-    notifiers: Any, there: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    watchers: Any, there: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def no_more(*_: object) -> None:
+    def no_more(*_: object) -> Any:
         raise error
 
-    monkeypatch.setattr(notifiers, "_notifier", None)
-    monkeypatch.setattr(notifiers, "Inotify" if isinstance(error, OSError) else "started", no_more)
-    watcher = new_watcher()
+    monkeypatch.setattr(shared, "started", no_more)
+    watcher = SubscribedWatcher(PerProcess(no_more if isinstance(error, OSError) else watchers._new_kernel))
     assert not watcher.watch([str(there)])
     assert not watcher.follow(registration(os.getppid()))
     wake_twice(watcher)

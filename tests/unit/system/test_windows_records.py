@@ -48,7 +48,7 @@ def save_in_place(path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", '{"session": "me", "na', '{"released": true}', '{"session": "me", "name": "n"}'])
 def test_who_saves_a_projection_in_place_frees_no_claim(claims: Claims, tmp_path: Path, text: str) -> None:
-    holder = claims.sessions.register("one", ttl=0).holder
+    holder = claims.sessions.register("one", lease_seconds=0).holder
     won = claims.claim("n", holder)
     assert isinstance(won, Won)
     save_in_place(tmp_path / "claims/n.json", text)

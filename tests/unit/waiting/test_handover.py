@@ -21,7 +21,7 @@ from looop_portable.aio.wakeup import LoopWatcher
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.holding import hold as holding
-from looop_portable.protocol.liveness import Holder
+from looop_portable.protocol.records import Holder
 from looop_portable.system.watch import waking
 from looop_portable.system.watch.waking import LocalWatcher
 
@@ -45,7 +45,7 @@ async def until_it_is_woken(self: LoopWatcher, seconds: float) -> None:
 def nothing_else_wakes(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (holding, waking):
         monkeypatch.setattr(module, "new_watcher", NeverLooksAgain)
-    monkeypatch.setattr(wakeup, "_subscription", lambda watcher: LocalWatcher())
+    monkeypatch.setattr(wakeup, "subscriptions", lambda watcher: LocalWatcher())
     monkeypatch.setattr(LoopWatcher, "wait", until_it_is_woken)
 
 
@@ -105,7 +105,7 @@ def test_threads_hand_it_over_though_their_sessions_differ(tmp_path: Path) -> No
 
     def work(number: int) -> None:
         for _ in range(ROUNDS):
-            with hold("n", data_dir=tmp_path, backend=NATIVE, timeout=None, ttl=30 + number % 3):
+            with hold("n", data_dir=tmp_path, backend=NATIVE, timeout=None, lease_seconds=30 + number % 3):
                 inside.enter(number)
                 inside.leave()
 

@@ -9,8 +9,8 @@ from support.capabilities import NativeBackend
 
 from looop_portable import Claims, Won
 from looop_portable.backends.directory.tickets import TicketFiles
-from looop_portable.protocol.liveness import Registration
-from looop_portable.waiting.claiming import claim_any
+from looop_portable.protocol.records import Registration
+from looop_portable.waiting.attempts import claim_any
 from looop_portable.waiting.waiter import Pending, Waiting
 
 ELSEWHERE = Registration("", "", 7, "start", "boot of another", "pid:[1]", "another host")

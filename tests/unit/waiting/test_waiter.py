@@ -10,9 +10,9 @@ import pytest
 from looop_portable import Claims, Held, Renewed, Won, hold
 from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.backends.memory import MemoryBackend
-from looop_portable.protocol.lease import Lease
-from looop_portable.protocol.liveness import Holder, Registration
-from looop_portable.waiting.claiming import claim_any, waiter
+from looop_portable.protocol.records import Holder, Lease, Registration
+from looop_portable.waiting.attempts import claim_any
+from looop_portable.waiting.claiming import waiter
 from looop_portable.waiting.waiter import Pending, Waiting, run
 
 

@@ -1,4 +1,4 @@
-"""--wait and --timeout, and what is told on stderr meanwhile: who is waited for, on what evidence it is alive."""
+"""What is told on stderr while a claim is waited for: who holds it, and on what evidence that is alive."""
 
 from __future__ import annotations
 
@@ -6,37 +6,8 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
-import click
-
 from looop_portable.cli.output import Output, readable
 from looop_portable.protocol.outcomes import Held, OnWaiting
-from looop_portable.waiting.claiming import MOST
-
-
-def _is_a_time(_: click.Context, __: click.Parameter, seconds: float | None) -> float | None:
-    if seconds is not None and not 0 <= seconds < float("inf"):
-        raise click.BadParameter(f"{seconds:g} is not a number of seconds from 0 on")
-    return seconds
-
-
-WAIT = click.option("--wait", is_flag=True, help="Wait until it can be had.")
-TIMEOUT = click.option(
-    "--timeout",
-    type=float,
-    callback=_is_a_time,
-    metavar="SECONDS",
-    help="Wait, but no longer than this; then exit 124. 0: do not wait.",
-)
-
-
-SLOTS = click.option(
-    "--slots", type=click.IntRange(1, MOST), metavar="N", help="NAME may be held by N sessions at once, each in a slot."
-)
-
-
-def limit_of(wait: bool, timeout: float | None) -> float | None:
-    """For how many seconds to wait; None: without end."""
-    return timeout if timeout is not None else None if wait else 0
 
 
 @contextlib.contextmanager
@@ -50,7 +21,7 @@ def waiting_for(out: Output) -> Iterator[OnWaiting]:
 
 
 def _on_a_terminal(out: Output) -> bool:
-    return not out.as_json and sys.stderr is not None and sys.stderr.isatty()
+    return not (out.as_json or out.quiet) and sys.stderr is not None and sys.stderr.isatty()
 
 
 def print_once(out: Output) -> OnWaiting:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from looop_portable.cli.output import Fields, Output, lease_fields, verdict_fields
-from looop_portable.protocol.lease import Lease
+from looop_portable.cli.output import Fields, Output, lease_fields, until, verdict_fields
 from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.records import Lease
 
 
 def refuse(
@@ -19,7 +19,8 @@ def refuse(
         {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **more, **verdict_fields(verdict)},
     )
     waited = "; waited in vain" if late else ""
-    out.hint(f"  generation {lease.generation}: {verdict.description}{waited}{_way_out(lease, verdict)}")
+    over = f", until {until(verdict)} unless it is renewed" if verdict.left is not None else ""
+    out.hint(f"  generation {lease.generation}: {verdict.description}{over}{waited}{_way_out(lease, verdict)}")
 
 
 def _way_out(lease: Lease, verdict: Verdict) -> str:

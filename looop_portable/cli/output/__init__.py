@@ -6,13 +6,14 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from looop_portable.errors import because
-from looop_portable.protocol.lease import Lease
 from looop_portable.protocol.liveness import Basis, Verdict
 from looop_portable.protocol.names import printable
+from looop_portable.protocol.records import Lease
 from looop_portable.system.opening.locales import UTF8, for_children, for_people
 
 Fields = Mapping[str, object]
@@ -28,33 +29,49 @@ class Output:
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
         self.verbose = 0
+        self.quiet = False
+        """Nothing is said but errors, and what whoever goes on has to know."""
         self.aside = False
         """Stdout is somebody else's: with --json too, everything is said on stderr."""
         self.unheard = False
         """The reader of stdout has gone away: whoever would go on for ever may stop."""
+        self.hide: Callable[[str], str] = str
+        """Takes a password out of a message that is made by others: an error's, or the name of a process."""
 
     def answer(self, verb: str, outcome: str, line: str, fields: Fields) -> None:
         """A result: `line` on stdout, if there is one; with --json an object."""
+        if self.quiet:
+            return
         self._say(sys.stderr if self.aside else sys.stdout, line, {"verb": verb, "outcome": outcome, **fields})
 
-    def refusal(self, verb: str, outcome: str, line: str, fields: Fields) -> None:
-        """A result that is a no: `line` on stderr; with --json an object on stdout, as any other."""
+    def refusal(self, verb: str, outcome: str, line: str, fields: Fields, *, told_by_code: bool = True) -> None:
+        """A result that is a no: `line` on stderr; with --json an object on stdout, as any other.
+
+        `told_by_code`: the exit code tells as much to whoever asked for it before.
+        """
+        if self.quiet and told_by_code:
+            return
         stream = sys.stdout if self.as_json and not self.aside else sys.stderr
         self._say(stream, line, {"verb": verb, "outcome": outcome, **fields})
 
     def error(self, code: str, message: str) -> None:
         """No result: one line on stderr; with --json an object on stdout."""
-        stream = sys.stdout if self.as_json and not self.aside else sys.stderr
+        stream, message = sys.stdout if self.as_json and not self.aside else sys.stderr, self.hide(message)
         self._say(stream, f"looop: {message}", {"outcome": "error", "code": code, "message": message})
 
     def hint(self, line: str) -> None:
         """More for people, on stderr. With --json the object has it already."""
-        if not self.as_json:
+        if not self.as_json and not self.quiet:
             self._write(sys.stderr, line)
+
+    def trouble(self, line: str) -> None:
+        """What is wrong, for people, on stderr, --quiet or not. With --json the object has it already."""
+        if not self.as_json:
+            self._write(sys.stderr, self.hide(line))
 
     def warn(self, line: str) -> None:
         """What whoever goes on has to know, on stderr, --json or not: no object has it."""
-        self._write(sys.stderr, line)
+        self._write(sys.stderr, self.hide(line))
 
     def help(self, text: str) -> None:
         """A page on stderr, --json or not: somebody has called us without a verb."""
@@ -63,11 +80,12 @@ class Output:
     def detail(self, line: str) -> None:
         """What -v shows."""
         if self.verbose:
-            self._write(sys.stderr, line)
+            self._write(sys.stderr, self.hide(line))
 
     def line(self, line: str) -> None:
         """This on stdout, --json or not."""
-        self._write(sys.stdout, line)
+        if not self.quiet:
+            self._write(sys.stdout, line)
 
     def exactly(self, text: str) -> None:
         """This on stdout, to the letter: it is for a shell, which gives it back as an argument, or in the environment."""
@@ -76,28 +94,10 @@ class Output:
             return
         self._put(sys.stdout, "", before=os.fsencode(for_children(text)))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Aligned columns for people. Cut to fit a terminal; whole anywhere else."""
-        if self.as_json:
-            return
-        from io import StringIO
-
-        from rich.cells import cell_len
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        terminal = sys.stdout is not None and sys.stdout.isatty()
-        table = Table(box=None, pad_edge=False, header_style="bold" if terminal else "")
-        for column in columns:
-            table.add_column(column, overflow="ellipsis" if terminal else "fold", no_wrap=True)
-        for row in rows:
-            table.add_row(*(Text(readable(cell)) for cell in row))
-        widths = [max(cell_len(readable(cell)) for cell in column) for column in zip(columns, *rows, strict=True)]
-        width = None if terminal else sum(widths) + 2 * len(widths)
-        drawn = StringIO()  # Rich itself would end the process if the reader has gone away.
-        Console(file=drawn, width=width, force_terminal=terminal, highlight=False).print(table)
-        self._put(sys.stdout, "\n".join(line.rstrip() for line in drawn.getvalue().splitlines()))
+    def drawn(self, line: str) -> None:
+        """A line on stdout as it is, whose words have been made `readable`, and have colours."""
+        if not self.quiet:
+            self._put(sys.stdout, line)
 
     def flush(self) -> None:
         """Raises OSError if something cannot be written; a closed pipe is no error."""
@@ -182,10 +182,18 @@ def lease_fields(lease: Lease | None) -> dict[str, object]:
 def verdict_fields(verdict: Verdict | None) -> dict[str, object]:
     """What --json says of a session's liveness: `basis` is what that rests on, `evidence_age` how old it is, in seconds."""
     if verdict is None:
-        return {"liveness": None, "evidence": None, "basis": None, "evidence_age": None}
+        return {"liveness": None, "evidence": None, "basis": None, "evidence_age": None, "until": None}
     return {
         "liveness": verdict.liveness.value,
         "evidence": verdict.evidence,
         "basis": verdict.basis.name.lower(),
         "evidence_age": None if verdict.basis is Basis.NOTHING else round(verdict.age, 3),
+        "until": until(verdict) or None,
     }
+
+
+def until(verdict: Verdict) -> str:
+    """When a session that lives by its renewals is over, by this host's clock; empty for any other."""
+    if verdict.left is None:
+        return ""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + max(verdict.left, 0.0)))

@@ -1,0 +1,146 @@
+"""For whom a verb acts: a session that is alive, or one that nobody has registered; what has ended is refused.
+
+A session that lives by its renewals (`session start --ttl`) is renewed by each verb that acts for it, and goes on being
+renewed while the verb waits.
+Does not guarantee: that a session is alive when the verb is done. One that is not registered has nothing that protects its
+claims: whoever asks next takes them over. That is how looop has it, and is said (`--strict` refuses it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import click
+
+from looop_portable.backends.base import SessionHead
+from looop_portable.claims.gate import Claims
+from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import Duration
+from looop_portable.errors import SessionEnded, Unavailable, UsageError
+from looop_portable.protocol.liveness import SHORTEST_TTL, Verdict, interval, lease_of
+from looop_portable.protocol.records import LONGEST_LEASE, Holder, Registration
+from looop_portable.sessions.evidence import standing
+from looop_portable.sessions.ids import named
+
+STRICT = "LOOOP_STRICT"
+
+REFUSES_STRANGERS = click.option(
+    "--strict", is_flag=True, help=f"Refuse a session that is not registered: exit 2. [${STRICT}=1: always]"
+)
+_OF_TIME = Duration(SHORTEST_TTL, LONGEST_LEASE, whole=True)
+TTL = click.option(
+    "--ttl",
+    type=_OF_TIME,
+    metavar="DURATION",
+    help="The session lives for so long after its last renewal, by time alone. Each verb that acts for it renews it.",
+)
+
+
+class Acting(NamedTuple):
+    """`known`: what was read of the session; None: it has changed since. `verdict`: whether it was alive then."""
+
+    me: Holder
+    known: SessionHead | None
+    registration: Registration | None
+    verdict: Verdict
+
+
+def acting(out: Setting, claims: Claims, session: str | None, *, ttl: float | None = None, strict: bool = False) -> Acting:
+    """Who claims: `session`, else $LOOOP_SESSION_ID. With `ttl` one that nobody has registered, or that has ended, begins.
+
+    Raises `SessionEnded`, `NoSession`, `UsageError`, or `Unavailable`.
+    """
+    name = named(session)
+    me, head = claims.sessions.look(name)
+    found = standing(head, me)
+    if ttl is not None:
+        return _by_time(out, claims, me, found, int(ttl))
+    if not me.incarnation:
+        if strict or _is_set(STRICT):
+            how = f"`looop session start {name}` registers it, or `--ttl 30m` for one without a process"
+            raise UsageError(f"session '{name}' is not registered, so nothing would protect what it holds: {how}")
+        return Acting(me, head, None, claims.sessions.verdict(*me, head))
+    if found and found.timed:
+        return _renewed(claims, found, found.lease_seconds)
+    verdict = claims.sessions.verdict(*me, head)
+    if verdict.dead:
+        raise ended(me, verdict.evidence)
+    return Acting(me, head, found, verdict)
+
+
+def holder(claims: Claims, session: str | None) -> Holder:
+    """Who acts, and claims nothing: `session`, else $LOOOP_SESSION_ID. If it lives by its renewals, this is one.
+
+    Raises `NoSession`.
+    """
+    me, head = claims.sessions.look(named(session))
+    found = standing(head, me)
+    if found and found.timed:
+        claims.sessions.resume(me)
+    return me
+
+
+def ended(me: Holder, why: str) -> SessionEnded:
+    how = f"start it again: `looop session start {me.session}` (with --ttl DURATION if it has no process)"
+    over = "has ended" if why == "the session has ended" else f"is over ({why})"
+    return SessionEnded(f"session '{me.session}' {over}: nothing would protect what it holds; {how}")
+
+
+def refuse_time(claims: Claims) -> None:
+    """Raises `UsageError` where looop itself may have claims: it would take a session without a process for dead."""
+    if claims.backend.name == "advisory":
+        why = "looop itself, which may share this directory, would take a session without a process for dead"
+        raise UsageError(f"no session lives by time with --backend advisory: {why}")
+
+
+def _by_time(out: Setting, claims: Claims, me: Holder, found: Registration | None, ttl: int) -> Acting:
+    refuse_time(claims)
+    if found and found.timed:
+        with contextlib.suppress(SessionEnded):
+            return _renewed(claims, found, lease_of(ttl))
+    elif found and not claims.sessions.verdict(*me).dead:
+        raise UsageError(f"session '{me.session}' lives by its process ({found.pid}): --ttl is for one that has none")
+    found = claims.sessions.register(me.session, lease_seconds=lease_of(ttl), timed=True)
+    out.detail(f"session '{me.session}' begins: it lives for {ttl} s after each renewal")
+    return Acting(found.holder, None, found, claims.sessions.verdict(*found.holder))
+
+
+def _renewed(claims: Claims, found: Registration, lease: int) -> Acting:
+    if not claims.sessions.resume(found.holder, lease):
+        raise ended(found.holder, "it was not renewed in time, and somebody has ended it")
+    return Acting(found.holder, None, found._replace(lease_seconds=lease), claims.sessions.verdict(*found.holder))
+
+
+@contextlib.contextmanager
+def renewing(out: Setting, who: Acting) -> Iterator[None]:
+    """While a verb waits, a session that lives by its renewals has them. What cannot be renewed is tried again."""
+    found = who.registration
+    if not (found and found.timed):
+        yield
+        return
+    over = threading.Event()
+
+    def go_on() -> None:
+        sessions = out.claims().sessions
+        while not over.wait(interval(found.lease_seconds)):
+            try:
+                if not sessions.resume(found.holder):
+                    return  # The verb finds that out itself.
+            except Unavailable as error:
+                out.detail(str(error))
+
+    thread = threading.Thread(target=go_on, name="looop renewals", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "") not in ("", "0")

@@ -1,0 +1,128 @@
+"""Tables for people: columns, and which of them gives way on a narrow terminal.
+
+The last column gives way, and no other: what is in the others can be copied, and is never cut. Where they alone are too
+wide, the terminal breaks the line.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+import click
+
+from looop_portable.cli.output import Output, readable
+
+_GAP = 2
+_NARROWEST = 12
+"""Cells of the last column: with fewer there is none."""
+_USUAL = 80
+"""Columns of a terminal that does not tell how many it has."""
+_TONES = {"dead": "31", "unknown": "33"}
+"""The colours of words that somebody looks for: red, yellow."""
+
+
+def _speak(ctx: click.Context, _: click.Parameter, form: str | None) -> str | None:
+    if form == "json" and isinstance(ctx.obj, Output):
+        ctx.obj.as_json = True
+    return form
+
+
+FORM = click.option(
+    "-o",
+    "--output",
+    "form",
+    type=click.Choice(["wide", "name", "json"]),
+    callback=_speak,
+    help="wide: nothing is cut; name: only that, one a line; json: as --json.",
+)
+
+
+def show_table(out: Output, columns: Sequence[str], rows: Sequence[Sequence[str]], form: str | None) -> None:
+    """The rows on stdout, as `form` asks for. With --json they have been said already."""
+    if out.as_json:
+        return
+    if form == "name":
+        for row in rows:
+            out.line(row[0])
+        return
+    stream = sys.stdout
+    terminal = stream is not None and stream.isatty()
+    width = _width(stream) if terminal and form != "wide" else None
+    cleaned = [[readable(cell) for cell in row] for row in rows]
+    for line in drawn(columns, cleaned, width, _TONES if coloured(stream) else {}, _ellipsis(stream)):
+        out.drawn(line)
+
+
+def coloured(stream: TextIO | None) -> bool:
+    """Whether colours are wanted there: see https://no-color.org."""
+    if stream is None or not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    if sys.platform != "win32":
+        return True
+    from rich.console import detect_legacy_windows
+
+    return not detect_legacy_windows()
+
+
+def _width(terminal: TextIO) -> int:
+    told = os.environ.get("COLUMNS", "")
+    if told.isascii() and told.isdigit() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or _USUAL
+    except OSError:
+        return _USUAL
+
+
+def _ellipsis(stream: TextIO | None) -> str:
+    try:
+        "\u2026".encode((stream and stream.encoding) or "utf-8")
+    except UnicodeEncodeError:
+        return "..."
+    return "\u2026"
+
+
+def drawn(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    width: int | None,
+    tones: Mapping[str, str],
+    ellipsis: str = "\u2026",
+) -> list[str]:
+    """The lines of a table. `width`: in cells, of the terminal; None: as wide as it is."""
+    *fixed, last = widths = [max(map(cells, column)) for column in zip(columns, *rows, strict=True)]
+    left = last if width is None else width - sum(fixed) - _GAP * len(fixed)
+    if left < min(_NARROWEST, last):
+        columns, rows, widths = columns[:-1], [row[:-1] for row in rows], fixed
+    else:
+        rows = [[*row[:-1], _cut(row[-1], left, ellipsis)] for row in rows]
+    lines = [_line(row, widths, tones) for row in [columns, *rows]]
+    return [f"\x1b[1m{lines[0]}\x1b[0m" if tones else lines[0], *lines[1:]]
+
+
+def _line(row: Sequence[str], widths: Sequence[int], tones: Mapping[str, str]) -> str:
+    spaces = [" " * (width - cells(cell) + _GAP) for cell, width in zip(row, widths, strict=True)]
+    words = [f"\x1b[{tones[cell]}m{cell}\x1b[0m" if cell in tones else cell for cell in row]
+    return "".join(word + space for word, space in zip(words, spaces, strict=True)).rstrip()
+
+
+def _cut(text: str, most: int, ellipsis: str) -> str:
+    """At most so many cells of it, with an ellipsis for what is missing."""
+    if cells(text) <= most:
+        return text
+    most -= len(ellipsis)
+    while text and cells(text) > most:
+        text = text[: min(len(text) - 1, most)]
+    return f"{text.rstrip()}{ellipsis}"
+
+
+def cells(text: str) -> int:
+    """How wide a terminal shows it."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)

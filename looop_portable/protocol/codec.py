@@ -1,0 +1,134 @@
+"""How a record looks as bytes: one JSON object. What is in one is in `records`.
+
+Guarantees: any bytes decode to something, never to an exception. Nothing is encoded that would be too large to be read.
+What becomes a path, a process id or a time is checked when it is decoded.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import cast
+
+from looop_portable.errors import InvalidName
+
+LARGEST = 1 << 20
+"""Bytes of a record. Whoever reads takes a larger file for no record (`files_open.read`), so it must not be written."""
+
+
+LONGEST_TEXT = 1000
+"""Characters of a text in a record that says where something is, or what a kernel calls itself."""
+
+
+LONGEST_WORD = 100
+
+
+_WORD = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._~-")
+
+
+_encode = json.JSONEncoder(check_circular=False).encode
+
+
+_quoted = json.encoder.encode_basestring_ascii
+
+
+_decode = json.JSONDecoder().raw_decode
+
+
+def encode(record: Mapping[str, object]) -> bytes:
+    """One JSON object and a newline, which is the only one in it. Raises `InvalidName` if nobody could read it.
+
+    A record that no reader accepts would make a claim with two live holders.
+    """
+    fields = []
+    for key, value in record.items():  # Strings, integers and truths, in half the encoder's time.
+        if type(value) is str:
+            fields.append(f"{_quoted(key)}: {_quoted(value)}")
+        elif type(value) is int:
+            fields.append(f"{_quoted(key)}: {value}")
+        elif type(value) is bool:
+            fields.append(f"{_quoted(key)}: {'true' if value else 'false'}")
+        else:
+            data = _encode(record).encode() + b"\n"
+            break
+    else:
+        data = f"{{{', '.join(fields)}}}\n".encode()
+    if len(data) > LARGEST:
+        raise InvalidName(
+            f"a record of {len(data)} bytes could not be read: it may have {LARGEST}, so a name or an id in it is too long"
+        )
+    return data
+
+
+def whole(data: bytes) -> bool:
+    """Whether a record has been written to its end, which is the only newline in it."""
+    return data.endswith(b"}\n")
+
+
+def decode(data: bytes) -> dict[str, object]:
+    """The JSON object in `data`; an empty one if there is none."""
+    try:
+        if data.startswith(b'{"') and data.endswith(b"}\n") and data.isascii():  # As ours are: a third of the time.
+            line = data.decode()
+            found, end = _decode(line)
+            if end == len(line) - 1:
+                return cast("dict[str, object]", found)
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def text(record: Mapping[str, object], key: str) -> str:
+    """The string at `key`; empty if there is none, or one that is no Unicode."""
+    value = record.get(key)
+    if not isinstance(value, str):
+        return ""
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return ""
+    return value
+
+
+def number(record: Mapping[str, object], key: str, most: int = 2**63 - 1) -> int:
+    """The integer at `key`, from 1 to `most`; 0 if there is none."""
+    value = record.get(key)
+    return value if type(value) is int and 0 < value <= most else 0
+
+
+class Damaged(ValueError):
+    """A field of a record is what nobody of ours has written there."""
+
+
+def checked_text(record: Mapping[str, object], key: str) -> str:
+    """The string at `key`; empty if there is none. Raises `Damaged` for anything else, and for what no system says."""
+    found = text(record, key)
+    if found != record.get(key, "") or len(found) > LONGEST_TEXT or has_controls(found):
+        raise Damaged(key)
+    return found
+
+
+def checked_word(record: Mapping[str, object], key: str) -> str:
+    """A nonce, which becomes a part of a path. Raises `Damaged` for what could lead elsewhere."""
+    found = checked_text(record, key)
+    if not is_word(found):
+        raise Damaged(key)
+    return found
+
+
+def checked_number(record: Mapping[str, object], key: str, most: int) -> int:
+    """The integer at `key`, from 0 to `most`; 0 if there is none. Raises `Damaged` for anything else."""
+    found = record.get(key, 0)
+    if type(found) is not int or not 0 <= found <= most:
+        raise Damaged(key)
+    return found
+
+
+def is_word(value: str) -> bool:
+    """Whether it is what nonces are made of; or nothing."""
+    return len(value) <= LONGEST_WORD and value[:1] != "." and _WORD.issuperset(value)
+
+
+def has_controls(value: str) -> bool:
+    return not value.isprintable() and any(letter < " " or letter == "\x7f" for letter in value)

@@ -1,0 +1,104 @@
+"""Attempts to claim any of several names, and taking back what they have won.
+
+Guarantees: what an interrupted attempt may have won is released; where that fails, it is tried again.
+Does not guarantee: a release where the store does not answer: then the error is raised, or returned.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+
+from looop_portable.claims.gate import Claims
+from looop_portable.errors import LooopError
+from looop_portable.protocol.liveness import Verdict
+from looop_portable.protocol.outcomes import Held, Renewed, Won
+from looop_portable.protocol.records import Head, Holder, Lease
+from looop_portable.protocol.standings import is_ours
+
+_TRIES = 3
+
+
+def claim_any(claims: Claims, wanted: Sequence[str], me: Holder) -> Won | Renewed | Held:
+    """The first of `wanted` that can be had; one that is ours already, if there is one. Raises as `Claims.claim` does.
+
+    Of several each is read once, and one that can be had once more by `claim`.
+    """
+    if len(wanted) == 1:
+        return claims.claim(wanted[0], me)
+    heads: list[tuple[str, Head]] = []
+    for name in wanted:
+        head = claims.backend.read(name)
+        if head.lease and is_ours(head.lease, me):
+            return Renewed(head.lease)
+        heads.append((name, head))
+    first: Held | None = None
+    verdicts: dict[Holder, Verdict] = {}  # One who holds several is judged once: all leases have been read by now.
+    for name, head in heads:
+        outcome = claims.refused(head, me, verdicts) or claims.claim(name, me)
+        if not isinstance(outcome, Held):
+            return outcome
+        first = first or outcome
+    assert first
+    return first
+
+
+class Attempts:
+    """Attempts to claim any of `wanted` for `me`, one after the other, and taking back what they have won.
+
+    Does not guarantee: that what another thread or process wins in the same moment for the same session is told from it.
+    """
+
+    def __init__(self, claims: Claims, wanted: Sequence[str], me: Holder) -> None:
+        self._claims = claims
+        self._wanted = wanted
+        self._me = me
+        self._won: Won | None = None
+
+    def __call__(self) -> Won | Renewed | Held:
+        """Interrupted, it has not won. Raises as `Claims.claim` does."""
+        before = self._had()
+        try:
+            outcome = claim_any(self._claims, self._wanted, self._me)
+            self._won = outcome if isinstance(outcome, Won) else None
+        except BaseException:  # It may have been won all the same.
+            for lease in self._had():
+                if lease not in before:
+                    _again_and_again(functools.partial(self._undo, lease))
+            raise
+        return outcome
+
+    def take_back(self, _: object = None) -> None:
+        """Release what has been won, if anything has. Raises as `Claims.release_lease` does; repeated, it does no harm."""
+        if self._won:
+            self._claims.release_lease(self._won.lease)
+            self._won = None
+
+    def _had(self) -> list[Lease]:
+        """What this process has won before, or may have."""
+        known, keys = (self._claims.won, self._claims.tried), [(name, self._me) for name in self._wanted]
+        return [lease for leases in known for key in keys if (lease := leases.get(key))]
+
+    def _undo(self, won: Lease) -> None:
+        lease = self._claims.backend.read(won.name).lease
+        if lease and is_ours(lease, self._me) and lease.generation == won.generation:
+            self._claims.release_lease(lease)
+
+
+def take_back(begun: Iterable[Attempts]) -> LooopError | None:
+    """Whatever of it can be; the last one first, as `hold_all` does. What kept another from it, more than once."""
+    found = [_again_and_again(attempts.take_back) for attempts in reversed(list(begun))]
+    return next((error for error in reversed(found) if error), None)
+
+
+def _again_and_again(deed: Callable[[], object]) -> LooopError | None:
+    """What is done to take something back is done once more where it failed: nobody else would do it. Why it failed."""
+    refused: LooopError | None = None
+    for _ in range(_TRIES):
+        try:
+            deed()
+        except LooopError as error:
+            refused = error
+        else:
+            return None
+    return refused

@@ -1,0 +1,77 @@
+"""Durations as people write them."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from looop_portable.cli.verb import SECONDS_IN, seconds_in
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0),
+        ("30", 30),
+        ("1.5", 1.5),
+        (".5", 0.5),
+        ("1e3", 1000),
+        ("30s", 30),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("1.5h", 5400),
+        ("2d", 172800),
+        ("1w", 604800),
+        ("250ms", 0.25),
+        ("1m1ms", 60.001),
+        (" 30s ", 30),
+    ],
+)
+def test_a_duration_is_read_as_it_is_written(text: str, seconds: float) -> None:
+    assert seconds_in(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "-1",
+        "+1",
+        "s",
+        "5x",
+        "5 m",
+        "1h 30m",
+        "30S",
+        "1h30",
+        "5m5m",
+        "nan",
+        "inf",
+        "1e999",
+        "1_000",
+        "\u0665",
+        "1,5",
+        "1y",
+        "x5m",
+    ],
+)
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"duration|long"):
+        seconds_in(text)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9999), st.sampled_from(list(SECONDS_IN))), min_size=1, unique_by=lambda part: part[1])
+)
+def test_parts_add_up_in_any_order(parts: list[tuple[int, str]]) -> None:
+    text = "".join(f"{number}{unit}" for number, unit in parts)
+    assert seconds_in(text) == pytest.approx(sum(number * SECONDS_IN[unit] for number, unit in parts))
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert seconds_in(text) >= 0

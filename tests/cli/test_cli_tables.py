@@ -1,0 +1,126 @@
+"""Tables: what is to be copied is whole at every width, and colours are for terminals that want them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from looop_portable import Claims
+from looop_portable.cli.output.tables import cells, drawn
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Living = Callable[[str], "subprocess.Popen[bytes]"]
+
+LONG = "deploy/of-a-service-with-a-long-name".replace("/", "-")
+COLUMNS = ("NAME", "SESSION", "EVIDENCE")
+ROWS = [(LONG, "ci-4711", "pid 4711 runs (seen now)"), ("b", "w2", "its process is gone")]
+ESCAPES = re.compile(r"\x1b\[\d*m")
+
+
+@pytest.mark.parametrize("width", [None, 20, 40, 60, 62, 80, 120, 1000])
+def test_only_the_last_column_gives_way(width: int | None) -> None:
+    lines = drawn(COLUMNS, ROWS, width, {})
+    for line, row in zip(lines, [COLUMNS, *ROWS], strict=True):
+        assert line.split()[:2] == list(row[:2])
+        assert width is None or cells(line) <= width or line.split() == list(row[:2])
+    assert (lines[1].endswith(ROWS[0][2])) == (width is None or width >= 80)
+
+
+def test_what_does_not_fit_ends_in_an_ellipsis() -> None:
+    assert drawn(COLUMNS, ROWS, 60, {})[1].endswith("pid 4711 run\u2026")
+    assert drawn(COLUMNS, ROWS, 60, {}, "...")[1].endswith("pid 4711 r...")
+
+
+TEXT = st.text(st.characters(exclude_categories=["C", "Z", "M"]), min_size=1, max_size=30)
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1), st.integers(1, 200))
+def test_at_any_width_all_but_the_last_are_whole_and_aligned(rows: list[tuple[str, str, str]], width: int) -> None:
+    lines = drawn(COLUMNS, rows, width, {})
+    starts = {cells(line[: line.index(row[1], len(row[0]))]) for line, row in zip(lines[1:], rows, strict=True)}
+    assert all(line.startswith(row[0]) for line, row in zip(lines[1:], rows, strict=True))
+    assert len(starts) == 1
+
+
+@pytest.fixture
+def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """What the command shows on a terminal of so many columns."""
+    for name in ("NO_COLOR", "TERM", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals")
+    termios = pytest.importorskip("termios", reason="there are no pseudo-terminals")
+
+    def show(*args: str, width: int, **environment: str) -> str:
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, width))
+        command = [sys.executable, "-m", "looop_portable", *args]
+        try:
+            done = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, **environment})
+            os.close(theirs)
+            shown = b""
+            while True:
+                try:
+                    found = os.read(ours, 4096)
+                except OSError:  # How Linux says that nobody has it open any more.
+                    found = b""
+                if not found:
+                    break
+                shown += found
+            assert done.wait(60) == 0
+        finally:
+            os.close(ours)
+        return shown.decode().replace("\r\n", "\n")
+
+    return show
+
+
+@pytest.fixture
+def some(alive: Living) -> None:
+    """Two claims: a living session's and that of a stranger, who is taken for dead."""
+    alive("w1")
+    Claims.open().claim(LONG, "w1")
+    Claims.open().claim("b", "a-stranger-with-a-long-name-of-its-own")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_names_sessions_generations_and_liveness_are_whole(
+    on_a_terminal: Callable[..., str], some: None, width: int
+) -> None:
+    lines = ESCAPES.sub("", on_a_terminal("claims", width=width)).splitlines()
+    found = {tuple(line.split()[:3]) for line in lines[1:]}
+    assert found == {(LONG, "w1", "1"), ("b", "a-stranger-with-a-long-name-of-its-own", "1")}
+    assert all(re.search(r"\b(alive|dead)\b", line) for line in lines[1:])
+
+
+def test_the_dead_are_red_unless_colours_are_not_wanted(on_a_terminal: Callable[..., str], some: None) -> None:
+    assert "\x1b[31mdead\x1b[0m" in on_a_terminal("claims", width=200)
+    for without in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert "\x1b" not in on_a_terminal("claims", width=200, **without)
+        assert "\x1b" not in on_a_terminal("session", "list", width=200, **without)
+
+
+def test_wide_cuts_nothing(on_a_terminal: Callable[..., str], some: None) -> None:
+    shown = ESCAPES.sub("", on_a_terminal("claims", "-o", "wide", width=60))
+    assert "\u2026" not in shown
+    assert "(seen now)" in shown
+
+
+def test_what_is_no_terminal_gets_it_whole_and_plain(run: Run, some: None) -> None:
+    shown = run("claims").stdout
+    assert LONG in shown
+    assert "(seen now)" in shown
+    assert "\x1b" not in shown
+
+
+def test_output_is_names_or_json_where_it_is_asked_for(run: Run, some: None) -> None:
+    assert run("claims", "-o", "name").stdout.splitlines() == ["b", LONG]
+    assert run("claims", "-o", "json").stdout == run("--json", "claims").stdout
+    assert run("session", "list", "--output", "name").stdout == "w1\n"
+    assert run("claims", "-o", "yaml").returncode == 2
