@@ -1,4 +1,4 @@
-"""Those who wait for a claim, in line: `claims/.queue/NAME/NUMBER-TOKEN`, a file for each.
+"""Those who wait for a claim, in line: `claims/.queue/NAME/NUMBER-NONCE`, a file for each.
 
 Guarantees: a ticket is a name that was never one before, so its removal takes no later ticket away. It is complete when
 it can be seen. A ticket that exists is before every ticket that is taken afterwards.
