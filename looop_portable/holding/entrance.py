@@ -54,7 +54,7 @@ class Entrance:
         self.session: Session | None = None
         """For which the last attempt was made."""
         self._is_at_home = False
-        """Whether it was refused for other blocks of this process alone, which ring `watcher` when they let go."""
+        """Whether only other blocks of this process stand in the way. Their release wakes `watcher`."""
         self._users: dict[Process, Visit] = {}
         self._settling = threading.Lock()  # These two are never held by a thread that a signal's handler interrupts.
         self._waiting = threading.RLock()

@@ -2,7 +2,7 @@
 
 Guarantees: one keeper for one incarnation; a keeper is there exactly if its file is held, which the kernel ends with it; no
 other process is ever ended in its place.
-Does not guarantee: that a keeper stays. Whoever logs a user out may end all his processes; `looop claim` starts it again.
+Does not guarantee: that a keeper stays. A logout may end all processes of a user; `looop claim` starts the keeper again.
 How: each has three files in a directory of this host's and this user's (`state`), named after session and incarnation:
 `.lock`, which it holds (`locks/alone`), `.json`, which says who it is, and `.log`. They go when it ends in good order; a
 day after a crash another keeper sweeps them.
@@ -48,7 +48,7 @@ _NAME = "keepers"
 
 
 class Begun(NamedTuple):
-    """`tied`: it ends with the job that whoever started it is in (Windows)."""
+    """`tied`: it ends with the job of the process that started it (Windows)."""
 
     pid: int
     tied: bool = False
@@ -147,7 +147,7 @@ class Keepers:
     def start(self, config: Config, holder: Holder, *, known: bool = False) -> Begun:
         """Start the keeper of `holder`; that one, or the one that is there. Raises `Unavailable`.
 
-        It is there when this returns. `known`: whoever starts it has seen the session's process in his own namespace.
+        It is there when this returns. `known`: the caller has seen the session's process in its own namespace.
         """
         try:
             self._files.make_private(self.directory)
