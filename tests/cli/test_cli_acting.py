@@ -71,7 +71,7 @@ def test_a_session_that_was_stopped_claims_nothing_until_it_is_started_again(run
     assert run("claim", "repo-x", "--session", "w1").returncode == 0
 
 
-def test_who_ends_while_it_waits_wins_nothing(looop: Run, run: Run, alive: Living) -> None:
+def test_a_session_that_ends_while_it_waits_wins_nothing(looop: Run, run: Run, alive: Living) -> None:
     alive("w1")
     waits = alive("w2")
     run("claim", "repo-x", "--session", "w1")

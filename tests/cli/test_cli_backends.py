@@ -27,7 +27,7 @@ def stamp(data_dir: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", ["etcd", "postgres", "redis"])
-def test_of_an_engine_that_is_not_installed_only_what_exists_is_told(run: Run, name: str) -> None:
+def test_an_engine_that_is_not_installed_is_described_by_what_exists(run: Run, name: str) -> None:
     for given, there in ((name, "auto"), (f"{name}://host/0", "file://")):
         done = run("--backend", given, "claims")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -293,7 +293,7 @@ def test_as_a_process_it_says_the_same(looop: Run, alive: Living) -> None:
     assert said(looop("claim", "a/b", "--session", "w1"))[0] == 2
 
 
-def test_of_several_processes_that_claim_at_once_one_wins(alive: Living) -> None:
+def test_one_of_several_processes_that_claim_at_once_wins(alive: Living) -> None:
     sessions = ["w1", "w2", "w3", "w4"]
     for session in sessions:
         alive(session)

@@ -167,7 +167,7 @@ def test_bad_ids_and_processes_are_usage_in_one_line(run: Run, data_dir: Path, a
     assert not data_dir.exists()
 
 
-def test_of_several_that_register_one_id_at_once_one_wins() -> None:
+def test_one_of_several_that_register_one_id_at_once_wins() -> None:
     command = [sys.executable, "-m", "looop_portable", "session", "start", "w1"]
     starting = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
     found = [(*process.communicate(timeout=60), process.returncode) for process in starting]
