@@ -30,7 +30,7 @@ from sqlite_engine import SqliteEngine
 from looop_portable.backends.on_engine import OnEngine
 
 class Wrong(SqliteEngine):
-    def _transaction(self, **options):
+    def _done(self, statement, *values):
         try:
             raise RuntimeError(f"login of {self.url} with {urlsplit(self.url).password}")
         except RuntimeError as error:
