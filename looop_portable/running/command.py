@@ -255,5 +255,11 @@ class _Run:
 
 
 def _program(command: Sequence[str]) -> str:
-    """The name of the program, for all to see who are refused; never its arguments, which may have passwords."""
-    return printable(for_people(os.path.basename(command[0])))[:LONGEST_TEXT] if command else ""
+    """The name of the program, for all to see who are refused; never its arguments, which may have passwords.
+
+    Who has put a whole line in quotes, and means a shell's, has not told it from its arguments: then it is the first word.
+    """
+    path = command[0] if command else ""
+    if not os.path.isabs(path):
+        path = next(iter(path.split()), "")
+    return printable(for_people(os.path.basename(path)))[:LONGEST_TEXT]

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from support.refusals import facts
 
-from looop_portable import Claims
+from looop_portable import Claims, Held
+from looop_portable.cli.output import Output
+from looop_portable.cli.output.progress import print_once
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -131,3 +133,11 @@ def test_run_has_one(looop: Run) -> None:
     show = (sys.executable, "-m", "looop_portable", "--json", "claim", "x", "--session", "w2")
     done = looop("run", "--claim", "x", "--note", NOTE, "--", *show)
     assert json.loads(done.stdout)["note"] == NOTE
+
+
+def test_who_waits_is_told_it_too(capsys: pytest.CaptureFixture[str], run: Run) -> None:
+    claimed(run, note="red \x1b[31m")
+    refused = Claims.open().claim("x", "w2")
+    assert isinstance(refused, Held)
+    print_once(Output())(refused, 2.0)
+    assert capsys.readouterr().err.endswith("; note: red \\x1b[31m\n")

@@ -19,8 +19,11 @@ from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.protocol.slots import line_for
 
-_MOST = 100
-"""Of so many tickets it is looked whether who has them still waits. Those behind them count."""
+_MOST, _MOST_FAR = 100, 8
+"""Of so many tickets it is looked whether who has them still waits; over a network each look takes its time.
+
+Those behind them count as waiting.
+"""
 
 
 class Line(NamedTuple):
@@ -114,11 +117,12 @@ def _waiting(claims: Claims, lease: Lease, slots: int) -> Line | None:
     try:
         line = line_for(lease.name.rpartition("#")[0], slots) if slots else lease.name
         found = tickets.line(line)
-        known = [(ticket, tickets.waiter(line, ticket)) for ticket in found[:_MOST]]
-        waiters = [waiter for _, waiter in known if waiter and not evidence.has_left(waiter)]
+        most = _MOST_FAR if found and tickets.far() else _MOST
+        known = [tickets.waiter(line, ticket) for ticket in found[:most]]
+        waiters = [waiter for waiter in known if waiter and not evidence.has_left(waiter)]
     except LooopError:
         return None
-    return Line(len(waiters) + len(found[_MOST:]), waiters[0] if waiters else None)
+    return Line(len(waiters) + len(found[most:]), waiters[0] if waiters else None)
 
 
 def _who(waiter: Registration) -> str:
