@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -86,19 +87,21 @@ def test_it_says_how_many_wait_and_who_is_next(run: Run, alive: Living, slots: t
     run("claim", "x", "--session", "w1", *slots)
     tickets = Claims.open().backend.tickets
     assert tickets
-    waiters = []
-    for number, session in enumerate(("w2", "w3"), start=1):
-        waiters.append(subprocess.Popen([*LOOOP, "claim", "x", "--session", session, "--wait", *slots]))
-        while len(tickets.line("x#" if slots else "x")) < number:
-            assert waiters[-1].poll() is None
-    told = facts(run("claim", "x", "--session", "w4", *slots).stderr)
-    found = json.loads(run("--json", "claim", "x", "--session", "w4", *slots).stdout)
-    first = f"pid {waiters[0].pid} of ann on {host()}"
-    assert told["waiting"] == f"2, next: {first}"
-    assert (found["waiting"], found["next"]) == (2, first)
-    for waiter in waiters:  # One that was killed waits no more, whatever is left of it.
-        waiter.kill()
-        waiter.wait()
+    with contextlib.ExitStack() as ends:
+        waiters = []
+        for number, session in enumerate(("w2", "w3"), start=1):
+            waiters.append(
+                ends.enter_context(subprocess.Popen([*LOOOP, "claim", "x", "--session", session, "--wait", *slots]))
+            )
+            ends.callback(waiters[-1].kill)
+            while len(tickets.line("x#" if slots else "x")) < number:
+                assert waiters[-1].poll() is None
+        told = facts(run("claim", "x", "--session", "w4", *slots).stderr)
+        found = json.loads(run("--json", "claim", "x", "--session", "w4", *slots).stdout)
+        first = f"pid {waiters[0].pid} of ann on {host()}"
+        assert told["waiting"] == f"2, next: {first}"
+        assert (found["waiting"], found["next"]) == (2, first)
+    # Both were killed, and wait no more, whatever is left of them.
     assert facts(run("claim", "x", "--session", "w4", *slots).stderr)["waiting"] == "nobody"
 
 
