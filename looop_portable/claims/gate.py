@@ -1,7 +1,7 @@
 """Claiming, releasing, reaping: the one place that sequences read, judge, advance.
 
-Guarantees: at most one live session holds a claim, whatever crashes, stalls or races. A verb that returns has happened;
-one that raises `Unavailable` has not told, and can be repeated: what is ours already is answered as `Renewed`.
+Guarantees: at most one live session holds a claim, whatever crashes, stalls or races. A verb that returns has happened. A
+verb that raises `Unavailable` may have happened, and can be repeated: what is ours already is answered as `Renewed`.
 Does not guarantee: anything about a holder that is told to let go (`break_claim`, or its session stopped) and works on.
 It has the generation, which grows with each transition, for whoever it writes to: refuse a lower one than was seen.
 How: read the head (generation g), gather evidence about its session, judge (pure), and publish g+1 or answer. Losing g+1
@@ -108,7 +108,7 @@ class Claims(Judging):
         raise moved(name, _TRIES)
 
     def refused(self, head: Head, me: Holder, verdicts: Verdicts) -> Held | None:
-        """Held, if `claim` would be refused by this head. `verdicts`: on whose leases have all been read before."""
+        """Held, if `claim` would be refused by this head. `verdicts`: of the sessions whose leases were all read before."""
         lease, standing, verdict = self._judge(head, me, verdicts)
         return Held(lease, verdict) if lease and standing is Standing.HELD else None
 
@@ -137,7 +137,7 @@ class Claims(Judging):
         raise moved(name, _TRIES)
 
     def release_lease(self, lease: Lease) -> Released | Refused:
-        """Release exactly `lease`, which this caller won. Its generation says all, so nothing is read first.
+        """Release exactly `lease`, which this caller won. Its generation identifies it, so nothing is read first.
 
         Refused: it has been superseded, by an operator's `break` or because its session was declared dead.
         """
@@ -163,7 +163,7 @@ class Claims(Judging):
         return retire(self.backend, self.sessions, Steps(self._judge, self._release_own, self.release_lease), holder, won)
 
     def _release_own(self, lease: Lease) -> Released | None:
-        """As `release_lease`, of one that may have been superseded long ago: then None, and nothing is read."""
+        """As `release_lease`, for a lease that may be superseded since long. Then None, and nothing is read."""
         self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if not self.backend.advance(lease.name, Judged(lease.generation, lease), None):
             return None

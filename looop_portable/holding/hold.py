@@ -8,8 +8,8 @@ hands the generation to what it writes to.
 How: the first `hold` registers this process as a session, once per store, which gives heartbeats from threads of its own
 (`heartbeats`). A child made by fork is another process: it registers its own, and leaving a block that its parent entered
 does nothing there.
-Interrupted by what a signal's handler raises, at whatever step: entering, waiting or leaving ends with that, and the
-claim is released. Who is in the way of it again and again only delays it: `visits` says who settles it then.
+Interrupted: a signal's handler may raise at any step. Entering, waiting or leaving then ends with its exception, and the
+claim is released. Repeated signals only delay the release: `visits` says which thread settles it then.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = ["Hold", "hold"]
 class Hold:
     """A claim, held from entering the `with` block until leaving it. Made by `hold`, and entered once at a time.
 
-    What is public, but for nobody who uses a block, is for `aio` and `hold_all`, which enter in their own ways.
+    Methods that users of a block do not need are public for `aio` and `hold_all`, which enter in their own ways.
     """
 
     def __init__(self, name: str, options: Options) -> None:
@@ -164,7 +164,7 @@ class Hold:
         return self.enter_within(self.options.timeout)
 
     def enter_within(self, timeout: float | None) -> Self:
-        """Enter, and wait for so long: for less than `options.timeout`, where something else has taken of that."""
+        """Enter, and wait for at most so long: `options.timeout`, less what other claims have used of it."""
         entrance, visit = self.entrance, visit_of(self)
         teller = self._take_teller()
         try:
@@ -222,7 +222,7 @@ class Hold:
         __exit__ = Exit(_leave)
 
     def _left(self) -> str:
-        """The claim is released. Why it was lost; empty, if it was not."""
+        """Release the claim. Returns why it was lost; empty if it was not."""
         lease, is_here = self.lease, self._is_here()
         member, session = self._member, self._session
         if not is_here:

@@ -159,7 +159,7 @@ def printable(text: str) -> str:
 
 
 def _composed(text: str) -> str:
-    """Without this, two names whose escapes swallow a combining mark would be one file where names are normalised."""
+    """The normal form. Two names whose escapes swallow a combining mark would be one file where names are normalised."""
     import unicodedata  # Only names beyond ASCII pay for the tables.
 
     return unicodedata.normalize("NFC", text)

@@ -63,10 +63,10 @@ class Said(Protocol):
 
 
 class Judged(int):
-    """The number of a generation that somebody acts upon, and whose he has judged it to be: session and incarnation.
+    """The number of a generation to act upon, with the holder that it was judged to have: session and incarnation.
 
-    A number alone is no proof: in a store that was removed, restored from a backup, or put in another's place, it may be
-    somebody else's. No holder: it is nobody's, or looop's.
+    A number alone proves nothing. In a store that was removed, restored from a backup, or swapped for another, the same
+    number may be another holder's. No holder: nobody holds it, or looop does.
     """
 
     said: Said | None
@@ -78,7 +78,7 @@ class Judged(int):
 
 
 def holder_of(generation: int) -> tuple[str, str] | None:
-    """Whose it was judged to be, if anybody said so."""
+    """The holder that it was judged to have; None for a plain number."""
     said = generation.said if isinstance(generation, Judged) else None
     return None if said is None or said.foreign else (said.session, said.incarnation)
 
@@ -86,7 +86,7 @@ def holder_of(generation: int) -> tuple[str, str] | None:
 class Head(NamedTuple):
     """The latest generation of a claim; `lease` is None when it is not held. Generation 0: never claimed.
 
-    `over` is a lease that looop itself has written since: by its lights the holder was dead.
+    `over` is a lease that looop itself has written since: looop judged the holder dead.
     """
 
     generation: int
@@ -95,7 +95,7 @@ class Head(NamedTuple):
 
 
 def record_of(lease: Lease | None) -> dict[str, object]:
-    """What a generation says, but for its number and its token, which the ledger adds."""
+    """What a generation says, without its number and its nonce, which the ledger adds."""
     if lease is None:
         return {"released": True}
     record: dict[str, object] = {
@@ -111,7 +111,7 @@ def record_of(lease: Lease | None) -> dict[str, object]:
 
 
 def _incarnation_in(record: Mapping[str, object]) -> str:
-    """Empty for one that cannot be: then the session is judged by its id alone, whichever incarnation of it lives."""
+    """The incarnation; empty if it is not a possible one. The session is then judged by its id alone."""
     found = text(record, "incarnation")  # Of a session of looop's it has what words have not.
     return "" if len(found) > LONGEST_WORD or has_controls(found) or "/" in found or "\\" in found else found
 

@@ -47,7 +47,7 @@ def claim_any(claims: Claims, wanted: Sequence[str], me: Holder, note: str = "")
 class Attempts:
     """Attempts to claim any of `wanted` for `me`, one after the other, and taking back what they have won.
 
-    Does not guarantee: that what another thread or process wins in the same moment for the same session is told from it.
+    Does not guarantee: to tell its own win from one of another thread or process, of the same session at the same moment.
     """
 
     def __init__(self, claims: Claims, wanted: Sequence[str], me: Holder, note: str = "") -> None:
@@ -88,13 +88,13 @@ class Attempts:
 
 
 def take_back(begun: Iterable[Attempts]) -> LooopError | None:
-    """Whatever of it can be; the last one first, as `hold_all` does. What kept another from it, more than once."""
+    """Take back all that can be, the last first, as `hold_all` does. Returns what prevented the others, twice."""
     found = [_again_and_again(attempts.take_back) for attempts in reversed(list(begun))]
     return next((error for error in reversed(found) if error), None)
 
 
 def _again_and_again(deed: Callable[[], object]) -> LooopError | None:
-    """What is done to take something back is done once more where it failed: nobody else would do it. Why it failed."""
+    """Take something back, and try once more where that failed: nobody else would do it. Returns why it failed."""
     refused: LooopError | None = None
     for _ in range(_TRIES):
         try:

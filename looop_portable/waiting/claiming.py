@@ -2,10 +2,9 @@
 
 Guarantees: of several names either all are won, or none that was not ours before. Two that name them in opposite orders do
 not wait for each other: all take them in one order, that of their file names.
-Does not guarantee: that nothing is held meanwhile: while the second is waited for, the first is held. Nor that no two wait
-for each other who hold something already when they begin to wait. Nor that what was won first is still ours when the
-last is, where that was waited for: somebody may have broken it, which its generation tells. A session that asks for a slot
-in two processes at once may get two.
+Does not guarantee: that nothing is held meanwhile: the first is held while the second is waited for. Two waiters that held
+something before they began to wait may wait for each other. While the last is waited for, an operator may break the first:
+its generation shows that. A session that asks for a slot in two processes at once may get two.
 How: see `slots` for those, and for the order. What a signal's handler raises finds the main thread waiting: all steps are
 made in another (`apart`), which then takes back what was won.
 """

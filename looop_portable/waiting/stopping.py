@@ -1,6 +1,6 @@
-"""A watcher that also has its waiter stop: for one that waits in another thread than whoever wants to know what came of it.
+"""A watcher that can also stop its waiter, for a waiter in another thread than the one that wants its result.
 
-Guarantees: after `stop` it waits no more, and comes back with `Stopped` unless it has got what it waits for.
+Guarantees: after `stop` the waiter waits no more. It ends with `Stopped`, unless it has what it waits for.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Stopped(Exception):
 
 
 class Stoppable:
-    """A `ThreadWatcher` that another wakes, between `wake_by` and `close`."""
+    """A `ThreadWatcher` that is woken by another watcher, between `wake_by` and `close`."""
 
     def __init__(self) -> None:
         self.stops: list[bool] = []

@@ -13,6 +13,7 @@ import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
+Dying = Callable[..., "subprocess.Popen[bytes]"]
 
 LEASE = {"session", "incarnation", "claimed_at", "host", "note"}
 VERDICT = {"liveness", "evidence", "basis", "evidence_age", "until"}
@@ -38,10 +39,10 @@ def only(done: subprocess.CompletedProcess[str], code: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def held(run: Run, alive: Living, dead: Living) -> dict[str, int]:
+def held(run: Run, alive: Living, dead: Dying) -> dict[str, int]:
     """`repo-a` is held by w1, which lives; `repo-b` by w2, which has died; `repo-c` is free. The pids, by session."""
-    pids = {"w1": alive("w1").pid, "w2": dead("w2").pid}
-    for name, session in (("repo-a", "w1"), ("repo-b", "w2"), ("repo-c", "w1")):
+    pids = {"w1": alive("w1").pid, "w2": dead("w2", "repo-b").pid}
+    for name, session in (("repo-a", "w1"), ("repo-c", "w1")):
         run("claim", name, "--session", session)
     run("unclaim", "repo-c", "--session", "w1")
     return pids
@@ -166,7 +167,18 @@ def test_reap_that_could_not(run: Run, held: dict[str, int], data_dir: Path) -> 
 def test_session(run: Run, held: dict[str, int]) -> None:
     pid = os.getpid()
     started = only(run("--json", "session", "start", "w3", "--pid", str(pid)), 0)
-    assert set(started) == {"verb", "outcome", "session", "incarnation", "pid", "lease", "keeper", "trouble"}
+    assert set(started) == {
+        "verb",
+        "outcome",
+        "session",
+        "incarnation",
+        "pid",
+        "lease",
+        "ttl",
+        "process",
+        "keeper",
+        "trouble",
+    }
     assert (started["lease"], started["keeper"], started["trouble"]) == (0, None, None)
     assert (started["verb"], started["outcome"], started["session"]) == ("session start", "started", "w3")
     assert started["pid"] == pid

@@ -199,7 +199,7 @@ def test_its_exit_code_is_passed_on(looop: Run, claims: Claims, code: int) -> No
 
 @needs_fork
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, 9])
-def test_of_one_that_a_signal_ended_it_is_128_and_the_signal(looop: Run, claims: Claims, number: int) -> None:
+def test_the_code_of_a_command_that_a_signal_ended_is_128_and_the_signal(looop: Run, claims: Claims, number: int) -> None:
     program = f"import os, signal; signal.signal({number}, 0) if {number} != 9 else 0; os.kill(os.getpid(), {number})"
     assert said(looop("run", "--claim", "repo-x", "--", *PYTHON, program)) == (128 + number, "", "")
     assert nothing_left(claims)

@@ -382,7 +382,7 @@ def test_one_that_is_ended_leaves_the_terminal_its_cursor(start: Start, held: ob
 # Several at once.
 
 
-def test_of_several_all_are_won_or_none(run: Run, held: object, data_dir: Path) -> None:
+def test_several_claims_are_won_all_or_none(run: Run, held: object, data_dir: Path) -> None:
     code, out, err = said(run("claim", "repo-z", "repo-x", "repo-a", "--session", "w2"))
     assert (code, out) == (1, "")
     assert err.splitlines()[0] == "claim repo-x: held by live session 'w1'"
@@ -393,7 +393,7 @@ def test_of_several_all_are_won_or_none(run: Run, held: object, data_dir: Path) 
     assert holders(data_dir) == dict.fromkeys(["repo-a", "repo-x", "repo-z"], "w2")
 
 
-def test_of_several_those_that_were_ours_stay_ours(run: Run, held: object, data_dir: Path) -> None:
+def test_claims_that_were_ours_stay_ours_among_several(run: Run, held: object, data_dir: Path) -> None:
     run("claim", "repo-a", "--session", "w2")
     before = Claims.open(str(data_dir)).show("repo-a").generation
     assert run("claim", "repo-a", "repo-b", "repo-x", "--session", "w2").returncode == 1
@@ -401,7 +401,7 @@ def test_of_several_those_that_were_ours_stay_ours(run: Run, held: object, data_
     assert Claims.open(str(data_dir)).show("repo-a").generation == before
 
 
-def test_of_several_one_that_is_no_name_is_usage_and_none_is_claimed(run: Run, alive: Living, data_dir: Path) -> None:
+def test_one_bad_name_of_several_is_usage_and_none_is_claimed(run: Run, alive: Living, data_dir: Path) -> None:
     alive("w2")
     code, out, err = said(run("claim", "repo-a", "../b", "--session", "w2"))
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -456,7 +456,7 @@ def test_a_slot_is_waited_for(run: Run, start: Start, full: None, data_dir: Path
     assert ended(waiter)[:2] == (0, "claimed repo-x#1\n")
 
 
-def test_whoever_has_a_slot_has_it_though_another_is_free_and_somebody_waits(run: Run, full: None, data_dir: Path) -> None:
+def test_a_holder_of_a_slot_has_it_though_another_is_free_and_somebody_waits(run: Run, full: None, data_dir: Path) -> None:
     run("unclaim", "repo-x", "--session", "w1", "--slots", "2")
     tickets = Claims.open(str(data_dir)).backend.tickets
     assert tickets

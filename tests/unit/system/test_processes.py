@@ -273,7 +273,7 @@ def in_python(program: str, *prefix: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("system", [pytest.param("LinuxProcesses", marks=needs_proc), "PortableProcesses"])
-def test_whoever_knows_better_names_the_kernel(system: str) -> None:
+def test_a_user_who_knows_better_names_the_kernel(system: str) -> None:
     if system == "PortableProcesses":
         pytest.importorskip("psutil", reason="psutil is not installed")
     program = f"from looop_portable.system.processes import {system} as P; print(P().here().boot)"
