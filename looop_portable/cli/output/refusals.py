@@ -81,13 +81,13 @@ def _facts(
             f"{lease.claimed_at} ({age(lease.claimed_at)} ago by this host's clock), generation {lease.generation}",
         )
     yield "note", lease.note
-    waited = "; waited in vain" if late else ""
     over = f", until {until(verdict)} unless it is renewed" if verdict.left is not None else ""
-    yield "evidence", f"{verdict.description}{over}{waited}"
+    yield "evidence", f"{verdict.description}{over}"
     if line:
         yield "waiting", f"{line.number}, next: {_who(line.next)}" if line.next else str(line.number or "nobody")
     when = "if it is gone for good" if verdict.liveness is Liveness.UNKNOWN else "if it is stuck, and does nothing more"
     yield "end", f"{when}: {_end(lease)}"
+    yield "outcome", "waited in vain" if late else ""
 
 
 def _end(lease: Lease) -> str:
