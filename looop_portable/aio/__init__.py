@@ -23,6 +23,7 @@ from looop_portable.config import PathLike
 from looop_portable.holding.hold import Hold
 from looop_portable.holding.options import Options, options_of
 from looop_portable.protocol.liveness import DEFAULT_TTL
+from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import slots_of
@@ -115,12 +116,13 @@ def hold(
     on_lost: Callable[[AsyncHold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    note: str = "",
 ) -> AsyncHold:
     """Claim `name` for this process while an `async with` block runs: `looop_portable.hold`, but for asyncio.
 
     Tasks exclude each other. `on_lost` is called in the event loop; `lost` is an `asyncio.Event`.
     """
-    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots), on_lost)
+    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots, note), on_lost)
 
 
 async def claim(
@@ -129,17 +131,18 @@ async def claim(
     session: str | Holder | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    note: str = "",
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, for `session` (else $LOOOP_SESSION_ID); wait for it for `timeout` seconds.
 
-    None or -1: without end. Raises as `Claims.claim` does. Cancelled, it has not won.
+    None or -1: without end. Raises as `Claims.claim` does, which `note` is for. Cancelled, it has not won.
     """
 
     def begin() -> tuple[Holder, Attempts]:
         me = claims.acting(session)
-        return me, Attempts(claims, slots_of(name, slots), me)
+        return me, Attempts(claims, slots_of(name, slots), me, note)
 
-    timeout = limit(timeout)
+    timeout, note = limit(timeout), as_note(note)
     me, attempts = await whole(begin)
     if timeout is not None and timeout <= 0:
         return await whole(attempts, attempts.take_back)

@@ -19,7 +19,7 @@ from looop_portable.claims.retiring import Steps, retire
 from looop_portable.config import PathLike, resolve
 from looop_portable.errors import LooopError, moved
 from looop_portable.protocol.liveness import Liveness, Verdict
-from looop_portable.protocol.names import canonical, refuse_longer
+from looop_portable.protocol.names import as_note, canonical, refuse_longer
 from looop_portable.protocol.outcomes import (
     Broken,
     Checked,
@@ -78,12 +78,14 @@ class Claims(Judging):
         events = None if config.backend == "memory" else Events(config.events)
         return cls(open_backend(config.backend, config.data_dir), events)
 
-    def claim(self, name: str, session: str | Holder | None = None) -> Won | Renewed | Held:
+    def claim(self, name: str, session: str | Holder | None = None, *, note: str = "") -> Won | Renewed | Held:
         """Claim `name` for `session` (else $LOOOP_SESSION_ID).
 
-        Never waits. Raises `InvalidName`, `NoSession`, or `Unavailable`.
+        `note`: what others are to know who are refused; `Renewed` keeps the one that it has. Never waits. Raises
+        `InvalidName`, `NoSession`, or `Unavailable`.
         """
         name, me = canonical(name), session if isinstance(session, Holder) else self.acting(session)
+        note = as_note(note) if note else ""
         recalled = self.backend.recall(name)
         for _ in range(_TRIES):
             head, recalled = recalled or self.backend.read(name), None
@@ -92,7 +94,7 @@ class Claims(Judging):
                 return Renewed(lease) if standing is Standing.OURS else Held(lease, verdict)
             if lease and not self._final(lease, verdict):
                 continue
-            new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
+            new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host(), note=note)
             try:
                 if self.backend.advance(name, Judged(head.generation, lease) if lease else head.generation, new):
                     self.won[name, me] = new
@@ -250,4 +252,6 @@ class Claims(Judging):
 
     def _record(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
         if self.events:
+            if lease.note:
+                fields["note"] = lease.note
             self.events.emit(event, lease.name, session=lease.session, generation=generation, **fields)

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from looop_portable.config import Config
-from looop_portable.errors import ClaimHeld, LooopError, Unavailable
+from looop_portable.errors import ClaimHeld, LooopError, Unavailable, WaitedTooLong
 from looop_portable.holding.blocks import Taker
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
@@ -40,12 +40,13 @@ _SHARED = "this process has entered this very block, or waits to: each thread or
 class Entrance:
     """The entrance of the block `name`, or of one that wants a slot of it. Used by one at a time: `prepare` to `spare`."""
 
-    def __init__(self, name: str, slots: int, config: Config, lease_seconds: int) -> None:
+    def __init__(self, name: str, slots: int, config: Config, lease_seconds: int, note: str = "") -> None:
         self._name = name
         self._wanted: Sequence[str] = slots_of(name, slots)
         self._line = line_for(name, slots)
         self._config = config
         self._lease_seconds = lease_seconds
+        self._noted = {"note": note} if note else {}
         self.owner: object = None
         self.watcher: Watcher | None = None
         self.process: Process | None = None
@@ -195,7 +196,8 @@ class Entrance:
             is_own = is_own and taker is not None and taker.owner == self.owner
         assert held
         if is_own:
-            raise ClaimHeld(self._name, held.lease.session, f"{held.verdict.evidence}; {_NOT_REENTRANT}")
+            verdict = held.verdict._replace(evidence=f"{held.verdict.evidence}; {_NOT_REENTRANT}")
+            raise refused(self._name, Held(held.lease, verdict))
         return held
 
     def undo(self, _: object = None) -> None:
@@ -221,7 +223,7 @@ class Entrance:
         taker: Taker | None = None
         try:
             self.session = member.session()
-            outcome = member.claims.claim(name, self.session.holder)
+            outcome = member.claims.claim(name, self.session.holder, **self._noted)
             if isinstance(outcome, Renewed):
                 # Nobody's, left by an error; or the directory does not tell case apart, and another block has it. If it is
                 # the latest still when no other block has it any more, none of them had it.
@@ -246,5 +248,15 @@ class Entrance:
         member.give_back(name, self.session.holder)
 
 
+def refused(name: str, held: Held, waited: float = 0) -> ClaimHeld:
+    """What `hold` raises for the claim `name`, after so many seconds of waiting."""
+    lease, evidence = held.lease, held.verdict.evidence
+    known = lease.claimed_at, lease.host, lease.note
+    if waited > 0:
+        return WaitedTooLong(name, lease.session, evidence, waited, *known)
+    return ClaimHeld(name, lease.session, evidence, *known)
+
+
 def _held_here(member: Member, name: str, evidence: str) -> Held:
-    return Held(Lease(name, *member.current.holder), Verdict(Liveness.ALIVE, evidence))
+    holder = member.current.holder
+    return Held(member.claims.won.get((name, holder)) or Lease(name, *holder), Verdict(Liveness.ALIVE, evidence))

@@ -21,8 +21,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from looop_portable.config import PathLike
-from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, WaitedTooLong
-from looop_portable.holding.entrance import Entrance
+from looop_portable.errors import ClaimHeld, ClaimLost, LooopError
+from looop_portable.holding.entrance import Entrance, refused
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.options import Options, options_of
@@ -49,7 +49,7 @@ class Hold:
         self.lost = threading.Event()
         """Set as soon as the claim is known to be lost."""
         self.options = options
-        self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds)
+        self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds, options.note)
         self._lease: Lease | None = None
         self.visits: dict[int, Visit] = {}
         self._calling = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
@@ -190,10 +190,7 @@ class Hold:
     def enter(self, outcome: Won | Renewed | Held) -> Self:
         """What came of it all. Raises `ClaimHeld`."""
         if isinstance(outcome, Held):
-            holder, evidence, timeout = outcome.lease.session, outcome.verdict.evidence, self.options.timeout
-            if timeout is not None and timeout > 0:
-                raise WaitedTooLong(self.name, holder, evidence, timeout)
-            raise ClaimHeld(self.name, holder, evidence)
+            raise refused(self.name, outcome, self.options.timeout or 0)
         session = self._session
         self.lost.clear()
         self._has_called = False
@@ -266,6 +263,7 @@ def hold(
     on_lost: Callable[[Hold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    note: str = "",
 ) -> Hold:
     """Claim `name` for this process while a `with` block runs.
 
@@ -274,11 +272,12 @@ def hold(
     as lost. `on_lost` is then called with the `Hold`, once, in a thread of its own.
     `timeout`: for how many seconds entering waits if another holds the claim, another thread of this process included;
     None or -1: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
+    `note`: what others are to know who are refused, or list what is held.
     Entering raises `ClaimHeld` if another holds the claim (`WaitedTooLong` if it did so until `timeout` was over),
     `Unavailable` if nobody can tell; leaving raises `ClaimLost` if it was lost, or somebody else was given the claim
     meanwhile.
     """
-    return Hold(name, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots))
+    return Hold(name, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, note))
 
 
 def _give_back(teller: tuple[Process, Standby] | None, *, used: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from looop_portable.config import Config, PathLike, resolve
 from looop_portable.errors import UsageError
 from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
-from looop_portable.protocol.names import excerpt
+from looop_portable.protocol.names import as_note, excerpt
 from looop_portable.sessions.ids import refuse_lease
 from looop_portable.waiting.limits import limit
 
@@ -21,6 +21,7 @@ class Options(NamedTuple):
     on_lost: Callable[[Any], object] | None = None
     timeout: float | None = 0
     slots: int = 0
+    note: str = ""
     calls_at_once: bool = False
     """`on_lost` keeps nobody waiting, and needs no thread of its own."""
 
@@ -32,6 +33,7 @@ def options_of(
     on_lost: Callable[[Any], object] | None,
     timeout: float | None,
     slots: int,
+    note: str = "",
 ) -> Options:
     """The same, as they apply here. Raises `UsageError`."""
     if type(lease_seconds) is int and lease_seconds < SHORTEST_LEASE:
@@ -39,4 +41,5 @@ def options_of(
             f"a lease of {excerpt(lease_seconds)} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} or more"
         )
     refuse_lease(lease_seconds)
-    return Options(resolve(data_dir, backend), lease_seconds, on_lost, limit(timeout), slots)
+    note = as_note(note) if note != "" else ""
+    return Options(resolve(data_dir, backend), lease_seconds, on_lost, limit(timeout), slots, note)

@@ -36,7 +36,8 @@ class Lease(NamedTuple):
     `session` is the holder's id; empty: no holder could be read. `incarnation` is the nonce of the holder's
     registration; empty: it was not registered, or looop wrote the lease. `claimed_at` is the holder's own clock, for
     people only. A `foreign` lease is one that looop wrote: it has no number of its own, and `generation` is that of the
-    ledger's head. `settled` is False while its writer may still be in the middle of writing it.
+    ledger's head. `settled` is False while its writer may still be in the middle of writing it. `note` is what the holder
+    wants people to know; it may have any characters.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Lease(NamedTuple):
     host: str = ""
     foreign: bool = False
     settled: bool = True
+    note: str = ""
 
 
 class Said(Protocol):
@@ -96,13 +98,16 @@ def record_of(lease: Lease | None) -> dict[str, object]:
     """What a generation says, without its number and its nonce, which the ledger adds."""
     if lease is None:
         return {"released": True}
-    return {
+    record: dict[str, object] = {
         "session": lease.session,
         "name": lease.name,
         "incarnation": lease.incarnation,
         "claimed_at": lease.claimed_at,
         "host": lease.host,
     }
+    if lease.note:  # Most have none, and look as they did before there were notes.
+        record["note"] = lease.note
+    return record
 
 
 def _incarnation_in(record: Mapping[str, object]) -> str:
@@ -127,6 +132,7 @@ def lease_in(data: bytes, name: str, generation: int) -> Lease | None:
         claimed_at=text(record, "claimed_at")[:LONGEST_TEXT],
         host=text(record, "host")[:LONGEST_TEXT],
         foreign="adopted" in record,
+        note=text(record, "note")[:LONGEST_TEXT] if "note" in record else "",
     )
 
 
@@ -157,7 +163,8 @@ class Registration(NamedTuple):
     process holds a lock of its own for as long as it lives. `kept`: a process of its own gives its heartbeats. `own`: the
     process has registered itself, so the lock is its own too, and not that of whoever runs it. `heirs`: what its process
     starts inherits a part in that lock, and the session lives as long as any of them (`looop run`). `timed`: it has no
-    process, and lives by the heartbeats that somebody gives now and then (`session start --ttl`).
+    process, and lives by the heartbeats that somebody gives now and then (`session start --ttl`). For people only: `user`,
+    who has registered it, and `command`, the name of the program that it runs, without its arguments (`looop run`).
     """
 
     session: str
@@ -177,6 +184,8 @@ class Registration(NamedTuple):
     own: bool = False
     heirs: bool = False
     timed: bool = False
+    user: str = ""
+    command: str = ""
 
     @property
     def holder(self) -> Holder:
@@ -229,6 +238,8 @@ def registration_in(session: str, data: bytes) -> Registration:
             own=record.get("own") is True,
             heirs=record.get("heirs") is True,
             timed=record.get("timed") is True,
+            user=text(record, "user")[:LONGEST_TEXT],
+            command=text(record, "command")[:LONGEST_TEXT],
         )
     except Damaged:
         return Registration(session, "", 0)

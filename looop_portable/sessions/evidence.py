@@ -15,7 +15,7 @@ from looop_portable.errors import Unavailable, because
 from looop_portable.protocol.inquiry import Found, Sign, inquiry
 from looop_portable.protocol.liveness import DEFAULT_TTL, Basis, Liveness, ProcessState, Verdict, is_nearby, may_be_nearby
 from looop_portable.protocol.records import FOREIGN, Holder, Registration
-from looop_portable.system.processes import Processes, host
+from looop_portable.system.processes import Processes, host, user
 
 if TYPE_CHECKING:
     from looop_portable.sessions.births import Births
@@ -30,6 +30,8 @@ class Evidence:
         self._store = store
         self._processes = processes
         self._this_process: Registration | None = None
+        self.examined: Registration | None = None
+        """The last one that was: who tells people of a verdict need not read its registration once more."""
 
     @functools.cached_property
     def births(self) -> Births:
@@ -71,7 +73,7 @@ class Evidence:
             start, disk = self._processes.start_of(pid), self._store.signs.disk()
         except OSError:  # Asked again the next time: a process without its start could be taken for a later one of its id.
             return Registration("", "", pid, "", here.boot, here.namespace, host())
-        self._this_process = Registration("", "", pid, start, here.boot, here.namespace, host(), disk=disk)
+        self._this_process = Registration(*("", "", pid, start, here.boot, here.namespace, host()), disk=disk, user=user())
         return self._this_process
 
     def process_of(self, session: str, incarnation: str) -> Registration | None:
@@ -133,6 +135,7 @@ class Evidence:
 
     def examine(self, registration: Registration) -> Verdict:
         """Judge this registration, by what can be seen of it from here."""
+        self.examined = registration
         asked = inquiry(registration, self._processes.here())
         found: Found = None
         known: dict[Sign, Found] = {}

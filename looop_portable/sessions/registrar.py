@@ -22,7 +22,7 @@ from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import NOBODYS, chosen, is_made_up, its_process, made_up, refuse_lease
 from looop_portable.system.clock import timestamp
 from looop_portable.system.opening.nonces import nonce
-from looop_portable.system.processes import SYSTEM, Processes, host, start_of
+from looop_portable.system.processes import SYSTEM, Processes, host, start_of, user
 
 __all__ = ["SessionStatus", "Sessions"]
 
@@ -61,6 +61,7 @@ class Sessions:
         locked: bool = False,
         kept: bool = False,
         timed: bool = False,
+        command: str = "",
     ) -> Registration:
         """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
@@ -68,7 +69,7 @@ class Sessions:
         other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
         runs `pid`, and whatever that starts will have a part in the lock. `kept`: the heartbeats come from a keeper (see
         `keeper`), for a process that gives none itself. `timed`: it has no process, and lives by `renew` and
-        `resume` alone.
+        `resume` alone. `command`: the name of the program that it is, for people.
         Raises `SessionAlive`, `NoSuchProcess`, `InvalidName`, or `UsageError`.
         """
         refuse_lease(lease_seconds)
@@ -82,6 +83,8 @@ class Sessions:
             lease_seconds=lease_seconds,
             kept=kept,
             timed=timed,
+            user=user(),
+            command=command,
         )
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
@@ -275,10 +278,6 @@ class Sessions:
         """Remove what crashed processes left behind. Raises `Unavailable`."""
         with answering("the sessions cannot be tidied"):
             self._store.tidy()
-
-    def _promise(self, registration: Registration, *, locked: bool) -> Registration:
-        with answering(f"session {registration.session}"):
-            return self._store.signs.promise(registration, locked=locked)
 
     def _refuse_if_alive(self, session: str, head: SessionHead) -> None:
         """Refuse a session that may live. Beside a registration of ours, a torn file of looop's is its projection."""

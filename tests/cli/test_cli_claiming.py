@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.capabilities import needs_stopping, needs_zombies
+from support.refusals import facts
 
 from looop_portable import Claims, Won
 from looop_portable.protocol.liveness import Here
@@ -62,10 +63,8 @@ def test_a_claim_of_a_live_session_is_refused_in_these_words(
     before = tree()
     code, out, err = said(run(*group, "claim", "repo-x", "--session", "w2"))
     assert (code, out) == (1, "")
-    assert err.splitlines() == [
-        "claim repo-x: held by live session 'w1'",
-        f"  generation 1: pid {holder.pid} runs (seen now)",
-    ]
+    assert err.splitlines()[0] == "claim repo-x: held by live session 'w1'"
+    assert facts(err)["evidence"] == f"pid {holder.pid} runs (seen now)"
     assert tree() == before
 
 
@@ -78,7 +77,8 @@ def test_a_stopped_holder_is_a_live_one(run: Run, alive: Living) -> None:
     os.waitpid(holder.pid, os.WUNTRACED)
     done = run("claim", "repo-x", "--session", "w2")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[1] == f"  generation 1: pid {holder.pid} is stopped (seen now)"
+    assert facts(done.stderr)["evidence"] == f"pid {holder.pid} is stopped (seen now)"
+    assert facts(done.stderr)["end"].endswith(": looop break repo-x --generation 1 --reason TEXT")
     holder.kill()
     holder.wait()
 
@@ -245,10 +245,10 @@ def test_a_holder_that_nobody_can_examine_is_alive_and_the_refusal_tells_the_way
     assert isinstance(far.claim("repo-x", far.sessions.register("far").holder), Won)
     alive("w2")
     done = run("claim", "repo-x", "--session", "w2")
-    first, second = done.stderr.splitlines()
+    first, told = done.stderr.splitlines()[0], facts(done.stderr)
     assert (done.returncode, first) == (1, "claim repo-x: held by live session 'far'")
-    assert "it promised no heartbeat" in second
-    assert second.endswith("; if it is gone for good: looop break repo-x --generation 1 --reason TEXT")
+    assert "it promised no heartbeat" in told["evidence"]
+    assert told["end"] == "if it is gone for good: looop break repo-x --generation 1 --reason TEXT"
 
 
 @pytest.mark.parametrize(("state", "code"), [("running", 1), ("exited", 0)])

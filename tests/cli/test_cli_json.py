@@ -15,8 +15,9 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
 Dying = Callable[..., "subprocess.Popen[bytes]"]
 
-LEASE = {"session", "incarnation", "claimed_at", "host"}
+LEASE = {"session", "incarnation", "claimed_at", "host", "note"}
 VERDICT = {"liveness", "evidence", "basis", "evidence_age", "until"}
+REFUSAL = {"user", "command", "waiting", "next", "end"}
 CLAIM = {"verb", "outcome", "name", "generation"}
 OUR_PID = "our pid"  # Stands for it, so that every process collects the same tests.
 FILE = "a file"  # Which is there in the current directory, and can be no data directory.
@@ -78,13 +79,13 @@ def test_claim_renewed(run: Run, held: dict[str, int]) -> None:
 
 def test_claim_held(run: Run, held: dict[str, int]) -> None:
     found = only(run("--json", "_", "claim", "repo-a", "--session", "other"), 1)
-    assert set(found) - {"previous"} == CLAIM | LEASE | VERDICT
+    assert set(found) - {"previous"} == CLAIM | LEASE | VERDICT | REFUSAL
     assert (found["verb"], found["outcome"], found["session"], found["liveness"]) == ("claim", "held", "w1", "alive")
 
 
 def test_unclaim(run: Run, held: dict[str, int]) -> None:
     refused = only(run("--json", "unclaim", "repo-a", "--session", "other"), 1)
-    assert set(refused) == CLAIM | LEASE | VERDICT
+    assert set(refused) == CLAIM | LEASE | VERDICT | REFUSAL
     assert (refused["verb"], refused["outcome"], refused["session"]) == ("unclaim", "refused", "w1")
     released = only(run("--json", "unclaim", "repo-a", "--session", "w1"), 0)
     assert released == {"verb": "unclaim", "outcome": "released", "name": "repo-a", "generation": 2}

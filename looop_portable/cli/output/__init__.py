@@ -170,12 +170,13 @@ def readable(text: str) -> str:
 def lease_fields(lease: Lease | None) -> dict[str, object]:
     """What --json says of a lease."""
     if lease is None:
-        return {"session": None, "incarnation": None, "claimed_at": None, "host": None}
+        return {"session": None, "incarnation": None, "claimed_at": None, "host": None, "note": None}
     return {
         "session": lease.session or None,
         "incarnation": lease.incarnation or None,
         "claimed_at": lease.claimed_at or None,
         "host": lease.host or None,
+        "note": lease.note or None,
     }
 
 
