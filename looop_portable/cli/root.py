@@ -92,11 +92,13 @@ SECTIONS = {
         "claim": "verbs.claim:claim",
         "unclaim": "verbs.claim:unclaim",
         "run": "verbs.run:run",
+        "wait": "verbs.show.wait:wait",
         "check": "verbs.claim:check",
     },
     "Who holds what": {
         "claims": "verbs.show:claims",
         "show": "verbs.show:show",
+        "queue": "verbs.show.wait:queue",
         "events": "verbs.events:events",
     },
     "Sessions": {"session": "verbs.session:session"},

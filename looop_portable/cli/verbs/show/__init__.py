@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import calendar
 import os
-import time
 
 import click
 
@@ -13,8 +11,10 @@ from looop_portable.cli.output.tables import FORM, show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.options import NAME
+from looop_portable.cli.verbs.show.ages import age
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.records import Lease
+from looop_portable.protocol.standings import Standing
 
 
 @click.command("claims", cls=Verb, short_help="List the claims that are held, and by whom.")
@@ -33,8 +33,10 @@ def claims(out: Setting, form: str | None) -> int:
         assert status.lease
         assert status.verdict
         lease, verdict = status.lease, status.verdict
-        age = _age(lease.claimed_at)
-        rows.append((status.name, lease.session, str(status.generation), age, verdict.liveness.value, verdict.description))
+        held_for = age(lease.claimed_at)
+        rows.append(
+            (status.name, lease.session, str(status.generation), held_for, verdict.liveness.value, verdict.description)
+        )
     if rows:
         show_table(out, ("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows, form)
     else:
@@ -50,8 +52,13 @@ def claims(out: Setting, form: str | None) -> int:
 @NAME
 @click.pass_obj
 def show(out: Setting, name: str) -> int:
-    """Show one claim: whether it is held, by whom, and on what evidence its holder is alive or dead."""
+    """Show one claim: whether it is held, by whom, and on what evidence its holder is alive or dead.
+
+    With -q the exit code tells. 0: it is held by somebody who is alive, or may be; 1: it can be had.
+    """
     status = out.claims().show(name)
+    if out.quiet:
+        return 0 if status.standing is Standing.HELD else 1
     if out.as_json:
         _print(out, "show", status)
         return 0
@@ -62,7 +69,7 @@ def show(out: Setting, name: str) -> int:
     out.line(f"{status.name}: held by session '{lease.session}', generation {status.generation}")
     out.line(f"  session     {verdict.liveness.value}: {verdict.description}")
     if lease.claimed_at:
-        out.line(f"  claimed     {lease.claimed_at} ({_age(lease.claimed_at)} ago by this host's clock), on {lease.host}")
+        out.line(f"  claimed     {lease.claimed_at} ({age(lease.claimed_at)} ago by this host's clock), on {lease.host}")
     if verdict.left is not None:
         out.line(f"  until       {until(verdict)} by this host's clock, unless it is renewed")
     if verdict.dead:
@@ -82,15 +89,3 @@ def _print(out: Setting, verb: str, status: Status) -> None:
             **verdict_fields(status.verdict),
         },
     )
-
-
-def _age(at: str) -> str:
-    """How long ago, by this host's clock, for people: 12s, 5m, 3h, 2d."""
-    try:
-        seconds = max(0, int(time.time()) - calendar.timegm(time.strptime(at, "%Y-%m-%dT%H:%M:%SZ")))
-    except (ValueError, OverflowError):
-        return "-"
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
