@@ -30,6 +30,7 @@ from looop_portable.protocol.slots import in_order
 from looop_portable.running.child.environment import environment_of, variable
 from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
+from looop_portable.sessions.log import LET_GO, End
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.standby import Standby
 from looop_portable.waiting.claiming import claim_all
@@ -236,7 +237,7 @@ class _Run:
     def _retire(self) -> list[tuple[str, str]]:
         """Why what could not be released."""
         try:
-            retired = retire(self._claims, self._own.holder)
+            retired = retire(self._claims, self._own.holder, self._how_it_ended())
         except NotEnded as error:
             return list(error.failed)  # What is not held keeps nobody waiting, and its process is seen to have ended.
         except LooopError as error:
@@ -244,3 +245,10 @@ class _Run:
         except Exception as error:  # noqa: BLE001 (no memory, say: there is nobody else who could tell)
             return [("", f"{type(error).__name__}: {error}")]
         return list(retired.failed)
+
+    def _how_it_ended(self) -> End:
+        """The session, as others are to know it: it is the command's."""
+        if self._why_lost:
+            return End("lost", self._why_lost)
+        by = self._child.ended_by
+        return End("died", f"its command was ended by {by}") if by else LET_GO

@@ -22,6 +22,7 @@ from looop_portable.errors import LooopError, NoSession, because
 from looop_portable.protocol.liveness import interval, resumes_after
 from looop_portable.protocol.records import Registration
 from looop_portable.running.keepers import Keepers
+from looop_portable.sessions.log import End
 from looop_portable.system.clock import elapsed
 from looop_portable.system.processes.handle import Watch
 
@@ -77,6 +78,7 @@ class Keeper:
     ) -> None:
         self._claims = claims
         self._lease = registration.lease_seconds
+        self._gone = End("died", f"pid {registration.pid} is gone")
         self._rhythm = Rhythm(self._lease)
         self._own = OwnSession(claims, registration.holder, looks=True)
         self._log = log
@@ -130,7 +132,7 @@ class Keeper:
     def _try_to_retire(self) -> str:
         """Why it did not succeed; empty if it did."""
         try:
-            retired = self._claims.retire(self._own.holder)
+            retired = self._claims.retire(self._own.holder, self._gone)
         except NoSession:
             self._log("end: the session is not there any more")
             return ""

@@ -21,6 +21,7 @@ from looop_portable.protocol.names import canonical
 from looop_portable.protocol.records import Holder, Judged, Registration
 from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import NOBODYS, chosen, is_made_up, its_process, made_up, refuse_lease
+from looop_portable.sessions.log import LET_GO, End, Log, say, say_ended
 from looop_portable.system.clock import timestamp
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.processes import SYSTEM, Processes, host, start_of
@@ -52,6 +53,7 @@ class Sessions:
         self.evidence = Evidence(store, processes)
         self._nonce = nonce
         self._clock = clock
+        self.log: Log | None = None
 
     def register(
         self,
@@ -93,6 +95,7 @@ class Sessions:
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
                     self.evidence.births.note(self._store, new, head.generation + 1)
+                    say(self.log, "session_started", new)
                     return new
                 head = self._read(new.session)
                 self._refuse_if_alive(new.session, head)
@@ -116,8 +119,8 @@ class Sessions:
                 self.stop(*registration.holder)
         self._store.signs.unpromise(registration)
 
-    def stop(self, session: str, incarnation: str = "") -> bool:
-        """Say that a session has ended; its claims can be taken over at once. False: it has ended already.
+    def stop(self, session: str, incarnation: str = "", end: End = LET_GO) -> bool:
+        """Say that a session has ended, as `end` tells; its claims can be taken over at once. False: it has ended already.
 
         `incarnation` names the registration that is meant (default: the current one). Raises `NoSession` if there is
         none of that id, `UsageError` if looop started it.
@@ -127,15 +130,16 @@ class Sessions:
             head = self._read(session)
             if not (head.own or head.damaged or head.torn):
                 if head.foreign:
-                    raise UsageError(
-                        f"session '{session}' was started by looop itself: end it there (`looop _ kill {session}`)"
-                    )
+                    way_out = f"end it there (`looop _ kill {session}`)"
+                    raise UsageError(f"session '{session}' was started by looop itself: {way_out}")
                 raise NoSession(f"no such session: '{session}'")
             current = head.own or Registration(session, self._nonce(), 0, started_at=self._clock())
             over = current.ended or bool(incarnation and current.incarnation != incarnation)
             if over or self._advance(session, Judged(head.generation, head.own), current._replace(ended=True)):
                 # Its lock, if it is this process's: without this, one would stay open for each session that came and went.
                 self._store.signs.unpromise(current._replace(incarnation=incarnation or current.incarnation))
+                if not over:
+                    say_ended(self.log, current, end)
                 return not over
         raise Unavailable(f"session {session}: others register and end it all the time; try again")
 
@@ -192,14 +196,16 @@ class Sessions:
         head = self._read(holder.session)
         own = head.own
         if own is None and not head.generation and holder.incarnation:  # What had registered it has been removed.
-            gone = Registration(*holder, pid=0, started_at=self._clock(), ended=True)
-            return self._advance(holder.session, 0, gone)
+            return self._advance(holder.session, 0, Registration(*holder, 0, started_at=self._clock(), ended=True))
         if own is None or own.ended or (holder.incarnation and own.holder != holder):
             return True  # Somebody else has ended it, or there is a later one of that id.
         found = self.evidence.examine(own)
         if not found.inferred:
             return found.dead
-        return self._advance(holder.session, Judged(head.generation, head.own), own._replace(ended=True))
+        ended = self._advance(holder.session, Judged(head.generation, head.own), own._replace(ended=True))
+        if ended:
+            say(self.log, "session_died", own, found.evidence)
+        return ended
 
     def holder(self, session: str) -> Holder:
         """`session` in its current incarnation, to act for. Not registered: no incarnation."""
@@ -276,10 +282,6 @@ class Sessions:
         """Remove what crashed processes left behind. Raises `Unavailable`."""
         with answering("the sessions cannot be tidied"):
             self._store.tidy()
-
-    def _promise(self, registration: Registration, *, locked: bool) -> Registration:
-        with answering(f"session {registration.session}"):
-            return self._store.signs.promise(registration, locked=locked)
 
     def _refuse_if_alive(self, session: str, head: SessionHead) -> None:
         """What cannot be read is alive; but where we have a registration, a torn file of looop's is its projection."""

@@ -41,7 +41,9 @@ def follower(data_dir: Path, interruptible: Start) -> Iterator[subprocess.Popen[
 
 def next_claim(stream: IO[bytes] | None) -> str:
     assert stream
-    return str(json.loads(stream.readline())["claim"])
+    while not (claim := json.loads(stream.readline())["claim"]):
+        continue  # It is about a session.
+    return str(claim)
 
 
 def test_no_log_is_no_events(run: Run, data_dir: Path) -> None:
@@ -59,7 +61,7 @@ def test_each_transition_is_an_event_with_what_it_needs(run: Run, alive: Living,
     run("unclaim", "repo-x", "--session", "w2")
     run("claim", "repo-x", "--session", "w1")
     run("reap")
-    found = [json.loads(each) for each in run("--json", "events").stdout.splitlines()]
+    found = [json.loads(each) for each in run("--json", "events", "--claim", "repo-x").stdout.splitlines()]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", each.pop("ts")) for each in found)
     evidence = f"pid {gone.pid} is gone"
     assert found == [
@@ -81,7 +83,7 @@ def test_each_transition_is_an_event_with_what_it_needs(run: Run, alive: Living,
 def test_for_people_an_event_is_a_line(run: Run, alive: Living) -> None:
     alive("w1")
     run("claim", "repo-x", "--session", "w1")
-    code, out, err = said(run("events"))
+    code, out, err = said(run("events", "--claim", "repo-x"))
     assert (code, err) == (0, "")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  claimed  repo-x  session=w1  generation=1\n", out)
 
@@ -101,6 +103,7 @@ def test_a_line_without_its_end_is_still_being_written(run: Run, data_dir: Path)
 
 def test_an_event_log_that_cannot_be_written_fails_no_verb(run: Run, alive: Living, data_dir: Path) -> None:
     alive("w1")
+    (data_dir / "events.jsonl").unlink()
     (data_dir / "events.jsonl").mkdir()
     assert said(run("claim", "repo-x", "--session", "w1")) == (0, "claimed repo-x\n", "")
     done = run("-v", "unclaim", "repo-x", "--session", "w1")
@@ -111,6 +114,7 @@ def test_an_event_log_that_cannot_be_written_fails_no_verb(run: Run, alive: Livi
 @needs_fifos
 def test_a_pipe_in_the_place_of_the_log_stops_no_verb(looop: Run, alive: Living, data_dir: Path) -> None:
     alive("w1")
+    (data_dir / "events.jsonl").unlink()
     os.mkfifo(data_dir / "events.jsonl")
     assert said(looop("claim", "repo-x", "--session", "w1", timeout=10)) == (0, "claimed repo-x\n", "")
 
