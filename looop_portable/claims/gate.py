@@ -11,7 +11,6 @@ means that somebody else has moved the claim: read again.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from looop_portable.backends.base import Backend
 from looop_portable.claims.events import Events, by_whom
@@ -38,7 +37,7 @@ from looop_portable.protocol.outcomes import (
 from looop_portable.protocol.records import Head, Holder, Judged, Lease
 from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances
 from looop_portable.sessions.ids import named
-from looop_portable.sessions.log import LET_GO, End
+from looop_portable.sessions.log import End
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import timestamp
 from looop_portable.system.processes import host
@@ -61,7 +60,7 @@ class Claims(Judging):
         super().__init__(backend, sessions or Sessions(backend.sessions))
         self.events = events
         if events:
-            self.sessions.log = events
+            self.sessions.log.events = events
         self._clock = clock
         self.won: dict[tuple[str, Holder], Lease] = {}
         """What this process has won, and not released. It may have been superseded."""
@@ -134,19 +133,19 @@ class Claims(Judging):
                 return Refused(lease, verdict)
             if self._final(lease, verdict) and self.backend.advance(name, Judged(head.generation, lease), None):
                 died = verdict.dead and verdict.basis not in (Basis.NOTHING, Basis.REGISTRATION)
-                self._record_end(lease, End("died", verdict.evidence) if died else LET_GO)
+                self._record_end(lease, End("died", verdict.evidence) if died else None)
                 self.announcements.announce(name)
                 return Released(name, head.generation + 1, lease)
         raise moved(name, _TRIES)
 
-    def release_lease(self, lease: Lease, end: End = LET_GO) -> Released | Refused:
+    def release_lease(self, lease: Lease) -> Released | Refused:
         """Release exactly `lease`, which this caller won. Its generation says all, so nothing is read first.
 
         Refused: it has been superseded, by an operator's `break` or because its session was declared dead.
         """
         self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if self.backend.advance(lease.name, Judged(lease.generation, lease), None):
-            self._record_end(lease, end)
+            self._record_end(lease)
             self.announcements.announce(lease.name)
             return Released(lease.name, lease.generation + 1, lease)
         head = self.backend.read(lease.name)
@@ -155,25 +154,22 @@ class Claims(Judging):
         current = head.lease or Lease(lease.name, "", generation=head.generation)
         return Refused(current, Verdict(Liveness.UNKNOWN, f"generation {lease.generation} has been superseded"))
 
-    def retire(self, holder: Holder, end: End = LET_GO) -> Retired:
+    def retire(self, holder: Holder) -> Retired:
         """End the session `holder`, and release all that it holds, so that nobody has to find out that it is gone.
-
-        `end` says in the event log how it came to that: by its own word, or because it has died.
 
         Its end comes first: it claims nothing more that counts. Repeated, it releases what was left. Raises as
         `Sessions.stop` does; what fails after that is in the result, and does not keep the others from being released.
         Raises `NotEnded` if its end could not be published: on a full disk, where a release needs no room, and that does.
         """
         won = [lease for (_, who), lease in list(self.won.items()) if who == holder]
-        steps = Steps(self._judge, partial(self._release_own, end=end), partial(self.release_lease, end=end))
-        return retire(self.backend, self.sessions, steps, holder, won, end)
+        return retire(self.backend, self.sessions, Steps(self._judge, self._release_own, self.release_lease), holder, won)
 
-    def _release_own(self, lease: Lease, end: End) -> Released | None:
+    def _release_own(self, lease: Lease) -> Released | None:
         """As `release_lease`, of one that may have been superseded long ago: then None, and nothing is read."""
         self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if not self.backend.advance(lease.name, Judged(lease.generation, lease), None):
             return None
-        self._record_end(lease, end)
+        self._record_end(lease)
         self.announcements.announce(lease.name)
         return Released(lease.name, lease.generation + 1, lease)
 
@@ -256,8 +252,13 @@ class Claims(Judging):
         else:
             self._record("taken_over", lease, lease.generation, previous=previous.session, evidence=verdict.evidence)
 
-    def _record_end(self, lease: Lease, end: End) -> None:
-        self._record(end.event, lease, lease.generation + 1, **({"evidence": end.evidence} if end.evidence else {}))
+    def _record_end(self, lease: Lease, end: End | None = None) -> None:
+        if not self.events:
+            return
+        if ends := self.sessions.log.ends:
+            end = end or ends.get(Holder(lease.session, lease.incarnation))
+        more = {"evidence": end.evidence} if end else {}
+        self._record(end.event if end else "released", lease, lease.generation + 1, **more)
 
     def _record(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
         if self.events:

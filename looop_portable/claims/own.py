@@ -17,7 +17,6 @@ from looop_portable.errors import NoSession
 from looop_portable.protocol.liveness import interval
 from looop_portable.protocol.outcomes import Retired
 from looop_portable.protocol.records import Holder, Registration
-from looop_portable.sessions.log import LET_GO, End
 from looop_portable.system.clock import elapsed
 
 if TYPE_CHECKING:
@@ -70,9 +69,9 @@ class OwnSession:
             _forget(self._claims, self.holder)
 
 
-def retire(claims: Claims, holder: Holder, end: End = LET_GO) -> Retired:
+def retire(claims: Claims, holder: Holder) -> Retired:
     """End a session, release all that it holds, and remove it if its id was made up. Raises as `Claims.retire` does."""
-    retired = claims.retire(holder, end)
+    retired = claims.retire(holder)
     _forget(claims, holder)
     return retired
 

@@ -18,7 +18,6 @@ from looop_portable.protocol.names import spelled
 from looop_portable.protocol.outcomes import Refused, Released, Retired
 from looop_portable.protocol.records import Head, Holder, Lease
 from looop_portable.protocol.standings import Standing, is_ours
-from looop_portable.sessions.log import LET_GO, End
 from looop_portable.sessions.registrar import Sessions
 
 Failed = tuple[tuple[str, str], ...]
@@ -32,17 +31,15 @@ class Steps(NamedTuple):
     release: Callable[[Lease], Released | Refused]
 
 
-def retire(
-    backend: Backend, sessions: Sessions, steps: Steps, holder: Holder, won: Iterable[Lease], end: End = LET_GO
-) -> Retired:
+def retire(backend: Backend, sessions: Sessions, steps: Steps, holder: Holder, won: Iterable[Lease]) -> Retired:
     """See `Claims.retire`. `won`: what this process has won for `holder`, and not released, as far as it knows."""
     since = sessions.evidence.births.since(holder)
     try:
-        stopped = sessions.stop(*holder, end)
+        stopped = sessions.stop(*holder)
     except Unavailable:
         released, failed = _release_all(backend, steps, holder, won, since)
         try:
-            stopped = sessions.stop(*holder, end)  # There may be room for it now.
+            stopped = sessions.stop(*holder)  # There may be room for it now.
         except Unavailable as error:
             raise NotEnded(str(error), failed) from error
         more, failed = _release_all(backend, steps, holder, (), since)  # What it has claimed in between.

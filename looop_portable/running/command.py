@@ -30,7 +30,7 @@ from looop_portable.protocol.slots import in_order
 from looop_portable.running.child.environment import environment_of, variable
 from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
-from looop_portable.sessions.log import LET_GO, End
+from looop_portable.sessions.log import End
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.standby import Standby
 from looop_portable.waiting.claiming import claim_all
@@ -237,7 +237,8 @@ class _Run:
     def _retire(self) -> list[tuple[str, str]]:
         """Why what could not be released."""
         try:
-            retired = retire(self._claims, self._own.holder, self._how_it_ended())
+            self._say_how_it_ended()
+            retired = retire(self._claims, self._own.holder)
         except NotEnded as error:
             return list(error.failed)  # What is not held keeps nobody waiting, and its process is seen to have ended.
         except LooopError as error:
@@ -246,9 +247,10 @@ class _Run:
             return [("", f"{type(error).__name__}: {error}")]
         return list(retired.failed)
 
-    def _how_it_ended(self) -> End:
-        """The session, as others are to know it: it is the command's."""
+    def _say_how_it_ended(self) -> None:
+        """For the event log. The session is the command's."""
+        ends, by = self._claims.sessions.log.ends, self._child.ended_by
         if self._why_lost:
-            return End("lost", self._why_lost)
-        by = self._child.ended_by
-        return End("died", f"its command was ended by {by}") if by else LET_GO
+            ends[self._own.holder] = End("lost", self._why_lost)
+        elif by:
+            ends[self._own.holder] = End("died", f"its command was ended by {by}")

@@ -97,6 +97,7 @@ class Keeper:
                 self._log("end: the session is over: it was ended, or its id registered anew")
                 return
         self._log("its process has ended")
+        self._claims.sessions.log.ends[self._own.holder] = self._gone
         self._retire()
 
     def _beat(self) -> bool:
@@ -132,7 +133,7 @@ class Keeper:
     def _try_to_retire(self) -> str:
         """Why it did not succeed; empty if it did."""
         try:
-            retired = self._claims.retire(self._own.holder, self._gone)
+            retired = self._claims.retire(self._own.holder)
         except NoSession:
             self._log("end: the session is not there any more")
             return ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from looop_portable.protocol.records import Registration
+from looop_portable.protocol.records import Holder, Registration
 
 
 class Log(Protocol):
@@ -18,23 +18,36 @@ class Log(Protocol):
 
 
 class End(NamedTuple):
-    """How a holder came to its end, as the event of each of its claims says it: `released`, `died` or `lost`."""
+    """How a holder came to its end that has not let go itself, as the event of each of its claims says it: `died`, `lost`."""
 
-    event: str = "released"
-    evidence: str = ""
-
-
-LET_GO = End()
-"""It has released what it held, or ended its session, itself; or somebody has who spoke for it."""
+    event: str
+    evidence: str
 
 
-def say(log: Log | None, event: str, registration: Registration, evidence: str = "") -> None:
-    """`log`: None where nothing is logged."""
-    if log:
-        more = {"evidence": evidence} if evidence else {}
-        fields = {"incarnation": registration.incarnation, "host": registration.host, **more}
-        log.emit(event, None, session=registration.session, pid=registration.pid, **fields)
+class SessionLog:
+    """What `Sessions` tells. `events`: None where nothing is logged.
 
+    `ends`: of those who have died, or lost what they held, before somebody in this process ends their sessions.
+    """
 
-def say_ended(log: Log | None, registration: Registration, end: End) -> None:
-    say(log, "session_ended" if end == LET_GO else "session_died", registration, end.evidence)
+    def __init__(self) -> None:
+        self.events: Log | None = None
+        self.ends: dict[Holder, End] = {}
+
+    def started(self, registration: Registration) -> None:
+        self._say("session_started", registration)
+
+    def ended(self, registration: Registration) -> None:
+        end = self.ends.get(registration.holder)
+        if end:
+            self.died(registration, end.evidence)
+        else:
+            self._say("session_ended", registration)
+
+    def died(self, registration: Registration, evidence: str) -> None:
+        self._say("session_died", registration, evidence=evidence)
+
+    def _say(self, event: str, registration: Registration, **more: str) -> None:
+        if self.events:
+            who = {"incarnation": registration.incarnation, "host": registration.host}
+            self.events.emit(event, None, session=registration.session, pid=registration.pid, **who, **more)

@@ -21,7 +21,7 @@ from looop_portable.protocol.names import canonical
 from looop_portable.protocol.records import Holder, Judged, Registration
 from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import NOBODYS, chosen, is_made_up, its_process, made_up, refuse_lease
-from looop_portable.sessions.log import LET_GO, End, Log, say, say_ended
+from looop_portable.sessions.log import SessionLog
 from looop_portable.system.clock import timestamp
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.processes import SYSTEM, Processes, host, start_of
@@ -53,7 +53,7 @@ class Sessions:
         self.evidence = Evidence(store, processes)
         self._nonce = nonce
         self._clock = clock
-        self.log: Log | None = None
+        self.log = SessionLog()
 
     def register(
         self,
@@ -95,7 +95,7 @@ class Sessions:
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
                     self.evidence.births.note(self._store, new, head.generation + 1)
-                    say(self.log, "session_started", new)
+                    self.log.started(new)
                     return new
                 head = self._read(new.session)
                 self._refuse_if_alive(new.session, head)
@@ -119,8 +119,8 @@ class Sessions:
                 self.stop(*registration.holder)
         self._store.signs.unpromise(registration)
 
-    def stop(self, session: str, incarnation: str = "", end: End = LET_GO) -> bool:
-        """Say that a session has ended, as `end` tells; its claims can be taken over at once. False: it has ended already.
+    def stop(self, session: str, incarnation: str = "") -> bool:
+        """Say that a session has ended; its claims can be taken over at once. False: it has ended already.
 
         `incarnation` names the registration that is meant (default: the current one). Raises `NoSession` if there is
         none of that id, `UsageError` if looop started it.
@@ -139,7 +139,7 @@ class Sessions:
                 # Its lock, if it is this process's: without this, one would stay open for each session that came and went.
                 self._store.signs.unpromise(current._replace(incarnation=incarnation or current.incarnation))
                 if not over:
-                    say_ended(self.log, current, end)
+                    self.log.ended(current)
                 return not over
         raise Unavailable(f"session {session}: others register and end it all the time; try again")
 
@@ -204,7 +204,7 @@ class Sessions:
             return found.dead
         ended = self._advance(holder.session, Judged(head.generation, head.own), own._replace(ended=True))
         if ended:
-            say(self.log, "session_died", own, found.evidence)
+            self.log.died(own, found.evidence)
         return ended
 
     def holder(self, session: str) -> Holder:

@@ -99,7 +99,8 @@ def test_a_session_that_died_has_its_evidence(alive: Living, log: Log) -> None:
     claims = Claims.open()
     holder = claims.sessions.holder("w1")
     claims.claim("repo-x", holder)
-    claims.retire(holder, End("died", "it was seen"))
+    claims.sessions.log.ends[holder] = End("died", "it was seen")
+    claims.retire(holder)
     found = log("--tail", "2")
     assert words(found) == ["session_died", "died"]
     assert [each["evidence"] for each in found] == ["it was seen"] * 2
@@ -141,7 +142,7 @@ def written(data_dir: Path) -> Path:
     """Of three claims, in two years and now; and of a session."""
     data_dir.mkdir()
     events = [("2020-01-01T00:00:00Z", "ci-1"), ("2021-06-01T12:00:00Z", "ci-2"), ("2021-06-01T12:00:01Z", "x[1]")]
-    lines = [{"ts": ts, "event": "claimed", "claim": claim} for ts, claim in events]
+    lines: list[Event] = [{"ts": ts, "event": "claimed", "claim": claim} for ts, claim in events]
     lines += [
         {"ts": "2999-01-01T00:00:00Z", "event": "session_started", "claim": None},
         {"event": "undated", "claim": "ci-3"},
