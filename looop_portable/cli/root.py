@@ -103,8 +103,8 @@ SECTIONS = {
     },
     "Sessions": {"session": "verbs.session:session"},
     "For operators": {
-        "break": "verbs.claim:break_",
-        "reap": "verbs.reap:reap",
+        "break": "verbs.releasing.breaking:break_",
+        "reap": "verbs.releasing.reap:reap",
         "doctor": "verbs.doctor:doctor",
     },
     "Setting up": {

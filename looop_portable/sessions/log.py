@@ -18,7 +18,7 @@ class Log(Protocol):
 
 
 class End(NamedTuple):
-    """How a holder came to its end that has not let go itself, as the event of each of its claims says it: `died`, `lost`."""
+    """How a holder came to its end that has not let go itself, as the events of its claims say it: `died`, `lost`."""
 
     event: str
     evidence: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
@@ -12,20 +13,23 @@ from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.options import NAME
 from looop_portable.cli.verbs.show.ages import age
+from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable, selecting
 from looop_portable.protocol.outcomes import Status
-from looop_portable.protocol.records import Lease
 from looop_portable.protocol.standings import Standing
 
 
 @click.command("claims", cls=Verb, short_help="List the claims that are held, and by whom.")
+@selecting
 @FORM
 @click.pass_obj
-def claims(out: Setting, form: str | None) -> int:
+def claims(out: Setting, /, form: str | None, **selection: Any) -> int:
     """List the claims that are held: by whom, since when, and whether the holder is alive.
 
+    Only those whose name fits PATTERN, if there is one: `*`, `?` and `[abc]` stand for characters, so quote it ('ci-*').
     Exit 3: some claim could not be read.
     """
-    found = out.claims().list()
+    selected, listed = Selection(**selection), out.claims().list()
+    found = selected.of(listed)
     rows = []
     for status in found:
         if out.as_json:
@@ -39,10 +43,12 @@ def claims(out: Setting, form: str | None) -> int:
         )
     if rows:
         show_table(out, ("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows, form)
+    elif listed:
+        out.hint(f"no such claims are held, of {len(listed)}")
     else:
         there = os.path.isdir(out.config.data_dir)
         out.hint("no claims are held" if there else f"no claims are held: {out.config.data_dir} is not there yet")
-    unreadable = [status for status in found if status.lease == Lease(status.name, "")]
+    unreadable = [status for status in listed if is_unreadable(status) and selected.names(status.name)]
     for status in unreadable:
         out.trouble(f"looop: {status.name}: {status.verdict.evidence if status.verdict else ''}")
     return 3 if unreadable else 0
