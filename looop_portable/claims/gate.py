@@ -173,6 +173,31 @@ class Claims(Judging):
         self.announcements.announce(lease.name)
         return Released(lease.name, lease.generation + 1, lease)
 
+    def transfer(self, name: str, to: str | Holder, session: str | Holder | None = None) -> Won | Renewed | Refused:
+        """Hand `name`, which `session` holds, to the session `to`: it holds the next generation. `Renewed`: it is the same.
+
+        In one step: never free in between, and never held by both. Does not guarantee: that `to` knows of it, or that it
+        still lives. Raises `NoSession` if it is not registered, `SessionEnded` if it is dead, or as `claim` does.
+        """
+        from looop_portable.sessions.receiving import receiver
+
+        name, me = canonical(name), self.acting(session)
+        for _ in range(_TRIES):
+            head = self.backend.read(name)
+            lease, standing, verdict = self._judge(head, me)
+            if lease is None or standing is not Standing.OURS:
+                return Refused(lease or Lease(name, "", generation=head.generation), verdict)
+            other, where = receiver(self.sessions, to)
+            if other == me:
+                return Renewed(lease)
+            new = Lease(name, *other, head.generation + 1, self._clock(), where)
+            if self.backend.advance(name, Judged(head.generation, lease), new):
+                self.won.pop((name, me), None)
+                self._record("transferred", new, new.generation, previous=lease.session)
+                self.announcements.announce(name)
+                return Won(new, lease, verdict)
+        raise moved(name, _TRIES)
+
     def check(self, name: str, generation: int) -> Checked:
         """Whether `generation` is current and held, read afresh."""
         name = canonical(name)

@@ -91,6 +91,7 @@ SECTIONS = {
     "Claims": {
         "claim": "verbs.claim:claim",
         "unclaim": "verbs.claim:unclaim",
+        "transfer": "verbs.releasing.transfer:transfer",
         "run": "verbs.run:run",
         "wait": "verbs.show.wait:wait",
         "check": "verbs.claim:check",

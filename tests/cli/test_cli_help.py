@@ -21,6 +21,7 @@ Living = Callable[[str], "subprocess.Popen[bytes]"]
 VERBS = [
     "claim",
     "unclaim",
+    "transfer",
     "run",
     "wait",
     "check",

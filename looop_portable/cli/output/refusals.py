@@ -11,7 +11,7 @@ def refuse(
     out: Output, verb: str, because: str, lease: Lease, verdict: Verdict, more: Fields, *, late: bool = False
 ) -> None:
     """`late`: it was still so when the time for waiting was over."""
-    outcome = "timeout" if late else "refused" if verb == "unclaim" else "held"
+    outcome = "timeout" if late else "refused" if verb in ("unclaim", "transfer") else "held"
     out.refusal(
         verb,
         outcome,
