@@ -91,10 +91,10 @@ SECTIONS = {
     "Claims": {
         "claim": "verbs.claim:claim",
         "unclaim": "verbs.claim:unclaim",
-        "transfer": "verbs.releasing.transfer:transfer",
         "run": "verbs.run:run",
         "wait": "verbs.show.wait:wait",
         "check": "verbs.claim:check",
+        "transfer": "verbs.releasing.transfer:transfer",
     },
     "Who holds what": {
         "claims": "verbs.show:claims",

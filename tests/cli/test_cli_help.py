@@ -21,10 +21,10 @@ Living = Callable[[str], "subprocess.Popen[bytes]"]
 VERBS = [
     "claim",
     "unclaim",
-    "transfer",
     "run",
     "wait",
     "check",
+    "transfer",
     "claims",
     "show",
     "queue",
