@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from looop_portable.cli.output import lease_fields, until, verdict_fields
-from looop_portable.cli.output.tables import FORM, show_table
+from looop_portable.cli.output.tables import form_of, show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.options import NAME
@@ -20,7 +20,7 @@ from looop_portable.protocol.standings import Standing
 
 @click.command("claims", cls=Verb, short_help="List the claims that are held, and by whom.")
 @selecting
-@FORM
+@form_of(prometheus="for the node exporter's textfile collector")
 @click.pass_obj
 def claims(out: Setting, /, form: str | None, **selection: Any) -> int:
     """List the claims that are held: by whom, since when, and whether the holder is alive.
@@ -30,9 +30,10 @@ def claims(out: Setting, /, form: str | None, **selection: Any) -> int:
     """
     selected, listed = Selection(**selection), out.claims().list()
     found = selected.of(listed)
+    unreadable = [status for status in listed if is_unreadable(status) and selected.names(status.name)]
     rows = []
     for status in found:
-        if out.as_json:
+        if out.as_json and form != "prometheus":
             _print(out, "claims", status)
         assert status.lease
         assert status.verdict
@@ -41,17 +42,27 @@ def claims(out: Setting, /, form: str | None, **selection: Any) -> int:
         rows.append(
             (status.name, lease.session, str(status.generation), held_for, verdict.liveness.value, verdict.description)
         )
-    if rows:
+    if form == "prometheus":
+        _expose(out, found, len(unreadable))
+    elif rows:
         show_table(out, ("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows, form)
     elif listed:
         out.hint(f"no such claims are held, of {len(listed)}")
     else:
         there = os.path.isdir(out.config.data_dir)
         out.hint("no claims are held" if there else f"no claims are held: {out.config.data_dir} is not there yet")
-    unreadable = [status for status in listed if is_unreadable(status) and selected.names(status.name)]
     for status in unreadable:
         out.trouble(f"looop: {status.name}: {status.verdict.evidence if status.verdict else ''}")
     return 3 if unreadable else 0
+
+
+def _expose(out: Setting, found: list[Status], unreadable: int) -> None:
+    from looop_portable.cli.verbs.show.prometheus import exposition
+
+    if out.as_json:
+        raise click.UsageError("-o prometheus is no JSON: without --json")
+    for line in exposition(found, unreadable):
+        out.drawn(line)
 
 
 @click.command(cls=Verb, short_help="Show one claim: who holds it, on what evidence alive.")
