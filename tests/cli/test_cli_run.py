@@ -230,7 +230,7 @@ def test_a_command_that_is_not_there_is_127(looop: Run, claims: Claims, tmp_path
 def test_a_command_that_cannot_be_executed_is_126(looop: Run, claims: Claims, tmp_path: Path) -> None:
     script, no_interpreter, no_program = tmp_path / "script", tmp_path / "lost", tmp_path / "text"
     script.write_text("#!/bin/sh\n")
-    for path, text in ((no_interpreter, "#!/no/such/interpreter\n"), (no_program, "echo hello\n")):
+    for path, text in ((no_interpreter, "#!/no/such/interpreter\n"), (no_program, "\0 echo hello\n")):
         path.write_text(text)
         path.chmod(0o755)
     for path in (tmp_path, script, no_interpreter, no_program):

@@ -1,5 +1,6 @@
 """The environment of a command that `looop run` runs: ours, and what the command has to know of its claims.
 
+Guarantees: it has no LC_CTYPE that only Python has set, where /proc tells.
 Does not guarantee: a variable for each claim: two whose names differ only in what no variable's name can hold would share
 one, and then neither has it.
 """
@@ -16,6 +17,8 @@ from looop_portable.system.opening.locales import for_children
 
 GENERATION = "LOOOP_CLAIM_GENERATION"
 GENERATION_OF = "LOOOP_GENERATION_"
+_COERCED = frozenset(("C.UTF-8", "C.utf8", "UTF-8"))
+"""What Python sets LC_CTYPE to where the locale is C (PEP 538)."""
 
 
 def environment_of(config: Config, session: str, leases: Mapping[str, Lease], first: str) -> dict[str, str]:
@@ -23,7 +26,12 @@ def environment_of(config: Config, session: str, leases: Mapping[str, Lease], fi
 
     The backend's address has its password: without it, the command's own `looop unclaim` would look elsewhere.
     """
-    found = {**os.environ, SESSION_ID: for_children(session), DATA_DIR: config.data_dir, BACKEND: given(config.backend)}
+    found = {
+        **_without_pythons_own(os.environ),
+        SESSION_ID: for_children(session),
+        DATA_DIR: config.data_dir,
+        BACKEND: given(config.backend),
+    }
     found.pop(GENERATION, None)
     variables = [variable(name) for name in leases]
     for name, lease in zip(variables, leases.values(), strict=True):
@@ -49,3 +57,21 @@ def marks_of(environment: Mapping[str, str]) -> list[bytes]:
 def variable(name: str) -> str:
     """Of a claim's generation in the command's environment."""
     return GENERATION_OF + "".join(c.upper() if c.isascii() and c.isalnum() else "_" for c in name)
+
+
+def _without_pythons_own(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without the LC_CTYPE that only Python has set in it."""
+    found = dict(environment)
+    if found.get("LC_CTYPE") in _COERCED and _is_new("LC_CTYPE"):
+        del found["LC_CTYPE"]
+    return found
+
+
+def _is_new(variable: str) -> bool:
+    """Whether this process was started without it, as far as the system tells."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            given = file.read()
+    except OSError:
+        return False
+    return bool(given) and not any(each.startswith(os.fsencode(f"{variable}=")) for each in given.split(b"\0"))
