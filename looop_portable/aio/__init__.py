@@ -63,6 +63,11 @@ class AsyncHold:
     def session(self) -> str:
         return self._hold.session
 
+    @property
+    def joined(self) -> bool:
+        """Whether a session around this process holds the claim: see `Hold.joined`."""
+        return self._hold.joined
+
     async def check(self) -> None:
         """Read the claim afresh. Raises `ClaimLost` if it is no longer this one's, or was lost."""
         await whole(self._hold.check)

@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Self
 
 from looop_portable.config import PathLike
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, WaitedTooLong
+from looop_portable.holding.blocks import superseded
 from looop_portable.holding.entrance import Entrance
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.own_session import Session
-from looop_portable.holding.visits import Exit, Visit, visit_of
+from looop_portable.holding.visits import Exit, Visit, is_interruption, visit_of
 from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
@@ -48,6 +49,8 @@ class Hold:
         self.name = canonical(name)
         self.lost = threading.Event()
         """Set as soon as the claim is known to be lost."""
+        self.joined = False
+        """Whether the session of $LOOOP_SESSION_ID holds the claim, or one around that. Then leaving releases nothing."""
         self.options = options
         self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds)
         self._lease: Lease | None = None
@@ -59,7 +62,8 @@ class Hold:
         self._why_lost = ""
 
     def __repr__(self) -> str:
-        return f"<Hold {self.name!r} {f'generation {self._lease.generation}' if self._lease else 'not held'}>"
+        joined = f", joined: held by session {self.session!r}" if self.joined and self._lease else ""
+        return f"<Hold {self.name!r} {f'generation {self._lease.generation}' if self._lease else 'not held'}{joined}>"
 
     @property
     def lease(self) -> Lease:
@@ -100,11 +104,12 @@ class Hold:
         member = self._member
         found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
         if not found.is_still(lease) and self._lease is lease:  # Else the block has been left meanwhile.
-            self._lose(_superseded(found.head))
+            self._lose(superseded(found.head))
 
     def forget(self) -> None:
         """It has been left, by somebody else."""
         self._lease = self._teller = None
+        self.joined = False
 
     def lose(self, reason: str) -> None:
         """The session has lost all that it held."""
@@ -142,6 +147,7 @@ class Hold:
         with self._calling:
             _give_back(self._teller, used=self._has_called)
             self._teller = None
+        self.joined = False
         self.entrance.spare()
 
     def _is_here(self) -> bool:
@@ -198,8 +204,10 @@ class Hold:
         self.lost.clear()
         self._has_called = False
         self._why_lost = ""
-        session.blocks[outcome.lease.name] = self
-        self._lease = outcome.lease
+        lease, own = outcome.lease, session.holder
+        self.joined = lease.session != own.session or lease.incarnation != own.incarnation
+        session.blocks[lease.name] = self
+        self._lease = lease
         if session.pulse.over:
             self.lose(session.pulse.over)
         return self
@@ -209,7 +217,7 @@ class Hold:
         try:
             why = self._left()
         except BaseException as raised:
-            if visit and _is_interruption(raised):
+            if visit and is_interruption(raised):
                 self.entrance.abandon(visit)
             raise
         if why and error is None:
@@ -235,6 +243,8 @@ class Hold:
         with self._calling:  # Without this, whoever leaves as soon as it is lost would keep `on_lost` from being called.
             self._lease = None
         session.blocks.pop(lease.name, None)
+        if self.joined:
+            self.entrance.free_beside(lease.name)
         try:
             why = self._release(member, session, lease)
         except LooopError:  # It stays with this process, whose next block has it, until it is out.
@@ -253,8 +263,12 @@ class Hold:
             if not session.blocks:
                 session.leave_when_possible()
             return f"is lost: {session.pulse.over}"
+        if self.joined:
+            member.claims.announcements.announce(lease.name)
+            found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
+            return "" if found.is_still(lease) else superseded(found.head)
         outcome = member.whole(lambda: member.claims.release_lease(lease))
-        return _superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
+        return superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
 
 
 def hold(
@@ -284,15 +298,3 @@ def hold(
 def _give_back(teller: tuple[Process, Standby] | None, *, used: bool) -> None:
     if teller and teller[0] is this_process():  # Else it is that of a parent, and no thread of ours.
         teller[0].standbys.give_back(teller[1], used=used)
-
-
-def _is_interruption(error: BaseException) -> bool:
-    """Whether a signal's handler may have raised it: whatever we do not raise, also where it was taken for the system's."""
-    if not isinstance(error, LooopError):
-        return True
-    cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno is None  # `TimeoutError("...")`: the system's have a number.
-
-
-def _superseded(head: int) -> str:
-    return f"was superseded (it is at {head}): broken, or ended" if head else "is gone: the claim's directory was removed"

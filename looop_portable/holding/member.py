@@ -169,6 +169,12 @@ class Process:
                 self.members[key] = Member(config, lease_seconds)
             return self.members[key]
 
+    def beside(self, member: Member) -> list[Member]:
+        """The others for the same store, whose leases have other lengths."""
+        found = sorted(self.members.items(), key=lambda each: each[0][1])
+        own = next((config for (config, _), each in found if each is member), None)
+        return [each for (config, _), each in found if config == own and each is not member]
+
     def taker(self, lease: Lease) -> Taker | None:
         """Which block holds this lease: one of another length of the lease, say, as another session of this process."""
         holder = Holder(lease.session, lease.incarnation)

@@ -30,9 +30,10 @@ from looop_portable.protocol.slots import in_order
 from looop_portable.running.child.environment import environment_of, variable
 from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
+from looop_portable.sessions.inside import around
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.standby import Standby
-from looop_portable.waiting.claiming import claim_all
+from looop_portable.waiting.claiming import claim_all, joined_of
 
 if sys.platform == "win32":
     from looop_portable.running.child.windows import Child
@@ -70,6 +71,8 @@ class _Run:
         self._left = threading.Event()
         self._saying = 0
         self._leases: dict[str, Lease] = {}
+        self._joined: dict[str, Lease] = {}
+        """What a session around this process holds already, by the names that were asked for."""
         self._changed = threading.Condition()
         self._began = self._ended = False
         self._lost: set[str] = set()
@@ -109,14 +112,17 @@ class _Run:
         self._stand_by()
         holder = self._register(pid)
         with self._child.interruptible():
-            found = claim_all(self._claims, self._names, holder, request.timeout, request.slots, self._listener.waits)
+            self._joined = joined_of(self._claims, self._names, request.slots)
+            names = [name for name in self._names if name not in self._joined]
+            found = claim_all(self._claims, names, holder, request.timeout, request.slots, self._listener.waits)
         if isinstance(found, Held):
             return found
         if self._claims.sessions.has_ended(holder):  # With all of the store, say: what it has claimed is anybody's.
             raise Unavailable(f"session {holder.session}: it was ended, or removed, before the command began; try again")
-        self._leases = dict(zip(self._names, (outcome.lease for outcome in found), strict=True))
-        for lease in self._leases.values():
-            self._listener.won(lease)
+        won = dict(zip(names, (outcome.lease for outcome in found), strict=True))
+        self._leases = {name: self._joined.get(name) or won[name] for name in self._names}
+        for name, lease in self._leases.items():
+            (self._listener.joined if name in self._joined else self._listener.won)(lease)
         if self._pulse:
             self._pulse.check()
         with self._child.interruptible():
@@ -150,7 +156,9 @@ class _Run:
 
     def _environment(self, holder: Holder) -> dict[str, str]:
         first = canonical(self._request.names[0]) if self._request.names else ""
-        return environment_of(self._config, holder.session, self._leases, first)
+        joined = next((lease.session for lease in self._joined.values()), "") if not self._request.session else ""
+        outer = around(self._claims.sessions)
+        return environment_of(self._config, holder.session, self._leases, first, joined, outer)
 
     def _look(self) -> list[str]:
         """With each heartbeat, at each claim: somebody may have broken it."""

@@ -36,6 +36,9 @@ class Listener(Protocol):
         """For so long a claim has been waited for that another holds."""
 
     def won(self, lease: Lease) -> None: ...
+    def joined(self, lease: Lease) -> None:
+        """A session around this process holds it already: it is used, and not released."""
+
     def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
         """`ends`: the command is being ended for it."""
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
 from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
-from looop_portable.protocol.records import Holder
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import in_order, line_for, slots_of
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed
@@ -165,3 +165,17 @@ def ours_of(claims: Claims, names: Iterable[str], slots: int, session: str | Hol
     me = claims.acting(session)
     found = [(slot, claims.backend.read(slot).lease) for name in names for slot in slots_of(name, slots)]
     return [slot for slot, lease in found if lease and is_ours(lease, me)]
+
+
+def joined_of(claims: Claims, names: Iterable[str], slots: int) -> dict[str, Lease]:
+    """Of `names` those that a session around this process holds, in whatever slot. Raises as `Claims.claim` does."""
+    from looop_portable.sessions.inside import is_inside, surrounding
+
+    found: dict[str, Lease] = {}
+    for name in names if surrounding() else ():
+        for slot in slots_of(name, slots):
+            lease = claims.backend.read(slot).lease
+            if lease and is_inside(claims.sessions, lease):
+                found[name] = lease
+                break
+    return found

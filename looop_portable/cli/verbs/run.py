@@ -36,6 +36,11 @@ class Words:
         self._out.answer("run", "won", "", fields)
         self._out.detail(f"claimed {lease.name}: generation {lease.generation}, session '{lease.session}'")
 
+    def joined(self, lease: Lease) -> None:
+        fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
+        self._out.answer("run", "joined", "", fields)
+        self._out.detail(f"joined {lease.name}: generation {lease.generation}, held by session '{lease.session}' around it")
+
     def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
         what = f"claim {', '.join(names)}" if names else "the session"
         line = f"looop: {what}: lost: {reason}; the command {'is ended' if ends else 'goes on'}"
@@ -109,8 +114,9 @@ def run(
     \b
         looop run --claim nightly -- rsync -a /srv/ backup:
 
-    The command is a session of its own, whatever $LOOOP_SESSION_ID is here; it lives by the command's process, and without
-    --claim it holds nothing yet. When the command ends, all that it holds is released. Nothing is said on stdout.
+    The command is a session of its own; it lives by the command's process, and without --claim it holds nothing yet. When
+    it ends, all that it holds is released. Nothing is said on stdout. A claim that $LOOOP_SESSION_ID holds here, as within
+    another `looop run`, is joined: the command runs inside of it, acts for that session, and does not release it (see -v).
 
     The command finds LOOOP_SESSION_ID, LOOOP_CLAIM_GENERATION (of the first claim), and LOOOP_GENERATION_NAME for each:
     NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it. And
