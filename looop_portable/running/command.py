@@ -42,6 +42,11 @@ else:
 
 __all__ = ["run", "variable"]
 
+EXPIRED = 123
+"""The exit code of a command that was ended because it had held for as long as it may."""
+_GRACE = 5.0
+"""Seconds that it has then to end when it is asked to."""
+_LONGEST_LOOK = 1.0
 _LOOKS = 20
 """Into how many parts the time that a lost command has left is cut: a condition's clock stands still in a sleep."""
 
@@ -78,6 +83,8 @@ class _Run:
         self._lost: set[str] = set()
         self._why_lost = ""
         self._deadline: float | None = None
+        self._limiter: Standby | None = None
+        self._has_expired = False
 
     def run(self) -> Ended | Held:
         try:
@@ -100,7 +107,7 @@ class _Run:
             self._changed.notify_all()
         self._leave()
         failed, why = (0, "") if held else self._child.failure()
-        return held or Ended(failed or code, why, self._child.left)
+        return held or Ended(failed or (EXPIRED if self._has_expired else code), why, self._child.left)
 
     def _start(self) -> Held | None:
         """Until the command runs, or is not to run."""
@@ -132,11 +139,14 @@ class _Run:
                 raise Unavailable(f"session {holder.session}: lost before the command began: {self._why_lost}")
             self._child.begin(environment, lambda pid: self._hand_over(holder, pid), self._lock)
             self._began = True
+            if self._limiter:
+                self._limiter.do(partial(self._limit, elapsed(), self._request.max_hold or 0.0))
         return None
 
     def _stand_by(self) -> None:
         """The threads that find a loss out, end the command, and leave. After the fork, which takes no threads along."""
         self._standby = Standby("looop end")
+        self._limiter = Standby("looop limit") if self._request.max_hold is not None else None
         if self._request.lease_seconds:
             renew = partial(self._own.renew, look=self._look)
             self._pulse = Pulse(renew, self._request.lease_seconds, self._lose_all, elapsed())
@@ -209,6 +219,37 @@ class _Run:
         finally:
             self._child.kill()
 
+    def _limit(self, began: float, seconds: float) -> None:
+        """End the command when it has run for so long. By a clock that goes on while the machine sleeps."""
+        assert self._standby
+        with self._changed:
+            while not self._ended and (left := began + seconds - elapsed()) > 0:
+                self._changed.wait(min(left, _LONGEST_LOOK))
+            if self._ended:
+                return
+            self._has_expired = True
+            self._saying += 1
+            self._standby.do(self._end_soon)
+        try:
+            with contextlib.suppress(OSError):  # A full disk, say.
+                self._listener.expired(list(self._leases), seconds)
+            for name, lease in self._leases.items():
+                if name not in self._joined:
+                    self._claims.note("expired", lease, max_hold=f"{seconds:g}")
+        finally:
+            with self._changed:
+                self._saying -= 1
+                self._changed.notify_all()
+
+    def _end_soon(self) -> None:
+        """As `_end`, of one that holds its claims still, so that there is time."""
+        try:
+            self._child.terminate()
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended, _GRACE)
+        finally:
+            self._child.kill()
+
     def _leave(self, *, report: bool = True) -> None:
         """End the session, and release all that it holds, what the command has claimed too.
 
@@ -216,6 +257,8 @@ class _Run:
         """
         if self._pulse:
             self._pulse.stop()
+        if self._limiter:
+            self._limiter.dismiss()
         if not self._own.holder.session or self._standby is None:
             if self._standby:
                 self._standby.dismiss()

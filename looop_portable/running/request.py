@@ -16,7 +16,7 @@ class Request(NamedTuple):
     """What is to be run, and for what. `names`: of claims; `session`: its id, made up if empty; seconds.
 
     `timeout`: for how long the claims are waited for; None: without end. `slots`: of each claim; 0: it has none.
-    `until_all_end`: what the command leaves behind holds too.
+    `until_all_end`: what the command leaves behind holds too. `max_hold`: for how long it runs, before it is ended.
     """
 
     command: Sequence[str]
@@ -27,6 +27,7 @@ class Request(NamedTuple):
     slots: int = 0
     ends_when_lost: bool = True
     until_all_end: bool = False
+    max_hold: float | None = None
 
 
 class Listener(Protocol):
@@ -41,6 +42,9 @@ class Listener(Protocol):
 
     def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
         """`ends`: the command is being ended for it."""
+
+    def expired(self, names: Sequence[str], seconds: float) -> None:
+        """The command is being ended: it has held them for as long as it may."""
 
     def left(self, name: str, reason: str) -> None:
         """`name` (empty: all that was held) could not be released; its session has ended, as far as anybody can tell."""

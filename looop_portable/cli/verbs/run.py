@@ -46,6 +46,11 @@ class Words:
         line = f"looop: {what}: lost: {reason}; the command {'is ended' if ends else 'goes on'}"
         self._out.refusal("run", "lost", line, {"names": list(names), "message": reason, "ends": ends}, told_by_code=False)
 
+    def expired(self, names: Sequence[str], seconds: float) -> None:
+        what = f"claim {', '.join(names)}" if names else "the session"
+        line = f"looop: {what}: held for {seconds:g} s, the longest that --max-hold allows; the command is ended"
+        self._out.refusal("run", "expired", line, {"names": list(names), "max_hold": seconds})
+
     def stays(self, processes: Sequence[str]) -> None:
         processes = [self._out.hide(each) for each in processes]
         line = f"looop: left behind by the command, and holding nothing: {', '.join(processes)}"
@@ -81,6 +86,12 @@ class Words:
     is_flag=True,
     help="Hold until all that the command has started has ended, as flock(1) does, and not only the command. (Linux)",
 )
+@click.option(
+    "--max-hold",
+    type=Duration(0.001),
+    metavar="DURATION",
+    help="End the command (SIGTERM, then SIGKILL after 5 s) when it has held for so long: exit 123.",
+)
 @click.option("--session", default="", metavar="ID", help="The id of the command's session. [a new one is made up]")
 @click.option(
     "-E",
@@ -103,6 +114,7 @@ def run(
     lease: int,
     on_lost: str,
     until_all_end: bool,
+    max_hold: float | None,
     session: str,
     conflict_exit_code: int | None,
     nonblock: bool,
@@ -134,7 +146,7 @@ def run(
     \b
     Exit code: the command's; 128+N if signal N ended it, or came before it began; and
       1    another holds a claim, or has that session id (-E: another code)
-      2    usage      3  could not answer      124  --timeout is over
+      2    usage      3  could not answer      124  --timeout is over      123  --max-hold is over
       126  the command cannot be executed      127  it was not found
     """
     import gc
@@ -144,7 +156,7 @@ def run(
 
     gc.enable()  # It may stay for long.
     limit = 0 if nonblock else limit_of(wait, timeout, limit)
-    request = Request(command, names, session, lease, limit, slots or 0, on_lost == "term", until_all_end)
+    request = Request(command, names, session, lease, limit, slots or 0, on_lost == "term", until_all_end, max_hold)
     claims = out.claims()
     try:
         outcome = run_it(out.config, claims, request, Words(out, says_who_is_first=conflict_exit_code != 0))
