@@ -20,6 +20,7 @@ from weakref import ref
 from looop_portable.aio.wakeup import LoopWatcher, whole
 from looop_portable.claims.gate import Claims
 from looop_portable.config import PathLike
+from looop_portable.errors import Unavailable
 from looop_portable.holding.hold import Hold
 from looop_portable.holding.options import Options, options_of
 from looop_portable.protocol.liveness import DEFAULT_TTL
@@ -87,7 +88,11 @@ class AsyncHold:
                 watcher = LoopWatcher(self._loop)
                 with closing(watcher), member.waking(watcher):
                     outcome = await _run(entrance.waiting(watcher), watcher, timeout, entrance.undo)
-            self._hold.enter(outcome)
+            try:
+                self._hold.enter(outcome)
+            except Unavailable:  # There is no thread for its limit.
+                await whole(entrance.undo)
+                raise
         except BaseException:
             entrance.spare()
             raise
@@ -120,12 +125,13 @@ def hold(
     on_lost: Callable[[AsyncHold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    max_hold: float | None = None,
 ) -> AsyncHold:
     """Claim `name` for this process while an `async with` block runs: `looop_portable.hold`, but for asyncio.
 
     Tasks exclude each other. `on_lost` is called in the event loop; `lost` is an `asyncio.Event`.
     """
-    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots), on_lost)
+    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots, max_hold), on_lost)
 
 
 async def claim(

@@ -24,8 +24,8 @@ from looop_portable.config import PathLike
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, WaitedTooLong
 from looop_portable.holding.blocks import superseded
 from looop_portable.holding.entrance import Entrance
-from looop_portable.holding.leftovers import release_later
-from looop_portable.holding.member import Member, Process, this_process
+from looop_portable.holding.leftovers import give_up, release_later
+from looop_portable.holding.member import Member, Teller, call_on_lost, give_back, take_teller, this_process
 from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.own_session import Session
 from looop_portable.holding.visits import Exit, Visit, is_interruption, visit_of
@@ -33,7 +33,7 @@ from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
 from looop_portable.protocol.records import Lease
-from looop_portable.system.threads.standby import Standby
+from looop_portable.system.threads.limit import Limit
 from looop_portable.system.watch.waking import new_watcher
 
 __all__ = ["Hold", "hold"]
@@ -56,10 +56,11 @@ class Hold:
         self._lease: Lease | None = None
         self.visits: dict[int, Visit] = {}
         self._calling = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
-        self._teller: tuple[Process, Standby] | None = None
+        self._teller: Teller | None = None
         """The thread that `on_lost` is called in. It is there before anything is claimed."""
         self._has_called = False
         self._why_lost = ""
+        self._limit: Limit | None = None
 
     def __repr__(self) -> str:
         joined = f", joined: held by session {self.session!r}" if self.joined and self._lease else ""
@@ -110,11 +111,20 @@ class Hold:
         """It has been left, by somebody else."""
         self._lease = self._teller = None
         self.joined = False
+        if self._limit:
+            self._limit.call_off()
 
     def lose(self, reason: str) -> None:
         """The session has lost all that it held."""
         if self._lease:
             self._lose(f"is lost: {reason}")
+
+    def _expire(self, lease: Lease) -> None:
+        """It has held for as long as it may: others may have the claim, but no other block of this process."""
+        joined, seconds = self.joined, self.options.max_hold
+        if self._lease is lease and self._is_here():
+            self._lose(f"was given up: it was held for longer than max_hold ({seconds:g} s)")
+            give_up(self._member, lease, f"{seconds:g}", joined=joined)
 
     def _lose(self, why: str) -> None:
         with self._calling:  # Without this, two that find it out at once would both tell.
@@ -123,31 +133,18 @@ class Hold:
             if not self.lost.is_set():
                 self._why_lost = why
                 self.lost.set()
-            self._call_on_lost()
+            if self._is_here():
+                call_on_lost(self.options, self._teller, self)
             self._has_called = True  # Only then. Whoever could not call it comes again.
-
-    def _call_on_lost(self) -> None:
-        on_lost = self.options.on_lost
-        if not on_lost or not self._is_here():
-            return
-        if self.options.calls_at_once:
-            on_lost(self)
-        elif self._teller:
-            self._teller[1].do(functools.partial(on_lost, self))
-
-    def _take_teller(self) -> tuple[Process, Standby] | None:
-        """Raises `Unavailable`."""
-        if not self.options.on_lost or self.options.calls_at_once:
-            return None
-        process = this_process()
-        return process, process.standbys.take()
 
     def _spare(self) -> None:
         """It can be entered again."""
         with self._calling:
-            _give_back(self._teller, used=self._has_called)
+            give_back(self._teller, used=self._has_called)
             self._teller = None
         self.joined = False
+        if self._limit:
+            self._limit.call_off()
         self.entrance.spare()
 
     def _is_here(self) -> bool:
@@ -172,11 +169,11 @@ class Hold:
     def enter_within(self, timeout: float | None) -> Self:
         """Enter, and wait for so long: for less than `options.timeout`, where something else has taken of that."""
         entrance, visit = self.entrance, visit_of(self)
-        teller = self._take_teller()
+        teller = take_teller(self.options)
         try:
             entrance.prepare(threading.get_ident(), visit)
         except LooopError:
-            _give_back(teller, used=False)
+            give_back(teller, used=False)
             raise
         except BaseException:
             entrance.abandon(visit)
@@ -200,7 +197,7 @@ class Hold:
             if timeout is not None and timeout > 0:
                 raise WaitedTooLong(self.name, holder, evidence, timeout)
             raise ClaimHeld(self.name, holder, evidence)
-        session = self._session
+        session, seconds = self._session, self.options.max_hold
         self.lost.clear()
         self._has_called = False
         self._why_lost = ""
@@ -210,6 +207,8 @@ class Hold:
         self._lease = lease
         if session.pulse.over:
             self.lose(session.pulse.over)
+        if seconds:
+            self._limit = Limit(seconds, functools.partial(self._expire, lease))
         return self
 
     def _leave(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
@@ -280,6 +279,7 @@ def hold(
     on_lost: Callable[[Hold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    max_hold: float | None = None,
 ) -> Hold:
     """Claim `name` for this process while a `with` block runs.
 
@@ -288,13 +288,9 @@ def hold(
     as lost. `on_lost` is then called with the `Hold`, once, in a thread of its own.
     `timeout`: for how many seconds entering waits if another holds the claim, another thread of this process included;
     None or -1: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
+    `max_hold`: seconds, after which the block is lost, and the claim released, though the block may go on: `lost` tells it.
     Entering raises `ClaimHeld` if another holds the claim (`WaitedTooLong` if it did so until `timeout` was over),
     `Unavailable` if nobody can tell; leaving raises `ClaimLost` if it was lost, or somebody else was given the claim
     meanwhile.
     """
-    return Hold(name, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots))
-
-
-def _give_back(teller: tuple[Process, Standby] | None, *, used: bool) -> None:
-    if teller and teller[0] is this_process():  # Else it is that of a parent, and no thread of ours.
-        teller[0].standbys.give_back(teller[1], used=used)
+    return Hold(name, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, max_hold))
