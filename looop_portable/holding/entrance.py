@@ -187,7 +187,7 @@ class Entrance:
     def _attempt(self, member: Member) -> Won | Renewed | Held:
         held: Held | None = None
         is_own = self._is_at_home = True
-        for name in self._best_first(member):
+        for name in self._wanted if len(self._wanted) == 1 else self._best_first(member):
             if member.take(name, self):
                 self._is_at_home = False
                 outcome, taker = self._claim(member, name)
@@ -247,7 +247,7 @@ class Entrance:
 
     def _best_first(self, member: Member) -> Sequence[str]:
         """Of several slots, the one first that a session around this process has."""
-        if len(self._wanted) == 1 or not surrounding():
+        if not surrounding():
             return self._wanted
         return sorted(self._wanted, key=lambda name: not self._is_inside(member.claims.backend.read(name).lease))
 
