@@ -20,6 +20,7 @@ from weakref import ref
 from looop_portable.aio.wakeup import LoopWatcher, whole
 from looop_portable.claims.gate import Claims
 from looop_portable.config import PathLike
+from looop_portable.errors import Unavailable
 from looop_portable.holding.hold import Hold
 from looop_portable.holding.options import Options, options_of
 from looop_portable.protocol.liveness import DEFAULT_TTL
@@ -64,6 +65,11 @@ class AsyncHold:
     def session(self) -> str:
         return self._hold.session
 
+    @property
+    def joined(self) -> bool:
+        """Whether a session around this process holds the claim: see `Hold.joined`."""
+        return self._hold.joined
+
     async def check(self) -> None:
         """Read the claim afresh. Raises `ClaimLost` if it is no longer this one's, or was lost."""
         await whole(self._hold.check)
@@ -83,7 +89,11 @@ class AsyncHold:
                 watcher = LoopWatcher(self._loop)
                 with closing(watcher), member.waking(watcher):
                     outcome = await _run(entrance.waiting(watcher), watcher, timeout, entrance.undo)
-            self._hold.enter(outcome)
+            try:
+                self._hold.enter(outcome)
+            except Unavailable:  # There is no thread for its limit.
+                await whole(entrance.undo)
+                raise
         except BaseException:
             entrance.spare()
             raise
@@ -117,12 +127,13 @@ def hold(
     timeout: float | None = 0,
     slots: int = 0,
     note: str = "",
+    max_hold: float | None = None,
 ) -> AsyncHold:
     """Claim `name` for this process while an `async with` block runs: `looop_portable.hold`, but for asyncio.
 
     Tasks exclude each other. `on_lost` is called in the event loop; `lost` is an `asyncio.Event`.
     """
-    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots, note), on_lost)
+    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots, note, max_hold), on_lost)
 
 
 async def claim(

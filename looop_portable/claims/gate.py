@@ -273,6 +273,10 @@ class Claims(Judging):
             return session
         return self.sessions.holder(named(session))
 
+    def note(self, event: str, lease: Lease, **fields: str) -> None:
+        """What has happened to a claim without a change of it, for the log."""
+        self._record(event, lease, lease.generation, **fields)
+
     def _record_won(self, lease: Lease, previous: Lease | None, verdict: Verdict) -> None:
         if previous is None:
             self._record("claimed", lease, lease.generation)

@@ -30,3 +30,8 @@ class Block(Protocol):
 
     def forget(self) -> None:
         """It has been left, by somebody else."""
+
+
+def superseded(head: int) -> str:
+    """How a claim was lost whose latest generation is `head`."""
+    return f"was superseded (it is at {head}): broken, or ended" if head else "is gone: the claim's directory was removed"

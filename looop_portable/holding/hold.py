@@ -22,17 +22,18 @@ from typing import TYPE_CHECKING, Self
 
 from looop_portable.config import PathLike
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError
+from looop_portable.holding.blocks import superseded
 from looop_portable.holding.entrance import Entrance, refused
-from looop_portable.holding.leftovers import release_later
-from looop_portable.holding.member import Member, Process, this_process
+from looop_portable.holding.leftovers import give_up, release_later
+from looop_portable.holding.member import Member, Teller, call_on_lost, give_back, take_teller, this_process
 from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.own_session import Session
-from looop_portable.holding.visits import Exit, Visit, visit_of
+from looop_portable.holding.visits import Exit, Visit, is_interruption, visit_of
 from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
 from looop_portable.protocol.records import Lease
-from looop_portable.system.threads.standby import Standby
+from looop_portable.system.threads.limit import Limit
 from looop_portable.system.watch.waking import new_watcher
 
 __all__ = ["Hold", "hold"]
@@ -48,18 +49,22 @@ class Hold:
         self.name = canonical(name)
         self.lost = threading.Event()
         """Set as soon as the claim is known to be lost."""
+        self.joined = False
+        """Whether the session of $LOOOP_SESSION_ID holds the claim, or one around that. Then leaving releases nothing."""
         self.options = options
         self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds, options.note)
         self._lease: Lease | None = None
         self.visits: dict[int, Visit] = {}
         self._calling = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
-        self._teller: tuple[Process, Standby] | None = None
+        self._teller: Teller | None = None
         """The thread that `on_lost` is called in. It is there before anything is claimed."""
         self._has_called = False
         self._why_lost = ""
+        self._limit: Limit | None = None
 
     def __repr__(self) -> str:
-        return f"<Hold {self.name!r} {f'generation {self._lease.generation}' if self._lease else 'not held'}>"
+        joined = f", joined: held by session {self.session!r}" if self.joined and self._lease else ""
+        return f"<Hold {self.name!r} {f'generation {self._lease.generation}' if self._lease else 'not held'}{joined}>"
 
     @property
     def lease(self) -> Lease:
@@ -100,16 +105,26 @@ class Hold:
         member = self._member
         found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
         if not found.is_still(lease) and self._lease is lease:  # Else the block has been left meanwhile.
-            self._lose(_superseded(found.head))
+            self._lose(superseded(found.head))
 
     def forget(self) -> None:
         """It has been left, by somebody else."""
         self._lease = self._teller = None
+        self.joined = False
+        if self._limit:
+            self._limit.call_off()
 
     def lose(self, reason: str) -> None:
         """The session has lost all that it held."""
         if self._lease:
             self._lose(f"is lost: {reason}")
+
+    def _expire(self, lease: Lease) -> None:
+        """It has held for as long as it may: others may have the claim, but no other block of this process."""
+        joined, seconds = self.joined, self.options.max_hold
+        if self._lease is lease and self._is_here():
+            self._lose(f"was given up: it was held for longer than max_hold ({seconds:g} s)")
+            give_up(self._member, lease, f"{seconds:g}", joined=joined)
 
     def _lose(self, why: str) -> None:
         with self._calling:  # Without this, two that find it out at once would both tell.
@@ -118,30 +133,18 @@ class Hold:
             if not self.lost.is_set():
                 self._why_lost = why
                 self.lost.set()
-            self._call_on_lost()
+            if self._is_here():
+                call_on_lost(self.options, self._teller, self)
             self._has_called = True  # Only then. Whoever could not call it comes again.
-
-    def _call_on_lost(self) -> None:
-        on_lost = self.options.on_lost
-        if not on_lost or not self._is_here():
-            return
-        if self.options.calls_at_once:
-            on_lost(self)
-        elif self._teller:
-            self._teller[1].do(functools.partial(on_lost, self))
-
-    def _take_teller(self) -> tuple[Process, Standby] | None:
-        """Raises `Unavailable`."""
-        if not self.options.on_lost or self.options.calls_at_once:
-            return None
-        process = this_process()
-        return process, process.standbys.take()
 
     def _spare(self) -> None:
         """It can be entered again."""
         with self._calling:
-            _give_back(self._teller, used=self._has_called)
+            give_back(self._teller, used=self._has_called)
             self._teller = None
+        self.joined = False
+        if self._limit:
+            self._limit.call_off()
         self.entrance.spare()
 
     def _is_here(self) -> bool:
@@ -166,11 +169,11 @@ class Hold:
     def enter_within(self, timeout: float | None) -> Self:
         """Enter, and wait for at most so long: `options.timeout`, less what other claims have used of it."""
         entrance, visit = self.entrance, visit_of(self)
-        teller = self._take_teller()
+        teller = take_teller(self.options)
         try:
             entrance.prepare(threading.get_ident(), visit)
         except LooopError:
-            _give_back(teller, used=False)
+            give_back(teller, used=False)
             raise
         except BaseException:
             entrance.abandon(visit)
@@ -191,14 +194,18 @@ class Hold:
         """What came of it all. Raises `ClaimHeld`."""
         if isinstance(outcome, Held):
             raise refused(self.name, outcome, self.options.timeout or 0)
-        session = self._session
+        session, seconds = self._session, self.options.max_hold
         self.lost.clear()
         self._has_called = False
         self._why_lost = ""
-        session.blocks[outcome.lease.name] = self
-        self._lease = outcome.lease
+        lease, own = outcome.lease, session.holder
+        self.joined = lease.session != own.session or lease.incarnation != own.incarnation
+        session.blocks[lease.name] = self
+        self._lease = lease
         if session.pulse.over:
             self.lose(session.pulse.over)
+        if seconds:
+            self._limit = Limit(seconds, functools.partial(self._expire, lease))
         return self
 
     def _leave(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
@@ -206,7 +213,7 @@ class Hold:
         try:
             why = self._left()
         except BaseException as raised:
-            if visit and _is_interruption(raised):
+            if visit and is_interruption(raised):
                 self.entrance.abandon(visit)
             raise
         if why and error is None:
@@ -232,6 +239,8 @@ class Hold:
         with self._calling:  # Without this, whoever leaves as soon as it is lost would keep `on_lost` from being called.
             self._lease = None
         session.blocks.pop(lease.name, None)
+        if self.joined:
+            self.entrance.free_beside(lease.name)
         try:
             why = self._release(member, session, lease)
         except LooopError:  # It stays with this process, whose next block has it, until it is out.
@@ -250,8 +259,12 @@ class Hold:
             if not session.blocks:
                 session.leave_when_possible()
             return f"is lost: {session.pulse.over}"
+        if self.joined:
+            member.claims.announcements.announce(lease.name)
+            found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
+            return "" if found.is_still(lease) else superseded(found.head)
         outcome = member.whole(lambda: member.claims.release_lease(lease))
-        return _superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
+        return superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
 
 
 def hold(
@@ -264,6 +277,7 @@ def hold(
     timeout: float | None = 0,
     slots: int = 0,
     note: str = "",
+    max_hold: float | None = None,
 ) -> Hold:
     """Claim `name` for this process while a `with` block runs.
 
@@ -273,25 +287,9 @@ def hold(
     `timeout`: for how many seconds entering waits if another holds the claim, another thread of this process included;
     None or -1: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
     `note`: what others are to know who are refused, or list what is held.
+    `max_hold`: seconds, after which the block is lost, and the claim released, though the block may go on: `lost` tells it.
     Entering raises `ClaimHeld` if another holds the claim (`WaitedTooLong` if it did so until `timeout` was over),
     `Unavailable` if nobody can tell; leaving raises `ClaimLost` if it was lost, or somebody else was given the claim
     meanwhile.
     """
-    return Hold(name, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, note))
-
-
-def _give_back(teller: tuple[Process, Standby] | None, *, used: bool) -> None:
-    if teller and teller[0] is this_process():  # Else it is that of a parent, and no thread of ours.
-        teller[0].standbys.give_back(teller[1], used=used)
-
-
-def _is_interruption(error: BaseException) -> bool:
-    """Whether a signal's handler may have raised it: whatever we do not raise, also where it was taken for the system's."""
-    if not isinstance(error, LooopError):
-        return True
-    cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno is None  # `TimeoutError("...")`: the system's have a number.
-
-
-def _superseded(head: int) -> str:
-    return f"was superseded (it is at {head}): broken, or ended" if head else "is gone: the claim's directory was removed"
+    return Hold(name, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, note, max_hold))

@@ -81,10 +81,11 @@ def hold_all(
     timeout: float | None = 0,
     slots: int = 0,
     note: str = "",
+    max_hold: float | None = None,
 ) -> HoldAll:
     """Claim all of `names` for this process while a `with` block runs; it is given a `Hold` for each, in their order.
 
     Else as `hold`, with one `timeout` and one `note` for them all. Entering raises `ClaimHeld` for the first that could not
     be had; then none is held.
     """
-    return HoldAll(names, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, note))
+    return HoldAll(names, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, note, max_hold))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ class Options(NamedTuple):
     note: str = ""
     calls_at_once: bool = False
     """`on_lost` keeps nobody waiting, and needs no thread of its own."""
+    max_hold: float | None = None
 
 
 def options_of(
@@ -34,6 +36,7 @@ def options_of(
     timeout: float | None,
     slots: int,
     note: str = "",
+    max_hold: float | None = None,
 ) -> Options:
     """The same, as they apply here. Raises `UsageError`."""
     if type(lease_seconds) is int and lease_seconds < SHORTEST_LEASE:
@@ -41,5 +44,8 @@ def options_of(
             f"a lease of {excerpt(lease_seconds)} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} or more"
         )
     refuse_lease(lease_seconds)
+    if max_hold is not None and (type(max_hold) not in (int, float) or not 0 < max_hold < math.inf):
+        raise UsageError(f"max_hold is a number of seconds above 0, or None to hold without end, not {excerpt(max_hold)}")
     note = as_note(note) if note != "" else ""
-    return Options(resolve(data_dir, backend), lease_seconds, on_lost, limit(timeout), slots, note)
+    config = resolve(data_dir, backend)
+    return Options(config, lease_seconds, on_lost, limit(timeout), slots, note, max_hold=max_hold)

@@ -10,6 +10,7 @@ from looop_portable.cli.output import Fields
 from looop_portable.cli.output.tables import show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration, Verb
+from looop_portable.config import refuse_homeless
 from looop_portable.doctor import Report, examine, existing, nearest
 from looop_portable.doctor.advice import Outcome
 from looop_portable.doctor.findings import Across, Filesystem, Findings, Measures, Probe, Race, Stamped
@@ -57,6 +58,8 @@ def doctor(out: Setting, directory: str | None, processes: int, seconds: float, 
     """
     gc.enable()
     place = existing(directory) if directory else nearest(out.config.data_dir)
+    if not directory:
+        refuse_homeless(out.config.data_dir, place)
     report = examine(
         place,
         backend=out.backend(),
