@@ -24,13 +24,12 @@ from looop_portable.config import Config
 from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
 from looop_portable.protocol.liveness import DEFAULT_TTL, interval
 from looop_portable.protocol.names import canonical
-from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.outcomes import End, Held
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import in_order
 from looop_portable.running.child.environment import environment_of, variable
 from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
-from looop_portable.sessions.log import End
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.standby import Standby
 from looop_portable.waiting.claiming import claim_all
@@ -249,8 +248,8 @@ class _Run:
 
     def _say_how_it_ended(self) -> None:
         """For the event log. The session is the command's."""
-        ends, by = self._claims.sessions.log.ends, self._child.ended_by
-        if self._why_lost:
-            ends[self._own.holder] = End("lost", self._why_lost)
-        elif by:
-            ends[self._own.holder] = End("died", f"its command was ended by {by}")
+        events, by = self._claims.events, self._child.ended_by
+        if events and self._why_lost:
+            events.ends[self._own.holder] = End("lost", self._why_lost)
+        elif events and by:
+            events.ends[self._own.holder] = End("died", f"its command was ended by {by}")
