@@ -247,9 +247,9 @@ class _Run:
         return list(retired.failed)
 
     def _say_how_it_ended(self) -> None:
-        """For the event log. The session is the command's."""
+        """For the event log. The session is the command's: it has lost what it held only if it has lost all of it."""
         events, by = self._claims.events, self._child.ended_by
-        if events and self._why_lost:
+        if events and self._lost and self._lost >= set(self._leases):
             events.ends[self._own.holder] = End("lost", self._why_lost)
         elif events and by:
             events.ends[self._own.holder] = End("died", f"its command was ended by {by}")
