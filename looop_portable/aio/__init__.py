@@ -32,7 +32,8 @@ from looop_portable.system.clock import elapsed
 from looop_portable.waiting.attempts import Attempts
 from looop_portable.waiting.claiming import waiter
 from looop_portable.waiting.limits import limit
-from looop_portable.waiting.waiter import Pending, Waiting
+from looop_portable.waiting.waiter import Waiting
+from looop_portable.waiting.waits import Pending
 
 __all__ = ["AsyncHold", "claim", "hold", "release"]
 

@@ -31,6 +31,7 @@ from looop_portable.protocol.records import (
     lease_in,
     record_of,
     registration_in,
+    waiter_in,
 )
 from looop_portable.system.clock import elapsed
 from looop_portable.system.opening.nonces import nonce
@@ -179,7 +180,7 @@ class EngineTickets(Tickets):
 
     def waiter(self, claim: str, ticket: str) -> Registration | None:
         number, data = self._store.read(_of(claim), TICKET, _ticket_key(claim, ticket))
-        return registration_in(text(decode(data), "session"), data) if number else None
+        return waiter_in(data) if number else None
 
     def show(self, claim: str, ticket: str) -> None:
         number, data = self._store.read(_of(claim), TICKET, _ticket_key(claim, ticket))

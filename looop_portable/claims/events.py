@@ -14,6 +14,8 @@ import sys
 from looop_portable.config import session_id
 from looop_portable.errors import because
 from looop_portable.protocol.codec import encode
+from looop_portable.protocol.outcomes import End
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.system.clock import timestamp
 from looop_portable.system.files import OS, OsFiles
 from looop_portable.system.processes import host
@@ -23,11 +25,15 @@ CAP = 8 * 1024 * 1024
 
 
 class Events:
-    """The log at `path`. `trouble` is why the last event could not be written; empty if it was."""
+    """The log at `path`. `trouble` is why the last event could not be written; empty if it was.
+
+    `ends`: of those who have died, or lost what they held, before somebody in this process ends their sessions.
+    """
 
     def __init__(self, path: str, files: OsFiles = OS, cap: int = CAP) -> None:
         self.path = path
         self.trouble = ""
+        self.ends: dict[Holder, End] = {}
         self._files = files
         self._cap = cap
         self._shared: int | None = None
@@ -42,6 +48,18 @@ class Events:
             self.trouble = ""
         except OSError as error:
             self.trouble = f"the event could not be written to {self.path}: {because(error)}"
+
+    def tell_session(self, event: str, registration: Registration, evidence: str) -> None:
+        """Append what happened to a session. One that is ended, and has died before that, has died.
+
+        Does not guarantee: an event for each. What is seen to be dead by a whole proof is taken over from, and not ended:
+        then the event of the claim has the evidence.
+        """
+        if event == "session_ended" and (end := self.ends.get(registration.holder)):
+            event, evidence = "session_died", end.evidence
+        who = {"incarnation": registration.incarnation, "host": registration.host}
+        more = {"evidence": evidence} if evidence else {}
+        self.emit(event, None, session=registration.session, pid=registration.pid, **who, **more)
 
 
 def by_whom() -> dict[str, str]:

@@ -23,6 +23,7 @@ from looop_portable.protocol.names import as_note, canonical, refuse_longer
 from looop_portable.protocol.outcomes import (
     Broken,
     Checked,
+    End,
     Held,
     Reaped,
     Refused,
@@ -37,7 +38,6 @@ from looop_portable.protocol.outcomes import (
 from looop_portable.protocol.records import Head, Holder, Judged, Lease
 from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances
 from looop_portable.sessions.ids import named
-from looop_portable.sessions.log import End
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import timestamp
 from looop_portable.system.processes import host
@@ -60,7 +60,7 @@ class Claims(Judging):
         super().__init__(backend, sessions or Sessions(backend.sessions))
         self.events = events
         if events:
-            self.sessions.log.events = events
+            self.sessions.tell = events.tell_session
         self._clock = clock
         self.won: dict[tuple[str, Holder], Lease] = {}
         """What this process has won, and not released. It may have been superseded."""
@@ -286,7 +286,7 @@ class Claims(Judging):
     def _record_end(self, lease: Lease, end: End | None = None) -> None:
         if not self.events:
             return
-        if ends := self.sessions.log.ends:
+        if ends := self.events.ends:
             end = end or ends.get(Holder(lease.session, lease.incarnation))
         more = {"evidence": end.evidence} if end else {}
         self._record(end.event if end else "released", lease, lease.generation + 1, **more)

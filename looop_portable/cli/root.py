@@ -122,6 +122,8 @@ _SYNONYMS = {
     **dict.fromkeys(("lock", "acquire", "take"), "`looop claim NAME` takes it"),
     **dict.fromkeys(("unlock", "release", "free", "drop"), "`looop unclaim NAME` lets it go"),
     **dict.fromkeys(("steal", "force", "force-unlock", "kill"), "`looop break NAME --generation N` ends another's claim"),
+    **dict.fromkeys(("give", "handover", "hand-over", "move"), "`looop transfer NAME --to SESSION` hands it over"),
+    **dict.fromkeys(("waiters", "line", "waiting"), "`looop queue NAME` lists who waits"),
     **dict.fromkeys(("exec", "with", "flock"), "`looop run --claim NAME -- COMMAND` runs it"),
     **dict.fromkeys(("log", "logs", "history"), "`looop events` prints what happened"),
     **dict.fromkeys(("sessions", "register", "login"), "`looop session start` registers, `looop session list` lists"),

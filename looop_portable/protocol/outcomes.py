@@ -14,6 +14,7 @@ from looop_portable.protocol.standings import Standing
 __all__ = [
     "Broken",
     "Checked",
+    "End",
     "Held",
     "OnWaiting",
     "Reaped",
@@ -128,6 +129,13 @@ class Superseded(NamedTuple):
     name: str
     head: int
     lease: Lease | None
+
+
+class End(NamedTuple):
+    """How a holder came to its end that has not let go itself, as the events of its claims say it: `died`, `lost`."""
+
+    event: str
+    evidence: str
 
 
 class Status(NamedTuple):

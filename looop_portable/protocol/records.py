@@ -213,6 +213,11 @@ def of_looops(data: bytes) -> tuple[str, int, str]:
     return text(meta, "incarnation"), pid, started_at
 
 
+def waiter_in(data: bytes) -> Registration:
+    """What a ticket says: who waits, and for which session, which is for people only."""
+    return registration_in(text(decode(data), "session")[:LONGEST_TEXT], data)
+
+
 @functools.lru_cache(maxsize=256)
 def registration_in(session: str, data: bytes) -> Registration:
     """What a record says. Any bytes give a registration: where a field is none that we write, one without incarnation.

@@ -27,11 +27,11 @@ from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import in_order
-from looop_portable.running.child.environment import environment_of, variable
+from looop_portable.running.child.environment import environment_of
 from looop_portable.running.leaving import leave_session
 from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
-from looop_portable.sessions.inside import around
+from looop_portable.sessions.inside import around, variable
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.standby import Standby
 from looop_portable.waiting.claiming import claim_all, joined_of
@@ -270,7 +270,10 @@ class _Run:
         trouble = [("", f"the store has not answered for {seconds} s")]
 
         def leave() -> None:
-            trouble[:] = leave_session(self._claims, self._own.holder, self._why_lost, self._child.ended_by)
+            has_lost_all = self._lost and self._lost >= set(self._leases)
+            why = self._why_lost if has_lost_all else ""
+            by = "" if self._has_expired else self._child.ended_by
+            trouble[:] = leave_session(self._claims, self._own.holder, why, by)
             self._left.set()
 
         self._standby.do(leave)

@@ -20,9 +20,9 @@ from looop_portable.claims.gate import Claims
 from looop_portable.claims.own import OwnSession
 from looop_portable.errors import LooopError, NoSession, because
 from looop_portable.protocol.liveness import interval, resumes_after
+from looop_portable.protocol.outcomes import End
 from looop_portable.protocol.records import Registration
 from looop_portable.running.keepers import Keepers
-from looop_portable.sessions.log import End
 from looop_portable.system.clock import elapsed
 from looop_portable.system.processes.handle import Watch
 
@@ -97,7 +97,8 @@ class Keeper:
                 self._log("end: the session is over: it was ended, or its id registered anew")
                 return
         self._log("its process has ended")
-        self._claims.sessions.log.ends[self._own.holder] = self._gone
+        if self._claims.events:
+            self._claims.events.ends[self._own.holder] = self._gone
         self._retire()
 
     def _beat(self) -> bool:

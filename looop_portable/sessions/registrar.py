@@ -20,7 +20,6 @@ from looop_portable.protocol.names import canonical
 from looop_portable.protocol.records import Holder, Judged, Registration
 from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import NOBODYS, chosen, is_made_up, its_process, made_up, refuse_lease
-from looop_portable.sessions.log import SessionLog
 from looop_portable.system.clock import timestamp
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.processes import SYSTEM, Processes, host, start_of, user
@@ -52,7 +51,7 @@ class Sessions:
         self.evidence = Evidence(store, processes)
         self._nonce = nonce
         self._clock = clock
-        self.log = SessionLog()
+        self.tell: Callable[[str, Registration, str], object] = lambda *_: None  # For the event log: see `Events`.
 
     def register(
         self,
@@ -95,7 +94,7 @@ class Sessions:
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
                     self.evidence.births.note(self._store, new, head.generation + 1)
-                    self.log.started(new)
+                    self.tell("session_started", new, "")
                     return new
                 head = self._read(new.session)
                 self._refuse_if_alive(new.session, head)
@@ -139,7 +138,7 @@ class Sessions:
                 # Its lock, if it is this process's: without this, one would stay open for each session that came and went.
                 self._store.signs.unpromise(current._replace(incarnation=incarnation or current.incarnation))
                 if not over:
-                    self.log.ended(current)
+                    self.tell("session_ended", current, "")
                 return not over
         raise Unavailable(f"session {session}: others register and end it all the time; try again")
 
@@ -204,7 +203,7 @@ class Sessions:
             return found.dead
         ended = self._advance(holder.session, Judged(head.generation, head.own), own._replace(ended=True))
         if ended:
-            self.log.died(own, found.evidence)
+            self.tell("session_died", own, found.evidence)
         return ended
 
     def holder(self, session: str) -> Holder:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from looop_portable import Claims
-from looop_portable.sessions.log import End
+from looop_portable.protocol.outcomes import End
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -99,7 +99,8 @@ def test_a_session_that_died_has_its_evidence(alive: Living, log: Log) -> None:
     claims = Claims.open()
     holder = claims.sessions.holder("w1")
     claims.claim("repo-x", holder)
-    claims.sessions.log.ends[holder] = End("died", "it was seen")
+    assert claims.events
+    claims.events.ends[holder] = End("died", "it was seen")
     claims.retire(holder)
     found = log("--tail", "2")
     assert words(found) == ["session_died", "died"]

@@ -219,7 +219,8 @@ def test_events_are_the_objects_of_the_log(run: Run, held: dict[str, int]) -> No
         "claimed": base,
         "released": base,
         "taken_over": base | {"previous", "evidence"},
-        "broken": base | {"reason"},
+        "broken": base | {"reason", "by_user", "by_host"},
+        "session_started": keys["session_started"],
     }
 
 

@@ -30,7 +30,7 @@ def claims(data_dir: Path) -> Claims:
 def events(claims: Claims) -> list[str]:
     assert claims.events
     lines = Path(claims.events.path).read_text(encoding="utf-8").splitlines()
-    return [f"{each['event']} {each['claim']}" for each in map(json.loads, lines)]
+    return [f"{each['event']} {each['claim']}" for each in map(json.loads, lines) if each["claim"]]
 
 
 @needs_fork

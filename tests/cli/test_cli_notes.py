@@ -52,7 +52,7 @@ def test_every_verb_that_shows_the_claim_shows_it(run: Run, data_dir: Path) -> N
 )
 def test_json_has_it(run: Run, args: tuple[str, ...]) -> None:
     claimed(run)
-    assert json.loads(run("--json", *args).stdout)["note"] == NOTE
+    assert json.loads(run("--json", *args).stdout.splitlines()[-1])["note"] == NOTE
 
 
 def test_a_claim_without_one_looks_as_ever(run: Run, data_dir: Path) -> None:

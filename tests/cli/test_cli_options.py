@@ -185,6 +185,8 @@ def test_as_in_flock_n_does_not_wait(looop: Run, held: str) -> None:
         ("release", "looop unclaim NAME"),
         ("status", "looop show NAME"),
         ("log", "looop events"),
+        ("handover", "looop transfer"),
+        ("waiters", "looop queue"),
         ("sessions", "looop session list"),
         ("help", "looop --help"),
         ("clam", "`looop claim`"),

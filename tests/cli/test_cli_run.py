@@ -19,7 +19,7 @@ from support.crew import until
 from support.refusals import facts
 
 from looop_portable import Claims, Held, Won
-from looop_portable.running.child.environment import variable
+from looop_portable.sessions.inside import variable
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -473,6 +473,10 @@ def test_heartbeats_that_fail_end_it(start: Callable[..., Running], claims: Clai
     assert (code, err.count("\n")) == (128 + 15, 1)
     assert err.startswith("looop: claim repo-x: lost: no heartbeat could be given for ")
     assert nothing_left(claims)
+    assert claims.events
+    logged = [json.loads(line) for line in Path(claims.events.path).read_text().splitlines()]
+    assert [each["event"] for each in logged] == ["session_started", "claimed", "session_died", "lost"]
+    assert logged[-1]["evidence"].startswith("no heartbeat could be given for ")
 
 
 def test_heartbeats_are_given_while_it_runs(start: Callable[..., Running], claims: Claims, data_dir: Path) -> None:

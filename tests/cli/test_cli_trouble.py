@@ -583,6 +583,7 @@ def test_a_symlink_in_the_place_of_the_log_is_not_followed(run: Run, alive: Livi
     alive("w1")
     victim = tmp_path / "victim"
     victim.write_text("precious\n")
+    (data_dir / "events.jsonl").unlink()
     (data_dir / "events.jsonl").symlink_to(victim)
     assert said(run("claim", "repo-x", "--session", "w1")) == (0, "claimed repo-x\n", "")
     assert victim.read_text() == "precious\n"

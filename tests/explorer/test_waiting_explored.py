@@ -28,7 +28,8 @@ from looop_portable.testing.explorer.search import Actor, Explorer, Found, Repor
 from looop_portable.testing.explorer.world import OVERTAKEN, ROBBED, STUCK, TWO_HOLDERS, Violation, World
 from looop_portable.waiting.attempts import claim_any
 from looop_portable.waiting.turns import Free, Turns
-from looop_portable.waiting.waiter import Pending, Waiting
+from looop_portable.waiting.waiter import Waiting
+from looop_portable.waiting.waits import Pending
 
 from .test_claims_explored import EMPTY, NAME, claims_of, key
 

@@ -18,9 +18,9 @@ from looop_portable.backends.base import Tickets
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.errors import answering
 from looop_portable.ledger.ledger import Ledger
-from looop_portable.protocol.codec import decode, encode, text
+from looop_portable.protocol.codec import encode
 from looop_portable.protocol.names import unspelled
-from looop_portable.protocol.records import Registration, registration_in
+from looop_portable.protocol.records import Registration, waiter_in
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.mounts.mount import Mount
@@ -57,7 +57,7 @@ class TicketFiles(Tickets):
     def waiter(self, claim: str, ticket: str) -> Registration | None:
         with answering(f"claim {claim}"):
             data = self._files.read(self._path(claim, ticket))
-        return None if data is None else registration_in(text(decode(data), "session"), data)
+        return None if data is None else waiter_in(data)
 
     def show(self, claim: str, ticket: str) -> None:
         with answering(f"claim {claim}"):

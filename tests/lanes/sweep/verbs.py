@@ -13,7 +13,7 @@ from looop_portable import Claims
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.system.watch.waking import new_watcher
 from looop_portable.waiting.claiming import claim_all, wait_for, waiter
-from looop_portable.waiting.waiter import Pending
+from looop_portable.waiting.waits import Pending
 
 from .stores import AGED
 

@@ -22,7 +22,9 @@ def store(tmp_path: Path) -> str:
 
 
 def events(store: str) -> list[str]:
-    return [json.loads(line)["event"] for line in Path(store, "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    """Those of claims."""
+    found = [json.loads(line) for line in Path(store, "events.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [each["event"] for each in found if each["claim"]]
 
 
 def free(claims: Claims, name: str) -> bool:

@@ -11,7 +11,8 @@ from looop_portable import Claims, Won
 from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.protocol.records import Registration
 from looop_portable.waiting.attempts import claim_any
-from looop_portable.waiting.waiter import Pending, Waiting
+from looop_portable.waiting.waiter import Waiting
+from looop_portable.waiting.waits import Pending
 
 ELSEWHERE = Registration("", "", 7, "start", "boot of another", "pid:[1]", "another host")
 

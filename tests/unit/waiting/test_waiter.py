@@ -13,7 +13,8 @@ from looop_portable.backends.memory import MemoryBackend
 from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.waiting.attempts import claim_any
 from looop_portable.waiting.claiming import waiter
-from looop_portable.waiting.waiter import Pending, Waiting, run
+from looop_portable.waiting.waiter import Waiting, run
+from looop_portable.waiting.waits import Pending
 
 
 class Watcher:
