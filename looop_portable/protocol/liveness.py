@@ -65,7 +65,7 @@ class Verdict(NamedTuple):
 
     Only a heartbeat has an age: all else is looked at when the verdict is asked for. `inferred`: it is dead by no whole
     proof, so it has to be ended before anybody acts on that. `left`: for how many seconds it lives on if nobody renews it;
-    None: that is not what it lives by.
+    None: that is not what it lives by. `until`: when that is, by the clock of the host that judged it.
     """
 
     liveness: Liveness
@@ -74,6 +74,17 @@ class Verdict(NamedTuple):
     age: float = 0.0
     inferred: bool = False
     left: float | None = None
+    until: str = ""
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json: `basis` is what it rests on, `evidence_age` how old that is, in seconds."""
+        return {
+            "liveness": self.liveness.value,
+            "evidence": self.evidence,
+            "basis": self.basis.name.lower(),
+            "evidence_age": None if self.basis is Basis.NOTHING else round(self.age, 3),
+            "until": self.until or None,
+        }
 
     @property
     def description(self) -> str:

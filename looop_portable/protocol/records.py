@@ -48,6 +48,15 @@ class Lease(NamedTuple):
     foreign: bool = False
     settled: bool = True
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json: who holds it, since when, and where."""
+        return {
+            "session": self.session or None,
+            "incarnation": self.incarnation or None,
+            "claimed_at": self.claimed_at or None,
+            "host": self.host or None,
+        }
+
 
 class Said(Protocol):
     """A lease, or a registration."""
