@@ -62,3 +62,25 @@ def prints(lease: Hold) -> None:
 hold("repo-x", on_lost=prints, timeout=0)
 hold("repo-x", on_lost=lambda lease: print(lease.name))
 hold_all(*["repo-x", "repo-y"], on_lost=prints)
+
+
+class TestCase:
+    """That holds from its `setUp` to its `tearDown`."""
+
+    def setUp(self) -> None:
+        self.claim = assert_type(hold("repo-x").acquire(), Hold)
+        self.both = hold_all("repo-y", "repo-z")
+        assert_type(self.both.acquire(), tuple[Hold, ...])
+
+    def tearDown(self) -> None:
+        self.both.release()
+        self.claim.release()
+
+
+@hold("nightly", timeout=None)
+def backs_up(directory: Path, *, again: bool = False) -> str:
+    return f"{directory} {again}"
+
+
+assert_type(backs_up(Path(), again=True), str)
+assert_type(hold_all("a", "b")(len)([1]), int)

@@ -11,6 +11,9 @@ hold("repo-x", timeout="30")  # type: ignore[arg-type]
 hold("repo-x", lease=30)  # type: ignore[call-arg]
 hold_all(["repo-x"])  # type: ignore[arg-type]
 hold("repo-x").generation = 3  # type: ignore[misc]
+hold("repo-x")(len)(7)  # type: ignore[arg-type]
+aio.hold("repo-x")(len)  # type: ignore[arg-type]
+aio.hold_all(["repo-x"])  # type: ignore[arg-type]
 
 
 def told(lease: AsyncHold) -> None:

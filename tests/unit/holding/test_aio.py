@@ -801,10 +801,10 @@ class TestLoopsThatEnd:
         run(main())
         others.break_claim("n", block.generation, "test")
         with pytest.raises(ClaimLost):
-            block._hold.check()
-        block._schedule_lost(block._hold)
+            block._block.check()
+        block._schedule_lost()
         assert told == []
-        block._hold.__exit__(KeyError, KeyError(), None)
+        block._block.leave(KeyError())
 
     @needs_fork
     def test_a_forked_child_is_another_process_and_leaves_its_parent_s_block_alone(self, store: str) -> None:
