@@ -26,6 +26,7 @@ from looop_portable.errors import (
     Unavailable,
     UnknownProtocol,
     UsageError,
+    WaitCancelled,
     WaitedTooLong,
     WrongBackend,
 )
@@ -51,6 +52,7 @@ from looop_portable.sessions.registrar import Sessions, SessionStatus
 if TYPE_CHECKING:
     from looop_portable.holding.hold import Hold, hold
     from looop_portable.holding.hold_all import HoldAll, hold_all
+    from looop_portable.waiting.cancelling import CancelEvent
     from looop_portable.waiting.claiming import claim_all, wait_for
 
 __version__ = "0.1.0"
@@ -60,6 +62,7 @@ __all__ = [
     "BackendNotInstalled",
     "Basis",
     "Broken",
+    "CancelEvent",
     "CannotExclude",
     "Checked",
     "ClaimHeld",
@@ -96,6 +99,7 @@ __all__ = [
     "UnknownProtocol",
     "UsageError",
     "Verdict",
+    "WaitCancelled",
     "WaitedTooLong",
     "Won",
     "WrongBackend",
@@ -106,6 +110,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "CancelEvent": "waiting.cancelling",
     "Hold": "holding.hold",
     "HoldAll": "holding.hold_all",
     "hold": "holding.hold",

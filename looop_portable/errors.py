@@ -25,6 +25,7 @@ __all__ = [
     "Unavailable",
     "UnknownProtocol",
     "UsageError",
+    "WaitCancelled",
     "WaitedTooLong",
     "WrongBackend",
 ]
@@ -160,6 +161,17 @@ class WaitedTooLong(ClaimHeld, TimeoutError):
 
     def __init__(self, claim: str, holder: str, evidence: str, seconds: float) -> None:
         super().__init__(claim, holder, f"{evidence}; waited {seconds:g} s")
+
+
+class WaitCancelled(ClaimHeld):
+    """`hold(cancel=...)` or `hold(cancel_check=...)` was to wait no more. `holder`: empty, if none was seen."""
+
+    code = "wait_cancelled"
+
+    def __init__(self, claim: str, holder: str, evidence: str) -> None:
+        super().__init__(claim, holder, evidence)
+        held = f"it is held by live session '{holder}' ({evidence})" if holder else evidence
+        self.args = (f"claim {claim}: waiting for it was cancelled: {held}",)
 
 
 class ClaimLost(LooopError):

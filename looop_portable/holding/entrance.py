@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from looop_portable.config import Config
-from looop_portable.errors import ClaimHeld, LooopError, Unavailable
+from looop_portable.errors import ClaimHeld, LooopError, Unavailable, WaitCancelled
 from looop_portable.holding.blocks import Taker
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
@@ -29,6 +29,7 @@ from looop_portable.protocol.records import Lease
 from looop_portable.protocol.slots import line_for, slots_of
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher
+from looop_portable.waiting.cancelling import Cancel, Cancelled
 from looop_portable.waiting.stopping import Stoppable, Stopped
 from looop_portable.waiting.waiter import Waiting, run
 
@@ -40,12 +41,15 @@ _SHARED = "this process has entered this very block, or waits to: each thread or
 class Entrance:
     """The entrance of the block `name`, or of one that wants a slot of it. Used by one at a time: `prepare` to `spare`."""
 
-    def __init__(self, name: str, slots: int, config: Config, lease_seconds: int) -> None:
+    def __init__(self, name: str, slots: int, config: Config, lease_seconds: int, cancel: Cancel | None = None) -> None:
         self._name = name
         self._wanted: Sequence[str] = slots_of(name, slots)
         self._line = line_for(name, slots)
         self._config = config
         self._lease_seconds = lease_seconds
+        self._cancel = cancel
+        self._refused: Held | None = None
+        """Who had it when it was last asked for."""
         self.owner: object = None
         self.watcher: Watcher | None = None
         self.process: Process | None = None
@@ -130,8 +134,13 @@ class Entrance:
             outcome = self.attempt()
             if not isinstance(outcome, Held):
                 return outcome
-        watcher, visit = Stoppable(), self.visit
-        return apart(lambda: self._wait(visit, member, watcher, timeout, new_watcher), watcher)
+        watcher, visit = Stoppable(self._cancel), self.visit
+        try:
+            return apart(lambda: self._wait(visit, member, watcher, timeout, new_watcher), watcher)
+        except Cancelled:
+            held = self._refused
+            who, why = (held.lease.session, held.verdict.evidence) if held else ("", "others are before this one in line")
+            raise WaitCancelled(self._name, who, why) from None
 
     def _wait(
         self,
@@ -181,7 +190,7 @@ class Entrance:
             return self._attempt(member)
 
     def _attempt(self, member: Member) -> Won | Renewed | Held:
-        held: Held | None = None
+        held = self._refused = None
         is_own = self._is_at_home = True
         for name in self._wanted:
             if member.take(name, self):
@@ -194,6 +203,7 @@ class Entrance:
             held = held or outcome
             is_own = is_own and taker is not None and taker.owner == self.owner
         assert held
+        self._refused = held
         if is_own:
             raise ClaimHeld(self._name, held.lease.session, f"{held.verdict.evidence}; {_NOT_REENTRANT}")
         return held

@@ -27,6 +27,7 @@ from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.visits import Exit, Visit, visit_of
 from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.records import Lease
+from looop_portable.waiting.cancelling import CancelEvent
 
 __all__ = ["Hold", "hold"]
 
@@ -133,6 +134,8 @@ def hold(
     on_lost: Callable[[Hold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    cancel_check: Callable[[], bool] | None = None,
+    cancel: CancelEvent | None = None,
 ) -> Hold:
     """Claim `name` for this process while a `with` block runs.
 
@@ -141,8 +144,12 @@ def hold(
     as lost. `on_lost` is then called with the `Hold`, once, in a thread of its own.
     `timeout`: for how many seconds entering waits if another holds the claim, another thread of this process included;
     None or -1: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
-    Entering raises `ClaimHeld` if another holds the claim (`WaitedTooLong` if it did so until `timeout` was over),
+    `cancel` ends the wait as soon as it is set. `cancel_check` is asked twice a second, and ends it with True, or with what
+    it raises; where the main thread waits, it is called in another thread.
+    Entering raises `ClaimHeld` if another holds the claim (`WaitedTooLong` if it did so until `timeout` was over,
+    `WaitCancelled` if the wait was ended),
     `Unavailable` if nobody can tell; leaving raises `ClaimLost` if it was lost, or somebody else was given the claim
     meanwhile.
     """
-    return Hold(name, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots))
+    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, cancel_check, cancel)
+    return Hold(name, options)

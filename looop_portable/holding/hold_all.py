@@ -24,6 +24,7 @@ from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.slots import in_order
 from looop_portable.system.clock import elapsed
+from looop_portable.waiting.cancelling import CancelEvent
 
 __all__ = ["HoldAll", "hold_all"]
 
@@ -108,10 +109,13 @@ def hold_all(
     on_lost: Callable[[Hold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    cancel_check: Callable[[], bool] | None = None,
+    cancel: CancelEvent | None = None,
 ) -> HoldAll:
     """Claim all of `names` for this process while a `with` block runs; it is given a `Hold` for each, in their order.
 
     Else as `hold`, with one `timeout` for them all. Entering raises `ClaimHeld` for the first that could not be had; then
     none is held.
     """
-    return HoldAll(names, options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots))
+    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, cancel_check, cancel)
+    return HoldAll(names, options)

@@ -10,6 +10,7 @@ from looop_portable.errors import UsageError
 from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
 from looop_portable.protocol.names import excerpt
 from looop_portable.sessions.ids import refuse_lease
+from looop_portable.waiting.cancelling import Cancel, CancelEvent
 from looop_portable.waiting.limits import limit
 
 
@@ -21,6 +22,8 @@ class Options(NamedTuple):
     on_lost: Callable[[Any], object] | None = None
     timeout: float | None = 0
     slots: int = 0
+    cancel: Cancel | None = None
+    """What ends a wait."""
     calls_at_once: bool = False
     """`on_lost` keeps nobody waiting, and needs no thread of its own."""
 
@@ -32,6 +35,8 @@ def options_of(
     on_lost: Callable[[Any], object] | None,
     timeout: float | None,
     slots: int,
+    cancel_check: Callable[[], bool] | None = None,
+    cancel: CancelEvent | None = None,
 ) -> Options:
     """The same, as they apply here. Raises `UsageError`."""
     if type(lease_seconds) is int and lease_seconds < SHORTEST_LEASE:
@@ -39,4 +44,5 @@ def options_of(
             f"a lease of {excerpt(lease_seconds)} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} or more"
         )
     refuse_lease(lease_seconds)
-    return Options(resolve(data_dir, backend), lease_seconds, on_lost, limit(timeout), slots)
+    ends = Cancel(cancel_check, cancel) if cancel_check or cancel else None
+    return Options(resolve(data_dir, backend), lease_seconds, on_lost, limit(timeout), slots, ends)

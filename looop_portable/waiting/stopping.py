@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from looop_portable.protocol.records import Registration
 from looop_portable.system.watch.waking import ThreadWatcher
+from looop_portable.waiting.cancelling import Cancel
 
 
 class Stopped(Exception):
@@ -17,9 +18,10 @@ class Stopped(Exception):
 
 
 class Stoppable:
-    """A `ThreadWatcher` that another wakes, between `wake_by` and `close`."""
+    """A `ThreadWatcher` that another wakes, between `wake_by` and `close`. `cancel`: what ends the wait, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, cancel: Cancel | None = None) -> None:
+        self._cancel = cancel
         self.stops: list[bool] = []
         self._watcher: ThreadWatcher | None = None
         self._guard = threading.RLock()
@@ -30,6 +32,8 @@ class Stoppable:
 
     def wake_by(self, watcher: ThreadWatcher) -> None:
         self._watcher = watcher
+        if self._cancel:
+            self._cancel.add(self)
 
     def stop(self) -> None:
         """From any thread, also before or after somebody waits."""
@@ -52,13 +56,21 @@ class Stoppable:
                 self._watcher.wake()
 
     def wait(self, seconds: float) -> None:
-        """Raises `Stopped`."""
+        """Raises `Stopped`, or `Cancelled`."""
+        cancel = self._cancel
+        if cancel:
+            cancel.look()
+            seconds = cancel.pause(seconds)
         if self._watcher and not self.is_stopped:
             self._watcher.wait(seconds)
         if self.is_stopped:
             raise Stopped
+        if cancel:
+            cancel.look()
 
     def close(self) -> None:
+        if self._cancel:
+            self._cancel.remove(self)
         with self._guard:
             watcher, self._watcher = self._watcher, None
         if watcher:

@@ -5,7 +5,19 @@ from pathlib import Path
 from typing import assert_type
 
 import looop_portable
-from looop_portable import ClaimHeld, ClaimLost, Hold, HoldAll, Lease, LooopError, WaitedTooLong, hold, hold_all
+from looop_portable import (
+    CancelEvent,
+    ClaimHeld,
+    ClaimLost,
+    Hold,
+    HoldAll,
+    Lease,
+    LooopError,
+    WaitCancelled,
+    WaitedTooLong,
+    hold,
+    hold_all,
+)
 
 
 def deploys(directory: Path) -> int:
@@ -75,6 +87,15 @@ class TestCase:
     def tearDown(self) -> None:
         self.both.release()
         self.claim.release()
+
+
+def may_be_told_not_to(stop: CancelEvent, closing: threading.Event) -> str:
+    try:
+        with hold("repo-x", timeout=None, cancel=stop, cancel_check=closing.is_set):
+            return "done"
+    except WaitCancelled as cancelled:
+        stop.clear()
+        return assert_type(cancelled.holder, str)
 
 
 @hold("nightly", timeout=None)

@@ -31,7 +31,7 @@ class OneClaim:
         self.lost = threading.Event()
         """Set as soon as the claim is known to be lost."""
         self.options = options
-        self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds)
+        self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds, options.cancel)
         self._on_lost = on_lost
         self._lease: Lease | None = None
         self._by_hand: threading.Thread | None = None
