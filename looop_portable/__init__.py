@@ -52,8 +52,8 @@ from looop_portable.sessions.registrar import Sessions, SessionStatus
 if TYPE_CHECKING:
     from looop_portable.holding.hold import Hold, hold
     from looop_portable.holding.hold_all import HoldAll, hold_all
-    from looop_portable.waiting.cancelling import CancelEvent
     from looop_portable.waiting.claiming import claim_all, wait_for
+    from looop_portable.waiting.stopping import CancelEvent
 
 __version__ = "0.1.0"
 
@@ -110,7 +110,7 @@ __all__ = [
 ]
 
 _LATER = {
-    "CancelEvent": "waiting.cancelling",
+    "CancelEvent": "waiting.stopping",
     "Hold": "holding.hold",
     "HoldAll": "holding.hold_all",
     "hold": "holding.hold",

@@ -16,6 +16,7 @@ from looop_portable.aio.waiting import run
 from looop_portable.aio.wakeup import LoopWatcher, whole
 from looop_portable.config import PathLike
 from looop_portable.errors import ClaimLost
+from looop_portable.holding.blocks import log
 from looop_portable.holding.blocks.functions import guarded_async
 from looop_portable.holding.blocks.one_claim import OneClaim
 from looop_portable.holding.options import Options, options_of
@@ -106,9 +107,11 @@ class AsyncHold:
             else:
                 watcher = LoopWatcher(self._loop)
                 with closing(watcher), member.waking(watcher):
-                    outcome = await run(entrance.waiting(watcher), watcher, timeout, entrance.undo)
+                    outcome = await run(entrance.waiting(watcher), watcher, timeout, entrance.undo, log.waiting())
             self._block.enter(outcome, by_hand=by_hand)
         except BaseException:
+            if self._block.entered:  # Then what logs it has raised that.
+                await whole(entrance.undo)
             entrance.spare()
             raise
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 from looop_portable.config import Config
 from looop_portable.errors import ClaimHeld, LooopError, Unavailable, WaitCancelled
-from looop_portable.holding.blocks import Taker
+from looop_portable.holding.blocks import Taker, log
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.own_session import Session
@@ -29,8 +29,7 @@ from looop_portable.protocol.records import Lease
 from looop_portable.protocol.slots import line_for, slots_of
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher
-from looop_portable.waiting.cancelling import Cancel, Cancelled
-from looop_portable.waiting.stopping import Stoppable, Stopped
+from looop_portable.waiting.stopping import Cancel, Cancelled, Stoppable, Stopped
 from looop_portable.waiting.waiter import Waiting, run
 
 _HERE = "this process holds it already"
@@ -156,7 +155,7 @@ class Entrance:
                     raise Stopped
                 watcher.wake_by(new_watcher())
                 with contextlib.closing(watcher), member.waking(watcher):
-                    return run(self.waiting(watcher), watcher, timeout)
+                    return run(self.waiting(watcher), watcher, timeout, log.waiting())
             finally:
                 if watcher.is_stopped:  # Nobody is there to have what has been won.
                     self.undo()

@@ -10,8 +10,8 @@ from looop_portable.errors import UsageError
 from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
 from looop_portable.protocol.names import excerpt
 from looop_portable.sessions.ids import refuse_lease
-from looop_portable.waiting.cancelling import Cancel, CancelEvent
 from looop_portable.waiting.limits import limit
+from looop_portable.waiting.stopping import Cancel, CancelEvent
 
 
 class Options(NamedTuple):

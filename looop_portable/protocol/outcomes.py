@@ -88,6 +88,18 @@ class Held(NamedTuple):
         return _held("held", self.lease, self.lease.generation, **self.verdict.as_dict())
 
 
+class HeldInLine(Held):
+    """The same, for one who waits in line. `place`: 1 is the next."""
+
+    place = 1
+
+    @classmethod
+    def of(cls, held: Held, place: int) -> "HeldInLine":
+        found = cls(*held)
+        found.place = place
+        return found
+
+
 OnWaiting = Callable[[Held, float], object]
 """Called with whoever holds what is waited for, and for how many seconds that has been waited."""
 

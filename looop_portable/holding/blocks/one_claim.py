@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, WaitedTooLong
+from looop_portable.holding.blocks import log
 from looop_portable.holding.entrance import Entrance
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
@@ -72,7 +73,9 @@ class OneClaim:
         member = self._member
         found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
         if not found.is_still(lease) and self._lease is lease:  # Else the block has been left meanwhile.
-            self._lose(_superseded(found.head))
+            why = _superseded(found.head)
+            if self._lose(why):
+                log.lost([lease.name], why)
 
     def forget(self) -> None:
         """It has been left, by somebody else."""
@@ -83,15 +86,18 @@ class OneClaim:
         if self._lease:
             self._lose(f"is lost: {reason}")
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, why: str) -> bool:
+        """Whether nobody has known it before."""
         with self._calling:  # Without this, two that find it out at once would both tell.
             if self._has_called:
-                return
+                return False
+            is_new = not self.lost.is_set()
             if not self.lost.is_set():
                 self._why_lost = why
                 self.lost.set()
             self._call_on_lost()
             self._has_called = True  # Only then. Whoever could not call it comes again.
+            return is_new
 
     def _call_on_lost(self) -> None:
         on_lost = self._on_lost
@@ -171,6 +177,8 @@ class OneClaim:
         self._lease = outcome.lease
         if session.pulse.over:
             self.lose(session.pulse.over)
+            log.lost([outcome.lease.name], session.pulse.over)
+        log.claimed(outcome.lease, outcome)
 
     def leave(self, error: BaseException | None = None) -> None:
         """The claim is released. Raises `ClaimLost`, unless the block has ended with an `error` of its own."""
@@ -212,6 +220,8 @@ class OneClaim:
         member.free(lease.name)
         self._spare()
         why = self._why_lost or why
+        if not why:
+            log.released(lease)
         return why and f"claim {lease.name}: generation {lease.generation} {why}"
 
     def _release(self, member: Member, session: Session, lease: Lease) -> str:

@@ -56,7 +56,8 @@ def _nothing_else_is_left_unsaid(caplog: pytest.LogCaptureFixture, request: pyte
     expected = request.getfixturevalue("tasks_are_destroyed") if "tasks_are_destroyed" in request.fixturenames else "none"
     yield
     gc.collect()
-    assert [said for record in caplog.get_records("call") if not (said := record.getMessage()).startswith(expected)] == []
+    records = [record for record in caplog.get_records("call") if record.name != "looop_portable"]
+    assert [said for record in records if not (said := record.getMessage()).startswith(expected)] == []
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:

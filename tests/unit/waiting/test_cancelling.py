@@ -15,7 +15,7 @@ from looop_portable import CancelEvent, ClaimHeld, Claims, WaitCancelled, hold, 
 from looop_portable.holding.blocks import one_claim
 from looop_portable.protocol.records import Registration
 from looop_portable.system.watch.waking import ThreadWatcher, new_watcher
-from looop_portable.waiting import cancelling
+from looop_portable.waiting import stopping
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
 
@@ -137,7 +137,7 @@ def test_a_question_is_asked_between_two_looks(store: str, others: Claims, monke
     with pytest.raises(WaitCancelled):
         hold("n", data_dir=store, backend=NATIVE, timeout=None, cancel_check=lambda: next(answers)).acquire()
     assert len(pauses) == 3
-    assert max(pauses) <= cancelling.ASKED
+    assert max(pauses) <= stopping.ASKED
 
 
 def test_what_the_question_raises_ends_it(store: str, others: Claims) -> None:
