@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 
 from looop_portable.cli.output import Output, readable
 from looop_portable.protocol.outcomes import Held, OnWaiting
+from looop_portable.waiting.limits import Minutes, still_waiting
 
 
 @contextlib.contextmanager
 def waiting_for(out: Output) -> Iterator[OnWaiting]:
-    """What to call for each look that found somebody else's claim. Says it once for each holder.
+    """What to call for each look that found somebody else's claim. Says it once for each holder, and each minute.
 
     On a terminal the line turns and counts the seconds; there it goes when the waiting is over.
     """
@@ -25,14 +26,14 @@ def _on_a_terminal(out: Output) -> bool:
 
 
 def print_once(out: Output) -> OnWaiting:
-    """What to call for each look; a line for each holder that is waited for."""
-    said: set[tuple[str, int]] = set()
+    """What to call for each look: a line for each holder that is waited for, and one a minute. Some end who is silent."""
+    minutes = Minutes()
 
     def on_waiting(held: Held, waited: float) -> None:
-        about = held.lease.name, held.lease.generation
-        if about not in said:
-            said.add(about)
+        if minutes.is_new(held, waited):
             out.hint(_line(held, waited))
+        elif minutes.is_due(waited):
+            out.hint(still_waiting(held, waited))
 
     return on_waiting
 
