@@ -143,15 +143,21 @@ class SessionAlive(LooopError):
 
 
 class ClaimHeld(LooopError):
-    """`hold()` could not enter: another holds the claim. `holder` and `evidence` say who, and how that is known."""
+    """`hold()` could not enter: another holds the claim. `holder` and `evidence` say who, and how that is known.
+
+    `since`, by the holder's clock, `host` and `note` are those of its lease; each is empty where that does not say it.
+    """
 
     code = "held"
 
-    def __init__(self, claim: str, holder: str, evidence: str) -> None:
+    def __init__(self, claim: str, holder: str, evidence: str, since: str = "", host: str = "", note: str = "") -> None:
         super().__init__(f"claim {claim}: held by live session '{holder}' ({evidence})")
         self.claim = claim
         self.holder = holder
         self.evidence = evidence
+        self.since = since
+        self.host = host
+        self.note = note
 
 
 class WaitedTooLong(ClaimHeld, TimeoutError):
@@ -159,8 +165,17 @@ class WaitedTooLong(ClaimHeld, TimeoutError):
 
     code = "timeout"
 
-    def __init__(self, claim: str, holder: str, evidence: str, seconds: float) -> None:
-        super().__init__(claim, holder, f"{evidence}; waited {seconds:g} s")
+    def __init__(
+        self,
+        claim: str,
+        holder: str,
+        evidence: str,
+        seconds: float,
+        since: str = "",
+        host: str = "",
+        note: str = "",
+    ) -> None:
+        super().__init__(claim, holder, f"{evidence}; waited {seconds:g} s", since, host, note)
 
 
 class WaitCancelled(ClaimHeld):

@@ -17,6 +17,7 @@ from looop_portable.aio.blocks import AsyncHold, AsyncHoldAll, hold, hold_all
 from looop_portable.aio.waiting import run
 from looop_portable.aio.wakeup import LoopWatcher, whole
 from looop_portable.claims.gate import Claims
+from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.protocol.records import Holder
 from looop_portable.protocol.slots import slots_of
@@ -33,17 +34,18 @@ async def claim(
     session: str | Holder | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    note: str = "",
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, for `session` (else $LOOOP_SESSION_ID); wait for it for `timeout` seconds.
 
-    None or -1: without end. Raises as `Claims.claim` does. Cancelled, it has not won.
+    None or -1: without end. Raises as `Claims.claim` does, which `note` is for. Cancelled, it has not won.
     """
 
     def begin() -> tuple[Holder, Attempts]:
         me = claims.acting(session)
-        return me, Attempts(claims, slots_of(name, slots), me)
+        return me, Attempts(claims, slots_of(name, slots), me, note)
 
-    timeout = limit(timeout)
+    timeout, note = limit(timeout), as_note(note)
     me, attempts = await whole(begin)
     if timeout is not None and timeout <= 0:
         return await whole(attempts, attempts.take_back)

@@ -196,12 +196,13 @@ def hold(
     on_lost: Callable[[AsyncHold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    note: str = "",
 ) -> AsyncHold:
     """Claim `name` for this process while an `async with` block runs: `looop_portable.hold`, but for asyncio.
 
     Tasks exclude each other. `on_lost` is called in the event loop; `lost` is an `asyncio.Event`.
     """
-    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots), on_lost)
+    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots, note), on_lost)
 
 
 def hold_all(
@@ -212,9 +213,10 @@ def hold_all(
     on_lost: Callable[[AsyncHold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    note: str = "",
 ) -> AsyncHoldAll:
     """Claim all of `names` for this process while an `async with` block runs; it is given an `AsyncHold` for each.
 
     `looop_portable.hold_all`, but for asyncio. Cancelled while it enters, none is held.
     """
-    return AsyncHoldAll(names, options_of(data_dir, backend, lease_seconds, None, timeout, slots), on_lost)
+    return AsyncHoldAll(names, options_of(data_dir, backend, lease_seconds, None, timeout, slots, note), on_lost)

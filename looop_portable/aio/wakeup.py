@@ -135,7 +135,7 @@ class LoopWatcher:
         return self._subscriptions.follow(process)
 
     def forget(self) -> None:
-        """Called in a thread: what wakes from here on is kept, also if the loop has not come to tell yet."""
+        """Called in a thread. A wake-up after this is kept, even if the loop has not run since."""
         self.woken.clear()
 
     def wake(self) -> None:

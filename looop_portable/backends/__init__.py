@@ -42,9 +42,9 @@ def open_backend(name: Chosen, data_dir: str) -> Backend:
     an address is wrong about is a `UsageError`.
     """
     data_dir, name = located(as_given(data_dir), recognized(name))
-    backend = find(name)(data_dir) if isinstance(name, str) else open_address(name, data_dir)
-    if name in SHIPPED:
-        return backend
+    if isinstance(name, str) and name in SHIPPED:
+        return find(name)(data_dir)
+    backend = _inherits(find(name)(data_dir), name) if isinstance(name, str) else open_address(name, data_dir)
     from looop_portable.backends.remembered import Remembered, root_in
 
     if backend.directory and backend.directory.stamps == root_in(data_dir):
@@ -62,6 +62,16 @@ def find(name: Chosen) -> Opener:
         raise NoSuchBackend(f"the backend '{scheme}' is chosen by its name, and not by a URL: it is for a directory")
     module, _, attribute = target.partition(":")
     return cast("Opener", getattr(import_module(module), attribute))
+
+
+def _inherits(backend: object, name: str) -> Backend:
+    """A plug-in's. One that only looks like a backend would fail in the middle of a claim."""
+    from looop_portable.backends.base import Backend
+
+    if isinstance(backend, Backend):
+        return backend
+    how = "its class has to inherit `looop_portable.Backend`, or `Engine`, as docs/explanation/engines.md has it"
+    raise NoSuchBackend(f"the backend '{name}' is installed, and opens no backend: {how}")
 
 
 def _plugin(scheme: str, name: Chosen) -> Opener:
@@ -92,7 +102,7 @@ def open_address(address: Address, data_dir: str) -> Backend:
     opener = find(address)
     _refuse_without_url(opener, address)
     try:
-        return cast("Backend", Sealed(opener(data_dir, address.reveal()), address))
+        return cast("Backend", Sealed(_inherits(opener(data_dir, address.reveal()), address.scheme), address))
     except Exception as error:  # noqa: BLE001 (a client's own, of which nobody knows what it says)
         failure = sealed(error, address)
     if isinstance(failure, LooopError):

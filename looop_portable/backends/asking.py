@@ -1,7 +1,7 @@
 """An engine, asked: each failure says in one line what it is about, and a reply that was lost is never guessed.
 
-Guarantees: whoever is told that he has published, or lost, has. Whoever is told neither gets `Unavailable`: then his record
-stands, or it never will once `WITHIN` is over.
+Guarantees: an answer that a record was published, or lost, is true. Without an answer the caller gets `Unavailable`: then
+its record stands, or never will once `WITHIN` is over.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _P = ParamSpec("_P")
 
 
 class Store:
-    """The engine, asked by whoever says what it is `about`: that is how an error begins."""
+    """The engine. Each call says what it is `about`: errors begin with that."""
 
     def __init__(self, engine: Engine, clock: Callable[[], float], new_nonce: Callable[[], str]) -> None:
         self.engine = engine

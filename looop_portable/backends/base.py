@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Backend", "Directory", "SessionHead", "SessionStore", "Signs", "Tickets"]
 
 Found = tuple[str, Head | None]
-"""A claim's name and its head; None: it cannot be read, and whoever reads it by its name is told why."""
+"""A claim's name and its head; None: it cannot be read, and `read` says why."""
 
 
 class SessionHead(NamedTuple):
@@ -104,7 +104,7 @@ class SessionStore(ABC):
         """Every id that is or was registered, sorted."""
 
     def scan(self) -> Iterator[tuple[str, SessionHead | None]]:
-        """Each of those ids with what is known of it; None: it cannot be read, and whoever reads it is told why."""
+        """Each of those ids with what is known of it; None: it cannot be read, and `read` says why."""
         for session in self.ids():
             try:
                 head = self.read(session)
@@ -132,8 +132,9 @@ class SessionStore(ABC):
 class Tickets(ABC):
     """Where those who wait for a claim line up, first come, first served. Only the order depends on it, and nobody's claim.
 
-    A *ticket* is a word that was never one before; a waiter that has ended, or does not take its turn, loses its own to
-    whoever waits behind it, and lines up anew if it lives. Methods raise `Unavailable` when they cannot answer.
+    A *ticket* is a word that was never one before. A waiter that has ended, or does not take its turn, loses its
+    ticket: the waiter behind it gives it back. If it lives, it lines up anew. Methods raise `Unavailable` when they cannot
+    answer.
     """
 
     @abstractmethod
@@ -244,7 +245,7 @@ class Backend(ABC):
 
     @abstractmethod
     def scan(self) -> Iterator[Found]:
-        """The names that are held, each with its head; None: it cannot be read, and whoever reads it is told why."""
+        """The names that are held, each with its head; None: it cannot be read, and `read` says why."""
 
     def claims(self) -> Iterator[str]:
         """The names that are held: those of `scan`."""

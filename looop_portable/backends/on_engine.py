@@ -1,8 +1,8 @@
 """A backend on an engine: claims, sessions, heartbeats and lines of those who wait, as numbered records. Written once.
 
 Guarantees: what every backend does, if the engine keeps the laws of `engine.Engine`. What cannot be told is `Unavailable`.
-Does not guarantee: anything where a number is used twice: a store that was restored from a backup, or that lost what it had
-told as won. Nor that others hear of a change: whoever waits in another process looks again and again.
+Does not guarantee: anything where a number is used twice: in a store that was restored from a backup, or that lost what it
+had confirmed. Nor a wake-up in other processes: a waiter there looks again and again.
 How: a claim's generations are the numbers of its record. A session's registrations are those of another, and its heartbeat
 is a word. A ticket is a record whose key nobody ever had; its numbers are its signs. Nothing is remembered here but for how
 long a heartbeat was promised, so it is safe among threads, and after a fork, if the engine is.
@@ -61,7 +61,7 @@ class EngineSigns(Signs):
         return registration._replace(disk=self.disk())
 
     def unpromise(self, registration: Registration) -> None:
-        """One that stays is kept for no longer than was asked for."""
+        """Do nothing: the store keeps a heartbeat for no longer than was asked for."""
         word = _word(*registration[:2])
         self._promised.pop(word, None)
         with contextlib.suppress(Unavailable):
@@ -81,8 +81,8 @@ class EngineSigns(Signs):
     def silence(self, registration: Registration, *, watched: bool = False) -> Silence:
         """A clock that can be set is not believed at once: see `SignFiles.silence`, whose sightings are words here.
 
-        A heartbeat that is missing, though it was promised, is given by whoever misses it: its silence begins there, so it
-        is never told for longer than it was. Without this, nobody could ever be dead of whom it was lost.
+        A promised heartbeat may be missing in the store. The judge that misses it gives it: the silence begins there, and
+        is never overestimated. A session whose heartbeat was lost could otherwise never be judged dead.
         """
         session, lease = registration.session, registration.lease_seconds
         word, about, keep = _word(session, registration.incarnation), _about(session), KEEP + 2 * lease

@@ -1,6 +1,6 @@
 """A backend that keeps its claims elsewhere, as an engine does, and the data directory that remembers it.
 
-Guarantees: whoever forgets `--backend` there is refused and told, before he claims in files what is claimed elsewhere; and
+Guarantees: a user who forgets `--backend` there is refused, before he claims in files what is claimed elsewhere; and
 the other way round. Of a backend for files and one of these that come first at once, one is refused.
 Does not guarantee: that where nothing can be written, or read. Whoever can do neither cannot claim in files there.
 How: the directory's stamp (see `stamp`) names the backend. It is made before the first claim or session. Its guard is one

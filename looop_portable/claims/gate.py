@@ -1,7 +1,7 @@
 """Claiming, releasing, reaping: the one place that sequences read, judge, advance.
 
-Guarantees: at most one live session holds a claim, whatever crashes, stalls or races. A verb that returns has happened;
-one that raises `Unavailable` has not told, and can be repeated: what is ours already is answered as `Renewed`.
+Guarantees: at most one live session holds a claim, whatever crashes, stalls or races. A verb that returns has happened. A
+verb that raises `Unavailable` may have happened, and can be repeated: what is ours already is answered as `Renewed`.
 Does not guarantee: anything about a holder that is told to let go (`break_claim`, or its session stopped) and works on.
 It has the generation, which grows with each transition, for whoever it writes to: refuse a lower one than was seen.
 How: read the head (generation g), gather evidence about its session, judge (pure), and publish g+1 or answer. Losing g+1
@@ -19,7 +19,7 @@ from looop_portable.claims.retiring import Steps, retire
 from looop_portable.config import PathLike, resolve
 from looop_portable.errors import LooopError, moved
 from looop_portable.protocol.liveness import Liveness, Verdict
-from looop_portable.protocol.names import canonical, refuse_longer
+from looop_portable.protocol.names import as_note, canonical, refuse_longer
 from looop_portable.protocol.outcomes import (
     Broken,
     Checked,
@@ -78,12 +78,14 @@ class Claims(Judging):
         events = None if config.backend == "memory" else Events(config.events)
         return cls(open_backend(config.backend, config.data_dir), events)
 
-    def claim(self, name: str, session: str | Holder | None = None) -> Won | Renewed | Held:
+    def claim(self, name: str, session: str | Holder | None = None, *, note: str = "") -> Won | Renewed | Held:
         """Claim `name` for `session` (else $LOOOP_SESSION_ID).
 
-        Never waits. Raises `InvalidName`, `NoSession`, or `Unavailable`.
+        `note`: what others are to know who are refused; `Renewed` keeps the one that it has. Never waits. Raises
+        `InvalidName`, `NoSession`, or `Unavailable`.
         """
         name, me = canonical(name), session if isinstance(session, Holder) else self.acting(session)
+        note = as_note(note) if note else ""
         recalled = self.backend.recall(name)
         for _ in range(_TRIES):
             head, recalled = recalled or self.backend.read(name), None
@@ -92,7 +94,7 @@ class Claims(Judging):
                 return Renewed(lease) if standing is Standing.OURS else Held(lease, verdict)
             if lease and not self._final(lease, verdict):
                 continue
-            new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host())
+            new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host(), note=note)
             try:
                 if self.backend.advance(name, Judged(head.generation, lease) if lease else head.generation, new):
                     self.won[name, me] = new
@@ -106,7 +108,7 @@ class Claims(Judging):
         raise moved(name, _TRIES)
 
     def refused(self, head: Head, me: Holder, verdicts: Verdicts) -> Held | None:
-        """Held, if `claim` would be refused by this head. `verdicts`: on whose leases have all been read before."""
+        """Held, if `claim` would be refused by this head. `verdicts`: of the sessions whose leases were all read before."""
         lease, standing, verdict = self._judge(head, me, verdicts)
         return Held(lease, verdict) if lease and standing is Standing.HELD else None
 
@@ -135,7 +137,7 @@ class Claims(Judging):
         raise moved(name, _TRIES)
 
     def release_lease(self, lease: Lease) -> Released | Refused:
-        """Release exactly `lease`, which this caller won. Its generation says all, so nothing is read first.
+        """Release exactly `lease`, which this caller won. Its generation identifies it, so nothing is read first.
 
         Refused: it has been superseded, by an operator's `break` or because its session was declared dead.
         """
@@ -161,7 +163,7 @@ class Claims(Judging):
         return retire(self.backend, self.sessions, Steps(self._judge, self._release_own, self.release_lease), holder, won)
 
     def _release_own(self, lease: Lease) -> Released | None:
-        """As `release_lease`, of one that may have been superseded long ago: then None, and nothing is read."""
+        """As `release_lease`, for a lease that may be superseded since long. Then None, and nothing is read."""
         self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if not self.backend.advance(lease.name, Judged(lease.generation, lease), None):
             return None
@@ -253,4 +255,6 @@ class Claims(Judging):
 
     def _record(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
         if self.events:
+            if lease.note:
+                fields["note"] = lease.note
             self.events.emit(event, lease.name, session=lease.session, generation=generation, **fields)

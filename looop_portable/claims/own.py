@@ -32,14 +32,16 @@ class OwnSession:
         """Without an id: nothing has been registered, and there is nothing to end."""
         self._youth = Youth(claims, looks=looks)
 
-    def register(self, pulse: Pulse | None, lease_seconds: int, session: str = "", pid: int = 0) -> Registration | None:
+    def register(
+        self, pulse: Pulse | None, lease_seconds: int, session: str = "", pid: int = 0, command: str = ""
+    ) -> Registration | None:
         """Register it, and start `pulse`. None: it took so long that others have ended it meanwhile.
 
         What a filesystem has taken long to answer is old when it comes, as just after a partition. Said again, it is new.
         Raises as `Sessions.register` and `Sessions.resume` do; it may be registered then, as `holder`.
         """
         sessions, began = self._claims.sessions, elapsed()
-        found = sessions.register(session, pid=pid, lease_seconds=lease_seconds, locked=True)
+        found = sessions.register(session, pid=pid, lease_seconds=lease_seconds, locked=True, command=command)
         self.holder = found.holder
         if pulse:
             while elapsed() - began > interval(lease_seconds):

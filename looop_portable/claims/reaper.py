@@ -30,8 +30,8 @@ def sweep(
 ) -> Sweep:
     """One sweep. Each session is judged once; `dry_run` changes nothing. Never raises: what fails is in the result.
 
-    The sessions are judged first, but one that is not among them is no proof of death: `reap_claim` asks for it again
-    after it has read the lease. Without that, a session that registers during the sweep would be taken for none.
+    The sessions are judged first. A session may register during the sweep, so one that is missing there is not proven dead:
+    `reap_claim` asks for it again after it has read the lease.
     """
     say = say or _silently
     try:
@@ -68,7 +68,7 @@ def _silently(_: str) -> None:
 
 
 def _tidy(backend: Backend, sessions: Sessions, statuses: list[SessionStatus]) -> list[tuple[str, str]]:
-    """What fails in one place is in no other's way."""
+    """Remove what crashes left. A step that fails does not prevent the others."""
     for status in statuses:
         sessions.forget(status)
     failed: list[tuple[str, str]] = []
@@ -89,7 +89,7 @@ def _try(about: str, step: Callable[[], object], failed: list[tuple[str, str]]) 
 
 
 def _clear_the_lines(tickets: Tickets, sessions: Sessions, failed: list[tuple[str, str]]) -> None:
-    """Those who wait would find out that one before them has ended; but perhaps nobody waits there any more."""
+    """Remove the tickets of waiters that have ended. The waiters behind would, but perhaps nobody waits there."""
     for claim in tickets.claims():
         _try(claim, lambda claim=claim: _clear_the_line(claim, tickets, sessions), failed)  # type: ignore[misc]
 

@@ -1,9 +1,9 @@
 """The end of a session, and of all that it holds: what this process has won for it first, then what others have.
 
-Guarantees: whatever it holds is released, whoever won it. What others hold is not judged, and their holders are not asked.
-Does not guarantee: that nothing is looked at of what others hold. Anybody who knows a session's id may claim for it, the
-command of `looop run` say, and leaves no trace but the lease. So the latest record of each name is read, unless the name
-was not touched since the session began (`births`), which this process knows of those that it has registered itself.
+Guarantees: everything that the session holds is released, whichever process won it. Claims of others are not judged.
+Does not guarantee: that no record of others is read. Any process that knows a session's id may claim for it (the command of
+`looop run`, say), and only the lease shows that. So the latest record of each name is read. Names that were not touched
+since the session began (`births`) are left out; that time is known of sessions that this process registered itself.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Who holds where no holder can be read: a generation that is empty, or none of ours, since somebody has saved over it.
 
-Guarantees: whoever may be its holder, and lives, holds. Without this, whoever writes over a projection in place, which on
-POSIX is one more name of the record, would give a live holder's claim to the next who asks.
-Does not guarantee: that it is free as soon as its holder is dead, where nobody can tell who that is. Then each session that
-lives may be it, but for the one that asks: it is held until all of them have ended, or an operator breaks it. Nor anything
-of a holder that was never registered, or was never shown.
-How: what is shown of that very generation, if it is a copy, tells the holder. If it is the same as the generation, it has
-been written over; unless that is what a power cut leaves on a local disk: nothing or zeros, from before this kernel's boot.
-If nothing is shown, or something else, it was no lease that counts.
+Guarantees: every live session that may be the holder counts as the holder. On POSIX a projection is one more name of its
+record: an editor that saves in place destroys the record, and must not give a live holder's claim away.
+Does not guarantee: that the claim is free as soon as its holder is dead. Where the holder is unknown, each live session may
+be it, except the one that asks: the claim is held until all of them have ended, or an operator breaks it. Nor anything of a
+holder that was never registered, or was never shown.
+How: if the projection is a copy of that very generation, it names the holder. If it has the same bytes as the damaged
+record, somebody has saved over both; unless that is what a power cut leaves on a local disk: nothing or zeros, from before
+this kernel's boot. If the projection is missing, or is another, the generation was no lease that counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BEING_WRITTEN = Verdict(Liveness.UNKNOWN, "its lease is still being written")
 
 
 def verdict(backend: Backend, sessions: Sessions, lease: Lease, me: Holder) -> Verdict:
-    """Whether somebody may live who holds `lease`, which names nobody; `me` is who asks. Raises `Unavailable`."""
+    """Whether a live session may hold `lease`, which names no holder; `me` asks. Raises `Unavailable`."""
     if not lease.settled:
         return _BEING_WRITTEN
     directory = backend.directory
@@ -40,7 +40,7 @@ def verdict(backend: Backend, sessions: Sessions, lease: Lease, me: Holder) -> V
 
 
 def conclude(sessions: Sessions) -> bool:
-    """End all sessions that are dead by no whole proof, before anybody acts on that. False: one of them is not."""
+    """End all sessions whose death is not fully proven, before anybody acts on it. False: one has not ended."""
     silent = [found.registration.holder for found in sessions.statuses() if found.verdict.dead and found.verdict.inferred]
     return all(sessions.conclude(holder) for holder in silent)
 

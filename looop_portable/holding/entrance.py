@@ -1,13 +1,13 @@
 """How a block of this process gets its claim: first among the threads and tasks of the process, then among all sessions.
 
-Guarantees: of this process at most one block has a claim, also where a directory does not tell case apart; whoever would
-wait for itself is told so; what was won by somebody who does not enter after all is released, at whatever point that was.
+Guarantees: at most one block of this process has a claim, also where a directory ignores case. A block that would
+wait for itself is refused. A block that wins and does not enter after all releases what it won, at whatever point it stops.
 Does not guarantee: that two threads do not wait for each other.
-How: a name is taken in the process (`Member.take`), then claimed for its session, and let go again unless it was won. All
-steps of one entrance are made one after the other, in any threads.
-Interrupted: the name that is taken is the note of what may have been won; it is made before anything is published, and goes
-after all of it has been released. Whether anything was won, the ledger tells, by the session's name. So `settle` needs no
-more than the note, wherever its block was interrupted. It is done where nothing interrupts it (`apart`).
+How: an entrance takes the name in the process (`Member.take`), then claims it for the process's session. If the claim is
+not won, it frees the name. The steps of one entrance are made one after the other, in any threads.
+Interrupted: the taken name is the note that something may have been won. It is made before anything is published, and
+removed after everything is released. The ledger says what was won, by the session's name. So `settle` needs the note alone,
+wherever the block was interrupted. It runs where nothing interrupts it (`apart`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from looop_portable.config import Config
-from looop_portable.errors import ClaimHeld, LooopError, Unavailable, WaitCancelled
+from looop_portable.errors import ClaimHeld, LooopError, Unavailable, WaitCancelled, WaitedTooLong
 from looop_portable.holding.blocks import Taker, log
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
@@ -40,12 +40,15 @@ _SHARED = "this process has entered this very block, or waits to: each thread or
 class Entrance:
     """The entrance of the block `name`, or of one that wants a slot of it. Used by one at a time: `prepare` to `spare`."""
 
-    def __init__(self, name: str, slots: int, config: Config, lease_seconds: int, cancel: Cancel | None = None) -> None:
+    def __init__(
+        self, name: str, slots: int, config: Config, lease_seconds: int, note: str = "", cancel: Cancel | None = None
+    ) -> None:
         self._name = name
         self._wanted: Sequence[str] = slots_of(name, slots)
         self._line = line_for(name, slots)
         self._config = config
         self._lease_seconds = lease_seconds
+        self._noted = {"note": note} if note else {}
         self._cancel = cancel
         self._refused: Held | None = None
         """Who had it when it was last asked for."""
@@ -57,17 +60,17 @@ class Entrance:
         self.session: Session | None = None
         """For which the last attempt was made."""
         self._is_at_home = False
-        """Whether it was refused for other blocks of this process alone, which ring `watcher` when they let go."""
+        """Whether only other blocks of this process stand in the way. Their release wakes `watcher`."""
         self._users: dict[Process, Visit] = {}
         self._settling = threading.Lock()  # These two are never held by a thread that a signal's handler interrupts.
         self._waiting = threading.RLock()
 
     def prepare(self, owner: object, visit: Visit | None = None) -> Member:
-        """To be entered by `owner`, a thread or a task. Raises `ClaimHeld` if that would wait for itself."""
+        """Prepare to be entered by `owner`, a thread or a task. Raises `ClaimHeld` if it would wait for itself."""
         return self._prepare(this_process(), owner, visit)
 
     def prepare_at_once(self, owner: object) -> Member | None:
-        """The same. None: that would have to wait, for a registration."""
+        """As `prepare`, without waiting. None: a registration would have to be waited for."""
         process = this_process()
         return self._prepare(process, owner, None) if process.knows(self._config, self._lease_seconds) else None
 
@@ -99,13 +102,13 @@ class Entrance:
         return self._users.get(this_process())
 
     def settle_if_over(self) -> None:
-        """Its block has ended without having been left: then it is left now. Raises `Unavailable`."""
+        """If the block has ended without being left, leave it now. Raises `Unavailable`."""
         visit = self.visit
         if visit and visit.look():
             apart(lambda: self.settle(visit))
 
     def settle(self, visit: Visit) -> None:
-        """What has been won is released, of the block's run `visit` and of no later one. Repeated, it does nothing."""
+        """Release what the block's run `visit` has won, and nothing of a later run. Repeated, it does nothing."""
         with self._settling:
             if self.visit is not visit:
                 return
@@ -118,14 +121,14 @@ class Entrance:
             self.spare()
 
     def abandon(self, visit: Visit) -> None:
-        """The same, at once, of one that has been interrupted."""
+        """As `settle`, at once, for a block that was interrupted."""
         try:
             apart(lambda: self.settle(visit))
         except Unavailable:  # No thread can be made.
             self.settle(visit)
 
     def wait(self, timeout: float | None, new_watcher: Callable[[], ThreadWatcher]) -> Won | Renewed | Held:
-        """Claim what is wanted, and wait for it for so long (None: without end). Held: it was over."""
+        """Claim what is wanted, and wait for at most so long (None: without end). Held: the time is over."""
         member = self.member
         assert member
         tickets = member.claims.backend.tickets
@@ -173,7 +176,7 @@ class Entrance:
     def attempt(self) -> Won | Renewed | Held:
         """Claim what is wanted, or one of it, if no other block of this process has it.
 
-        Raises `ClaimHeld` if the owner itself has it all, in whatever spelling: nobody would ever let go.
+        Raises `ClaimHeld` if the owner itself has all of it, in whatever spelling: it would wait for itself for ever.
         """
         assert self.member
         member = self.member
@@ -204,11 +207,12 @@ class Entrance:
         assert held
         self._refused = held
         if is_own:
-            raise ClaimHeld(self._name, held.lease.session, f"{held.verdict.evidence}; {_NOT_REENTRANT}")
+            verdict = held.verdict._replace(evidence=f"{held.verdict.evidence}; {_NOT_REENTRANT}")
+            raise refused(self._name, Held(held.lease, verdict))
         return held
 
     def undo(self, _: object = None) -> None:
-        """Nobody enters, after all: what `attempt` has won is released. Repeated, it does nothing."""
+        """Release what `attempt` has won, since nobody enters after all. Repeated, it does nothing."""
         member = self.member
         assert member
         for name in self._wanted:
@@ -226,11 +230,11 @@ class Entrance:
         return True
 
     def _claim(self, member: Member, name: str) -> tuple[Won | Renewed | Held, Taker | None]:
-        """What came of it; if it is held by a block of this process, that. What was not won is released."""
+        """Claim one name. Held by another block of this process: that block's lease. Frees what is not won."""
         taker: Taker | None = None
         try:
             self.session = member.session()
-            outcome = member.claims.claim(name, self.session.holder)
+            outcome = member.claims.claim(name, self.session.holder, **self._noted)
             if isinstance(outcome, Renewed):
                 # Nobody's, left by an error; or the directory does not tell case apart, and another block has it. If it is
                 # the latest still when no other block has it any more, none of them had it.
@@ -255,5 +259,15 @@ class Entrance:
         member.give_back(name, self.session.holder)
 
 
+def refused(name: str, held: Held, waited: float = 0) -> ClaimHeld:
+    """What `hold` raises for the claim `name`, after so many seconds of waiting."""
+    lease, evidence = held.lease, held.verdict.evidence
+    known = lease.claimed_at, lease.host, lease.note
+    if waited > 0:
+        return WaitedTooLong(name, lease.session, evidence, waited, *known)
+    return ClaimHeld(name, lease.session, evidence, *known)
+
+
 def _held_here(member: Member, name: str, evidence: str) -> Held:
-    return Held(Lease(name, *member.current.holder), Verdict(Liveness.ALIVE, evidence))
+    holder = member.current.holder
+    return Held(member.claims.won.get((name, holder)) or Lease(name, *holder), Verdict(Liveness.ALIVE, evidence))

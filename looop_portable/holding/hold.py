@@ -8,8 +8,8 @@ hands the generation to what it writes to.
 How: the first `hold` registers this process as a session, once per store, which gives heartbeats from threads of its own
 (`heartbeats`). A child made by fork is another process: it registers its own, and leaving a block that its parent entered
 does nothing there.
-Interrupted by what a signal's handler raises, at whatever step: entering, waiting or leaving ends with that, and the
-claim is released. Who is in the way of it again and again only delays it: `visits` says who settles it then.
+Interrupted: a signal's handler may raise at any step. Entering, waiting or leaving then ends with its exception, and the
+claim is released. Repeated signals only delay the release: `visits` says which thread settles it then.
 """
 
 from __future__ import annotations
@@ -134,6 +134,7 @@ def hold(
     on_lost: Callable[[Hold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
 ) -> Hold:
@@ -146,10 +147,11 @@ def hold(
     None or -1: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
     `cancel` ends the wait as soon as it is set. `cancel_check` is asked twice a second, and ends it with True, or with what
     it raises; where the main thread waits, it is called in another thread.
+    `note`: what others are to know who are refused, or list what is held.
     Entering raises `ClaimHeld` if another holds the claim (`WaitedTooLong` if it did so until `timeout` was over,
     `WaitCancelled` if the wait was ended),
     `Unavailable` if nobody can tell; leaving raises `ClaimLost` if it was lost, or somebody else was given the claim
     meanwhile.
     """
-    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, cancel_check, cancel)
+    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, note, cancel_check, cancel)
     return Hold(name, options)

@@ -109,13 +109,14 @@ def hold_all(
     on_lost: Callable[[Hold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
 ) -> HoldAll:
     """Claim all of `names` for this process while a `with` block runs; it is given a `Hold` for each, in their order.
 
-    Else as `hold`, with one `timeout` for them all. Entering raises `ClaimHeld` for the first that could not be had; then
-    none is held.
+    Else as `hold`, with one `timeout` and one `note` for them all. Entering raises `ClaimHeld` for the first that could not
+    be had; then none is held.
     """
-    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, cancel_check, cancel)
+    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, note, cancel_check, cancel)
     return HoldAll(names, options)

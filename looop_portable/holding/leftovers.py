@@ -1,10 +1,10 @@
-"""What a block could not let go is released later, by a thread of its session, until it is out.
+"""A release that failed is tried again by a thread of the session, until it succeeds.
 
-Guarantees: a claim whose release failed, as where a program had a file of the store open for a moment, does not stay with
-this process for as long as that lives. Nothing that a block of this process has is released.
-Does not guarantee: that it is soon: the store may not answer. Nor that a block which asks for just that claim is not
-refused for the moment: it is woken then, as where another block has had it.
-How: a name is taken, as a block does (`Member.take`), so whatever lease of this session is there by then is nobody's.
+Guarantees: a claim whose release failed does not stay with this process for the rest of its life. (A program may have had a
+file of the store open for a moment.) Nothing that a block of this process has is released.
+Does not guarantee: that it happens soon: the store may not answer. A block that asks for just that claim meanwhile may be
+refused. It is woken by the release, as by that of another block.
+How: the thread takes the name as a block does (`Member.take`). A lease of this session under it is then no block's.
 """
 
 from __future__ import annotations

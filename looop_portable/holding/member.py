@@ -1,11 +1,11 @@
 """This process as a session of each store that it uses, for `hold`: registered once, with heartbeats of its own.
 
-Guarantees: one session at a time per store and length of the lease, whatever threads ask; a new one after that is lost, or
-ended; none that a forked child would share with its parent; none left behind when the process ends in good order. The
-threads that are needed to find out that it is lost, to tell, and to leave are there before it is registered. One that
-nobody uses for some leases leaves, with its threads and descriptors; the next block registers anew. No session is half
-made, or made and not known, by a signal's handler that raises; one that takes a claim itself waits for no lock of what it
-has interrupted: what has a lock is done apart (`apart`), and what is done for each block has none.
+Guarantees: one session at a time per store and length of the lease, whatever threads ask. When it is lost or ended, the
+next block makes a new one. A forked child does not share its parent's session. A process that ends in good order leaves no
+session behind. The threads that detect a loss, report it and leave are started before the registration. A session that is
+idle for some leases leaves, with its threads and descriptors; the next block registers anew. A signal's handler that
+raises leaves no session half made, or made and unknown. A handler that claims waits for no lock of what it interrupted:
+steps with a lock are made in another thread (`apart`), and the steps of each block have none.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Member:
-    """This process in one store: its session, the next one after that is lost, and which of its blocks has which claim."""
+    """This process in one store: its session (a new one after a loss), and which of its blocks has which claim."""
 
     def __init__(self, config: Config, lease_seconds: int) -> None:
         self.claims = Claims.open(config.data_dir, given(config.backend))
@@ -46,7 +46,7 @@ class Member:
         self._missed: dict[str, WeakSet[Watcher]] = {}
 
     def whole(self, step: Callable[[], T]) -> T:
-        """What `step` gives. Nothing comes in between where it holds a guard, which an error would keep while it lives."""
+        """What `step` returns. A step with a guard is not interrupted: the error would keep the guard while it lives."""
         return apart(step) if self.is_guarded else step()
 
     @property
@@ -60,7 +60,7 @@ class Member:
         return list(self._taken)
 
     def take(self, name: str, taker: Taker) -> bool:
-        """Keep the other blocks of this process from `name`. False: one has it; `taker.watcher` wakes when it lets go."""
+        """Take `name` among the blocks of this process. False: one has it; its `free` wakes `taker.watcher`."""
         other = self._taken.setdefault(name, taker)  # One step. With two, a signal's handler could come in between.
         if other is taker:
             return True
@@ -81,7 +81,7 @@ class Member:
         return self._taken.get(others[0]) if others else None
 
     def free(self, name: str) -> None:
-        """The others may have it. Those who have asked in between are woken: nothing else would tell them."""
+        """Let other blocks take `name`. Wake those that asked meanwhile: nothing else would wake them."""
         self._taken.pop(name, None)
         if name in self._missed:
             with self._taking:
@@ -122,11 +122,11 @@ class Member:
             return self.current
 
     def _frees(self, session: Session) -> bool:
-        """Whether `session`, which is idle, may leave; nobody claims for it from then on.
+        """Whether the idle `session` may leave. If so, nobody claims for it from then on.
 
-        Whoever claims takes the name first, then looks whether the session is over, and releases the name when the claim
-        is released. Here it is over first, and then it is looked whether a name is taken. So of the two one sees the other;
-        and who sees that it is over waits for the guard, until it is certain.
+        A block takes a name first, and then looks whether the session is over; it frees the name after the release. Here
+        the session is marked as over first, and then the names are looked at. So at least one of the two sees the other.
+        A block that sees the mark waits for the guard until it is decided.
         """
         if not self._guard.acquire(blocking=False):
             return False  # Somebody asks for it just now.
@@ -170,7 +170,7 @@ class Process:
             return self.members[key]
 
     def taker(self, lease: Lease) -> Taker | None:
-        """Which block holds this lease: one of another length of the lease, say, as another session of this process."""
+        """The block of this process that holds this lease, perhaps as a session with another length of the lease."""
         holder = Holder(lease.session, lease.incarnation)
         found = (member.taker(lease.name) for member in list(self.members.values()) if member.current.holder == holder)
         return next(found, None)
@@ -180,9 +180,9 @@ _process = Process()
 
 
 def this_process() -> Process:
-    """The memberships of this process; another's, after a fork, are not.
+    """The memberships of this process. After a fork the child has its own, and none of its parent's.
 
-    Python's hooks run in no child that a C library forks, and in one of Python's own only after those registered before.
+    Python's fork hooks do not run in a child that a C library forks. In Python's own they run after earlier ones.
     """
     if _process.pid != os.getpid():
         _after_fork()
@@ -190,7 +190,7 @@ def this_process() -> Process:
 
 
 def _after_fork() -> None:
-    """Without this, a child would act for its parent's session, with a guard that another thread may have held."""
+    """A child must not act for its parent's session, nor use its guard, which another thread may have held."""
     global _process
     _process = Process()
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from looop_portable.config import Config, PathLike, resolve
 from looop_portable.errors import UsageError
 from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
-from looop_portable.protocol.names import excerpt
+from looop_portable.protocol.names import as_note, excerpt
 from looop_portable.sessions.ids import refuse_lease
 from looop_portable.waiting.limits import limit
 from looop_portable.waiting.stopping import Cancel, CancelEvent
@@ -22,6 +22,7 @@ class Options(NamedTuple):
     on_lost: Callable[[Any], object] | None = None
     timeout: float | None = 0
     slots: int = 0
+    note: str = ""
     cancel: Cancel | None = None
     """What ends a wait."""
     calls_at_once: bool = False
@@ -35,6 +36,7 @@ def options_of(
     on_lost: Callable[[Any], object] | None,
     timeout: float | None,
     slots: int,
+    note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
 ) -> Options:
@@ -44,5 +46,6 @@ def options_of(
             f"a lease of {excerpt(lease_seconds)} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} or more"
         )
     refuse_lease(lease_seconds)
+    note = as_note(note) if note != "" else ""
     ends = Cancel(cancel_check, cancel) if cancel_check or cancel else None
-    return Options(resolve(data_dir, backend), lease_seconds, on_lost, limit(timeout), slots, ends)
+    return Options(resolve(data_dir, backend), lease_seconds, on_lost, limit(timeout), slots, note, ends)

@@ -1,7 +1,7 @@
 """This process as one session of a store: registered, with heartbeats, until it is ended, lost, or idle for some leases.
 
-Guarantees: the threads that are needed to find out that it is lost, to tell, and to leave are there before it is
-registered. One that nobody uses for some leases leaves, with its threads and descriptors.
+Guarantees: the threads that detect a loss, report it and leave are started before the registration. A session that is idle
+for some leases leaves, with its threads and descriptors.
 """
 
 from __future__ import annotations

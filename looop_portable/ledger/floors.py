@@ -1,16 +1,16 @@
 """`.ledger/.floors`: above which number a name goes on whose generations have all been removed.
 
-Without this, its numbers would begin again at 1: a resource that has seen a greater one would refuse the new holder, and
-take the old one for him.
+Numbers that begin again at 1 are a danger: a resource that has seen a greater one would refuse the new holder, and accept
+the old one.
 
 Guarantees: as long as that file is there, a name's numbers are never used again, whatever removes its directory.
 Does not guarantee: that a new name begins at 1 where there are many thousands (see `growing`). Nor anything after a
 power cut, on a full disk, or of whoever may write in a name's directory and not in that file; or where a directory is
 removed in the very moment in which its name is claimed, or record by record, so that lower numbers are left.
-How: whoever publishes one of the numbers 1, 2, 4, 8, ..., 1024, 2048, 3072, ... first raises the floor to the one before
-the next of them, so that mostly nobody has to. It is read only where a name has no generation. Then the directory is made
-with a generation in it that is released, the floor, and renamed into place, which fails where another has one:
-without that, one who begins at 1 and one who begins above the floor would both win.
+How: the writer of one of the numbers 1, 2, 4, 8, ..., 1024, 2048, 3072, ... first raises the floor to the number before the
+next of them. Other writers need not raise it. The floor is read only where a name has no generation. Then the directory is
+made with a released generation in it, the floor, and renamed into place. The rename fails where another directory has a
+generation. So a process that begins at 1 and one that begins above the floor cannot both win.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Ledger:
         return data if data is None or stamped is None or stamped.links else self._that_counts(key, generation, data)
 
     def _that_counts(self, key: str, generation: int, data: bytes) -> bytes:
-        """Of a generation whose writer has died before it was whole: what the one below says."""
+        """The record that counts. A generation whose writer died before it was whole repeats the one below it."""
         while generation and not whole(data):
             generation -= 1
             data = self.files.read(f"{self.root}/{key}/{generation}") or b"" if generation else NOTHING
@@ -114,12 +114,11 @@ class Ledger:
         raise Unavailable(f"{directory}: generation {top} is listed and cannot be opened; try again", directory)
 
     def recall(self, key: str) -> int:
-        """The generation in which this process itself has released `key`, if it is likely to be the head yet; else 0.
+        """The generation of this process's own last release of `key`, if it is probably still the head; else 0.
 
-        Does not guarantee that it is: there is no listing. But it was the head, and is released, so whoever publishes the
-        next number goes by an old view, as one does who slept after he had read: see docs/explanation/protocol.md, "Why it
-        is safe", 7. Its record is read: by its nonce it tells this directory from one that was made in its place. Where
-        others come in between, their turns are not guessed at.
+        It may be out of date, since nothing is listed. Advancing from it then fails, as for any stale reader: see
+        docs/explanation/protocol.md, "Why it is safe", 7. The record is read: its nonce differs where another directory
+        was made in this one's place. 0 after somebody else's turn: the next one is not guessed.
         """
         recent = self.recent.get(key, UNKNOWN)
         generation, data = recent.released
@@ -140,7 +139,7 @@ class Ledger:
         return False
 
     def _look_anew(self, key: str) -> None:
-        """What this process has seen here is not there: all of it may have been removed, and made anew in another way."""
+        """Forget what this process saw: all of it may have been removed and made anew in another format."""
         self._looked_at.discard(key)
         self.recent.pop(key, None)
         self.ledger_root.start_anew()
@@ -159,9 +158,9 @@ class Ledger:
         """Publish generation `expected` + 1. False: lost to another; whatever the head says now stands.
 
         `shown_as`, which a lease has and a release has not, is a path that the record replaces once it is published;
-        where that fails the generation stands all the same, unless there is a guard: what is not shown there counts as
-        let go, and so the failure is raised. `first`: it replaces nothing; if something is there, ours is lost, and let go.
-        Raises FileNotFoundError if all of it was removed, and was made anew in another way: then look again.
+        where that fails the generation stands all the same. With a guard the failure is raised: a lease that is not shown
+        there counts as released. `first`: it replaces nothing; if a file is there, ours is lost, and released.
+        Raises FileNotFoundError if all of it was removed and made anew in another format: then look again.
         """
         self.ledger_root.shared()
         stamped = self.ledger_root.make()
@@ -206,13 +205,12 @@ class Ledger:
     def release(self, key: str, expected: int) -> bool:
         """Publish generation `expected` + 1, which says that `expected`'s lease was released. False: superseded.
 
-        It is one more name of that lease's own record: a lease that stands under another number than its own is one that
-        was released. This needs no space on the disk: without it, nobody could release on a full one. Where records keep
-        one name it is a record of its own.
-        There is no second look: `expected` was there, and numbers are pruned from below, so the next one had not been used
-        and pruned. With a second look, a holder that is slow here would be told that it had lost what it has just
-        released, because others have built upon it. One that is slow before it, after a break and sixteen generations
-        more, may be told that it has released: what it leaves is below the head, where nobody reads it.
+        The release is one more name of the lease's own record: a record under another number than its own says "released".
+        It needs no space, so it works on a full disk. Where records keep one name, it is a record of its own.
+        There is no second look. `expected` was there and numbers are pruned from below, so the next number cannot have been
+        used and pruned. A second look would do harm: others may already have built upon this release, and a slow holder
+        would hear that it lost what it has just released. A release that arrives late, after a break and sixteen more
+        generations, may be answered with True. It lies below the head, where nobody reads it.
         Raises PermissionError where the record is another user's (see fs.protected_hardlinks in proc(5)).
         """
         if self.ledger_root.shared():
@@ -254,10 +252,10 @@ class Ledger:
     def _stands(self, key: str, target: int, *, held: bool) -> bool:
         """The second look, at a generation that we have just published, and then the pruning.
 
-        A lease stands if nothing is above it. A release may have been built upon already: it stands unless its number
-        can have been pruned, which is done by whoever publishes the one that is `keep` above it. And what it was built upon
-        is there, or nothing is. Without this, one who judged what has been removed since would be the head of a directory
-        that was made in its place, above somebody who holds there. Where there are floors, it begins from its floor.
+        A lease stands if nothing is above it. A release may already have been built upon: it stands unless its number can
+        have been pruned, by the writer of the generation that is `keep` above it. The generation below has to be there, or
+        none. A writer whose directory was removed and made anew would otherwise become the head of the new directory,
+        above its holder. Where there are floors, the name begins from its floor.
         """
         names = self.files.list(f"{self.root}/{key}")
         above = self._above(target, names)
@@ -271,7 +269,7 @@ class Ledger:
         return True
 
     def _above(self, target: int, names: list[str]) -> int:
-        """By how much the head exceeds `target`. Without this, what was pruned while we slept would be won once more."""
+        """By how much the head exceeds `target`. A number that was pruned while we slept would otherwise be won again."""
         return max(highest(names) - target, 0)
 
     def _prune(self, key: str, target: int, *, missing: bool) -> bool:

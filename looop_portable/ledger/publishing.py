@@ -1,10 +1,10 @@
 """How one generation gets its number on disk, in the way that the directory's stamp says.
 
-Guarantees: of all that publish one number exactly one succeeds; whoever fails has changed nothing that counts.
+Guarantees: exactly one of the processes that publish one number succeeds. The others have changed nothing that counts.
 Does not guarantee: that the number is new: it may have been used and pruned long ago. `Ledger` looks again.
 How: with hard links a complete private file is linked to the number. Without, and with the guard held, the number is
 created in place or, on Windows, renamed to. None of these ever replaces.
-Private files are called `.N-TOKEN-ATTEMPT`; whoever finds one may remove it: its maker, if it lives, makes another.
+Private files are called `.N-NONCE-ATTEMPT`. Any process may remove one: its maker, if it lives, makes another.
 """
 
 from __future__ import annotations

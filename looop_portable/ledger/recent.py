@@ -1,7 +1,7 @@
 """What this process itself did last to each name in a ledger, so that it need not be asked of the filesystem.
 
-Does not guarantee: that any of it is still so. Others may have moved the name since: who goes by it is as one who slept
-after he had read, and loses in the same way if it is too late.
+Does not guarantee: that any of it is still so. Others may have moved the name since. A step that builds upon it is then the
+step of a stale reader, and fails as such.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ _MOST = 10_000
 
 
 class Recent:
-    """Of one name. `published`: the generation and record of the latest lease; `released`: of the latest release, which is
-    one more name of such a record. `pruned`: up to which number, for the latest lease. `alone`: the latest look at the
-    head found that release, so that nobody else had come in between.
+    """One name. `published`: generation and record of the latest lease. `released`: the same of the latest release, which
+    is one more name of such a record. `pruned`: the number up to which generations were removed, at the latest lease.
+    `alone`: the latest look at the head found our release there, so nobody else had come in between.
     """
 
     __slots__ = ("alone", "pruned", "published", "released")

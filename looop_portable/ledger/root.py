@@ -43,7 +43,7 @@ class LedgerRoot:
         return stamped
 
     def make(self) -> Format:
-        """There is a directory, and it can exclude. Raises `CannotExclude` if not."""
+        """Make the directory, which can exclude, if it is missing. Raises `CannotExclude` if it cannot."""
         return self._format or self._stamp.make()
 
     def shared(self) -> int:
@@ -55,9 +55,9 @@ class LedgerRoot:
         return shared
 
     def refuse_links(self, key: str) -> None:
-        """Where others can write, no link was planted since we looked: neither for the root nor for `key` in it.
+        """Where others can write, refuse a link that was planted for the root, or for `key` in it.
 
-        Does not guarantee that none is in the next moment. What is removed is removed elsewhere: see `pruning`.
+        Does not guarantee that none is planted in the next moment. What prevents harm to removals: see `pruning`.
         """
         if self.shared():
             for path in (self.root, f"{self.root}/{key}"):
@@ -65,7 +65,7 @@ class LedgerRoot:
                     self._files.refuse_link(path)
 
     def make_room(self, directory: str, shared: int) -> None:
-        """`directory` is there, in the root or beside it, which are made again if they have been removed."""
+        """Make `directory`, in the root or beside it. If those have been removed, make them again."""
         try:
             self._files.mkdir(directory, shared=shared)
         except FileNotFoundError:  # All of it has been removed since we looked.
@@ -74,9 +74,9 @@ class LedgerRoot:
             self._files.mkdir(directory, shared=self._files.shared_bits(directory.rpartition("/")[0]))
 
     def may_repeat(self) -> bool:
-        """Whether a step that did not find its directory, and changed nothing, is worth another try: it is forgotten.
+        """Whether to try a step again that did not find its directory and changed nothing.
 
-        Not with the guard held: what is held then is the guard of the directory that has been removed.
+        Not with the guard held: it is the guard of the directory that has been removed.
         """
         return self._format is None and not getattr(self._inside, "held", False)
 

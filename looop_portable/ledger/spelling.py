@@ -1,14 +1,14 @@
 """How a directory spells a name: mostly as `names` does, but for long ones which it has had since before 0.2.
 
-Guarantees: all processes spell one name in one way there, at any time and of whichever version; no generation is lost.
+Guarantees: all processes of all versions spell one name in one way there, at any time; no generation is lost.
 Does not guarantee: that a version before 0.2 can use a long name which a later one has made: it is refused ("Not a
 directory").
-How: a long name has two spellings, of which only versions before 0.2 make a directory for the longer one. Nobody ever
-removes that (but for ids that were made up, which are short), so where there is one, it is used by all. Whoever comes first
-to a name that has none makes a *file* of the longer spelling, exclusively, before he makes a directory for the shorter one.
-So the longer one is a directory, or a file, or cannot be stored, and stays that; and where it is nothing yet, whoever is
-about to publish makes it something first. Two of this version never disagree: neither makes such a directory, and both
-make sure before they publish. An older one finds a file there, and can make no directory.
+How: a long name has two spellings. Only versions before 0.2 make a directory for the longer one. Nobody ever removes that
+directory (ids that were made up are removed, but are short), so all use it where it exists. The first publisher of a name
+without one creates a *file* of the longer spelling, exclusively. Then it makes a directory for the shorter one. So the
+longer spelling is a directory, or a file, or cannot be stored, and stays that. Two processes of this version never
+disagree: neither makes such a directory, and both look before they publish. An older version finds a file there, and can
+make no directory.
 Where the ledger was made to be shared with looop, names are spelled as looop spells them, if they can be stored so.
 """
 
@@ -44,7 +44,7 @@ class Spelling:
         return once if once and self._is_used(once) else now
 
     def settle(self, name: str) -> str:
-        """The same for whoever is about to publish: nobody will spell it in another way from then on."""
+        """As `key`, before publishing: from then on no process spells the name in another way."""
         now, once = spellings(name)
         if not once:
             return now

@@ -68,9 +68,9 @@ class Format(NamedTuple):
 class Policy(NamedTuple):
     """What a backend can do.
 
-    `guard`: the one that it gives a directory that it makes; `without_links`: the one where there are no hard links (None:
-    it refuses those); `holds`: those that it can hold where another backend made the directory. `windows`: it publishes by
-    renaming where there are no hard links, and what it shows is a copy.
+    `guard`: the guard of a directory that this backend makes. `without_links`: the guard where there are no hard links;
+    None: it refuses such a directory. `holds`: the guards that it can hold in a directory of another backend's. `windows`:
+    without hard links it publishes by renaming, and what it shows is a copy.
     """
 
     backend: str
@@ -102,7 +102,7 @@ class Stamp:
         return self._format
 
     def make(self) -> Format:
-        """There is a stamp, and a directory for it. Raises `CannotExclude` where the backend cannot exclude."""
+        """The stamp, made with its directory if missing. Raises `CannotExclude` where the backend cannot exclude."""
         for _ in range(_TRIES):
             fmt = self.known()
             if fmt is not None:
@@ -193,7 +193,7 @@ class Stamp:
         return {"protocol": PROTOCOL, "links": fmt.links, "guard": fmt.guard or None, "aliases": fmt.aliases}
 
     def _try_guard(self, guard: str, shared: int) -> None:
-        """Without this, a filesystem that grants flock to everybody would be taken for one that excludes."""
+        """A filesystem that grants flock to everybody does not exclude: try the guard before the stamp relies on it."""
         path = self.guard_path(guard)
         refuse_local_guard(self._files, guard, path, stamped=False)
         try:
@@ -217,7 +217,7 @@ class Stamp:
 
 
 def refuse_local_guard(files: Files, guard: str, path: str, *, stamped: bool) -> None:
-    """Each host mounts for itself: without this, one that mounts with `nolock` would walk through everybody's guard."""
+    """A host that mounts with `nolock` would ignore the guard of all the others: each host mounts for itself."""
     if guard != FLOCK:
         return
     mount = files.mount_of(path)

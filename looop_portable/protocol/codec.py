@@ -36,7 +36,7 @@ _decode = json.JSONDecoder().raw_decode
 def encode(record: Mapping[str, object]) -> bytes:
     """One JSON object and a newline, which is the only one in it. Raises `InvalidName` if nobody could read it.
 
-    Without that, a record would be published that everybody takes for none: a claim with two live holders.
+    A record that no reader accepts would make a claim with two live holders.
     """
     fields = []
     for key, value in record.items():  # Strings, integers and truths, in half the encoder's time.

@@ -1,13 +1,13 @@
 """The rule of evidence: what is looked at of a session, and what it proves.
 
-Does not guarantee: that a session which seems gone, or is only silent, is dead. Whoever acts on such a death ends the
-session first (`Sessions.conclude`). The session says that it goes on after each pause that others can have taken for its
-end (`resumes_after`), and stops itself (`patience`) before its silence alone is its end. Nor a right answer for a session
-that looop itself started on another host or in another container: looop records only a pid.
-How: boot ids, process ids and locks are copied, faked and hidden by real environments (containers, cloned machines,
-sandboxes). So what is seen is sorted by what it is worth (`WORTH`): life; a whole proof of death; a hint, which counts
-once no heartbeat was heard for half of the lease (`suspicion`), or for all of it; or nothing. Pure: `inquiry` says where to
-look, and whoever drives it looks (`evidence`).
+Does not guarantee: that a session which seems gone, or is only silent, is dead. A judge that acts on such a death ends the
+session first (`Sessions.conclude`). The session publishes that it goes on after each pause that others may have taken for
+its end (`resumes_after`). It stops itself (`patience`) before its silence alone counts as its end. Nor a right answer for a
+session that looop itself started on another host or in another container: looop records only a pid.
+How: real environments (containers, cloned machines, sandboxes) copy, fake and hide boot ids, process ids and locks. So each
+sign has a worth (`WORTH`): it proves life; it proves death; it is a hint; or it is worth nothing. A hint counts after half
+of the lease without a heartbeat (`suspicion`), or after all of it. Pure: `inquiry` says where to look, and its caller looks
+(`evidence`).
 """
 
 from __future__ import annotations
@@ -118,9 +118,9 @@ Look = Generator[Sign, Found, Observation | None]
 def inquiry(registration: Registration | None, here: Here) -> Inquiry:
     """Where to look, one sign after the other; returns the verdict. The first sign that proves something counts.
 
-    Why a process that is gone is a whole proof on a local disk: one kernel at a time has such a disk mounted. So if the
-    session lived, it would be on this kernel; then its pid namespace, whose number no other has meanwhile, would be ours;
-    then we would see its process. No identity of a kernel is needed for that.
+    A missing process proves death on a local disk, because one kernel at a time has such a disk mounted. A live session
+    would be on this kernel. Its pid namespace would be ours, since no other has that number meanwhile. So its process
+    would be seen here. The proof needs no identity of a kernel.
     """
     if registration is None or registration.ended:
         evidence = "the session has ended" if registration else "no such session"
@@ -148,7 +148,7 @@ def inquiry(registration: Registration | None, here: Here) -> Inquiry:
 
 
 def _process(registration: Registration, here: Here) -> Look:
-    """On a local disk the namespace alone tells whether it is ours, and no identity of a kernel is needed."""
+    """Look at the process. On a local disk the namespace alone decides whether it is one of ours."""
     local: Found = False
     if not is_nearby(registration, here):
         local = may_be_nearby(registration, here) and (yield Sign.DISK)
@@ -171,7 +171,7 @@ def _process(registration: Registration, here: Here) -> Look:
 
 
 def _gone(registration: Registration, evidence: str, *, local: bool) -> Look:
-    """Its process is; of `looop run`, what that has started may not be."""
+    """The process is gone. What `looop run` has started may still live."""
     if local and registration.heirs:
         lock = yield Sign.LOCK
         if lock in (Lock.HELD, Lock.INHERITED):
@@ -196,7 +196,7 @@ def _lock(registration: Registration, here: Here) -> Look:
 
 
 def _boot(registration: Registration, here: Here) -> Look:
-    """What is left of a kernel that is no more, or of a container that has an identity of its own."""
+    """Compare the kernels: the other one may be gone, or may be a container with an identity of its own."""
     another = are_two_kernels(registration.boot, here.boot) and not here.given
     if not another or registration.disk.endswith(PASSING) or not (yield Sign.DISK):
         return None
@@ -214,8 +214,8 @@ def _by_heartbeat(registration: Registration, silence: Silence, hint: Observatio
     """Dead: silent for the lease, and for one interval more that somebody watched; after a hint, watched for `suspicion`,
     or for the lease where a server may keep its heartbeats waiting.
 
-    Without the watch, a clock that is set forward would end everybody. Where it was set back, the age of a heartbeat says
-    nothing; then it has to be watched for the whole lease.
+    A clock that is set forward would end every session if silence were not watched. After a clock was set back, the age of
+    a heartbeat says nothing: it has to be watched for the whole lease.
     """
     lease, (seconds, watched) = registration.lease_seconds, silence
     age = max(seconds, watched)

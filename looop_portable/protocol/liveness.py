@@ -63,9 +63,10 @@ _LOOKED_AT = {Basis.REGISTRATION: "read now", Basis.PROCESS: "seen now", Basis.L
 class Verdict(NamedTuple):
     """`evidence` is for people: what the verdict rests on. `age`: how old that was when it was judged, in seconds.
 
-    Only a heartbeat has an age: all else is looked at when the verdict is asked for. `inferred`: it is dead by no whole
-    proof, so it has to be ended before anybody acts on that. `left`: for how many seconds it lives on if nobody renews it;
-    None: that is not what it lives by. `until`: when that is, by the clock of the host that judged it.
+    Only a heartbeat has an age: everything else is looked at when the verdict is asked for. `inferred`: the death is not
+    fully proven. The session has to be ended before anybody acts on that verdict. `left`: for how many
+    seconds it lives on if nobody renews it; None: it does not live by heartbeats. `until`: when that is, by the clock of
+    the host that judged it.
     """
 
     liveness: Liveness
@@ -98,10 +99,10 @@ class Verdict(NamedTuple):
 
 
 class Silence(NamedTuple):
-    """Of a heartbeat, by the clock of the store, in seconds.
+    """How long a heartbeat has been silent, in seconds of the store's clock.
 
-    `seconds` since the last beat; negative if that clock has been set back since. `watched`: for how long it is known not
-    to have changed, whatever the clock said before; 0 as long as there was no reason to watch.
+    `seconds`: since the last beat; negative if the clock was set back since. `watched`: for how long a watch has seen no
+    beat, however the clock was set before; 0 while there was no reason to watch.
     """
 
     seconds: float
@@ -147,8 +148,8 @@ def interval(lease_seconds: float) -> float:
 def resumes_after(lease_seconds: float) -> float:
     """Seconds without a heartbeat after which a session publishes that it goes on: an interval, and a quarter of one.
 
-    Less than `suspicion`: whoever has seen nothing for that long, and publishes that the session has ended, then races with
-    that publication, and of the two one wins.
+    It is less than `suspicion`. A judge that has seen nothing for that long publishes that the session has ended. The two
+    publications race for one number, and one of them wins.
     """
     return interval(lease_seconds) * 5 / 4
 
@@ -176,7 +177,7 @@ _MADE_UP = " booted at "
 
 
 def is_nearby(registration: Registration, here: Here) -> bool:
-    """Whether its process is one of those that are to be seen from here, as far as identities tell.
+    """Whether its process can be seen from here, as far as the identities of kernel and namespace show.
 
     Looop records neither kernel nor namespace: its sessions are taken to be of these.
     """
@@ -188,8 +189,8 @@ def is_nearby(registration: Registration, here: Here) -> bool:
 def may_be_nearby(registration: Registration, here: Here) -> bool:
     """Whether its process can be seen from here if its store is on a local disk, which one kernel at a time has mounted.
 
-    Linux's numbers tell that whatever the kernels call themselves. Where there is but one namespace, two identities, if
-    both are known, tell two kernels.
+    On Linux the number of the namespace decides, whatever the kernels call themselves. On systems with one namespace,
+    two identities that are both known and differ are two kernels.
     """
     if registration.pid <= 0 or registration.namespace != here.namespace:
         return False

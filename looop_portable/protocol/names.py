@@ -68,6 +68,20 @@ def refuse_longer(text: str, what: str, longest: int = LONGEST_NAME) -> None:
         raise InvalidName(f"invalid {what} {excerpt(text)}: it has {len(text)} characters, and may have {longest}")
 
 
+def as_note(note: str) -> str:
+    """The note on a claim as it is stored: any text, for people; empty: there is none. Raises `InvalidName`."""
+    if not isinstance(note, str):
+        raise InvalidName(f"invalid note {excerpt(note)}: it is not a string")
+    refuse_longer(note, "note")
+    if note.isascii():
+        return note
+    try:
+        note.encode()
+    except UnicodeEncodeError:
+        return _decoded(note, "note")
+    return note
+
+
 def excerpt(value: object) -> str:
     """`value` as it is written in Python; of a long one the beginning."""
     if isinstance(value, str | bytes) and len(value) > _SHOWN:
@@ -145,7 +159,7 @@ def printable(text: str) -> str:
 
 
 def _composed(text: str) -> str:
-    """Without this, two names whose escapes swallow a combining mark would be one file where names are normalised."""
+    """The normal form. Two names whose escapes swallow a combining mark would be one file where names are normalised."""
     import unicodedata  # Only names beyond ASCII pay for the tables.
 
     return unicodedata.normalize("NFC", text)

@@ -31,7 +31,7 @@ __all__ = [
 
 def no_lease() -> dict[str, object]:
     """What `Lease.as_dict` would say of one that is not there."""
-    return dict.fromkeys(("session", "incarnation", "claimed_at", "host"))
+    return dict.fromkeys(("session", "incarnation", "claimed_at", "host", "note"))
 
 
 def no_verdict() -> dict[str, object]:
@@ -78,7 +78,7 @@ class Renewed(NamedTuple):
 
 
 class Held(NamedTuple):
-    """Another session holds the claim, and lives, or nobody can tell that it does not."""
+    """Another session holds the claim. It lives, or is not known to be dead."""
 
     lease: Lease
     verdict: Verdict
@@ -130,8 +130,8 @@ class Refused(NamedTuple):
 class Retired(NamedTuple):
     """A session has ended, and what it held is released. `stopped`: it had not ended before.
 
-    `failed` holds (claim, reason) for what could not be released (an empty name: what it held could not be listed). Its
-    session has ended all the same, so whoever asks for such a claim takes it over at once.
+    `failed` holds (claim, reason) for what could not be released (an empty name: what it held could not be listed). The
+    session has ended all the same, so the next claimer takes such a claim over at once.
     """
 
     stopped: bool

@@ -36,7 +36,8 @@ class Lease(NamedTuple):
     `session` is the holder's id; empty: no holder could be read. `incarnation` is the nonce of the holder's
     registration; empty: it was not registered, or looop wrote the lease. `claimed_at` is the holder's own clock, for
     people only. A `foreign` lease is one that looop wrote: it has no number of its own, and `generation` is that of the
-    ledger's head. `settled` is False while its writer may still be in the middle of writing it.
+    ledger's head. `settled` is False while its writer may still be in the middle of writing it. `note` is what the holder
+    wants people to know; it may have any characters.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Lease(NamedTuple):
     host: str = ""
     foreign: bool = False
     settled: bool = True
+    note: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """For JSON, with the keys of --json: who holds it, since when, and where."""
@@ -55,6 +57,7 @@ class Lease(NamedTuple):
             "incarnation": self.incarnation or None,
             "claimed_at": self.claimed_at or None,
             "host": self.host or None,
+            "note": self.note or None,
         }
 
 
@@ -70,10 +73,10 @@ class Said(Protocol):
 
 
 class Judged(int):
-    """The number of a generation that somebody acts upon, and whose he has judged it to be: session and incarnation.
+    """The number of a generation to act upon, with the holder that it was judged to have: session and incarnation.
 
-    A number alone is no proof: in a store that was removed, restored from a backup, or put in another's place, it may be
-    somebody else's. No holder: it is nobody's, or looop's.
+    A number alone proves nothing. In a store that was removed, restored from a backup, or swapped for another, the same
+    number may be another holder's. No holder: nobody holds it, or looop does.
     """
 
     said: Said | None
@@ -85,7 +88,7 @@ class Judged(int):
 
 
 def holder_of(generation: int) -> tuple[str, str] | None:
-    """Whose it was judged to be, if anybody said so."""
+    """The holder that it was judged to have; None for a plain number."""
     said = generation.said if isinstance(generation, Judged) else None
     return None if said is None or said.foreign else (said.session, said.incarnation)
 
@@ -93,7 +96,7 @@ def holder_of(generation: int) -> tuple[str, str] | None:
 class Head(NamedTuple):
     """The latest generation of a claim; `lease` is None when it is not held. Generation 0: never claimed.
 
-    `over` is a lease that looop itself has written since: by its lights the holder was dead.
+    `over` is a lease that looop itself has written since: looop judged the holder dead.
     """
 
     generation: int
@@ -102,20 +105,23 @@ class Head(NamedTuple):
 
 
 def record_of(lease: Lease | None) -> dict[str, object]:
-    """What a generation says, but for its number and its token, which the ledger adds."""
+    """What a generation says, without its number and its nonce, which the ledger adds."""
     if lease is None:
         return {"released": True}
-    return {
+    record: dict[str, object] = {
         "session": lease.session,
         "name": lease.name,
         "incarnation": lease.incarnation,
         "claimed_at": lease.claimed_at,
         "host": lease.host,
     }
+    if lease.note:  # Most have none, and look as they did before there were notes.
+        record["note"] = lease.note
+    return record
 
 
 def _incarnation_in(record: Mapping[str, object]) -> str:
-    """Empty for one that cannot be: then the session is judged by its id alone, whichever incarnation of it lives."""
+    """The incarnation; empty if it is not a possible one. The session is then judged by its id alone."""
     found = text(record, "incarnation")  # Of a session of looop's it has what words have not.
     return "" if len(found) > LONGEST_WORD or has_controls(found) or "/" in found or "\\" in found else found
 
@@ -136,6 +142,7 @@ def lease_in(data: bytes, name: str, generation: int) -> Lease | None:
         claimed_at=text(record, "claimed_at")[:LONGEST_TEXT],
         host=text(record, "host")[:LONGEST_TEXT],
         foreign="adopted" in record,
+        note=text(record, "note")[:LONGEST_TEXT] if "note" in record else "",
     )
 
 
@@ -166,7 +173,8 @@ class Registration(NamedTuple):
     process holds a lock of its own for as long as it lives. `kept`: a process of its own gives its heartbeats. `own`: the
     process has registered itself, so the lock is its own too, and not that of whoever runs it. `heirs`: what its process
     starts inherits a part in that lock, and the session lives as long as any of them (`looop run`). `timed`: it has no
-    process, and lives by the heartbeats that somebody gives now and then (`session start --ttl`).
+    process, and lives by the heartbeats that somebody gives now and then (`session start --ttl`). For people only: `user`,
+    who has registered it, and `command`, the name of the program that it runs, without its arguments (`looop run`).
     """
 
     session: str
@@ -186,6 +194,8 @@ class Registration(NamedTuple):
     own: bool = False
     heirs: bool = False
     timed: bool = False
+    user: str = ""
+    command: str = ""
 
     @property
     def holder(self) -> Holder:
@@ -238,6 +248,8 @@ def registration_in(session: str, data: bytes) -> Registration:
             own=record.get("own") is True,
             heirs=record.get("heirs") is True,
             timed=record.get("timed") is True,
+            user=text(record, "user")[:LONGEST_TEXT],
+            command=text(record, "command")[:LONGEST_TEXT],
         )
     except Damaged:
         return Registration(session, "", 0)

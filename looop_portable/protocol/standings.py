@@ -2,9 +2,9 @@
 
 Pure: no clock, no file, no process. `TABLE` is what the verbs go by, and the table in the README; a test compares the two.
 
-Every transition of a claim is one step, whoever makes it: be the first to publish generation g+1. A verb reads the head
-(generation g), judges it here, and either answers or advances from exactly g. So a decision can be old, but it cannot be
-acted upon once it is: somebody else's g+1 is in the way.
+Every transition of a claim is one step: be the first to publish generation g+1. A verb reads the head (generation g),
+judges it here, and either answers or advances from exactly g. A decision may be out of date. Then another g+1 exists, and
+the step fails.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ NOBODY = Holder("", "")
 def is_ours(lease: Lease | None, me: Holder) -> bool:
     """Whether `lease` is that of exactly this registration of our session.
 
-    Without the incarnation, a session that re-uses a dead one's id would adopt its lease while a reaper, which has
-    rightly judged it dead, is about to release it. A lease that looop wrote has no incarnation to compare, so it is
-    never simply ours: it is adopted by publishing a generation.
+    A session that re-uses a dead one's id must not adopt its lease by the id alone: a reaper that rightly judged the old
+    one dead may be about to release it. A lease that looop wrote has no incarnation to compare, so it is never simply
+    ours: it is adopted by publishing a generation.
     """
     return lease is not None and not lease.foreign and Holder(lease.session, lease.incarnation) == me != NOBODY
 
@@ -67,9 +67,9 @@ def is_ours(lease: Lease | None, me: Holder) -> bool:
 def judge(lease: Lease | None, me: Holder, liveness: Liveness) -> Standing:
     """What a claim whose current lease is `lease` looks like to `me`; `liveness` is that of the lease's session.
 
-    Our own id in another incarnation is no licence: without asking its liveness, a verb that a dead shell left running
-    would take the claim from the live session that has registered the id since. An older incarnation is proven dead by
-    the registration that followed it.
+    Our own id in another incarnation is judged by its liveness. A verb that a dead shell left running would otherwise take
+    the claim from the live session that has registered the id since. A later registration proves an older incarnation
+    dead.
     """
     if lease is None:
         return Standing.VACANT

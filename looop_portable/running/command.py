@@ -14,16 +14,19 @@ threads that end the command, and leave, are there before anything is claimed (`
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
+from collections.abc import Sequence
 from functools import partial
 
 from looop_portable.claims.gate import Claims
 from looop_portable.claims.own import OwnSession, retire
 from looop_portable.config import Config
 from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
+from looop_portable.protocol.codec import LONGEST_TEXT
 from looop_portable.protocol.liveness import DEFAULT_TTL, interval
-from looop_portable.protocol.names import canonical
+from looop_portable.protocol.names import canonical, printable
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import in_order
@@ -31,6 +34,7 @@ from looop_portable.running.child.environment import environment_of, variable
 from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.system.clock import elapsed
+from looop_portable.system.opening.locales import for_people
 from looop_portable.system.threads.standby import Standby
 from looop_portable.waiting.claiming import claim_all
 
@@ -109,7 +113,10 @@ class _Run:
         self._stand_by()
         holder = self._register(pid)
         with self._child.interruptible():
-            found = claim_all(self._claims, self._names, holder, request.timeout, request.slots, self._listener.waits)
+            found = claim_all(
+                *(self._claims, self._names, holder, request.timeout, request.slots, self._listener.waits),
+                note=request.note,
+            )
         if isinstance(found, Held):
             return found
         if self._claims.sessions.has_ended(holder):  # With all of the store, say: what it has claimed is anybody's.
@@ -137,7 +144,8 @@ class _Run:
             self._pulse.prepare()
 
     def _register(self, pid: int) -> Holder:
-        found = self._own.register(self._pulse, self._request.lease_seconds, self._request.session, pid)
+        request = self._request
+        found = self._own.register(self._pulse, request.lease_seconds, request.session, pid, _program(request.command))
         if found is None:
             session = self._own.holder.session
             raise Unavailable(f"session {session}: registered so slowly that others have ended it; try again")
@@ -244,3 +252,14 @@ class _Run:
         except Exception as error:  # noqa: BLE001 (no memory, say: there is nobody else who could tell)
             return [("", f"{type(error).__name__}: {error}")]
         return list(retired.failed)
+
+
+def _program(command: Sequence[str]) -> str:
+    """The name of the program, for all to see who are refused; never its arguments, which may have passwords.
+
+    Who has put a whole line in quotes, and means a shell's, has not told it from its arguments: then it is the first word.
+    """
+    path = command[0] if command else ""
+    if not os.path.isabs(path):
+        path = next(iter(path.split()), "")
+    return printable(for_people(os.path.basename(path)))[:LONGEST_TEXT]

@@ -2,7 +2,7 @@
 
 Guarantees: one keeper for one incarnation; a keeper is there exactly if its file is held, which the kernel ends with it; no
 other process is ever ended in its place.
-Does not guarantee: that a keeper stays. Whoever logs a user out may end all his processes; `looop claim` starts it again.
+Does not guarantee: that a keeper stays. A logout may end all processes of a user; `looop claim` starts the keeper again.
 How: each has three files in a directory of this host's and this user's (`state`), named after session and incarnation:
 `.lock`, which it holds (`locks/alone`), `.json`, which says who it is, and `.log`. They go when it ends in good order; a
 day after a crash another keeper sweeps them.
@@ -48,7 +48,7 @@ _NAME = "keepers"
 
 
 class Begun(NamedTuple):
-    """`tied`: it ends with the job that whoever started it is in (Windows)."""
+    """`tied`: it ends with the job of the process that started it (Windows)."""
 
     pid: int
     tied: bool = False
@@ -65,15 +65,15 @@ class Keepers:
     def is_for(self, registration: Registration) -> bool:
         """Whether it is kept, and may be from here: its process is of this kernel, and of this pid namespace.
 
-        Where neither tells its kernel, only the namespace is compared, which kernels number alike: whoever asks has to know
-        by something else that there is but one. Where the namespace cannot be told, it is not.
+        Where neither kernel is known, only the namespaces are compared, which all kernels number alike: the caller has to
+        know otherwise that there is one kernel. Without a known namespace the answer is False.
         """
         here = self._processes.here()
         same = here[:2] == (registration.boot, registration.namespace)
         return registration.kept and bool(here.namespace) and same
 
     def may_be_for(self, registration: Registration) -> bool:
-        """The same where one of the two does not tell its kernel, as in a sandbox, and the other does."""
+        """As `is_for`, where one of the two kernels is known and the other is not, as in a sandbox."""
         here = self._processes.here()
         return registration.kept and bool(here.boot) != bool(registration.boot) and may_be_nearby(registration, here)
 
@@ -121,7 +121,7 @@ class Keepers:
         return f"{self.base(holder)}.log"
 
     def log(self, holder: Holder, line: str) -> None:
-        """One more line, whatever names are in it. Where nothing can be written, the keeper does its work all the same."""
+        """Append a line, whatever names are in it. A log that cannot be written does not stop the keeper."""
         with contextlib.suppress(OSError):
             self._files.append(self.log_of(holder), f"{timestamp()} {printable(line)}\n".encode(), LOG_SIZE)
 
@@ -147,7 +147,7 @@ class Keepers:
     def start(self, config: Config, holder: Holder, *, known: bool = False) -> Begun:
         """Start the keeper of `holder`; that one, or the one that is there. Raises `Unavailable`.
 
-        It is there when this returns. `known`: whoever starts it has seen the session's process in his own namespace.
+        It is there when this returns. `known`: the caller has seen the session's process in its own namespace.
         """
         try:
             self._files.make_private(self.directory)
@@ -231,7 +231,7 @@ def choose() -> tuple[Keepers, str]:
 
 
 def everywhere() -> Iterator[Keepers]:
-    """Wherever a keeper of this user's may be on this host: the environment of who began it may have been another."""
+    """All directories for keepers of this user on this host: a keeper may have begun in another environment."""
     return map(Keepers, state.places(_NAME))
 
 

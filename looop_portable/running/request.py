@@ -16,7 +16,7 @@ class Request(NamedTuple):
     """What is to be run, and for what. `names`: of claims; `session`: its id, made up if empty; seconds.
 
     `timeout`: for how long the claims are waited for; None: without end. `slots`: of each claim; 0: it has none.
-    `until_all_end`: what the command leaves behind holds too.
+    `until_all_end`: what the command leaves behind holds too. `note`: on each claim, for people.
     """
 
     command: Sequence[str]
@@ -27,6 +27,7 @@ class Request(NamedTuple):
     slots: int = 0
     ends_when_lost: bool = True
     until_all_end: bool = False
+    note: str = ""
 
 
 class Listener(Protocol):

@@ -1,10 +1,10 @@
-"""Since when there have been the sessions that this process has registered: what was untouched since then is not theirs.
+"""When each session of this process was registered: a name that was not touched since then is not held by it.
 
-Guarantees: the time is the filesystem's own, of a local disk, and before all that the session can have claimed: it is that
-of the registration's record, less what the system's clock may have been set back or slowed down since without being seen.
-Does not guarantee: that a clock which was set back, and set right again between two looks, was seen. There is a look with
-each heartbeat, and one where the time is asked for. What is overlooked then is a claim of a session that has ended: whoever
-asks for it next takes it over.
+Guarantees: the time is before all claims of the session. It is the time of the registration's record, by the filesystem of
+a local disk, less what the system's clock may have been set back or slowed down since without being noticed.
+Does not guarantee: to notice a clock that was set back, and set right again between two looks. The clock is looked at with
+each heartbeat, and when the time is asked for. A claim that is overlooked so belongs to a session that has ended: its next
+claimer takes it over.
 """
 
 from __future__ import annotations

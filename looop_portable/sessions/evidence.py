@@ -16,7 +16,7 @@ from looop_portable.protocol.inquiry import Found, Sign, inquiry
 from looop_portable.protocol.liveness import DEFAULT_TTL, Basis, Liveness, ProcessState, Verdict, is_nearby, may_be_nearby
 from looop_portable.protocol.records import FOREIGN, Holder, Registration
 from looop_portable.system.clock import timestamp
-from looop_portable.system.processes import Processes, host
+from looop_portable.system.processes import Processes, host, user
 
 if TYPE_CHECKING:
     from looop_portable.sessions.births import Births
@@ -25,16 +25,18 @@ _TORN = "its metadata are being written by looop, or damaged"
 
 
 class Evidence:
-    """What the sessions in a store, and this system's processes, tell of a session."""
+    """The evidence about sessions: from the sessions of a store, and from the processes of this system."""
 
     def __init__(self, store: SessionStore, processes: Processes) -> None:
         self._store = store
         self._processes = processes
         self._this_process: Registration | None = None
+        self.examined: Registration | None = None
+        """The last one that was: who tells people of a verdict need not read its registration once more."""
 
     @functools.cached_property
     def births(self) -> Births:
-        """Of the sessions that this process has registered: mostly a verb has none, and imports nothing for it."""
+        """The births of this process's sessions. Most verbs register none, and import nothing for this."""
         from looop_portable.sessions.births import Births
 
         return Births()
@@ -42,9 +44,9 @@ class Evidence:
     def verdict(self, session: str, incarnation: str, known: SessionHead | None = None) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see below. `known`: what was read of it.
 
-        A registration is always older than the leases under it. So what is read here, after the lease, is the
-        registration that the lease names, or a later one, which proves that one dead. In the other order a session that
-        registered in between would be taken for none.
+        A registration is always older than the leases under it. So the registration that is read here, after the lease, is
+        the one that the lease names; or a later one, which proves the older one dead. In the other order, a session that
+        registers in between would seem never registered.
         """
         try:
             return self._verdict_by(known or self._store.read(session), session, incarnation)
@@ -61,9 +63,9 @@ class Evidence:
         return self._verdict_on(head, incarnation) if incarnation else self.verdict_on_any(head)
 
     def this_process(self) -> Registration:
-        """This process as evidence, though it is no session: for others to see whether it has ended.
+        """This process as evidence, though it is no session: others look whether it has ended.
 
-        Where they cannot see it, on other hosts and in other containers, they know nothing of it.
+        Other hosts and other containers cannot see it, and know nothing of it.
         """
         here, pid = self._processes.here(), os.getpid()
         if self._this_process and self._this_process.pid == pid:  # Not its parent's, after a fork.
@@ -72,11 +74,11 @@ class Evidence:
             start, disk = self._processes.start_of(pid), self._store.signs.disk()
         except OSError:  # Asked again the next time: a process without its start could be taken for a later one of its id.
             return Registration("", "", pid, "", here.boot, here.namespace, host())
-        self._this_process = Registration("", "", pid, start, here.boot, here.namespace, host(), disk=disk)
+        self._this_process = Registration(*("", "", pid, start, here.boot, here.namespace, host()), disk=disk, user=user())
         return self._this_process
 
     def process_of(self, session: str, incarnation: str) -> Registration | None:
-        """The process that a session lives by, if it can be seen from here; whose end is the session's."""
+        """The process whose end is the session's end, if it can be seen from here."""
         try:
             head = self._store.read(session)
         except (OSError, Unavailable):
@@ -104,9 +106,9 @@ class Evidence:
         return head.own or head.foreign
 
     def _verdict_on_none(self, holder: Holder) -> Verdict:
-        """Of a lease whose registration is not there: forgotten after its end, unless it was removed while it still beats.
+        """Judge a lease whose registration is missing: it was forgotten after its end, unless it still beats.
 
-        Without the last, what clears old files away would give a live holder's claim to the next who asks.
+        A program that clears old files away may remove the registration of a live holder. The holder keeps its claim.
         """
         if not self._store.absent(holder.session):
             return Verdict(Liveness.UNKNOWN, "its registration is listed, but cannot be opened yet")
@@ -115,7 +117,7 @@ class Evidence:
         return Verdict(Liveness.DEAD, "no such session", Basis.REGISTRATION)
 
     def _verdict_on(self, head: SessionHead, incarnation: str) -> Verdict:
-        """Of a lease that names its registration: it is that one, or it is over."""
+        """Judge a lease that names its registration. If another one is current, the session is over."""
         for found in (head.own, head.foreign):
             if found and found.incarnation == incarnation:
                 return self.examine(found)
@@ -125,7 +127,7 @@ class Evidence:
         return Verdict(Liveness.DEAD, "its id has been registered anew since" if anew else "no such session")
 
     def verdict_on_any(self, head: SessionHead) -> Verdict:
-        """Of a lease that names only an id, as looop's do."""
+        """Judge a lease that names only an id, as looop's leases do."""
         verdicts = [self.examine(found) for found in (head.own, head.foreign) if found]
         living = [found for found in verdicts if not found.dead]
         if not living and head.torn:
@@ -133,7 +135,8 @@ class Evidence:
         return (living or verdicts or [Verdict(Liveness.DEAD, "no such session")])[0]
 
     def examine(self, registration: Registration) -> Verdict:
-        """Of this registration, from what can be seen of it from here."""
+        """Judge this registration, by what can be seen of it from here."""
+        self.examined = registration
         asked = inquiry(registration, self._processes.here())
         found: Found = None
         known: dict[Sign, Found] = {}
@@ -156,7 +159,7 @@ class Evidence:
             found = known[sign]
 
     def has_left(self, waiter: Registration) -> bool:
-        """Whether somebody who waits has ended, as far as it can be seen. Nobody's claim depends on it."""
+        """Whether a waiter has ended, as far as can be seen from here. No claim depends on it."""
         if not self.is_seen(waiter):
             return self.examine(waiter).dead
         return self._processes.state(waiter.pid, waiter.start) in _ENDED
@@ -172,9 +175,8 @@ class Evidence:
         return signs.silence(registration, watched=sign is Sign.WATCH)
 
     def _is_this_disk(self, registration: Registration) -> bool:
-        """What tells a disk begins with the system (`Mount.disk`). Another system's is never ours.
-
-        Without this, each look at such a session is a look at all mounts, or on Windows at the volume.
+        """Whether its disk is ours. The identity of a disk begins with the system's name (`Mount.disk`), which is cheap
+        to compare: a session of another system costs no look at all mounts, or at the volume on Windows.
         """
         return registration.disk.startswith(f"{sys.platform} ") and self._store.signs.disk() == registration.disk
 

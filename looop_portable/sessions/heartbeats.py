@@ -1,13 +1,13 @@
 """A session's heartbeats from within its own process, and the end of its own trust in them.
 
-Guarantees: whoever is told `lost` is told after two thirds of the lease without a renewal that succeeded, which is before
-anybody may take over (`liveness`): also while a call of the filesystem hangs, after the process, or the whole machine, has
-slept, and while this process is given no thread, no memory and no descriptor any more.
+Guarantees: `lost` is called after two thirds of the lease without a successful renewal. That is before others may take over
+(`liveness`). It is called also while a call of the filesystem hangs, after the process or the machine has slept, and while
+this process gets no thread, no memory and no descriptor any more.
 Does not guarantee: that what the process does between two looks at `lost` is stopped.
-How: one thread renews every third of the lease, another only watches the clock, so that a call that never returns keeps
-nobody from being told. Both are made before the session is registered (`prepare`). Whatever error a renewal ends with, it
-has failed, and is tried again; so is telling. Time counts from before a renewal is begun, by a clock that goes on while the
-machine sleeps. Whoever overslept did not fail to renew: it tries once more, and says with that that it goes on
+How: one thread renews every third of the lease. Another only watches the clock, so a renewal that never returns does not
+delay `lost`. Both are made before the session is registered (`prepare`). A renewal that ends with any error has failed, and
+is tried again; so is the call of `lost`. Time counts from before a renewal begins, by a clock that goes on while the
+machine sleeps. A process that overslept has not failed to renew: it tries once more, and publishes that it goes on
 (`Sessions.resume`).
 """
 
@@ -106,9 +106,9 @@ class Pulse:
         return self._over
 
     def _keep(self, look: Callable[[], float | None]) -> None:
-        """A thread's work: look, and wait for so many seconds, until there is nothing to look for: None.
+        """A thread's work: call `look`, wait for as many seconds as it says, and repeat until it says None.
 
-        Without the second part, one thread that could not be given some memory would leave all to the other, or to nobody.
+        A thread that gets no memory for a step tries again: to end would leave the work to the other thread, or to none.
         """
         while True:
             try:
@@ -145,7 +145,7 @@ class Pulse:
         return min(max(self._renewed_at + patience(self._lease) - last, 0.0), self._step)
 
     def _may_still_renew(self, now: float) -> bool:
-        """Whether the other thread, which has slept as well, gets done now what it had no time for."""
+        """Whether the other thread, which has slept as well, may still renew now."""
         with self._changed:
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._renewed_at >= now or self._ended(), interval(self._lease))
@@ -181,7 +181,7 @@ class Pulse:
             return
 
     def _call_lost(self) -> None:
-        """Whoever is lost is told, by one thread at a time, and by no other once it is."""
+        """Call `lost`: one thread at a time, and no other once it has returned."""
         with self._calling:
             if not self._has_called_lost and not self._stopped:
                 self._report_lost(self._over)

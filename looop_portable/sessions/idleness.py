@@ -1,6 +1,6 @@
-"""For how long a session was not used, which is looked at with each of its heartbeats.
+"""For how long a session was not used. It is looked at with each heartbeat.
 
-Does not guarantee: the exact time. Whoever uses it says so, and says nothing of when: that costs a block no clock.
+Does not guarantee: the exact time. A block only notes that it uses the session, and not when: it reads no clock.
 """
 
 from __future__ import annotations

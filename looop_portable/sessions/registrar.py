@@ -1,12 +1,11 @@
 """Who may hold: registering sessions, ending them, and telling whether one is alive.
 
-Guarantees: an id whose session is alive, or may be, is not registered again; of two that register one id at once exactly
-one succeeds; each registration has an incarnation of its own, so a new session inherits nothing from a dead one of its
-name.
+Guarantees: an id whose session is alive, or may be, is not registered again. If two processes register one id at once,
+exactly one succeeds. Each registration has an incarnation of its own, so a new session inherits nothing from a dead one.
 Does not guarantee: exclusion against looop itself starting a session of the same id at the same moment.
-How: an id's registrations are generations, advanced like a claim's; to end a session is to publish that it has ended. A
-session that has only been silent is ended so by whoever is about to act on its death, and one that comes back from a long
-silence publishes that it goes on: of the two one wins, so no clock decides between them.
+How: an id's registrations are generations, advanced like a claim's. To end a session is to publish that it has ended. A
+judge that is about to act on the death of a silent session ends it so. A session that comes back from a long silence
+publishes that it goes on. Only one of the two publications wins, so no clock decides between them.
 """
 
 import contextlib
@@ -23,7 +22,7 @@ from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import NOBODYS, chosen, is_made_up, its_process, made_up, refuse_lease
 from looop_portable.system.clock import timestamp
 from looop_portable.system.opening.nonces import nonce
-from looop_portable.system.processes import SYSTEM, Processes, host, start_of
+from looop_portable.system.processes import SYSTEM, Processes, host, start_of, user
 
 __all__ = ["SessionStatus", "Sessions"]
 
@@ -55,6 +54,7 @@ class Sessions:
         locked: bool = False,
         kept: bool = False,
         timed: bool = False,
+        command: str = "",
     ) -> Registration:
         """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
@@ -62,7 +62,7 @@ class Sessions:
         other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
         runs `pid`, and whatever that starts will have a part in the lock. `kept`: the heartbeats come from a keeper (see
         `keeper`), for a process that gives none itself. `timed`: it has no process, and lives by `renew` and
-        `resume` alone.
+        `resume` alone. `command`: the name of the program that it is, for people.
         Raises `SessionAlive`, `NoSuchProcess`, `InvalidName`, or `UsageError`.
         """
         refuse_lease(lease_seconds)
@@ -76,6 +76,8 @@ class Sessions:
             lease_seconds=lease_seconds,
             kept=kept,
             timed=timed,
+            user=user(),
+            command=command,
         )
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
@@ -103,7 +105,7 @@ class Sessions:
         return False
 
     def _take_back(self, registration: Registration, *, published: bool) -> None:
-        """Nothing is left of one that nobody is told of. Without this, its id would live while its process does."""
+        """Remove a registration that is not answered for: its id would otherwise live as long as its process."""
         if published:
             with contextlib.suppress(Unavailable, NoSession, UsageError):
                 self.stop(*registration.holder)
@@ -133,10 +135,10 @@ class Sessions:
         raise Unavailable(f"session {session}: others register and end it all the time; try again")
 
     def renew(self, holder: Holder) -> bool:
-        """A heartbeat of a session that is to go on. False: it is over, or has been registered anew.
+        """Give a heartbeat of a session that goes on. False: it is over, or has been registered anew.
 
-        Its registration is read after the beat: to be able to write does not prove that the others still count on us.
-        Raises `Unavailable`: it may or may not have been heard.
+        The registration is read after the beat: a process that can still write may have lost its session. Raises
+        `Unavailable`: the beat may or may not have been stored.
         """
         self.evidence.births.look(holder)
         try:
@@ -163,7 +165,7 @@ class Sessions:
         raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
 
     def hand_over(self, holder: Holder, pid: int) -> bool:
-        """The session lives by the process `pid` from now on. False: it is over, or has been registered anew.
+        """Make `pid` the session's process from now on. False: it is over, or has been registered anew.
 
         It stays the same incarnation, so it holds what it held. Raises `NoSuchProcess`.
         """
@@ -177,10 +179,10 @@ class Sessions:
         raise Unavailable(f"session {holder.session}: others register and end it all the time; try again")
 
     def conclude(self, holder: Holder) -> bool:
-        """End a session that is dead by no whole proof, before anybody acts on that. False: it is not, after all.
+        """End a session whose death is not fully proven, before anybody acts on it. False: it lives after all.
 
-        Without this, one that comes back in the last moment would hold beside whoever takes over. Its registration is read
-        before its heartbeat is: if it resumes in between, its number is taken.
+        A session that comes back at the last moment would otherwise hold beside the one that takes over. The registration
+        is read before the heartbeat: a session that resumes in between takes the number, and this fails.
         """
         head = self._read(holder.session)
         own = head.own
@@ -209,9 +211,9 @@ class Sessions:
         return standing(self._read(holder.session), holder)
 
     def has_ended(self, holder: Holder) -> bool:
-        """Whether somebody has ended `holder`, of which the caller knows that its process lives: it is its own.
+        """Whether the caller's own session `holder` was ended by others.
 
-        As `verdict`, without a look at that process. What cannot be read has not ended.
+        As `verdict`, without a look at the process, which is the caller. A session that cannot be read has not ended.
         """
         try:
             head = self._store.read(holder.session)
@@ -249,7 +251,7 @@ class Sessions:
     def forget(self, status: SessionStatus | None) -> bool:
         """Remove a session that has ended and whose id was made up. Whether it was one, and is gone.
 
-        Only such an id is never registered again; any other may have been, since it was judged.
+        Any other id may have been registered again since it was judged; one that was made up never is.
         """
         if not (status and status.verdict.dead and is_made_up(status.registration.session)):
             return False
@@ -262,7 +264,7 @@ class Sessions:
         return True
 
     def lock_path(self, registration: Registration) -> str:
-        """Where the lock is that its heirs take part in; empty: it has none."""
+        """The path of the lock in which its heirs take part; empty: it has none."""
         return self._store.signs.lock_path(registration) if registration.heirs else ""
 
     def tidy(self) -> None:
@@ -270,12 +272,8 @@ class Sessions:
         with answering("the sessions cannot be tidied"):
             self._store.tidy()
 
-    def _promise(self, registration: Registration, *, locked: bool) -> Registration:
-        with answering(f"session {registration.session}"):
-            return self._store.signs.promise(registration, locked=locked)
-
     def _refuse_if_alive(self, session: str, head: SessionHead) -> None:
-        """What cannot be read is alive; but where we have a registration, a torn file of looop's is its projection."""
+        """Refuse a session that may live. Beside a registration of ours, a torn file of looop's is its projection."""
         if head.damaged:
             raise SessionAlive(session, f"its registration is damaged; `looop session stop {session}` ends it")
         found = self.evidence.verdict_on_any(head._replace(torn=head.torn and not head.own))

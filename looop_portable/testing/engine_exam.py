@@ -89,7 +89,7 @@ class EngineExam:
             assert step == Step(False, NOTHING), f"{law}: told {step}"
         assert (found := connect().read(CLAIM, "a")) == NOTHING, f"{law}: there is {found}"
 
-    def test_of_many_that_advance_at_once_one_wins(self, connect: Connect) -> None:
+    def test_one_of_many_that_advance_at_once_wins(self, connect: Connect) -> None:
         won: list[int] = []
         failures: list[Exception] = []
 

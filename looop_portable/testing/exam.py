@@ -215,7 +215,7 @@ class BackendExam(LifeExam, WaitingExam):
         assert counter == [WORKERS * ROUNDS], f"law: no two hold: {told}"
         assert reopen().read("counter") == Head(2 * WORKERS * ROUNDS, None)
 
-    def test_of_many_that_claim_a_free_name_exactly_one_wins(self, reopen: Reopen) -> None:
+    def test_exactly_one_of_many_claimers_of_a_free_name_wins(self, reopen: Reopen) -> None:
         for turn in range(20):
             outcomes: list[object] = []
             start = starting_line()

@@ -212,7 +212,7 @@ class LifeExam(SessionExam):
 
         at_once(work, line)
 
-    def test_who_beats_keeps_what_it_holds(self, reopen: Reopen) -> None:
+    def test_a_session_that_beats_keeps_what_it_holds(self, reopen: Reopen) -> None:
         """As another host sees it, which sees nothing but the heartbeat, or that its kernel is another."""
         for boot in ("", "another kernel"):
             backend, other = reopen(), Claims(reopen())

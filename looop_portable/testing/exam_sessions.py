@@ -31,7 +31,7 @@ _BARE = Registration("bare", "i", 1)
 class SessionExam:
     """The laws of `SessionStore`."""
 
-    def test_of_many_that_register_one_id_one_wins(self, reopen: Reopen) -> None:
+    def test_one_of_many_registrations_of_one_id_wins(self, reopen: Reopen) -> None:
         law = "law: of all that register one id at once one wins"
         for turn in range(8):
             published: list[Registration] = []

@@ -76,7 +76,7 @@ class WaitingExam:
         assert again not in (second, third), f"law: a ticket was never one before: {again} was"
         assert (found := tickets.line("repo-x")) == [first, again], f"{_GONE}: the line is {found}"
 
-    def test_who_is_put_out_of_the_line_by_another_is_gone_for_all(self, reopen: Reopen) -> None:
+    def test_a_waiter_that_another_puts_out_of_the_line_is_gone_for_all(self, reopen: Reopen) -> None:
         """Also for itself: it shows that it waits, and is not back by that."""
         mine, theirs = tickets_of(reopen()), tickets_of(reopen())
         if mine is None or theirs is None:
@@ -105,7 +105,7 @@ class WaitingExam:
             tickets.give_back("repo-x", ticket)
             tickets.tidy()
 
-    def test_who_shows_that_he_waits_is_seen(self, reopen: Reopen) -> None:
+    def test_a_waiter_that_shows_itself_is_seen(self, reopen: Reopen) -> None:
         """Where anybody is: in one process's memory all that wait are seen anyway."""
         mine, theirs = tickets_of(reopen()), tickets_of(reopen())
         if mine is None or theirs is None:

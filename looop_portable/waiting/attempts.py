@@ -19,13 +19,14 @@ from looop_portable.protocol.standings import is_ours
 _TRIES = 3
 
 
-def claim_any(claims: Claims, wanted: Sequence[str], me: Holder) -> Won | Renewed | Held:
+def claim_any(claims: Claims, wanted: Sequence[str], me: Holder, note: str = "") -> Won | Renewed | Held:
     """The first of `wanted` that can be had; one that is ours already, if there is one. Raises as `Claims.claim` does.
 
     Of several each is read once, and one that can be had once more by `claim`.
     """
+    noted = {"note": note} if note else {}  # A `Claims` of somebody else's, from before there were notes, does without.
     if len(wanted) == 1:
-        return claims.claim(wanted[0], me)
+        return claims.claim(wanted[0], me, **noted)
     heads: list[tuple[str, Head]] = []
     for name in wanted:
         head = claims.backend.read(name)
@@ -35,7 +36,7 @@ def claim_any(claims: Claims, wanted: Sequence[str], me: Holder) -> Won | Renewe
     first: Held | None = None
     verdicts: dict[Holder, Verdict] = {}  # One who holds several is judged once: all leases have been read by now.
     for name, head in heads:
-        outcome = claims.refused(head, me, verdicts) or claims.claim(name, me)
+        outcome = claims.refused(head, me, verdicts) or claims.claim(name, me, **noted)
         if not isinstance(outcome, Held):
             return outcome
         first = first or outcome
@@ -46,20 +47,21 @@ def claim_any(claims: Claims, wanted: Sequence[str], me: Holder) -> Won | Renewe
 class Attempts:
     """Attempts to claim any of `wanted` for `me`, one after the other, and taking back what they have won.
 
-    Does not guarantee: that what another thread or process wins in the same moment for the same session is told from it.
+    Does not guarantee: to tell its own win from one of another thread or process, of the same session at the same moment.
     """
 
-    def __init__(self, claims: Claims, wanted: Sequence[str], me: Holder) -> None:
+    def __init__(self, claims: Claims, wanted: Sequence[str], me: Holder, note: str = "") -> None:
         self._claims = claims
         self._wanted = wanted
         self._me = me
+        self._note = note
         self._won: Won | None = None
 
     def __call__(self) -> Won | Renewed | Held:
         """Interrupted, it has not won. Raises as `Claims.claim` does."""
         before = self._had()
         try:
-            outcome = claim_any(self._claims, self._wanted, self._me)
+            outcome = claim_any(self._claims, self._wanted, self._me, self._note)
             self._won = outcome if isinstance(outcome, Won) else None
         except BaseException:  # It may have been won all the same.
             for lease in self._had():
@@ -86,13 +88,13 @@ class Attempts:
 
 
 def take_back(begun: Iterable[Attempts]) -> LooopError | None:
-    """Whatever of it can be; the last one first, as `hold_all` does. What kept another from it, more than once."""
+    """Take back all that can be, the last first, as `hold_all` does. Returns what prevented the others, twice."""
     found = [_again_and_again(attempts.take_back) for attempts in reversed(list(begun))]
     return next((error for error in reversed(found) if error), None)
 
 
 def _again_and_again(deed: Callable[[], object]) -> LooopError | None:
-    """What is done to take something back is done once more where it failed: nobody else would do it. Why it failed."""
+    """Take something back, and try once more where that failed: nobody else would do it. Returns why it failed."""
     refused: LooopError | None = None
     for _ in range(_TRIES):
         try:

@@ -2,10 +2,9 @@
 
 Guarantees: of several names either all are won, or none that was not ours before. Two that name them in opposite orders do
 not wait for each other: all take them in one order, that of their file names.
-Does not guarantee: that nothing is held meanwhile: while the second is waited for, the first is held. Nor that no two wait
-for each other who hold something already when they begin to wait. Nor that what was won first is still ours when the
-last is, where that was waited for: somebody may have broken it, which its generation tells. A session that asks for a slot
-in two processes at once may get two.
+Does not guarantee: that nothing is held meanwhile: the first is held while the second is waited for. Two waiters that held
+something before they began to wait may wait for each other. While the last is waited for, an operator may break the first:
+its generation shows that. A session that asks for a slot in two processes at once may get two.
 How: see `slots` for those, and for the order. What a signal's handler raises finds the main thread waiting: all steps are
 made in another (`apart`), which then takes back what was won.
 """
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
+from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
 from looop_portable.protocol.records import Holder
 from looop_portable.protocol.slots import in_order, line_for, slots_of
@@ -36,15 +36,21 @@ __all__ = ["claim_all", "wait_for"]
 
 
 def wait_for(
-    claims: Claims, name: str, me: Holder, timeout: float | None = None, slots: int = 0, on_waiting: OnWaiting | None = None
+    claims: Claims,
+    name: str,
+    me: Holder,
+    timeout: float | None = None,
+    slots: int = 0,
+    on_waiting: OnWaiting | None = None,
+    note: str = "",
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, and wait for it for `timeout` seconds: None or -1: without end, 0: not at all.
 
     `on_waiting` is called after each look that finds it held, from 2 s on. Interrupted, it has not been won. Raises as
-    `Claims.claim` does.
+    `Claims.claim` does, which `note` is for.
     """
     timeout = limit(timeout)
-    attempts = Attempts(claims, slots_of(name, slots), me)
+    attempts = Attempts(claims, slots_of(name, slots), me, as_note(note))
     watcher = _stoppable(timeout)
 
     def wait() -> Won | Renewed | Held:
@@ -77,19 +83,21 @@ def claim_all(
     slots: int = 0,
     on_waiting: OnWaiting | None = None,
     settled: Callable[[], object] | None = None,
+    note: str = "",
 ) -> list[Won | Renewed] | Held:
     """Claim all of `names`, or none: then who holds the first that could not be had, within `timeout` seconds for them all.
 
     What was ours before stays so. Raises as `Claims.claim` does; then, too, nothing more is ours than was.
     `settled` is called when all are ours. What a signal's handler raises before that is undone; afterwards it is not.
+    `note` is that of each claim that is won.
     """
-    timeout = limit(timeout)
+    timeout, note = limit(timeout), as_note(note)
     begun: list[Attempts] = []
     watcher = _stoppable(timeout)
 
     def claim() -> list[Won | Renewed] | Held:
         try:
-            return _claim_in_order(claims, in_order(names), me, timeout, slots, on_waiting, begun, watcher)
+            return _claim_in_order(claims, in_order(names), me, timeout, slots, on_waiting, begun, watcher, note)
         except BaseException as error:
             refused = take_back(begun)
             if refused and isinstance(error, LooopError):
@@ -115,12 +123,13 @@ def _claim_in_order(
     on_waiting: OnWaiting | None,
     begun: list[Attempts],
     watcher: Stoppable | None,
+    note: str,
 ) -> list[Won | Renewed] | Held:
     end = None if timeout is None else elapsed() + timeout
     had: list[Won | Renewed] = []
     for name in names:
         left = None if end is None else max(end - elapsed(), 0.0)
-        begun.append(Attempts(claims, slots_of(name, slots), me))
+        begun.append(Attempts(claims, slots_of(name, slots), me, note))
         outcome = _wait(claims, name, me, slots, begun[-1], left, on_waiting, watcher)
         if isinstance(outcome, Held):
             refused = take_back(begun)

@@ -1,6 +1,6 @@
 """For how long a waiter waits for its watcher before it looks again all the same.
 
-Does not guarantee: anything; whoever looks later has it later.
+Does not guarantee: anything. A waiter that looks later gets its claim later.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Pauses:
         self._last = 0.0
 
     def of(self, watched: bool, position: int = 1) -> float:
-        """The further behind, the later there is anything to be seen that is not heard. `watched`: all of it is."""
+        """The pause at a position. Further behind, less changes that no watch reports. `watched`: all is watched."""
         if not watched:
             return self.unwatched(first=position == 1)
         self._last = 0.0
         return self._jittered(min(_WATCHED * position, _WATCHED_LAST))
 
     def end_unwatched(self) -> float:
-        """Of the holder's process; all else is."""
+        """The pause where all is watched but the end of the holder's process."""
         return self._jittered(_SILENT)
 
     def unwatched(self, *, first: bool) -> float:

@@ -1,13 +1,13 @@
-"""For how long a waiter leaves what is free to those before it. They may be stopped, or dead where nobody sees it.
+"""For how long a waiter leaves a free claim to the waiters before it. They may be stopped, or dead and not seen to be.
 
-Guarantees: whoever waits gets past all that do nothing, in as many turns as there are processes before it that are seen
-from here, or that show that they live; and in one turn more past all the others, however many. Both are counted from the
-last time that somebody before it has left, or that the one ahead of it has noticed that the claim is free.
-Does not guarantee: its place to one that does nothing for a turn: stopped, or starved.
-How: who waits behind others, and sees that a claim is free, *shows* itself with each look: its ticket is touched. Of those
-that cannot be seen (other hosts, other containers) it is watched meanwhile whether they do. A waiter may notice before the
-one ahead of it does: its turns are counted anew when that one has shown itself, and when somebody before it has left the
-line, for then another is the first. No clocks are compared.
+Guarantees: a waiter gets past all idle waiters before it. It takes one turn for each process before it that is seen from
+here, or that shows that it lives; and one turn more for all the others together. The turns are counted from the last time
+that a waiter before it left the line, or that the one ahead of it noticed that the claim is free.
+Does not guarantee: its position to a waiter that does nothing for a turn: stopped, or starved.
+How: a waiter behind others that sees a free claim *shows* itself with each look: it touches its ticket. The waiters that
+cannot be seen (on other hosts, in other containers) are watched meanwhile: do they show themselves? A waiter may notice a
+free claim before the one ahead of it does. So its turns are counted anew when that one shows itself, and when a waiter
+before it leaves the line, since another is first then. No clocks are compared.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Turns:
         """The ticket of the one ahead of us, and its sign at that time; no ticket: it has shown itself since."""
 
     def patience(self, ours: str, before: Sequence[str], free: Free | None) -> float:
-        """For how many seconds yet those `before` us, who have the ticket `ours`, may leave what is `free` to be taken.
+        """For how many more seconds the waiters `before` our ticket `ours` may leave untaken what is `free`.
 
-        Without this, one that is stopped (Ctrl-Z) while it waits would keep a free claim from all behind it. Whoever is
-        further behind waits for longer, so that only one goes past the first. None are left: the one ahead is passed.
+        A waiter that is stopped (Ctrl-Z) would otherwise keep a free claim from all behind it. A waiter further behind
+        waits longer, so that only one passes the first. At 0 the one ahead is passed.
         """
         if free is None:
             self._free, self._unseen = None, {}

@@ -1,15 +1,14 @@
 """Waiting for a claim: first come, first served, as far as it can be told who came first.
 
-Guarantees: what `claim` does, as nothing here is relied upon: it is `claim` that decides, whenever somebody may ask.
-Whoever waits asks again after a while, whatever it has not heard. One that stops waiting, however it does, leaves nothing
-behind that anybody would have to remove; a ticket of one that was killed is removed by whoever waits behind it.
-Does not guarantee: that nobody who does not wait comes in between: `claim` without waiting takes what is free. Nor the
-place of a waiter that does not take its turn for some seconds (stopped, or starved): whoever is behind it goes first, and
-it lines up anew. Nor an order on a backend that has no tickets.
-How: everybody takes a ticket. Whoever has somebody alive before him listens for that ticket's end alone, so that a release
-wakes one and not all, as in Mellor-Crummey and Scott's queues and in ZooKeeper's recipe for locks; the first in line
-listens to the claim, and for the end of its holder's process. `Waiting` does one look at a time and never blocks; who
-drives it waits for its watcher: `run` here, `aio` in an event loop.
+Guarantees: what `claim` guarantees, since `claim` alone decides who wins. A waiter asks again after a while, even if
+nothing woke it. A waiter that stops leaves nothing behind; the waiter behind a killed one removes its ticket.
+Does not guarantee: an order against claimers that do not wait: `claim` without waiting takes what is free. Nor the position
+of a waiter that does not take its turn for some seconds (stopped, or starved): the waiter behind it goes first, and it
+lines up anew. Nor an order on a backend that has no tickets.
+How: each waiter takes a ticket. A waiter with a live one before it watches that one's ticket alone, so a release wakes one
+waiter and not all, as in Mellor-Crummey and Scott's queues and in ZooKeeper's recipe for locks. The first in line watches
+the claim and its holder's process. `Waiting` looks once per call and never blocks. Its caller waits for the watcher: `run`
+here, `aio` in an event loop.
 """
 
 from __future__ import annotations
@@ -64,10 +63,10 @@ def _is_looops(lease: Lease) -> bool:
 class Waiting:
     """One waiter in the line of `queue`, for any of the claims `wanted`, which `attempt` asks for.
 
-    `ours` tells a lease that satisfies the waiter at once, whoever is before it: without that, whoever asks again for what
-    it holds would wait for itself. `undo` lets go what has been won, where leaving the line is interrupted afterwards.
-    `at_home`: whether what was refused last is this process's own, whose release wakes the watcher. None: nobody knows
-    of what is won who will let it go, in which process.
+    `ours`: whether a lease satisfies the waiter at once, whatever its position. A session that claims again what it holds
+    would otherwise wait for itself. `undo` releases what was won if leaving the line is interrupted. `at_home`: whether
+    this process itself holds what was refused last, so that its release wakes the watcher. None: the process that will
+    release what is won is not known.
     """
 
     def __init__(
@@ -121,7 +120,7 @@ class Waiting:
                 return found
 
     def _look_from_behind(self, ahead: str, waiter: Registration | None, *, is_new: bool) -> Won | Renewed | Pending | None:
-        """None: the one `ahead` is not there any more."""
+        """One look while another waiter is before us. None: the ticket `ahead` is gone, so look again."""
         watched = self._watch_ticket(ahead, waiter)
         if watched is None:
             return None
@@ -150,7 +149,7 @@ class Waiting:
         return bool(self._ticket or self._expected)
 
     def stop(self, later: str = "") -> None:
-        """Wait no more. A ticket that cannot be given back is in the way until it is seen that this process has ended."""
+        """Wait no more. A ticket that cannot be given back holds up the line until this process is seen to have ended."""
         self._expect(())
         if self._ticket:
             with contextlib.suppress(Unavailable):  # What was waited for counts: it must not be lost for this.
@@ -158,9 +157,9 @@ class Waiting:
             self._ticket = ""  # Only then. Whoever is interrupted stops once more.
 
     def _done(self, outcome: Won | Renewed) -> Won | Renewed:
-        """Without this, Ctrl-C while the line is left would leave what has just been won to nobody who knows of it.
+        """Leave the line after a win. A Ctrl-C in the middle undoes the win: nobody would know of it.
 
-        Whoever is next, in this process, is not woken by that, but when it is released: until then it could only wait on.
+        The next waiter of this process is woken by the release and not now: until then it could only wait on.
         """
         later = outcome.lease.name if self._at_home and len(self._wanted) == 1 else ""
         try:
@@ -172,7 +171,7 @@ class Waiting:
         return outcome
 
     def _predecessor(self) -> tuple[str, Registration | None]:
-        """The last of those before us; those that have ended are not counted any more."""
+        """The ticket before ours, and its waiter. The tickets of waiters that have ended are given back on the way."""
         tickets = self._tickets
         assert tickets
         for _ in range(_TRIES):
@@ -194,7 +193,7 @@ class Waiting:
         return "", None  # Others take our ticket away as often as we get one. Then the order is lost, and nothing else.
 
     def _watch_ticket(self, ahead: str, waiter: Registration | None) -> bool | None:
-        """Whether it will wake when the one `ahead` leaves the line. None: it has left it already."""
+        """Whether the end of the ticket `ahead` will wake the watcher. None: that waiter has left the line already."""
         assert self._tickets
         if waiter and self._is_this_process(waiter):  # Then it needs no kernel.
             self._expect((self._word(ahead),))
@@ -207,7 +206,7 @@ class Waiting:
         return watched
 
     def _ask(self) -> Won | Renewed | Pending:
-        """It is our turn."""
+        """Claim: it is our turn. If it is held, watch the claim and the holder's process."""
         self._before = []
         self._expect(self._wanted)
         outcome = self._attempt()
@@ -236,7 +235,7 @@ class Waiting:
         return self._tickets.subscribe(self._watcher, claims, ticket, foreign=foreign)
 
     def _expect(self, topics: Sequence[str]) -> None:
-        """Wake when another thread or task of this process tells one of these, and nothing else."""
+        """Be woken when another thread or task of this process announces one of these topics, and no other."""
         announcements = self._claims.announcements
         announcements.expect_no_more(self._watcher, [what for what in self._expected if what not in topics])
         self._expected = tuple(topics)
@@ -250,7 +249,7 @@ class Waiting:
         return me is not None and bool(me.start) and waiter[2:6] == me[2:6]
 
     def _glance(self) -> _Seen:
-        """How it stands, whoever's turn it is."""
+        """How the wanted claims stand, whatever our position."""
         held = free = None
         for name in self._wanted:
             status = self._claims.show(name)

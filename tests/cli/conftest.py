@@ -17,6 +17,7 @@ from looop_portable.cli import main
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
+Dying = Callable[..., "subprocess.Popen[bytes]"]
 
 PACKAGE = str(Path(looop_portable.__file__).parents[1])
 IDLER = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(3600)"]
@@ -121,11 +122,13 @@ def alive(data_dir: Path, idle: list[subprocess.Popen[bytes]]) -> Iterator[Livin
 
 
 @pytest.fixture
-def dead(alive: Living) -> Living:
-    """Registers a session whose process has been killed, and is no zombie either."""
+def dead(alive: Living, data_dir: Path) -> Dying:
+    """Registers a session whose process has been killed, and is no zombie either; these claims it holds."""
 
-    def start(session: str) -> subprocess.Popen[bytes]:
+    def start(session: str, *names: str) -> subprocess.Popen[bytes]:
         process = alive(session)
+        for name in names:
+            Claims.open(str(data_dir)).claim(name, session)
         process.kill()
         process.wait()
         return process

@@ -71,7 +71,7 @@ def test_a_session_that_was_stopped_claims_nothing_until_it_is_started_again(run
     assert run("claim", "repo-x", "--session", "w1").returncode == 0
 
 
-def test_who_ends_while_it_waits_wins_nothing(looop: Run, run: Run, alive: Living) -> None:
+def test_a_session_that_ends_while_it_waits_wins_nothing(looop: Run, run: Run, alive: Living) -> None:
     alive("w1")
     waits = alive("w2")
     run("claim", "repo-x", "--session", "w1")
@@ -264,10 +264,11 @@ def test_two_who_begin_one_session_by_time_are_one_holder(run: Run) -> None:
 
 @needs_sh
 def test_start_says_by_which_process_the_session_lives(looop: Run, run: Run) -> None:
-    done = run("session", "start", "w1", "--pid", str(os.getpid()))
+    done = looop("session", "start", "w1")
     assert re.fullmatch(rf"looop: session 'w1' lives by process {os.getpid()}( \(\S+\))?\n", done.stderr)
     script = f"{LOOOP} session start w2\n"
     done = subprocess.run(["sh"], input=script, check=True, capture_output=True, text=True)
     assert "lives by process" in done.stderr
     assert "warning" not in done.stderr
-    assert run("-q", "session", "start", "w3", "--pid", str(os.getpid())).stderr == ""
+    assert looop("-q", "session", "start", "w3").stderr == ""
+    assert run("session", "start", "w4", "--pid", str(os.getpid())).stderr == ""  # Whoever names it knows it.

@@ -15,6 +15,7 @@ from looop_portable.testing import without_links
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
+Dying = Callable[..., "subprocess.Popen[bytes]"]
 WITHOUT_LINKS = (sys.executable, "-m", "looop_portable.testing.without_links")
 needs_filter = pytest.mark.skipif(
     not without_links.possible(), reason="a seccomp filter that denies hard links: not on this system"
@@ -27,7 +28,7 @@ def stamp(data_dir: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", ["etcd", "postgres", "redis"])
-def test_of_an_engine_that_is_not_installed_only_what_exists_is_told(run: Run, name: str) -> None:
+def test_an_engine_that_is_not_installed_is_described_by_what_exists(run: Run, name: str) -> None:
     for given, there in ((name, "auto"), (f"{name}://host/0", "file://")):
         done = run("--backend", given, "claims")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -69,7 +70,7 @@ def test_without_hard_links_posix_refuses_with_the_remedy(looop: Run, data_dir: 
 
 @needs_filter
 @pytest.mark.parametrize("backend", ["auto", "advisory"])
-def test_without_hard_links_the_others_work(looop: Run, data_dir: Path, alive: Living, dead: Living, backend: str) -> None:
+def test_without_hard_links_the_others_work(looop: Run, data_dir: Path, alive: Living, backend: str) -> None:
     def ask(*args: str) -> tuple[int, str]:
         done = looop("--backend", backend, *args, wrapper=WITHOUT_LINKS)
         return done.returncode, done.stdout
@@ -78,13 +79,15 @@ def test_without_hard_links_the_others_work(looop: Run, data_dir: Path, alive: L
     assert living.returncode == 0
     assert stamp(data_dir) == {"protocol": 1, "links": False, "guard": "flock", "aliases": False}
     alive("w1")
-    dead("w2")
+    gone = alive("w2")
     assert ask("claim", "repo-x", "--session", "w1") == (0, "claimed repo-x\n")
     assert ask("claim", "repo-x", "--session", "w2")[0] == 1
     assert ask("claim", "repo-x", "--session", "w1") == (0, "")
     assert ask("unclaim", "repo-x", "--session", "w2")[0] == 1
     assert ask("unclaim", "repo-x", "--session", "w1") == (0, "")
     assert ask("claim", "repo-y", "--session", "w2") == (0, "claimed repo-y\n")
+    gone.kill()
+    gone.wait()
     code, said = ask("reap")
     assert (code, said.partition(":")[0]) == (0, "reaped repo-y")
     assert ask("claims") == (0, "")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.capabilities import needs_stopping, needs_zombies
+from support.refusals import facts
 
 from looop_portable import Claims, Won
 from looop_portable.protocol.liveness import Here
@@ -20,6 +21,7 @@ from looop_portable.system.processes import SYSTEM
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
+Dying = Callable[..., "subprocess.Popen[bytes]"]
 Tree = Callable[[], dict[str, tuple[int, int, bytes]]]
 
 NO_SESSION = "looop: no session: pass --session ID, or set LOOOP_SESSION_ID (see `looop session start --help`)\n"
@@ -61,10 +63,8 @@ def test_a_claim_of_a_live_session_is_refused_in_these_words(
     before = tree()
     code, out, err = said(run(*group, "claim", "repo-x", "--session", "w2"))
     assert (code, out) == (1, "")
-    assert err.splitlines() == [
-        "claim repo-x: held by live session 'w1'",
-        f"  generation 1: pid {holder.pid} runs (seen now)",
-    ]
+    assert err.splitlines()[0] == "claim repo-x: held by live session 'w1'"
+    assert facts(err)["evidence"] == f"pid {holder.pid} runs (seen now)"
     assert tree() == before
 
 
@@ -77,17 +77,17 @@ def test_a_stopped_holder_is_a_live_one(run: Run, alive: Living) -> None:
     os.waitpid(holder.pid, os.WUNTRACED)
     done = run("claim", "repo-x", "--session", "w2")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[1] == f"  generation 1: pid {holder.pid} is stopped (seen now)"
+    assert facts(done.stderr)["evidence"] == f"pid {holder.pid} is stopped (seen now)"
+    assert facts(done.stderr)["end"].endswith(": looop break repo-x --generation 1 --reason TEXT")
     holder.kill()
     holder.wait()
 
 
 def test_a_dead_sessions_claim_is_taken_over_in_these_words(
-    run: Run, alive: Living, dead: Living, data_dir: Path, group: tuple[str, ...]
+    run: Run, alive: Living, dead: Dying, data_dir: Path, group: tuple[str, ...]
 ) -> None:
-    dead("w1")
+    dead("w1", "repo-x")
     alive("w2")
-    run("claim", "repo-x", "--session", "w1")
     assert said(run(*group, "claim", "repo-x", "--session", "w2")) == (0, "claimed repo-x\n", "")
     lease = json.loads((data_dir / "claims" / "repo-x.json").read_text())
     assert (lease["session"], lease["generation"]) == ("w2", 2)
@@ -103,9 +103,8 @@ def test_a_zombie_holds_nothing(run: Run, alive: Living) -> None:
     assert said(run("claim", "repo-x", "--session", "w2")) == (0, "claimed repo-x\n", "")
 
 
-def test_a_new_session_does_not_inherit_the_lease_of_a_dead_one_of_its_id(run: Run, alive: Living, dead: Living) -> None:
-    dead("w1")
-    run("claim", "repo-x", "--session", "w1")
+def test_a_new_session_does_not_inherit_the_lease_of_a_dead_one_of_its_id(run: Run, alive: Living, dead: Dying) -> None:
+    dead("w1", "repo-x")
     alive("w1")
     assert run("claim", "repo-x", "--session", "w1").stdout == "claimed repo-x\n"
     assert run("check", "repo-x", "--generation", "2").returncode == 0
@@ -141,11 +140,10 @@ def test_anothers_live_claim_is_not_released_in_these_words(
 
 
 def test_a_dead_sessions_claim_is_released_by_anybody(
-    run: Run, alive: Living, dead: Living, data_dir: Path, group: tuple[str, ...]
+    run: Run, alive: Living, dead: Dying, data_dir: Path, group: tuple[str, ...]
 ) -> None:
-    dead("w1")
+    dead("w1", "repo-x")
     alive("w2")
-    run("claim", "repo-x", "--session", "w1")
     assert said(run(*group, "unclaim", "repo-x", "--session", "w2")) == (0, "", "")
     assert not (data_dir / "claims" / "repo-x.json").exists()
 
@@ -235,13 +233,6 @@ def test_a_session_that_is_not_registered_claims_and_is_warned(run: Run, alive: 
     assert said(run(*group, "claim", "repo-x", "--session", "w1")) == (0, "claimed repo-x\n", "")
 
 
-def test_a_session_that_has_died_claims_and_is_warned(run: Run, dead: Living) -> None:
-    process = dead("w1")
-    done = run("claim", "repo-x", "--session", "w1")
-    assert (done.returncode, done.stdout) == (0, "claimed repo-x\n")
-    assert done.stderr.startswith(f"looop: warning: session 'w1' is not alive (pid {process.pid} is gone)")
-
-
 def test_a_holder_that_nobody_can_examine_is_alive_and_the_refusal_tells_the_way_out(
     run: Run, alive: Living, data_dir: Path
 ) -> None:
@@ -254,10 +245,10 @@ def test_a_holder_that_nobody_can_examine_is_alive_and_the_refusal_tells_the_way
     assert isinstance(far.claim("repo-x", far.sessions.register("far").holder), Won)
     alive("w2")
     done = run("claim", "repo-x", "--session", "w2")
-    first, second = done.stderr.splitlines()
+    first, told = done.stderr.splitlines()[0], facts(done.stderr)
     assert (done.returncode, first) == (1, "claim repo-x: held by live session 'far'")
-    assert "it promised no heartbeat" in second
-    assert second.endswith("; if it is gone for good: looop break repo-x --generation 1 --reason TEXT")
+    assert "it promised no heartbeat" in told["evidence"]
+    assert told["end"] == "if it is gone for good: looop break repo-x --generation 1 --reason TEXT"
 
 
 @pytest.mark.parametrize(("state", "code"), [("running", 1), ("exited", 0)])
@@ -293,7 +284,7 @@ def test_as_a_process_it_says_the_same(looop: Run, alive: Living) -> None:
     assert said(looop("claim", "a/b", "--session", "w1"))[0] == 2
 
 
-def test_of_several_processes_that_claim_at_once_one_wins(alive: Living) -> None:
+def test_one_of_several_processes_that_claim_at_once_wins(alive: Living) -> None:
     sessions = ["w1", "w2", "w3", "w4"]
     for session in sessions:
         alive(session)

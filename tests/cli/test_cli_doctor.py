@@ -36,9 +36,10 @@ PRIMITIVES = {
 }
 
 BROKEN = """
+from looop_portable import Backend
 from looop_portable.backends import open_backend
 
-class Broken:
+class Broken(Backend):
     '''Every generation that anybody asks for is his, whoever else has it.'''
     name = "broken"
 
@@ -55,14 +56,8 @@ class Broken:
         self._generation = expected + 1
         return True
 
-    def claims(self):
+    def scan(self):
         return iter(())
-
-    def tidy(self):
-        return []
-
-    def unavailable(self):
-        return None
 
 def dies(data_dir):
     raise RuntimeError("no such engine")

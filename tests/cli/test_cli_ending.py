@@ -82,7 +82,7 @@ def held(claims: Claims) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_who_waits_for_the_second_lets_the_first_go_and_leaves_the_line(
+def test_a_waiter_for_the_second_releases_the_first_and_leaves_the_line(
     start: Start, claims: Claims, data_dir: Path, name: str
 ) -> None:
     claims.claim("repo-x", "w1")
@@ -194,7 +194,7 @@ def test_a_session_that_nobody_was_told_of_is_ended(start: Start, claims: Claims
     assert sorted(claims.sessions.ids()) == ["w1", "w2"]
 
 
-def test_who_is_impatient_need_not_wait_for_a_release(start: Start, claims: Claims) -> None:
+def test_an_impatient_user_need_not_wait_for_a_release(start: Start, claims: Claims) -> None:
     running = start("leaving", "run", "--claim", "repo-x", "--", sys.executable, "-S", "-c", SLEEP, repeat=0)
     assert says(running) == "runs"
     running.send_signal(signal.SIGTERM)

@@ -64,7 +64,7 @@ def test_a_keeper_gives_the_heartbeats_of_a_session_that_it_did_not_register(loo
     assert "repo-x" not in looop("claims").stdout
 
 
-def test_whoever_forgets_the_backend_is_told(looop: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_who_forgets_the_backend_is_told(looop: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert looop("claim", "repo-x", "--session", "w1").returncode == 0
     monkeypatch.delenv("LOOOP_BACKEND")
     found = looop("claim", "repo-x", "--session", "w1")

@@ -13,10 +13,12 @@ from typing import IO, Any
 import pytest
 from support.capabilities import needs_fifos
 
+from looop_portable import Claims
 from looop_portable.cli.verbs.events import _lines
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
+Dying = Callable[..., "subprocess.Popen[bytes]"]
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -50,14 +52,13 @@ def test_no_log_is_no_events(run: Run, data_dir: Path) -> None:
     assert not data_dir.exists()
 
 
-def test_each_transition_is_an_event_with_what_it_needs(run: Run, alive: Living, dead: Living) -> None:
-    gone = dead("w1")
+def test_each_transition_is_an_event_with_what_it_needs(run: Run, alive: Living, dead: Dying) -> None:
+    gone = dead("w1", "repo-x")
     alive("w2")
-    run("claim", "repo-x", "--session", "w1")
     run("claim", "repo-x", "--session", "w2")
     run("claim", "repo-x", "--session", "w2")
     run("unclaim", "repo-x", "--session", "w2")
-    run("claim", "repo-x", "--session", "w1")
+    Claims.open().claim("repo-x", "w1")
     run("reap")
     found = [json.loads(each) for each in run("--json", "events").stdout.splitlines()]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", each.pop("ts")) for each in found)

@@ -13,9 +13,11 @@ import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
+Dying = Callable[..., "subprocess.Popen[bytes]"]
 
-LEASE = {"session", "incarnation", "claimed_at", "host"}
-VERDICT = {"liveness", "evidence", "basis", "evidence_age"}
+LEASE = {"session", "incarnation", "claimed_at", "host", "note"}
+VERDICT = {"liveness", "evidence", "basis", "evidence_age", "until"}
+REFUSAL = {"user", "command", "waiting", "next", "end"}
 CLAIM = {"verb", "outcome", "name", "generation"}
 OUR_PID = "our pid"  # Stands for it, so that every process collects the same tests.
 FILE = "a file"  # Which is there in the current directory, and can be no data directory.
@@ -37,10 +39,10 @@ def only(done: subprocess.CompletedProcess[str], code: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def held(run: Run, alive: Living, dead: Living) -> dict[str, int]:
+def held(run: Run, alive: Living, dead: Dying) -> dict[str, int]:
     """`repo-a` is held by w1, which lives; `repo-b` by w2, which has died; `repo-c` is free. The pids, by session."""
-    pids = {"w1": alive("w1").pid, "w2": dead("w2").pid}
-    for name, session in (("repo-a", "w1"), ("repo-b", "w2"), ("repo-c", "w1")):
+    pids = {"w1": alive("w1").pid, "w2": dead("w2", "repo-b").pid}
+    for name, session in (("repo-a", "w1"), ("repo-c", "w1")):
         run("claim", name, "--session", session)
     run("unclaim", "repo-c", "--session", "w1")
     return pids
@@ -49,7 +51,7 @@ def held(run: Run, alive: Living, dead: Living) -> dict[str, int]:
 def test_claim_won(run: Run, alive: Living) -> None:
     holder = alive("w1")
     found = only(run("--json", "claim", "repo-x", "--session", "w1"), 0)
-    assert set(found) == CLAIM | LEASE | VERDICT | {"previous"}
+    assert set(found) == CLAIM | LEASE | VERDICT | {"previous", "protected"}
     assert (found["verb"], found["outcome"], found["name"], found["generation"]) == ("claim", "won", "repo-x", 1)
     assert (found["session"], found["previous"], found["liveness"]) == ("w1", None, "alive")
     assert found["evidence"] == f"pid {holder.pid} runs"
@@ -58,7 +60,7 @@ def test_claim_won(run: Run, alive: Living) -> None:
 
 def test_claim_taken_over(run: Run, held: dict[str, int]) -> None:
     found = only(run("--json", "claim", "repo-b", "--session", "w1"), 0)
-    assert set(found) == CLAIM | LEASE | VERDICT | {"previous"}
+    assert set(found) == CLAIM | LEASE | VERDICT | {"previous", "protected"}
     assert (found["outcome"], found["generation"], found["session"], found["previous"]) == ("won", 2, "w1", "w2")
 
 
@@ -71,19 +73,19 @@ def test_claim_of_a_session_that_is_not_registered_says_so_in_the_object(run: Ru
 def test_claim_renewed(run: Run, held: dict[str, int]) -> None:
     found = only(run("--json", "claim", "repo-a", "--session", "w1"), 0)
     assert set(found) >= CLAIM | LEASE
-    assert set(found) <= CLAIM | LEASE | VERDICT | {"previous"}
+    assert set(found) <= CLAIM | LEASE | VERDICT | {"previous", "protected"}
     assert (found["outcome"], found["generation"], found["session"]) == ("renewed", 1, "w1")
 
 
 def test_claim_held(run: Run, held: dict[str, int]) -> None:
     found = only(run("--json", "_", "claim", "repo-a", "--session", "other"), 1)
-    assert set(found) - {"previous"} == CLAIM | LEASE | VERDICT
+    assert set(found) - {"previous"} == CLAIM | LEASE | VERDICT | REFUSAL
     assert (found["verb"], found["outcome"], found["session"], found["liveness"]) == ("claim", "held", "w1", "alive")
 
 
 def test_unclaim(run: Run, held: dict[str, int]) -> None:
     refused = only(run("--json", "unclaim", "repo-a", "--session", "other"), 1)
-    assert set(refused) == CLAIM | LEASE | VERDICT
+    assert set(refused) == CLAIM | LEASE | VERDICT | REFUSAL
     assert (refused["verb"], refused["outcome"], refused["session"]) == ("unclaim", "refused", "w1")
     released = only(run("--json", "unclaim", "repo-a", "--session", "w1"), 0)
     assert released == {"verb": "unclaim", "outcome": "released", "name": "repo-a", "generation": 2}
@@ -165,7 +167,18 @@ def test_reap_that_could_not(run: Run, held: dict[str, int], data_dir: Path) -> 
 def test_session(run: Run, held: dict[str, int]) -> None:
     pid = os.getpid()
     started = only(run("--json", "session", "start", "w3", "--pid", str(pid)), 0)
-    assert set(started) == {"verb", "outcome", "session", "incarnation", "pid", "lease", "keeper", "trouble"}
+    assert set(started) == {
+        "verb",
+        "outcome",
+        "session",
+        "incarnation",
+        "pid",
+        "lease",
+        "ttl",
+        "process",
+        "keeper",
+        "trouble",
+    }
     assert (started["lease"], started["keeper"], started["trouble"]) == (0, None, None)
     assert (started["verb"], started["outcome"], started["session"]) == ("session start", "started", "w3")
     assert started["pid"] == pid

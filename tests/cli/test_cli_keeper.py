@@ -360,7 +360,7 @@ def test_a_session_is_kept_again_before_it_waits(run: Run, kept: Callable[[str],
     assert "warning" not in err
 
 
-def test_who_waits_is_told_once_that_it_cannot_be_started_again(
+def test_a_waiter_is_told_once_that_its_keeper_cannot_be_started_again(
     run: Run, kept: Callable[[str], Kept], request: pytest.FixtureRequest
 ) -> None:
     session = kept("w1")
@@ -397,7 +397,7 @@ def test_a_keeper_that_is_killed_before_its_first_heartbeat_is_none(
     assert Claims.open(str(data_dir)).sessions.statuses() == []
 
 
-def test_of_two_that_start_one_session_at_once_one_is_refused_and_the_other_is_kept(data_dir: Path) -> None:
+def test_one_of_two_starts_of_one_session_is_refused_and_the_other_is_kept(data_dir: Path) -> None:
     idler = subprocess.Popen(IDLER, stdin=subprocess.DEVNULL)
     command = [sys.executable, "-m", "looop_portable", "--json", "session", "start", "w1", "--pid", str(idler.pid)]
     pipe = subprocess.PIPE

@@ -132,7 +132,7 @@ def test_a_keeper_keeps_the_session_of_this_name(looop: Run, tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("name", LOCALES)
-def test_who_waits_is_woken(looop: Run, data_dir: Path, alive: Living, name: str) -> None:
+def test_a_waiter_is_woken(looop: Run, data_dir: Path, alive: Living, name: str) -> None:
     alive("w1")
     alive("w2")
     claims = Claims.open(str(data_dir))

@@ -194,7 +194,7 @@ def test_as_in_flock_n_does_not_wait(looop: Run, held: str) -> None:
         ("claim x --sesion w", "--session"),
     ],
 )
-def test_who_knows_another_tool_is_told_the_right_word(run: Run, typed: str, meant: str) -> None:
+def test_a_user_of_another_tool_is_told_the_right_word(run: Run, typed: str, meant: str) -> None:
     code, out, err = said(run(*typed.split()))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert meant in err

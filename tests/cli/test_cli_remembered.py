@@ -39,7 +39,7 @@ def record(data_dir: Path) -> object:
     return json.loads((data_dir / "claims" / ".ledger" / ".protocol.json").read_bytes())
 
 
-def test_whoever_forgets_the_backend_is_refused_and_told(run: Run, data_dir: Path) -> None:
+def test_a_user_who_forgets_the_backend_is_refused_and_told(run: Run, data_dir: Path) -> None:
     assert run("--backend", "floppy", "claims").returncode == 0
     assert not data_dir.exists()
     assert run("--backend", "floppy", "claim", "repo-x", "--session", "w1").stdout == "claimed repo-x\n"
@@ -101,7 +101,7 @@ def test_an_address_is_remembered_without_what_is_secret_in_it(tmp_path: Path) -
         Remembered(MemoryBackend(), "floppy://host", str(tmp_path))
 
 
-def test_of_two_that_come_first_at_once_one_is_refused(tmp_path: Path) -> None:
+def test_one_of_two_that_come_first_at_once_is_refused(tmp_path: Path) -> None:
     for turn in range(20):
         directory = str(tmp_path / str(turn))
         told: list[str] = []
@@ -132,7 +132,7 @@ class Nowhere(OsFiles):
         return super().__getattribute__(name)
 
 
-def test_who_registers_is_remembered_too(run: Run, data_dir: Path) -> None:
+def test_a_registration_is_remembered_too(run: Run, data_dir: Path) -> None:
     assert run("--backend", "floppy", "session", "start", "w1", "--pid", str(os.getpid())).returncode == 0
     assert record(data_dir) == MARK
     assert run("claim", "repo-x", "--session", "w1").returncode == 3

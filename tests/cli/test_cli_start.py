@@ -58,7 +58,7 @@ def test_with_json_it_is_an_object(faulty: dict[str, str]) -> None:
 
 @needs_sh
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-def test_so_it_is_where_nobody_listens(faulty: dict[str, str], closed: str) -> None:
+def test_an_internal_error_exits_with_3_whichever_stream_is_closed(faulty: dict[str, str], closed: str) -> None:
     command = f'"{sys.executable}" -m looop_portable --json claims {closed}'
     assert subprocess.run(["sh", "-c", command], env=faulty, capture_output=True, check=False).returncode == 3
 

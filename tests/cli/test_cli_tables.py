@@ -49,6 +49,27 @@ def test_at_any_width_all_but_the_last_are_whole_and_aligned(rows: list[tuple[st
     assert len(starts) == 1
 
 
+NOTED = ("NAME", "LIVENESS", "NOTE", "EVIDENCE")
+
+
+@pytest.mark.parametrize("note", ["short", "n" * 30, "n" * 1000])
+@pytest.mark.parametrize("evidence", ["it runs", "pid 4711 runs (seen now)", "e" * 300])
+@pytest.mark.parametrize("width", [*range(1, 130), 400, None])
+def test_where_two_give_way_the_rest_is_whole_and_nothing_is_wider(width: int | None, note: str, evidence: str) -> None:
+    lines = drawn(NOTED, [("repo-x", "alive", note, evidence), ("y", "dead", "", evidence)], width, {}, giving=2)
+    assert [line.split()[:2] for line in lines] == [["NAME", "LIVENESS"], ["repo-x", "alive"], ["y", "dead"]]
+    assert width is None or all(cells(line) <= max(width, len("repo-x  LIVENESS")) for line in lines)
+    if width is None or width >= 18 + len(note) + 2 + max(len(evidence), len("EVIDENCE")):
+        assert lines[1].split()[2:] == [note, *evidence.split()]
+    elif width >= 18 + 12 + 2 + 12:  # Then each has its part.
+        assert lines[0].split()[2:] == ["NOTE", "EVIDENCE"]
+
+
+def test_what_the_one_does_not_need_the_other_has() -> None:
+    assert drawn(NOTED, [("x", "alive", "n" * 40, "it runs")], 70, {}, giving=2)[1].split()[2] == "n" * 40
+    assert drawn(NOTED, [("x", "alive", "busy", "e" * 44)], 70, {}, giving=2)[1].split()[3] == "e" * 44
+
+
 @pytest.fixture
 def on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """What the command shows on a terminal of so many columns."""

@@ -26,6 +26,7 @@ from looop_portable.system.files import OS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
+Dying = Callable[..., "subprocess.Popen[bytes]"]
 Tree = Callable[[], dict[str, tuple[int, int, bytes]]]
 Mount = Callable[[str], Path]
 
@@ -157,12 +158,11 @@ def read_only(run: Run, data_dir: Path) -> None:
 
 @needs_modes
 def test_where_nothing_may_be_written_verbs_that_read_answer_and_the_others_say_so(
-    run: Run, alive: Living, dead: Living, data_dir: Path
+    run: Run, alive: Living, dead: Dying, data_dir: Path
 ) -> None:
     alive("w1")
-    dead("w2")
+    dead("w2", "repo-b")
     run("claim", "repo-a", "--session", "w1")
-    run("claim", "repo-b", "--session", "w2")
     directories = [data_dir, *(path for path in data_dir.rglob("*") if path.is_dir())]
     for path in directories:
         path.chmod(0o555)
@@ -176,12 +176,11 @@ def test_where_nothing_may_be_written_verbs_that_read_answer_and_the_others_say_
 
 
 def test_on_a_filesystem_mounted_read_only_the_same(
-    run: Run, alive: Living, dead: Living, data_dir: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch
+    run: Run, alive: Living, dead: Dying, data_dir: Path, mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive("w1")
-    dead("w2")
+    dead("w2", "repo-b")
     run("claim", "repo-a", "--session", "w1")
-    run("claim", "repo-b", "--session", "w2")
     there = mount("size=4m")
     shutil.copytree(data_dir, there / "data")
     monkeypatch.setenv("LOOOP_DATA_DIR", str(there / "data"))
@@ -473,11 +472,10 @@ def test_memory_is_refused_from_the_environment_too(run: Run, monkeypatch: pytes
 
 @pytest.mark.parametrize("stamp", [b'{"protocol": 2, "links": true}\n', b'{"protocol": 999}', b"{}", b"", b"\xff"])
 def test_a_store_of_another_protocol_is_neither_read_nor_written(
-    run: Run, alive: Living, dead: Living, data_dir: Path, tree: Tree, stamp: bytes
+    run: Run, alive: Living, dead: Dying, data_dir: Path, tree: Tree, stamp: bytes
 ) -> None:
-    dead("w1")
+    dead("w1", "repo-x")
     alive("w2")
-    run("claim", "repo-x", "--session", "w1")
     run("claim", "held", "--session", "w2")
     (data_dir / "claims" / ".ledger" / ".protocol.json").write_bytes(stamp)
     version = str(json.loads(stamp)["protocol"]) if b"protocol" in stamp else "unknown"
@@ -685,7 +683,7 @@ NASTY = "a\x1b[31mred\x1b]0;title\x07\r\n\x7f\x9b2J\u202eb"
 
 @pytest.mark.parametrize("options", [(), ("--json",), ("-v",)], ids=["plain", "json", "verbose"])
 def test_control_characters_in_names_and_ids_do_not_reach_the_terminal(
-    run: Run, alive: Living, dead: Living, options: tuple[str, ...]
+    run: Run, alive: Living, dead: Dying, options: tuple[str, ...]
 ) -> None:
     live, gone = "live", "gone"
     alive(live)

@@ -30,7 +30,7 @@ from sqlite_engine import SqliteEngine
 from looop_portable.backends.on_engine import OnEngine
 
 class Wrong(SqliteEngine):
-    def _transaction(self, **options):
+    def _done(self, statement, *values):
         try:
             raise RuntimeError(f"login of {self.url} with {urlsplit(self.url).password}")
         except RuntimeError as error:
@@ -294,7 +294,7 @@ class TestDirectories:
             done = run("--backend", f"{url}?backend={name}", "claims")
             assert (done.returncode, done.stderr.count("\n"), name in done.stderr) == (2, 1, True)
 
-    def test_of_two_directories_the_one_that_is_typed_counts_and_two_of_one_kind_are_refused(
+    def test_the_typed_one_of_two_directories_counts_and_two_of_one_kind_are_refused(
         self, run: Run, data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         url = (tmp_path / "there").as_uri()

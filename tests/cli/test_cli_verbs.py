@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from looop_portable import Claims
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
+Dying = Callable[..., "subprocess.Popen[bytes]"]
 Start = Callable[..., "subprocess.Popen[bytes]"]
 Tree = Callable[[], dict[str, tuple[int, int, bytes]]]
 
@@ -44,9 +47,8 @@ def test_show_tells_the_holder_and_the_evidence(run: Run, alive: Living) -> None
     assert len(lines) == 3
 
 
-def test_show_tells_that_a_dead_sessions_claim_is_there_for_the_taking(run: Run, dead: Living) -> None:
-    holder = dead("w1")
-    run("claim", "repo-x", "--session", "w1")
+def test_show_tells_that_a_dead_sessions_claim_is_there_for_the_taking(run: Run, dead: Dying) -> None:
+    holder = dead("w1", "repo-x")
     lines = run("show", "repo-x").stdout.splitlines()
     assert lines[1] == f"  session     dead: pid {holder.pid} is gone (seen now)"
     assert lines[-1] == "  next        whoever claims it takes it over at once"
@@ -59,10 +61,9 @@ def test_check_says_yes_to_the_generation_that_is_held(run: Run, alive: Living) 
     assert said(run("check", "repo-x", "--generation", "1")) == (0, expected, "")
 
 
-def test_check_says_no_to_a_generation_that_was_superseded(run: Run, alive: Living, dead: Living) -> None:
-    dead("w1")
+def test_check_says_no_to_a_generation_that_was_superseded(run: Run, alive: Living, dead: Dying) -> None:
+    dead("w1", "repo-x")
     alive("w2")
-    run("claim", "repo-x", "--session", "w1")
     run("claim", "repo-x", "--session", "w2")
     expected = "check repo-x: generation 1 is not current: generation 2 is held by 'w2'\n"
     assert said(run("check", "repo-x", "--generation", "1")) == (1, "", expected)
@@ -167,9 +168,9 @@ def test_no_claims_are_said_on_stderr(run: Run, data_dir: Path) -> None:
     assert said(run("claims")) == (0, "", "no claims are held\n")
 
 
-def test_claims_are_listed_with_holder_and_evidence(run: Run, alive: Living, dead: Living) -> None:
-    living, gone = alive("w1"), dead("w2")
-    for name, session in (("repo-b", "w2"), ("repo-a", "w1"), ("free", "w1")):
+def test_claims_are_listed_with_holder_and_evidence(run: Run, alive: Living, dead: Dying) -> None:
+    living, gone = alive("w1"), dead("w2", "repo-b")
+    for name, session in (("repo-a", "w1"), ("free", "w1")):
         run("claim", name, "--session", session)
     run("unclaim", "free", "--session", "w1")
     code, out, err = said(run("claims"))
@@ -186,9 +187,8 @@ def test_claims_are_listed_with_holder_and_evidence(run: Run, alive: Living, dea
 @pytest.mark.parametrize(
     "name", ["日本語" * 20, "\x1b" * 20, "x" * 200, "é" * 100], ids=["wide", "control", "long", "accented"]
 )
-def test_off_a_terminal_a_table_is_whole_whatever_is_in_it(run: Run, dead: Living, name: str) -> None:
-    gone = dead("w1")
-    run("claim", name, "--session", "w1")
+def test_off_a_terminal_a_table_is_whole_whatever_is_in_it(run: Run, dead: Dying, name: str) -> None:
+    gone = dead("w1", name)
     lines = run("claims").stdout.splitlines()
     assert len(lines) == 2
     assert lines[0].split() == ["NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"]
@@ -197,11 +197,11 @@ def test_off_a_terminal_a_table_is_whole_whatever_is_in_it(run: Run, dead: Livin
 
 
 def test_reap_releases_the_dead_keeps_the_living_and_says_on_what_evidence(
-    run: Run, alive: Living, dead: Living, data_dir: Path
+    run: Run, alive: Living, dead: Dying, data_dir: Path
 ) -> None:
-    gone = dead("w1")
+    gone = dead("w1", "repo-a", "repo-d")
     alive("w2")
-    for name, session in (("repo-a", "w1"), ("repo-b", "w2"), ("repo-c", "nobody"), ("repo-d", "w1")):
+    for name, session in (("repo-b", "w2"), ("repo-c", "nobody")):
         run("claim", name, "--session", session)
     code, out, err = said(run("reap"))
     assert (code, err) == (0, "")
@@ -233,11 +233,10 @@ def test_reap_releases_a_lease_without_a_readable_holder(run: Run, data_dir: Pat
 
 
 def test_a_dry_run_says_what_would_be_released_and_changes_nothing(
-    run: Run, alive: Living, dead: Living, tree: Tree
+    run: Run, alive: Living, dead: Dying, tree: Tree
 ) -> None:
-    gone = dead("w1")
+    gone = dead("w1", "repo-a")
     alive("w2")
-    run("claim", "repo-a", "--session", "w1")
     run("claim", "repo-b", "--session", "w2")
     before = tree()
     expected = f"would reap repo-a: session 'w1', generation 1: pid {gone.pid} is gone\n"
@@ -247,10 +246,9 @@ def test_a_dry_run_says_what_would_be_released_and_changes_nothing(
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["in earnest", "dry"])
 def test_when_sessions_cannot_be_enumerated_nothing_is_reaped(
-    run: Run, dead: Living, data_dir: Path, tree: Tree, dry: tuple[str, ...]
+    run: Run, dead: Dying, data_dir: Path, tree: Tree, dry: tuple[str, ...]
 ) -> None:
-    dead("w1")
-    run("claim", "repo-x", "--session", "w1")
+    dead("w1", "repo-x")
     (data_dir / "sessions").rename(data_dir / "away")
     (data_dir / "sessions").write_text("not a directory")
     before = tree()
@@ -261,9 +259,8 @@ def test_when_sessions_cannot_be_enumerated_nothing_is_reaped(
     assert tree() == before
 
 
-def test_a_claim_that_cannot_be_read_is_named_and_the_others_are_reaped(run: Run, dead: Living, data_dir: Path) -> None:
-    dead("w1")
-    run("claim", "repo-x", "--session", "w1")
+def test_a_claim_that_cannot_be_read_is_named_and_the_others_are_reaped(run: Run, dead: Dying, data_dir: Path) -> None:
+    dead("w1", "repo-x")
     (data_dir / "claims" / ".ledger" / "broken").write_text("not a directory")
     code, out, err = said(run("reap"))
     assert code == 3
@@ -272,22 +269,20 @@ def test_a_claim_that_cannot_be_read_is_named_and_the_others_are_reaped(run: Run
     assert err.count("\n") == 1
 
 
-def test_verbose_reap_counts(run: Run, alive: Living, dead: Living) -> None:
-    dead("w1")
+def test_verbose_reap_counts(run: Run, alive: Living, dead: Dying) -> None:
+    dead("w1", "repo-a")
     alive("w2")
-    run("claim", "repo-a", "--session", "w1")
     run("claim", "repo-b", "--session", "w2")
     assert run("-v", "reap").stderr.splitlines()[-1] == "reaped 1, kept 1, failed 0"
 
 
-def test_watching_reaps_until_it_is_interrupted(run: Run, dead: Living, interruptible: Start) -> None:
-    dead("w1")
-    run("claim", "repo-x", "--session", "w1")
+def test_watching_reaps_until_it_is_interrupted(run: Run, dead: Dying, interruptible: Start) -> None:
+    dead("w1", "repo-x")
     with interruptible("reap", "--watch", "0.05") as watcher:
         try:
             assert watcher.stdout
             assert watcher.stdout.readline().startswith(b"reaped repo-x: session 'w1', generation 1: ")
-            run("claim", "repo-y", "--session", "w1")
+            Claims.open().claim("repo-y", "w1")
             assert watcher.stdout.readline().startswith(b"reaped repo-y: session 'w1', generation 1: ")
             _, err = watcher.communicate(timeout=60)
         finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.crew import until
+from support.refusals import facts
 from support.waiters import Line
 
 from looop_portable import Claims, Held, Lease
@@ -133,10 +134,9 @@ def test_when_time_is_over_it_is_refused_in_these_words(
 ) -> None:
     code, out, err = said(run("claim", "repo-x", "--session", "w2", "--timeout", "0.2"))
     assert (code, out) == (124, "")
-    assert err.splitlines() == [
-        "claim repo-x: held by live session 'w1'",
-        f"  generation 1: pid {held.pid} runs (seen now); waited in vain",
-    ]
+    assert err.splitlines()[0] == "claim repo-x: held by live session 'w1'"
+    assert facts(err)["evidence"] == f"pid {held.pid} runs (seen now)"
+    assert err.endswith("\n  outcome   waited in vain\n")
     assert line.tickets() == []
     assert holders(data_dir) == {"repo-x": "w1"}
 
@@ -163,7 +163,7 @@ def test_without_time_it_does_not_wait(
     before = tree()
     code, out, err = said(run("claim", "repo-x", "--session", "w2", *how))
     assert (code, out) == (1, "")
-    assert err.splitlines()[1] == f"  generation 1: pid {held.pid} runs (seen now)"
+    assert facts(err)["evidence"] == f"pid {held.pid} runs (seen now)"
     assert tree() == before
     code, out, _ = said(run("--json", "claim", "repo-x", "--session", "w2", *how))
     assert (code, json.loads(out)["outcome"]) == (1, "held")
@@ -235,13 +235,14 @@ def test_the_reaper_removes_the_ticket_of_one_that_is_gone_and_keeps_the_others(
 def test_after_two_seconds_it_says_once_whom_it_waits_for(run: Run, held: subprocess.Popen[bytes]) -> None:
     code, out, err = said(run("claim", "repo-x", "--session", "w2", "--timeout", "3"))
     assert (code, out) == (124, "")
-    waited, *refused = err.splitlines()
+    waited, first, *_ = err.splitlines()
     begins, ends = (
         "claim repo-x: held by live session 'w1'; waiting for it, ",
         f"(generation 1: pid {held.pid} runs (seen now))",
     )
     assert re.fullmatch(f"{re.escape(begins)}[23] s so far {re.escape(ends)}", waited), waited
-    assert len(refused) == 2
+    assert first == "claim repo-x: held by live session 'w1'"
+    assert err.count("; waiting for it, ") == 1
 
 
 def test_it_says_so_once_for_each_holder(capsys: pytest.CaptureFixture[str]) -> None:
@@ -409,9 +410,9 @@ def test_on_a_terminal_a_refusal_is_all_that_is_left(start: Start, held: object,
     terminal.read_all()
     assert waiter.returncode == 124
     assert re.search(SPINNER, terminal.written)
-    first, second = terminal.screen()
+    first, *rest = terminal.screen()
     assert first == "claim repo-x: held by live session 'w1'"
-    assert second.endswith("; waited in vain")
+    assert rest[-1] == "  outcome   waited in vain"
 
 
 @needs_terminals
@@ -427,7 +428,7 @@ def test_one_that_is_ended_leaves_the_terminal_its_cursor(start: Start, held: ob
 # Several at once.
 
 
-def test_of_several_all_are_won_or_none(run: Run, held: object, data_dir: Path) -> None:
+def test_several_claims_are_won_all_or_none(run: Run, held: object, data_dir: Path) -> None:
     code, out, err = said(run("claim", "repo-z", "repo-x", "repo-a", "--session", "w2"))
     assert (code, out) == (1, "")
     assert err.splitlines()[0] == "claim repo-x: held by live session 'w1'"
@@ -438,7 +439,7 @@ def test_of_several_all_are_won_or_none(run: Run, held: object, data_dir: Path) 
     assert holders(data_dir) == dict.fromkeys(["repo-a", "repo-x", "repo-z"], "w2")
 
 
-def test_of_several_those_that_were_ours_stay_ours(run: Run, held: object, data_dir: Path) -> None:
+def test_claims_that_were_ours_stay_ours_among_several(run: Run, held: object, data_dir: Path) -> None:
     run("claim", "repo-a", "--session", "w2")
     before = Claims.open(str(data_dir)).show("repo-a").generation
     assert run("claim", "repo-a", "repo-b", "repo-x", "--session", "w2").returncode == 1
@@ -446,7 +447,7 @@ def test_of_several_those_that_were_ours_stay_ours(run: Run, held: object, data_
     assert Claims.open(str(data_dir)).show("repo-a").generation == before
 
 
-def test_of_several_one_that_is_no_name_is_usage_and_none_is_claimed(run: Run, alive: Living, data_dir: Path) -> None:
+def test_one_bad_name_of_several_is_usage_and_none_is_claimed(run: Run, alive: Living, data_dir: Path) -> None:
     alive("w2")
     code, out, err = said(run("claim", "repo-a", "../b", "--session", "w2"))
     assert (code, out, err.count("\n")) == (2, "", 1)
@@ -501,7 +502,7 @@ def test_a_slot_is_waited_for(run: Run, start: Start, full: None, data_dir: Path
     assert ended(waiter)[:2] == (0, "claimed repo-x#1\n")
 
 
-def test_whoever_has_a_slot_has_it_though_another_is_free_and_somebody_waits(run: Run, full: None, data_dir: Path) -> None:
+def test_a_holder_of_a_slot_has_it_though_another_is_free_and_somebody_waits(run: Run, full: None, data_dir: Path) -> None:
     run("unclaim", "repo-x", "--session", "w1", "--slots", "2")
     tickets = Claims.open(str(data_dir)).backend.tickets
     assert tickets

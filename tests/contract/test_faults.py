@@ -95,12 +95,12 @@ def guessing(guess: bool) -> Store:
 
 
 @pytest.mark.parametrize("verb", VERBS[:2], ids=[verb.name for verb in VERBS[:2]])
-def test_who_guesses_that_a_lost_reply_was_a_yes_is_found_out(verb: Verb) -> None:
+def test_an_engine_that_guesses_that_a_lost_reply_was_a_yes_is_found_out(verb: Verb) -> None:
     with pytest.raises(AssertionError, match=r"^law: what is told is so: .*advance\) fails before .*: told Won"):
         sweep(lambda: guessing(True), (verb,), (BEFORE,))
 
 
-def test_who_guesses_that_a_release_was_made_is_found_out() -> None:
+def test_a_backend_that_guesses_that_a_release_was_made_is_found_out() -> None:
     release = next(verb for verb in VERBS if verb.name == "release")
     with pytest.raises(AssertionError, match=r"^law: what is told is so: .*: told Released"):
         sweep(lambda: guessing(True), (release,), (BEFORE,))
@@ -113,7 +113,7 @@ class Regardless(BeatingBackend):
         return super().advance(claim, self.read(claim).generation, lease)
 
 
-def test_who_builds_upon_what_another_has_published_since_is_found_out() -> None:
+def test_an_engine_that_builds_upon_what_another_published_is_found_out() -> None:
     def fresh() -> Store:
         backend = Regardless()
         return Store(lambda: backend, lambda injector: faulty(backend, injector))

@@ -349,10 +349,10 @@ OTHERS = "the beat of another is not ours"
 SCAN = "a scan lists what is there and nothing else"
 LIARS: list[tuple[Callable[[], Backend], str, str]] = [
     (_DeadAndSilentBackend, "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
-    (_DeadAndSilentBackend, "who_beats_keeps_what_it_holds", "a session that lives can give a beat"),
+    (_DeadAndSilentBackend, "a_session_that_beats_keeps_what_it_holds", "a session that lives can give a beat"),
     (_signs(_LongSilent), "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
     (_signs(_LongWatched), "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
-    (_signs(_LongWatched), "who_beats_keeps_what_it_holds", KEEPS),
+    (_signs(_LongWatched), "a_session_that_beats_keeps_what_it_holds", KEEPS),
     (_signs(_NeverLong), "a_silence_grows_while_nobody_beats", "a silence that lasts is heard"),
     (_signs(_NoNumber), "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
     (_signs(_TwiceAsOld), "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
@@ -372,7 +372,7 @@ LIARS: list[tuple[Callable[[], Backend], str, str]] = [
     (_signs(_Forgetful), "a_beat_that_was_given_is_remembered", "a beat that was given is remembered"),
     (_signs(_BeatOfNobody), "the_beat_of_another_session_is_not_ours", OTHERS),
     (_signs(_OneForAllThreads), "each_of_many_threads_is_heard", NEVER_OLDER),
-    (_sessions(_BothRegister), "of_many_that_register_one_id_one_wins", "of all that register one id at once one wins"),
+    (_sessions(_BothRegister), "one_of_many_registrations_of_one_id_wins", "of all that register one id at once one wins"),
     (_sessions(_OneIncarnation), "an_ended_one_s_id_starts_anew", "an id whose session has ended starts anew"),
     (_sessions(_HalfWritten), "what_is_read_is_what_was_written_whole", "what is read is what was written, whole"),
     (_sessions(_ForgetsOneOfSeveral), "a_scan_of_sessions_lists_what_is_there_and_nothing_else", SCAN),
@@ -381,11 +381,11 @@ LIARS: list[tuple[Callable[[], Backend], str, str]] = [
     (_sessions(_ForgetsNothing), "forget_removes_an_id_and_nothing_else", "forget removes a made-up id"),
     (_sessions(_ForgetsAll), "forget_removes_an_id_and_nothing_else", "forget removes nothing else"),
     (_ForgetsAClaim, "a_scan_while_others_come_and_go_lists_all_that_stay", "a scan lists all that stays"),
-    (_BothClaim, "of_many_that_claim_a_free_name_exactly_one_wins", "of all that claim a free name at once one wins"),
+    (_BothClaim, "exactly_one_of_many_claimers_of_a_free_name_wins", "of all that claim a free name at once one wins"),
     (_tickets(_LastComeFirst), "those_who_wait_are_in_line_in_the_order_in_which_they_came", "whoever comes first"),
     (_tickets(_InOrderOfText), "the_order_stays_in_a_long_line_whoever_takes_a_ticket", "whoever comes first"),
     (_tickets(_NeverGone), "a_ticket_that_is_given_back_leaves_the_others_in_line", "who leaves the line is gone"),
-    (_tickets(_BackAgain), "who_is_put_out_of_the_line_by_another_is_gone_for_all", "who leaves the line is gone"),
+    (_tickets(_BackAgain), "a_waiter_that_another_puts_out_of_the_line_is_gone_for_all", "who leaves the line is gone"),
     (_tickets(_OneTicketForTwo), "many_who_come_at_once_each_have_a_ticket_of_their_own", "no two have one ticket"),
     (_tickets(_TheSameTicketAgain), "a_ticket_is_never_one_that_was_before", "a ticket was never one before"),
     (_tickets(_ListsOneLine), "the_lines_that_are_listed_are_those_that_there_are", "each line is listed"),
@@ -479,7 +479,7 @@ class _DeafBackend(NativeBackend):
 
 
 @pytest.mark.parametrize("test", ["the_one_before_him_leaves", "the_claim_is_released"])
-def test_who_says_to_listen_where_nothing_is_told_is_caught(tmp_path: Path, test: str) -> None:
+def test_a_backend_that_names_paths_on_which_nothing_changes_is_caught(tmp_path: Path, test: str) -> None:
     (quiet := tmp_path / "quiet").mkdir()
     watcher = new_watcher()
     try:

@@ -13,7 +13,7 @@ import pytest
 from looop_portable.backends.directory.adoption import Adoption, Seen
 from looop_portable.backends.directory.backend import DirectoryBackend
 from looop_portable.backends.directory.policies import ADVISORY, POSIX, WINDOWS
-from looop_portable.claims import gate as claims_module
+from looop_portable.claims import judging as claims_module
 from looop_portable.claims.gate import Claims
 from looop_portable.ledger.ledger import NOTHING, Ledger
 from looop_portable.ledger.publishing import Publisher

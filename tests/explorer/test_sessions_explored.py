@@ -73,7 +73,7 @@ def explore(crashes: int) -> Report:
     return Explorer(actors, id_can_be_registered, PREEMPTIONS + 1).explore(world, crashes)
 
 
-def test_of_two_that_race_for_one_id_exactly_one_wins() -> None:
+def test_exactly_one_of_two_that_race_for_one_id_wins() -> None:
     report = explore(crashes=1)
     print(f"registering: at most {PREEMPTIONS + 1} preemptions and 1 crash: {report}")
     assert report.schedules >= {0: 100, 1: 1_000}.get(PREEMPTIONS, 20_000)

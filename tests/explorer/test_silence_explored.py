@@ -118,7 +118,7 @@ def explore(scenario: str, crashes: int, preemptions: int = PREEMPTIONS) -> Repo
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_who_comes_back_and_who_takes_over_never_hold_both(scenario: str) -> None:
+def test_a_session_that_comes_back_and_one_that_takes_over_never_hold_both(scenario: str) -> None:
     report = explore(scenario, 1, max(PREEMPTIONS - 1, 0))
     print(f"{scenario}: at most {max(PREEMPTIONS - 1, 0)} preemptions and 1 crash: {report}")
     assert report.schedules >= {0: 100, 1: 100}.get(PREEMPTIONS, 1_000)

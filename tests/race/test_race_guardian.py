@@ -44,7 +44,7 @@ def no_memory(*_: object) -> None:
 
 
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "hearing": lambda patch: patch.setattr(guardian._Guardian, "hear", fail),
+    "hearing": lambda patch: patch.setattr(guardian._Guardian, "serve", fail),
     "reading": lambda patch: patch.setattr(os, "read", fail_to_read),
     "understanding": lambda patch: patch.setattr(json, "loads", fail),
     "no memory": lambda patch: patch.setattr(json, "loads", no_memory),

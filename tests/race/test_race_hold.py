@@ -35,7 +35,7 @@ def run(script: str, directory: Path) -> str:
     return program_says(begin + textwrap.dedent(script), str(directory))
 
 
-def test_of_many_threads_that_hold_one_name_at_once_exactly_one_enters(tmp_path: Path) -> None:
+def test_exactly_one_of_many_threads_that_hold_one_name_enters(tmp_path: Path) -> None:
     start, all_have_tried = threading.Barrier(THREADS), threading.Barrier(THREADS)
 
     def work(number: int) -> str:

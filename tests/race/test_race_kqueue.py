@@ -75,7 +75,7 @@ def in_line(directory: Path) -> int:
     return len(list(directory.glob("data/claims/.queue/*/[0-9]*")))
 
 
-def test_who_waits_is_woken_by_the_release(start: Start, tmp_path: Path) -> None:
+def test_a_waiter_is_woken_by_the_release(start: Start, tmp_path: Path) -> None:
     holder = runs(start, "echo runs; read x")
     assert says(holder) == "runs"
     waiters = []
@@ -88,7 +88,7 @@ def test_who_waits_is_woken_by_the_release(start: Start, tmp_path: Path) -> None
         assert says(waiter) == "won"
 
 
-def test_who_waits_is_woken_by_the_end_of_the_holder_s_process(start: Start) -> None:
+def test_a_waiter_is_woken_by_the_end_of_the_holder_s_process(start: Start) -> None:
     holder = runs(start, "echo runs; exec sleep 600")
     assert says(holder) == "runs"
     waiter = waits(start)
@@ -97,7 +97,7 @@ def test_who_waits_is_woken_by_the_end_of_the_holder_s_process(start: Start) -> 
     assert says(waiter) == "won"
 
 
-def test_who_waits_is_woken_by_the_end_of_one_before_it(start: Start, tmp_path: Path) -> None:
+def test_a_waiter_is_woken_by_the_end_of_one_before_it(start: Start, tmp_path: Path) -> None:
     holder = runs(start, "echo runs; read x")
     assert says(holder) == "runs"
     first = waits(start)

@@ -158,7 +158,7 @@ def locker(data_dir: Path, backend: str) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("locker")
-def test_who_may_only_read_stops_nobody_whatever_he_locks(data_dir: Path, backend: str) -> None:
+def test_a_user_who_may_only_read_stops_nobody_whatever_he_locks(data_dir: Path, backend: str) -> None:
     as_user(OWNER, cycles(data_dir, backend, "another"))
     as_user(0, cycles(data_dir, backend, "root"))
 

@@ -66,7 +66,7 @@ def assert_one_winner(outcomes: list[Won | Held]) -> Won:
 
 
 @pytest.mark.parametrize(("meets", "rounds"), [(True, 150), (False, 400)], ids=["all-have-read", "as-it-comes"])
-def test_of_many_that_claim_a_free_name_exactly_one_wins(backend: str, store: str, meets: bool, rounds: int) -> None:
+def test_exactly_one_of_many_claimers_of_a_free_name_wins(backend: str, store: str, meets: bool, rounds: int) -> None:
     with crew_of(*[verb_of("claim", backend, store, meets)] * CREW) as crew:
         for name in in_time(names(rounds), FEWEST):
             won = assert_one_winner((crew.meet if meets else crew.ask)(name))
@@ -74,7 +74,7 @@ def test_of_many_that_claim_a_free_name_exactly_one_wins(backend: str, store: st
 
 
 @pytest.mark.parametrize(("meets", "rounds"), [(True, 150), (False, 400)], ids=["all-have-read", "as-it-comes"])
-def test_of_many_that_take_over_a_dead_sessions_claim_exactly_one_wins(
+def test_exactly_one_of_many_that_take_over_a_dead_sessions_claim_wins(
     backend: str, store: str, meets: bool, rounds: int
 ) -> None:
     left_by_the_dead(backend, store, *names(rounds))
@@ -123,7 +123,7 @@ def test_no_generation_is_ever_won_twice_or_goes_backwards(backend: str, store: 
 
 @pytest.mark.parametrize("left", ["free", "dead"])
 @pytest.mark.parametrize(("meets", "rounds"), [(True, 100), (False, 200)], ids=["all-have-read", "as-it-comes"])
-def test_of_many_that_register_one_id_exactly_one_succeeds(
+def test_exactly_one_of_many_registrations_of_one_id_succeeds(
     backend: str, store: str, claims: Claims, meets: bool, rounds: int, left: str
 ) -> None:
     ids = [f"worker-{index}" for index in range(rounds)]

@@ -97,7 +97,7 @@ def test_killed_it_takes_the_command_with_it_and_the_claim_is_free_at_once(
 
 
 @needs_proc
-def test_of_those_that_are_killed_all_the_time_never_two_run(start: Start, store: Path, tmp_path: Path) -> None:
+def test_never_two_run_of_those_that_are_killed_all_the_time(start: Start, store: Path, tmp_path: Path) -> None:
     oracle = tmp_path / "oracle"
     command = [*LOOOP, "run", "--claim", "repo-x", "--", *PYTHON, ORACLE, str(oracle), "0.3"]
     began = time.monotonic()

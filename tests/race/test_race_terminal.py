@@ -156,7 +156,7 @@ def test_the_command_asks_at_the_terminal_and_is_answered(shell: Shell, claims: 
     answers(shell, claims)
 
 
-def test_of_several_lines_each_asks(shell: Shell, claims: Claims) -> None:
+def test_each_of_several_lines_asks(shell: Shell, claims: Claims) -> None:
     """As `while read host; do looop run -- ssh $host; done` has it, in a script that is the job."""
     asks = "echo $0 asks; read x </dev/tty; echo $0=$x"
     shell.type(f"printf 'a\\nb\\n' | while read host; do {RUN} sh -c '{asks}' $host; done\n")

@@ -40,7 +40,7 @@ def child() -> Iterator[subprocess.Popen[bytes]]:
     process.communicate()
 
 
-def test_who_reads_the_records_is_in_nobody_s_way(tmp_path: Path) -> None:
+def test_a_reader_of_the_records_is_in_nobody_s_way(tmp_path: Path) -> None:
     """As an indexer or a backup does, by a handle that lets nobody rename or remove what it reads."""
     claims = Claims.open(str(tmp_path), "auto")
     claims.sessions.register("w1")

@@ -1,15 +1,14 @@
 """What looop itself does to a claim, as generations: for directories whose guard is the one that looop holds.
 
 Guarantees: with the guard held, the ledger and `claims/NAME.json` say the same. A lease that looop wrote has become a
-generation ("adopted"), one that it removed has been released; so a later step of ours, which names the generation that
-it saw, cannot destroy what looop did since, and the numbers grow across looop's holders too.
-Does not guarantee: anything against looop before 0.57, which holds no guard. Nor a number of its own for a lease that looop
-removed and wrote again with the very same bytes between two looks of ours (before 1.0 it repeats them): it is the same
-session's.
-How: looop knows only the projection. Who holds the guard and finds it out of step knows that a process of ours died
-before it was done, or that looop has been there. A lease of ours is published first and shown afterwards, and hidden before
-its release is published: so what is held and not shown was released by looop, or was never answered for, or was being
-released.
+generation ("adopted"). A lease that looop removed has been released. A later step of ours names the generation that it saw,
+so it cannot destroy what looop did since. The numbers grow across looop's holders too.
+Does not guarantee: anything against looop before 0.57, which holds no guard. Nor two numbers for a lease that looop removed
+and wrote again with the same bytes, between two looks of ours (before 1.0 it repeats them). Both belong to one session.
+How: looop knows only the projection. The process that holds the guard may find the projection out of step with the ledger.
+Then a process of ours has crashed in the middle of a step, or looop has changed the projection. We publish a lease first
+and show it afterwards; we hide it before we publish its release. A lease that is held and not shown has therefore one of
+three causes: looop released it; its writer crashed before it answered; or its release was under way.
 Compatibility: looop >= 0.57 flocks `claims/.dirlock` while it compares, writes or removes `claims/NAME.json`.
 """
 
@@ -31,7 +30,7 @@ _LONG = 64 * 1024
 class Seen(NamedTuple):
     """`moved`: the head is not the one that was judged. `nothing`: no lease is shown, so ours must not replace any.
 
-    Without that, one that looop before 0.57 creates meanwhile, which holds no guard, would be replaced: two winners.
+    Looop before 0.57 holds no guard and may create a lease meanwhile. To replace that lease would make two winners.
     """
 
     moved: bool = False
@@ -75,7 +74,7 @@ class Adoption:
         return self._ledger.files.read(self._projection.path(key))
 
     def seen(self, key: str, name: str, expected: int) -> Seen:
-        """How it is now that looop since 0.57 cannot move. What looop is still writing, or did since, is another's."""
+        """What stands now, with the guard held against looop since 0.57. What looop wrote meanwhile is another's."""
         generation, data = self.settle(key)
         if generation != expected:
             return Seen(moved=True)
@@ -92,7 +91,7 @@ def _adopted(shown: bytes) -> dict[str, object]:
 
 
 def _in_step(generation: int, data: bytes, shown: bytes | None) -> bool:
-    """Whether nobody has to do anything. Debris that lies where nothing is held is judged by whoever comes to claim."""
+    """Whether there is nothing to mend. Debris where nothing is held is left to the next claimer, who judges it."""
     lease = lease_in(data, "", generation) if generation else None
     if lease is None or not lease.session:
         return shown is None or not (is_looops(shown) or decode(shown).get("generation"))
@@ -102,15 +101,15 @@ def _in_step(generation: int, data: bytes, shown: bytes | None) -> bool:
 
 
 def _is_made_anew(data: bytes, shown: bytes) -> bool:
-    """Whether looop before 0.57 removed the lease that was adopted, and is writing another: it creates first.
+    """Whether looop before 0.57 removed the adopted lease and is writing another. It creates the file before it writes it.
 
-    Without this, the old one would be put in the place of the new one, whose writer has been told that he holds.
+    The writer of the new lease holds from then on. To show the old lease again would destroy the new one.
     """
     return not shown and _ADOPTED in decode(data)
 
 
 def _as_text(shown: bytes) -> str:
-    """Of more than a lease of looop's has, a hash: its record has to be one that can be read."""
+    """The text, or a hash where it is longer than any lease of looop's: the record has to stay readable."""
     if len(shown) <= _LONG:
         return shown.decode(errors="replace")
     import hashlib

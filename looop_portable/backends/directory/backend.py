@@ -1,10 +1,10 @@
 """Claims in a directory: what the file backends share. They differ in their `Policy`: what they do where.
 
-Guarantees: at most one winner of a generation, whichever backends the processes use that write there: all do it in the way
-that the directory's stamp says. Without a guard (hard links work, and nobody asked for one) nothing waits for anybody.
-Does not guarantee: the same on network filesystems yet: link(2) lets one win there too, but the second look rests on
-listings that may be old. Nor, without a guard, freedom of races with looop itself, which knows no generations: a lease
-that it wrote, also over one of ours whose holder is dead, is respected when it is seen.
+Guarantees: at most one winner of a generation, whichever backends write there: all of them publish in the format of the
+directory's stamp. Without a guard (hard links work, and nobody asked for one) no process waits for another.
+Does not guarantee: the same on network filesystems yet. link(2) lets one win there too, but the second look reads listings
+that may be old. Without a guard, looop itself may race with us, since it knows no generations. A lease that looop wrote,
+also over one of ours whose holder is dead, is respected when it is seen.
 Compatibility: a directory whose guard is flock can be shared with looop >= 0.57: see `adoption`.
 """
 
@@ -73,7 +73,7 @@ class DirectoryBackend(Backend):
         try:
             return self.policy.windows or self.ledger.ledger_root.is_guarded()
         except OSError:
-            return True  # Whoever claims is told.
+            return True  # The claim raises the error.
 
     def for_this_platform(self) -> Self:
         """This backend; raises `CannotExclude` where it is another platform's."""
@@ -94,7 +94,7 @@ class DirectoryBackend(Backend):
             raise unreadable(error, claim) from error
 
     def recall(self, claim: str) -> Head | None:
-        """What `claim` was when this process let go of it, and whether looop has claimed it since: see `Ledger.recall`."""
+        """The head of `claim` that this process's last release left, and a newer lease of looop's: see `Ledger.recall`."""
         try:
             key = self.ledger.spelling.key(claim)
             generation = self.ledger.recall(key)
@@ -102,7 +102,7 @@ class DirectoryBackend(Backend):
                 return None  # What looop did since has to become a generation first.
             return Head(generation, self.projection.foreign(key, claim, generation))
         except OSError:
-            return None  # Whoever reads it is told.
+            return None  # `read` raises the error.
 
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         try:
@@ -234,11 +234,11 @@ class DirectoryBackend(Backend):
             lease = head.lease
             none = lease is None or (lease.foreign and not lease.session and self.projection.is_strange(key))
         except (OSError, LooopError):
-            return (name, None) if name else None  # Whoever asks for it by name is told what is wrong with it.
+            return (name, None) if name else None  # `read` says what is wrong with it.
         return None if none else (name, head)
 
     def _release(self, key: str, claim: str, expected: int, shared: bool) -> bool:
-        """The projection goes first: while somebody holds, mostly he alone touches it. Whoever loses puts it right."""
+        """Hide the projection first: mostly the holder alone touches it. A release that loses puts it right."""
         known, holder, path = self._whole.pop(key, None), holder_of(expected), self.projection.path(key)
         whole = known is not None and known.generation == expected
         shows = self.projection.shows_what_was_published(path, key, expected)
@@ -251,7 +251,7 @@ class DirectoryBackend(Backend):
                 raise  # Else nothing can be opened, and what this process knows of it has to do.
         self.projection.hide(path, key, is_ours=shows)
         if shared:
-            # Without this, a lease of looop's would be adopted anew by whoever looks next: released, and held all the same.
+            # A lease of looop's would otherwise be adopted anew at the next look: released, and held all the same.
             self.projection.remove_looops(key, claim)
         won = False
         try:
@@ -267,7 +267,7 @@ class DirectoryBackend(Backend):
     def _is_still(self, key: str, claim: str, expected: int) -> bool:
         """Whether generation `expected` is whose it was judged to be.
 
-        Without this, what was put in the store's place since would lose its holder to a number that is the same.
+        A store that was swapped may have another holder under the same number, who must not lose the claim.
         """
         holder = holder_of(expected)
         if holder is None:

@@ -2,8 +2,8 @@
 
 Does not guarantee: that it is the truth. The ledger is; a crash, or a race with the reaper, can leave a projection that
 is missing or old, until somebody mends it.
-How: a holder's record is renamed over it once published, and removed before a release is, both as well as may be. One
-that has no generation was written by looop itself, and is a lease of looop's.
+How: a lease is renamed over the projection after it is published. It is removed before its release is published. Either may
+fail; the ledger counts. A projection without a generation was written by looop itself, and is a lease of looop's.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Projection:
         self.ledger = ledger
 
     def path(self, key: str) -> str:
-        """Where looop is at home too, as looop spells the name, if it can be stored so.
+        """The path of the projection. In a directory shared with looop it is looop's spelling, if that can be stored.
 
-        But for a name that could be our spelling of a longer one: without that, the two would share a file, and whoever
-        mends the one would release the other.
+        A name that could be our spelling of a longer name is an exception. The two would share a file, and to mend the
+        projection of one would release the other.
         """
         if "%" not in key and len(key) <= _SHORT:
             return f"{self.directory}/{key}.json"  # As most are: it is its own spelling everywhere.
@@ -78,7 +78,7 @@ class Projection:
         return Lease(name, text(record, "session"), generation=generation, foreign=True, settled=settled)
 
     def shows_what_was_published(self, path: str, key: str, generation: int) -> bool:
-        """Whether at `path`, that of `key`, is the record that this process has published as `generation`: it holds."""
+        """Whether `path`, the projection of `key`, is the record that this process published as `generation`."""
         published, data = self.ledger.recent.get(key, UNKNOWN).published
         try:
             return published == generation and self.ledger.files.read(path) == data
@@ -86,9 +86,9 @@ class Projection:
             return False
 
     def hide(self, path: str, key: str, *, is_ours: bool) -> None:
-        """Before a lease is released: remove what is at `path`, that of `key`, but for what is none of ours.
+        """Before a release: remove `path`, the projection of `key`, unless it is not ours.
 
-        `is_ours`: it is known to be ours. What cannot be removed must not keep anybody from releasing.
+        `is_ours`: it is known to be ours. A projection that cannot be removed must not prevent the release.
         """
         try:
             if not is_ours:
@@ -140,7 +140,7 @@ class Projection:
     def mend(self, key: str) -> bool:
         """Bring the projection in step with the ledger. Whether there was anything to do.
 
-        After each change the ledger is read again: what was in step when we looked may have been overtaken.
+        The ledger is read again after each change: another process may have moved it meanwhile.
         """
         changed = False
         for _ in range(_TRIES):
@@ -191,7 +191,7 @@ class Projection:
         return self.ledger.spelling.can_be_shown(stem) if self.is_looops_home() else size > LONGEST
 
     def _others(self, key: str, name: str) -> list[str]:
-        """Where looop itself would show a long name, or versions before 0.2, if that is not where we do."""
+        """The paths where looop, or a version before 0.2, would show a long name, if those differ from ours."""
         stems = [stem for stem in (key, spellings(name)[1] if name else "") if stem]
         stems = [stem for stem in stems if self.ledger.spelling.can_be_shown(stem)]
         return [path for stem in stems if (path := f"{self.directory}/{stem}.json") != self.path(key)]

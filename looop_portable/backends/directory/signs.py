@@ -2,8 +2,8 @@
 
 Guarantees: each of these files belongs to one incarnation, is created once and never replaced; ages are by the filesystem's
 clock alone, so hosts whose clocks are hours apart agree on them.
-Does not guarantee: that a heartbeat proves that its maker still has his session: a server may take the one and have given
-away the other. Whoever beats reads his registration too (`Sessions.renew`).
+Does not guarantee: that a process that can beat still has its session. A server may accept a heartbeat and have given the
+session to another. A process that beats therefore also reads its registration (`Sessions.renew`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _COARSE = 2_000_000_000
 
 
 class SignFiles(Signs):
-    """The `Signs` of the sessions in `directory`, the place of whose registrations is `ledger_root`; `key` spells an id."""
+    """The `Signs` of the sessions in `directory`. Their registrations are in `ledger_root`; `key` spells an id."""
 
     def __init__(self, directory: str, files: Files, ledger_root: LedgerRoot, key: Callable[[str], str] = spelled) -> None:
         self._directory = directory
@@ -44,7 +44,7 @@ class SignFiles(Signs):
         self._key = key
 
     def make_room(self, key: str) -> str:
-        """The directory of the session that is spelled so, which is there from then on."""
+        """Make the directory of the session that is spelled so, and return its path."""
         directory = f"{self._directory}/{key}"
         self._ledger_root.shared()
         try:
@@ -84,11 +84,11 @@ class SignFiles(Signs):
         return self._files.changed(f"{self._directory}/{self._key(session)}/{_HEARTBEAT}{incarnation}") is not None
 
     def silence(self, registration: Registration, *, watched: bool = False) -> Silence:
-        """The filesystem's clock is read first, so that whoever sleeps in between hears a beat as younger than it is.
+        """Read the clock before the heartbeat: a process paused in between then underestimates the age, the safe side.
 
-        A beat that seems too old, or of the future, may only seem so, because that clock has been set. From then on it is
-        watched: a *sighting*, a file that is named after the beat, says since when it is the last. It serves all who look,
-        on all hosts, and is of no use any more once there is another beat. `watched`: it is watched however young it is.
+        A beat may seem too old, or of the future, only because that clock was set. Such a beat is watched from then on. A
+        *sighting*, a file named after the beat, records since when it is the last one. All judges on all hosts use it; the
+        next beat makes it useless. `watched`: the beat is watched, however young it is.
         """
         directory, shared = self.make_room(self._key(registration.session)), self._shared()
         now = self._files.now(directory)
@@ -107,7 +107,7 @@ class SignFiles(Signs):
         return Silence(seconds, max(now - since - coarse, 0) / 1e9)
 
     def _sight(self, directory: str, sighting: str, shared: int) -> None:
-        """It has its time before it has its name: on SMB a new file has the client's, which may be wrong by hours."""
+        """Set the sighting's time before its name: on SMB a new file has the client's time, wrong by hours perhaps."""
         private = fresh(f"{directory}/.{_SIGHTING}", self._files.nonce)
         make = functools.partial(self._files.make_beat, shared=shared)
         try:
@@ -124,7 +124,7 @@ class SignFiles(Signs):
         return self._files.lock_of(self.lock_path(registration), heirs=registration.heirs)
 
     def lock_path(self, registration: Registration) -> str:
-        """Where its lock is, for whoever is to take part in it."""
+        """The path of its lock, for processes that are to take part in it."""
         return f"{self._directory}/{self._key(registration.session)}/{_LOCK}{registration.incarnation}"
 
     def disk(self) -> str:
@@ -134,7 +134,7 @@ class SignFiles(Signs):
     def sweep(self, key: str, current: str) -> bool:
         """Remove what a crash left half-written, and the signs of other incarnations. Whether there were such signs.
 
-        Signs are made before their registration is published: without a look at their age, a registrar would lose his.
+        Signs are made before their registration is published. Young ones stay: they may belong to a registrar at work.
         """
         directory = f"{self._directory}/{key}"
         with self._files.room(directory, 1) as room:

@@ -1,8 +1,8 @@
-"""Those who wait for a claim, in line: `claims/.queue/NAME/NUMBER-TOKEN`, a file for each.
+"""Those who wait for a claim, in line: `claims/.queue/NAME/NUMBER-NONCE`, a file for each.
 
-Guarantees: a ticket is a name that never was one before, so whoever takes somebody else's away takes away that one; it is
-complete when it can be seen; whoever came first is before whoever looked after that.
-Does not guarantee: anything about who holds. The ledger alone decides that, and whoever does not line up may win.
+Guarantees: a ticket is a name that was never one before, so its removal takes no later ticket away. It is complete when
+it can be seen. A ticket that exists is before every ticket that is taken afterwards.
+Does not guarantee: anything about who holds. The ledger alone decides that, and a claimer that does not line up may win.
 How: as at a bakery (Lamport, "A New Solution of Dijkstra's Concurrent Programming Problem", 1974): one more than the
 highest number that is there; where two come at once to the same number, a random word decides.
 """
@@ -88,7 +88,7 @@ class TicketFiles(Tickets):
         return self._mount is not None and self._mount.network
 
     def tidy(self) -> None:
-        """A line that is empty goes too; whoever is about to join it makes it anew."""
+        """Remove what crashed waiters left, and empty lines. A waiter that is about to join makes its line anew."""
         with answering():
             for key in self._keys():
                 self._sweep(key)
@@ -151,5 +151,5 @@ class TicketFiles(Tickets):
 
     @functools.cached_property
     def _mount(self) -> Mount | None:
-        """To ask for it takes longer than all else that somebody does who lines up."""
+        """The mount of the directory, asked for once: it takes longer than all other steps of a waiter."""
         return self._files.mount_of(self._projection.directory)

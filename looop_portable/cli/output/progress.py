@@ -105,7 +105,8 @@ def _turning_line(shown: contextlib.ExitStack) -> Callable[[str], object]:
 
 def _line(held: Held, waited: float) -> str:
     lease, verdict = held
+    note = f"; note: {lease.note}" if lease.note else ""
     return (
         f"claim {lease.name}: held by live session '{lease.session}'; waiting for it, {waited:.0f} s so far "
-        f"(generation {lease.generation}: {verdict.description})"
+        f"(generation {lease.generation}: {verdict.description}){note}"
     )

@@ -1,7 +1,7 @@
 """Tables for people: columns, and which of them gives way on a narrow terminal.
 
-The last column gives way, and no other: what is in the others can be copied, and is never cut. Where they alone are too
-wide, the terminal breaks the line.
+The last column gives way, or the last two, and no other: what is in the others can be copied, and is never cut. Where they
+alone are too wide, the terminal breaks the line.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ FORM = click.option(
 )
 
 
-def show_table(out: Output, columns: Sequence[str], rows: Sequence[Sequence[str]], form: str | None) -> None:
-    """The rows on stdout, as `form` asks for. With --json they have been said already."""
+def show_table(
+    out: Output, columns: Sequence[str], rows: Sequence[Sequence[str]], form: str | None, giving: int = 1
+) -> None:
+    """The rows on stdout, as `form` asks for; with --json they have been said already. `giving`: so many give way."""
     if out.as_json:
         return
     if form == "name":
@@ -52,7 +54,7 @@ def show_table(out: Output, columns: Sequence[str], rows: Sequence[Sequence[str]
     terminal = stream is not None and stream.isatty()
     width = _width(stream) if terminal and form != "wide" else None
     cleaned = [[readable(cell) for cell in row] for row in rows]
-    for line in drawn(columns, cleaned, width, _TONES if coloured(stream) else {}, _ellipsis(stream)):
+    for line in drawn(columns, cleaned, width, _TONES if coloured(stream) else {}, _ellipsis(stream), giving):
         out.drawn(line)
 
 
@@ -91,16 +93,39 @@ def drawn(
     width: int | None,
     tones: Mapping[str, str],
     ellipsis: str = "\u2026",
+    giving: int = 1,
 ) -> list[str]:
-    """The lines of a table. `width`: in cells, of the terminal; None: as wide as it is."""
-    *fixed, last = widths = [max(map(cells, column)) for column in zip(columns, *rows, strict=True)]
-    left = last if width is None else width - sum(fixed) - _GAP * len(fixed)
-    if left < min(_NARROWEST, last):
-        columns, rows, widths = columns[:-1], [row[:-1] for row in rows], fixed
-    else:
-        rows = [[*row[:-1], _cut(row[-1], left, ellipsis)] for row in rows]
+    """The lines of a table. `width`: in cells, of the terminal; None: as wide as it is. `giving`: so many give way."""
+    widths = [max(map(cells, column)) for column in zip(columns, *rows, strict=True)]
+    fixed = len(columns) - giving
+    wanted = widths[fixed:]
+    found = wanted if width is None else _shares(wanted, width - sum(widths[:fixed]) - _GAP * fixed)
+    widths = [*widths[:fixed], *found]
+    columns = columns[: len(widths)]
+    rows = [
+        [*row[:fixed], *(_cut(cell, most, ellipsis) for cell, most in zip(row[fixed:], found, strict=False))]
+        for row in rows
+    ]
     lines = [_line(row, widths, tones) for row in [columns, *rows]]
     return [f"\x1b[1m{lines[0]}\x1b[0m" if tones else lines[0], *lines[1:]]
+
+
+def _shares(wanted: list[int], room: int) -> list[int]:
+    """How wide the columns are that give way. The last one goes where one would be too narrow, then the one before it."""
+    while wanted:
+        found = _split(wanted, room - _GAP * (len(wanted) - 1))
+        if all(each >= min(_NARROWEST, most) for each, most in zip(found, wanted, strict=True)):
+            return found
+        wanted = wanted[:-1]
+    return []
+
+
+def _split(wanted: list[int], room: int) -> list[int]:
+    """Each has its part of the room, and what the others do not need of theirs: the first ones first."""
+    part, found = room // len(wanted), list[int]()
+    for at, each in enumerate(wanted):
+        found.append(min(each, room - sum(found) - sum(min(later, part) for later in wanted[at + 1 :])))
+    return found
 
 
 def _line(row: Sequence[str], widths: Sequence[int], tones: Mapping[str, str]) -> str:

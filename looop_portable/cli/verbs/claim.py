@@ -14,9 +14,10 @@ from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.output.refusals import refuse
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb, Verbs
-from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, SESSION, SLOTS, TIMEOUT, WAIT, limit_of
+from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, NOTE, SESSION, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.config import session_id
 from looop_portable.protocol.liveness import Verdict
+from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Broken, Held, OnWaiting, Refused, Renewed, Won
 from looop_portable.protocol.records import Lease
 from looop_portable.protocol.slots import in_order
@@ -29,6 +30,7 @@ from looop_portable.waiting.claiming import claim_all, ours_of
 @WAIT
 @TIMEOUT
 @SLOTS
+@NOTE
 @TTL
 @REFUSES_STRANGERS
 @click.pass_obj
@@ -39,6 +41,7 @@ def claim(
     wait: float | None,
     timeout: float | None,
     slots: int | None,
+    note: str,
     ttl: float | None,
     strict: bool,
 ) -> int:
@@ -52,7 +55,10 @@ def claim(
     free. Several NAMEs are taken in one order, whatever the order here, and kept while the next is waited for.
 
     With --slots N, N sessions can hold NAME at once. The slots are the claims NAME#1 to NAME#N; ours is printed.
+
+    A --note stays as long as the claim: of one that was ours already the old one is kept, and that is said.
     """
+    note = as_note(note)
     claims, ordered = out.claims(), in_order(names)
     who = acting(out, claims, session, ttl=ttl, strict=strict)
     limit = limit_of(wait, timeout)
@@ -60,8 +66,10 @@ def claim(
     kept = limit == 0 or ensure_kept(out, claims, who.me, who.known)
     with endings() as ended_by:
         with _progress(out, limit) as told, renewing(out, who) if limit != 0 else contextlib.nullcontext():
-            outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait)
-        return _print_all(out, claims, who, outcome, waited=limit != 0, kept=kept)
+            outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait, note)
+        if not isinstance(outcome, Held):
+            _describe_kept_notes(out, outcome, note)
+        return _print_all(out, claims, who, outcome, waited=limit != 0, kept=kept, slots=slots or 0)
 
 
 def _progress(out: Setting, limit: float | None) -> contextlib.AbstractContextManager[OnWaiting | None]:
@@ -74,11 +82,12 @@ def _progress(out: Setting, limit: float | None) -> contextlib.AbstractContextMa
 
 
 def _print_all(
-    out: Setting, claims: Claims, who: Acting, outcome: list[Won | Renewed] | Held, *, waited: bool, kept: bool
+    out: Setting, claims: Claims, who: Acting, outcome: list[Won | Renewed] | Held, *, waited: bool, kept: bool, slots: int
 ) -> int:
     me, known = who.me, None if waited else who.known  # What was read before it waited may be long ago.
     if isinstance(outcome, Held):
-        refuse(out, "claim", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=waited)
+        more = {"previous": None}
+        refuse(out, "claim", "held by live session", *outcome, more, late=waited, claims=claims, slots=slots)
         if kept:
             ensure_kept(out, claims, me if known else me.session, known)
         return 124 if waited else 1
@@ -97,6 +106,13 @@ def _print_all(
         ensure_kept(out, claims, me, known)
     out.describe_trouble(claims)
     return 0
+
+
+def _describe_kept_notes(out: Setting, outcome: list[Won | Renewed], note: str) -> None:
+    for each in outcome:
+        if isinstance(each, Renewed) and note and each.lease.note != note:
+            kept = f"'{each.lease.note}' stays its note" if each.lease.note else "it has no note"
+            out.hint(f"looop: claim {each.lease.name}: ours already, so {kept}: `looop unclaim` it first for another one")
 
 
 def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
@@ -126,7 +142,7 @@ def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: in
     for name in wanted if slots is None else ours_of(claims, wanted, slots, me):
         outcome = claims.release(name, me)
         if isinstance(outcome, Refused):
-            refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict, {})
+            refuse(out, "unclaim", "held by another live session", *outcome, {}, claims=claims, slots=slots or 0)
             code = 1
         else:
             out.answer("unclaim", "released", "", {"name": outcome.name, "generation": outcome.generation})

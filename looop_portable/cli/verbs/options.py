@@ -10,6 +10,7 @@ from looop_portable.cli.completion.offers import claim_names, session_ids
 from looop_portable.cli.verb import HOW, Duration, Patience
 from looop_portable.config import LEASE
 from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
+from looop_portable.protocol.names import LONGEST_NAME
 from looop_portable.protocol.records import LONGEST_LEASE
 from looop_portable.protocol.slots import MOST
 
@@ -29,6 +30,12 @@ TIMEOUT = click.option(
 )
 SLOTS = click.option(
     "--slots", type=click.IntRange(1, MOST), metavar="N", help="NAME may be held by N sessions at once, each in a slot."
+)
+NOTE = click.option(
+    "--note",
+    default="",
+    metavar="TEXT",
+    help=f"What everybody may read who is refused, or lists claims; up to {LONGEST_NAME} characters.",
 )
 
 

@@ -12,8 +12,9 @@ from looop_portable.cli.output.progress import print_once
 from looop_portable.cli.output.refusals import refuse
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration, Verb
-from looop_portable.cli.verbs.options import LEASE_LENGTH, SLOTS, TIMEOUT, WAIT, limit_of
+from looop_portable.cli.verbs.options import LEASE_LENGTH, NOTE, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.errors import Interrupted, SessionAlive
+from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Lease
 
@@ -63,6 +64,7 @@ class Words:
 @WAIT
 @TIMEOUT
 @SLOTS
+@NOTE
 @LEASE_LENGTH
 @click.option(
     "--on-lost",
@@ -95,6 +97,7 @@ def run(
     wait: float | None,
     timeout: float | None,
     slots: int | None,
+    note: str,
     lease: int,
     on_lost: str,
     until_all_end: bool,
@@ -115,6 +118,8 @@ def run(
     The command finds LOOOP_SESSION_ID, LOOOP_CLAIM_GENERATION (of the first claim), and LOOOP_GENERATION_NAME for each:
     NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it. And
     LOOOP_DATA_DIR and LOOOP_BACKEND: its own `looop` finds the same claims. If that is a URL, it has its password.
+
+    Others who are refused are told the name of the program, and never its arguments: --note says more.
 
     What the command has started ends before its claims are free if a signal ended it, or looop run is killed. If it exits
     by itself, what it leaves behind goes on without them, and is named on stderr: see --until-all-end. On Windows it ends
@@ -138,7 +143,7 @@ def run(
 
     gc.enable()  # It may stay for long.
     limit = 0 if nonblock else limit_of(wait, timeout, limit)
-    request = Request(command, names, session, lease, limit, slots or 0, on_lost == "term", until_all_end)
+    request = Request(command, names, session, lease, limit, slots or 0, on_lost == "term", until_all_end, as_note(note))
     claims = out.claims()
     try:
         outcome = run_it(out.config, claims, request, Words(out, says_who_is_first=conflict_exit_code != 0))
@@ -150,7 +155,8 @@ def run(
     if isinstance(outcome, Held):
         late = bool(limit)
         if conflict_exit_code != 0:
-            refuse(out, "run", "held by live session", outcome.lease, outcome.verdict, {"previous": None}, late=late)
+            said = "run", "held by live session", *outcome, {"previous": None}
+            refuse(out, *said, late=late, claims=claims, slots=slots or 0)
         return conflict_exit_code if conflict_exit_code is not None else TIMED_OUT if late else HELD
     if outcome.failure:
         out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure)

@@ -71,12 +71,11 @@ def start(out: Setting, session_id: str | None, pid: int | None, lease: int, ttl
             raise click.BadParameter("it is empty", param_hint="ID")
         if ttl is not None and pid:
             raise click.UsageError("--ttl is for a session without a process, and --pid names one")
-        if ttl is None:
-            pid = named(pid) if pid else caller()
+        process = 0 if ttl is not None else named(pid) if pid else caller()
         with endings() as ended:
             ended.wait()
-            found, kept = _register(out, session_id or "", pid or 0, lease, ttl, ended)
-            _print_start(out, found, kept, ttl, shell=shell)
+            found, kept = _register(out, session_id or "", process, lease, ttl, ended)
+            _print_start(out, found, kept, ttl, shell=shell, chosen=pid is not None)
     except (LooopError, click.ClickException, Interrupted, KeyboardInterrupt):
         if shell:  # Without this, `eval` would succeed, and whoever evaluates it would go on as the session it inherited.
             out.exactly(f"unset {SESSION_ID}; false")
@@ -105,11 +104,14 @@ def _register(
     return found, None
 
 
-def _print_start(out: Setting, found: Registration, kept: Kept | None, ttl: float | None, *, shell: bool) -> None:
+def _print_start(
+    out: Setting, found: Registration, kept: Kept | None, ttl: float | None, *, shell: bool, chosen: bool
+) -> None:
+    """`chosen`: somebody has named the process, and knows it."""
     fields: dict[str, object] = {"session": found.session, "incarnation": found.incarnation, "pid": found.pid or None}
     fields |= {"lease": found.lease_seconds, "ttl": ttl, "keeper": kept and kept.pid}
     if ttl is None:
-        program, trouble = _tell_process(out, found)
+        program, trouble = (described(found.pid)[0], "") if chosen else _print_process(out, found)
         told = "; ".join(filter(None, (kept and kept.trouble, trouble)))
         fields |= {"process": program or None, "trouble": told or None}
     if shell and not out.as_json:
@@ -118,7 +120,7 @@ def _print_start(out: Setting, found: Registration, kept: Kept | None, ttl: floa
         out.answer("session start", "started", found.session, fields)
 
 
-def _tell_process(out: Setting, found: Registration) -> tuple[str, str]:
+def _print_process(out: Setting, found: Registration) -> tuple[str, str]:
     """Which program the session lives by; and what is to be said of one that ends with this command."""
     program, ends_soon = described(found.pid)
     what = f"process {found.pid} ({program})" if program else f"process {found.pid}"

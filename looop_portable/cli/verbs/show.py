@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import calendar
 import os
-import time
 
 import click
 
 from looop_portable.cli.output import lease_fields, until, verdict_fields
+from looop_portable.cli.output.ages import age
 from looop_portable.cli.output.tables import FORM, show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
@@ -23,20 +22,23 @@ from looop_portable.protocol.records import Lease
 def claims(out: Setting, form: str | None) -> int:
     """List the claims that are held: by whom, since when, and whether the holder is alive.
 
-    Exit 3: some claim could not be read.
+    There is a column for notes if any has one. Exit 3: some claim could not be read.
     """
     found = out.claims().list()
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for status in found:
         if out.as_json:
             _print(out, "claims", status)
         assert status.lease
         assert status.verdict
         lease, verdict = status.lease, status.verdict
-        age = _age(lease.claimed_at)
-        rows.append((status.name, lease.session, str(status.generation), age, verdict.liveness.value, verdict.description))
+        told = status.name, lease.session, str(status.generation), age(lease.claimed_at), verdict.liveness.value
+        rows.append((*told, lease.note, verdict.description))
+    columns: tuple[str, ...] = ("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "NOTE", "EVIDENCE")
+    if form != "wide" and not any(row[-2] for row in rows):
+        columns, rows = (*columns[:-2], columns[-1]), [(*row[:-2], row[-1]) for row in rows]
     if rows:
-        show_table(out, ("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "EVIDENCE"), rows, form)
+        show_table(out, columns, rows, form, giving=2 if "NOTE" in columns else 1)
     else:
         there = os.path.isdir(out.config.data_dir)
         out.hint("no claims are held" if there else f"no claims are held: {out.config.data_dir} is not there yet")
@@ -62,7 +64,9 @@ def show(out: Setting, name: str) -> int:
     out.line(f"{status.name}: held by session '{lease.session}', generation {status.generation}")
     out.line(f"  session     {verdict.liveness.value}: {verdict.description}")
     if lease.claimed_at:
-        out.line(f"  claimed     {lease.claimed_at} ({_age(lease.claimed_at)} ago by this host's clock), on {lease.host}")
+        out.line(f"  claimed     {lease.claimed_at} ({age(lease.claimed_at)} ago by this host's clock), on {lease.host}")
+    if lease.note:
+        out.line(f"  note        {lease.note}")
     if verdict.left is not None:
         out.line(f"  until       {until(verdict)} by this host's clock, unless it is renewed")
     if verdict.dead:
@@ -82,15 +86,3 @@ def _print(out: Setting, verb: str, status: Status) -> None:
             **verdict_fields(status.verdict),
         },
     )
-
-
-def _age(at: str) -> str:
-    """How long ago, by this host's clock, for people: 12s, 5m, 3h, 2d."""
-    try:
-        seconds = max(0, int(time.time()) - calendar.timegm(time.strptime(at, "%Y-%m-%dT%H:%M:%SZ")))
-    except (ValueError, OverflowError):
-        return "-"
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"

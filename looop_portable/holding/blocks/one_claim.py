@@ -9,9 +9,9 @@ import contextlib
 import threading
 from collections.abc import Callable
 
-from looop_portable.errors import ClaimHeld, ClaimLost, LooopError, WaitedTooLong
+from looop_portable.errors import ClaimHeld, ClaimLost, LooopError
 from looop_portable.holding.blocks import log
-from looop_portable.holding.entrance import Entrance
+from looop_portable.holding.entrance import Entrance, refused
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.options import Options
@@ -32,7 +32,9 @@ class OneClaim:
         self.lost = threading.Event()
         """Set as soon as the claim is known to be lost."""
         self.options = options
-        self.entrance = Entrance(self.name, options.slots, options.config, options.lease_seconds, options.cancel)
+        self.entrance = Entrance(
+            self.name, options.slots, options.config, options.lease_seconds, options.note, options.cancel
+        )
         self._on_lost = on_lost
         self._lease: Lease | None = None
         self._by_hand: threading.Thread | None = None
@@ -164,10 +166,7 @@ class OneClaim:
     def enter(self, outcome: Won | Renewed | Held, *, by_hand: bool = False) -> None:
         """What came of it all. Raises `ClaimHeld`. `by_hand`: no statement leaves it when it is over."""
         if isinstance(outcome, Held):
-            holder, evidence, timeout = outcome.lease.session, outcome.verdict.evidence, self.options.timeout
-            if timeout is not None and timeout > 0:
-                raise WaitedTooLong(self.name, holder, evidence, timeout)
-            raise ClaimHeld(self.name, holder, evidence)
+            raise refused(self.name, outcome, self.options.timeout or 0)
         session = self._session
         self.lost.clear()
         self._has_called = False

@@ -7,7 +7,7 @@ Does not guarantee: the end of what this user may not signal (set-user-ID): that
 command leaves behind when it exits by itself: `wait` names it, or waits for it. See `guardian` and `kin` for what is not
 seen.
 How: fork, for the command (`execution`) and its guardian. This process blocks its signals and takes them one by one
-(`arriving`), so that none is lost and nothing is looked at again and again. Without a controlling terminal the command
+(`arriving`): none is lost, and nothing is polled. Without a controlling terminal the command
 leads a process group; with one it stays in this process's, as the terminal and the shell know no other. Where the system
 does not tell who has sent a signal it leads one there too, to which the terminal is lent (`terminals`).
 """
@@ -192,7 +192,7 @@ class Child:
         self.send(signal.SIGKILL)
 
     def send(self, number: int) -> None:
-        """To what it has left behind, if it has ended: its process id may be another's by now."""
+        """Signal the command; if it has ended, what it left behind: its process id may be another's by now."""
         with self._guard:
             if not self._pid or self._kin is None:
                 return
@@ -208,7 +208,7 @@ class Child:
         return self._ends or os.WIFSIGNALED(self._status or 0)
 
     def _end_rest(self) -> None:
-        """Asked first, then killed, until none is left. Another user's are waited for."""
+        """End what is left: ask first, then kill, until none is left. Processes of other users are waited for."""
         kin = self._kin
         if kin is None:
             return
@@ -222,13 +222,13 @@ class Child:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _heed(self, seconds: float) -> None:
-        """Sleep, until something ends. Who asks for the end now is impatient."""
+        """Sleep until a process ends. A signal now that asks for the end means that the user is impatient."""
         number = next_within(self._signals, seconds)
         if number in _ENDS and self._asked.counts():
             self._hurries = True
 
     def _pass_one_on(self) -> None:
-        """The next signal, to the command, if that has not got it."""
+        """Pass the next signal on to the command, unless the terminal has sent it there already."""
         if self._job:
             self._job.stop_too()
         number, by_the_kernel = next_of(self._signals)
@@ -256,7 +256,7 @@ class Child:
             next_within(pending, 0)
 
     def _has_ended(self) -> bool:
-        """Whatever else has ended is put away as well: as process 1 of a container we are given everybody's orphans."""
+        """Reap other children too: as process 1 of a container this process is given all orphans."""
         while True:
             with self._guard:
                 try:

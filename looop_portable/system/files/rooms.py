@@ -1,7 +1,7 @@
 """Directories that are open: what is listed and removed there is in the directory that was opened, whatever stands at its
 path by then.
 
-Does not guarantee: anything of what has one of our names in a directory of ours. Whoever can write there can make it.
+Does not guarantee: anything of a file with one of our names in a directory of ours. Every writer there can make one.
 Guarantees: no symbolic link is followed below the directory that a user may have put elsewhere himself (`claims` or
 `sessions`), neither one that was planted before nor one that is planted meanwhile. Without this, who sweeps would remove
 files in the home of somebody else.

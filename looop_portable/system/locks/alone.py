@@ -3,7 +3,7 @@
 Guarantees: of all who `take` a file one holds it, until it closes the descriptor or ends, however it ends.
 Does not guarantee: the same between hosts: it belongs on a local disk.
 How: flock(2), on Windows the lock on the first byte (msvcrt). It goes with the descriptor: closing another one of the same
-file does not end it, as it would a POSIX record lock. Whoever holds it must not fork: the child would hold it too.
+file does not end it, as it would a POSIX record lock. A holder must not fork: the child would hold it too.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class AloneFiles:
     def take(self, path: str) -> int | None:
         """Hold `path`, which is made if it is not there, by the descriptor that is returned. None: another process does.
 
-        Whoever only looks (`taken`), or is about to remove it, is in the way for a moment, and is waited for.
+        A process that only looks (`taken`), or is about to remove it, holds it for a moment, and is waited for.
         """
         for wait in _WAITS:
             fd = self._open_alone(path, make=True)

@@ -3,7 +3,7 @@
 Guarantees: one process, and one thread of it, at a time; a process that dies lets go at once, on the same host.
 Does not guarantee: anything where the filesystem grants a lock to everybody (`excludes` finds that on one host, the mount's
 options tell it for several); nor that it comes soon: a process that is stopped inside keeps all others out, and on a
-network filesystem one whose host has vanished does so for minutes. Whoever waits longer than `PATIENCE` is told.
+network filesystem one whose host has vanished does so for minutes. A waiter gives up after `PATIENCE`, with an error.
 How: flock(2) by filelock, which keeps a fork from carrying it away and never falls back to a marker file. On Windows:
 `guard_windows`.
 """

@@ -12,7 +12,7 @@ How: there are three locks, on three bytes of one file (fcntl(2)).
 The file is for its owner, and for those who share the store, alone: without that, who may only read could lock it against
 its owner, when he takes again what was dropped.
 So the first proves life. The second alone says that the process is there, or a child that it left behind. Each heartbeat
-takes again what was dropped (`hold_lock`). Whoever looks takes nothing, and only asks (F_OFD_GETLK).
+takes again what was dropped (`hold_lock`). A judge takes no lock, and only asks (F_OFD_GETLK).
 """
 
 from __future__ import annotations

@@ -122,6 +122,29 @@ def host() -> str:
     return os.uname().nodename[:_LONGEST_NAME]
 
 
+def user() -> str:
+    """The name of the user that this process runs for, for people; empty if nobody has told. As `getpass` finds it."""
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        if name := os.environ.get(variable):
+            return _for_a_record(name)
+    return _for_a_record(_listed_user())
+
+
+def _for_a_record(name: str) -> str:
+    return name.encode(errors="replace").decode()[:_LONGEST_NAME]
+
+
+def _listed_user() -> str:
+    if sys.platform == "win32":
+        return ""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # In a container that was given a number alone.
+        return ""
+
+
 def _stat(pid: int) -> tuple[ProcessState, str] | None:
     """State and start token; None if /proc has no such process. Other errors are raised."""
     try:

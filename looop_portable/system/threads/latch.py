@@ -1,4 +1,4 @@
-"""A latch: one waits until others ring.
+"""A latch: one thread waits until another wakes it.
 
 Guarantees: what wakes before somebody waits is kept for him. Ringing never waits, and may come in the middle of anything,
 in a signal handler too: a `threading.Event` would wait there for itself.
@@ -12,7 +12,7 @@ import contextlib
 import threading
 
 _LONGEST = 3600.0
-"""Seconds: `threading.TIMEOUT_MAX` is not the same everywhere, and whoever waits looks again anyway."""
+"""Seconds: `threading.TIMEOUT_MAX` is not the same everywhere, and a waiter looks again anyway."""
 
 
 class Latch:

@@ -1,7 +1,7 @@
 """What the threads and tasks of one process announce to each other: a claim was released, a ticket was given back.
 
-Guarantees: who expects a word, and then looks and finds that it has not happened yet, is woken when it is announced.
-Does not guarantee: that there is news for whoever is woken; nor anything of other processes.
+Guarantees: a waiter that expects a word, and then looks and finds nothing, is woken when the word is announced.
+Does not guarantee: that a waiter which is woken finds something; nor anything of other processes.
 How: by word, the watchers of those who expect it. A watcher is taken out as it is woken; each look expects anew.
 There is no lock: a signal handler that takes or releases a claim may come at any point. A step of a dictionary is whole.
 """
@@ -32,7 +32,7 @@ class Announcements:
         self._store = store
 
     def expect(self, watcher: Wakeable, topics: Iterable[str]) -> None:
-        """`watcher` wakes once when one of them is announced."""
+        """Wake `watcher` once, when one of these topics is announced."""
         me = ref(watcher)  # Weak. Without that, tasks of a loop that was closed would never end.
         for what in topics:
             word = self._store, what
@@ -43,7 +43,7 @@ class Announcements:
                     break  # Else it has been announced in between, to those who were there before.
 
     def expect_no_more(self, watcher: Wakeable, topics: Iterable[str]) -> None:
-        """`watcher` is not woken for these any more, but by whoever is about to."""
+        """Wake `watcher` for these no more. An announcement that is under way may still wake it."""
         me = ref(watcher)
         for what in topics:
             word = self._store, what
@@ -60,7 +60,7 @@ class Announcements:
             _wake(watchers)
 
     def postpone(self, what: str, later: str) -> None:
-        """It has happened, but there is nothing to be had before `later` is announced, which nobody else does meanwhile."""
+        """As `announce`, but wake the waiters at the announcement of `later`: until then they would find nothing."""
         for each in list(_expected.pop((self._store, what), None) or ()):
             watcher = each()
             if watcher is not None:

@@ -1,7 +1,7 @@
 """Linux tells of changes: inotify(7), by way of libc.
 
 Does not guarantee: anything on a network mount: the kernel tells only of what is done through it. Nor which of several
-changes there was: whoever is told looks.
+changes there was: the waiter looks.
 """
 
 from __future__ import annotations

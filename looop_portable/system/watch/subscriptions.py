@@ -45,7 +45,7 @@ class PerProcess:
             return found
 
     def begin_in_child(self, *, just_begun: bool = True) -> None:
-        """A child that used its parent's would take what is said to its parent."""
+        """Begin anew in a forked child: it would otherwise take the events of its parent."""
         parents, self.opened = self.opened, []
         self._owner, self._opening = os.getpid(), threading.RLock()
         for each in parents:
@@ -141,7 +141,7 @@ class Subscriptions:
 
 
 class SubscribedWatcher:
-    """A watcher of one thread, that the process's watcher wakes, and other threads do."""
+    """A watcher of one thread. The process's watcher wakes it, and so do other threads."""
 
     def __init__(self, watchers: PerProcess) -> None:
         self._latch = Latch()

@@ -1,11 +1,11 @@
 """What wakes somebody who waits: a change that the kernel tells of, the end of a process, another thread, or time.
 
-Guarantees: what happens after `watch` or `follow` said True wakes, also before `wait` is called; what another thread
-wakes, wakes.
-Does not guarantee: that there is news when it wakes, nor that all news wakes: nothing does on a network mount, where
-others change what our kernel does not see. So whoever waits looks again after a while all the same.
+Guarantees: every change after `watch` or `follow` returned True wakes the waiter, even if `wait` has not been called yet.
+So does `wake`, from any thread.
+Does not guarantee: that something changed when the waiter wakes. Nor that every change wakes it: on a network mount others
+make changes that this kernel does not see. So a waiter looks again after a while all the same.
 How: inotify(7) and pidfd_open(2) on Linux, kqueue(2) on macOS and the BSDs, directory notifications and process handles on
-Windows, each by one watcher a process (`shared`). Elsewhere nothing but the other threads of this process ring.
+Windows, each by one watcher a process (`shared`). Elsewhere only other threads of this process wake.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 class Watcher(Protocol):
-    """One for each that waits."""
+    """What wakes one waiter."""
 
     def watch(self, paths: Iterable[str]) -> bool:
-        """Wake for changes of these, directories or files, and of nothing else. Whether all of them can be heard."""
+        """Wake for changes of these directories and files, and no others. False: not all of them can be watched."""
 
     def follow(self, process: Registration | None) -> bool:
-        """Wake when it has ended, and no other. Whether that will be heard."""
+        """Wake when this process has ended, and no other. False: its end cannot be watched."""
 
     def forget(self) -> None:
-        """Whoever calls this is about to look: what has woken before says nothing new."""
+        """Forget earlier wake-ups. Called before a look, which sees what they were about."""
 
     def wake(self) -> None:
         """From any thread."""
@@ -48,7 +48,7 @@ class Subscribes(Protocol):
 
 
 class ThreadWatcher(Watcher, Protocol):
-    """One for a thread."""
+    """What wakes a thread that waits."""
 
     def wait(self, seconds: float) -> None:
         """Until it wakes, or for so long."""
@@ -83,7 +83,7 @@ class LocalWatcher:
 
 
 def new_watcher() -> ThreadWatcher:
-    """The best that there is here."""
+    """A watcher of the best kind that this system has."""
     from looop_portable.system.watch.subscriptions import SubscribedWatcher  # Who does not wait does not import it.
 
     watchers = _watchers()

@@ -60,7 +60,7 @@ def claims_at_once(rust: Rust, data_dir: Path, sessions: list[str]) -> list[str]
     return [process.communicate(timeout=PATIENCE)[0] for process in processes]
 
 
-def test_whoever_holds_all_the_while_is_never_lost_sight_of(parties: tuple[Ours, Theirs]) -> None:
+def test_a_holder_that_holds_all_the_while_is_never_lost_sight_of(parties: tuple[Ours, Theirs]) -> None:
     """What every version of looop keeps: a lease that is not let go, of a session that lives."""
     ours, theirs = parties
     ours.start("ours")

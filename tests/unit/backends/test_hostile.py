@@ -68,6 +68,7 @@ ANYTHING: list[object] = [*NUMBERS, *TEXTS]
 FIELDS: dict[str, list[object]] = {
     **dict.fromkeys(("pid", "lease_seconds", "generation", "babysit_pid", "protocol"), NUMBERS),
     **dict.fromkeys(("incarnation", "start", "boot", "namespace", "host", "disk", "session", "name", "token"), TEXTS),
+    **dict.fromkeys(("note", "user", "command"), TEXTS),
     **dict.fromkeys(("started_at", "claimed_at"), TIMES),
     **dict.fromkeys(("ended", "locked", "kept", "own", "foreign", "released", "adopted"), ANYTHING),
     "state": [*TEXTS, "running", "exited"],

@@ -96,7 +96,7 @@ def test_a_reply_that_is_lost_again_is_unavailable(world: World, first: Fault, l
     assert world.engine.read(CLAIM, "n").number == (0 if {first, last} == {Fault.REFUSED} else 1)
 
 
-def test_whoever_may_have_won_and_has_been_followed_is_not_told_that_he_lost(
+def test_a_claimer_that_may_have_won_and_has_been_followed_is_not_told_that_it_lost(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = world.claims().backend
@@ -117,7 +117,7 @@ def test_whoever_may_have_won_and_has_been_followed_is_not_told_that_he_lost(
     assert world.backend.read("n") == Head(2, None)
 
 
-def test_whoever_lost_to_another_in_the_same_step_is_told_so_after_a_lost_reply(world: World) -> None:
+def test_a_claimer_that_lost_in_the_same_step_is_told_so_after_a_lost_reply(world: World) -> None:
     assert world.claims().backend.advance("n", 0, lease("w2"))
     world.fail(1, Fault.UNTOLD)
     assert not world.backend.advance("n", 0, lease())
@@ -147,7 +147,7 @@ def test_a_request_that_was_held_up_and_comes_in_time_is_one_and_not_two(world: 
     assert world.backend.read("n") == Head(2, None)
 
 
-def test_whoever_reaches_the_store_too_late_is_not_told_that_another_won(
+def test_a_claimer_that_reaches_the_store_too_late_is_not_told_that_another_won(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advance = world.engine.advance
@@ -399,7 +399,7 @@ class TestLife:
         assert world.engine.scan(SESSION) == []
         assert not world.backend.sessions.signs.has_beat(*made_up.holder)
 
-    def test_who_is_the_only_one_to_reach_it_says_so_and_nobody_else(self, world: World) -> None:
+    def test_a_store_that_one_process_reaches_says_so_and_no_other_does(self, world: World) -> None:
         signs = world.backend.sessions.signs
         assert (signs.disk(), world.backend.tickets.far()) == ("", True)
         world.faulty.local = True
@@ -502,7 +502,7 @@ def test_a_number_that_nobody_can_have_is_lost_and_not_asked_for(world: World, n
     assert world.faulty.calls == []
 
 
-def test_whoever_closes_it_closes_the_engine(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_the_backend_closes_the_engine(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[bool] = []
     monkeypatch.setattr(world.faulty, "close", lambda: closed.append(True), raising=False)
     world.backend.close()

@@ -131,7 +131,7 @@ def test_one_that_is_silent_is_watched_for_an_interval_and_then_dead(share: Shar
     assert len(share.signs("sighting")) == 1
 
 
-def test_who_acts_on_silence_ends_the_session_first(share: Share) -> None:
+def test_a_judge_that_acts_on_silence_ends_the_session_first(share: Share) -> None:
     share.pass_time(LEASE + 1)
     assert share.liveness() is Liveness.UNKNOWN
     share.pass_time(LEASE / 3)
@@ -248,7 +248,7 @@ class Denied(Stepped):
 
 
 @pytest.mark.parametrize("rivals", [True, False])
-def test_of_two_who_look_at_once_both_are_answered(share: Share, rivals: bool) -> None:
+def test_both_of_two_who_look_at_once_are_answered(share: Share, rivals: bool) -> None:
     """And where nobody's sighting is to be seen, it is not said that one is watched."""
     files = Denied(rivals=rivals)
     signs = DirectoryBackend(str(share.directory.parent), NATIVE_POLICY, files).sessions.signs
@@ -265,7 +265,7 @@ def test_of_two_who_look_at_once_both_are_answered(share: Share, rivals: bool) -
     assert not left
 
 
-def test_who_sleeps_between_two_looks_takes_a_beat_for_younger_never_for_older(share: Share) -> None:
+def test_a_judge_that_sleeps_between_two_looks_underestimates_the_age_of_a_beat(share: Share) -> None:
     share.files.stalls = 3600
     assert share.liveness() is Liveness.ALIVE
     share.files.stalls = 0
@@ -362,7 +362,9 @@ def test_what_a_registrar_left_who_died_before_it_was_published_is_swept(share: 
     assert not (share.directory / "n").exists()
 
 
-def test_who_loses_the_race_for_an_id_takes_its_signs_back(share: Share, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_that_loses_the_race_for_an_id_takes_its_signs_back(
+    share: Share, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish = share.holders.backend.sessions.advance
 
     def overtaken(session: str, expected: int, registration: Registration) -> bool:

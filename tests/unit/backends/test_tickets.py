@@ -110,7 +110,7 @@ def test_what_a_reaper_removes_in_the_middle_is_made_again(
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "broken")])
-def test_who_cannot_line_up_leaves_nothing_in_the_line(
+def test_a_waiter_that_cannot_line_up_leaves_nothing_in_the_line(
     tickets: TicketFiles, files: Disturbed, queue: Path, error: BaseException
 ) -> None:
     def fails(path: str) -> None:
@@ -205,7 +205,7 @@ def test_a_sweep_removes_what_is_half_made_and_empty_lines_and_no_ticket(tickets
 
 @needs_modes
 @pytest.mark.parametrize(("mode", "more"), [(0o2775, 0o070), (0o2777, 0o077), (0o700, 0)])
-def test_whoever_may_use_a_shared_directory_may_line_up_in_it(
+def test_a_user_of_a_shared_directory_may_line_up_in_it(
     tmp_path: Path, mode: int, more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "data"

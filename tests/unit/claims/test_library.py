@@ -328,7 +328,9 @@ def test_the_reaper_loses_to_whoever_moved_the_claim_meanwhile(claims: Claims, m
     assert found.session == "two"
 
 
-def test_whoever_loses_the_race_reads_again_and_answers_held(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claimer_that_loses_the_race_reads_again_and_answers_held(
+    claims: Claims, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish = claims.backend.advance
     rival: list[str] = []
 
@@ -441,7 +443,7 @@ def test_a_block_is_not_reentrant(store: str, backend: str) -> None:
             assert another.session == lease.session
 
 
-def test_of_many_threads_one_is_in_the_block_at_a_time(store: str) -> None:
+def test_one_of_many_threads_is_in_the_block_at_a_time(store: str) -> None:
     inside, most, entered, refused = [0], [0], [0], [0]
     start = threading.Barrier(4)
 

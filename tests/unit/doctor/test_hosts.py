@@ -30,7 +30,7 @@ def test_turns_that_follow_each_other_are_counted_and_alone(tmp_path: Path) -> N
         turnstile.leave(number)
 
 
-def test_whoever_comes_in_while_another_is_inside_is_told(tmp_path: Path) -> None:
+def test_a_racer_that_comes_in_while_another_is_inside_is_told(tmp_path: Path) -> None:
     one, two, three = (Turnstile(str(tmp_path)) for _ in range(3))
     assert one.enter() == (1, True)
     assert two.enter() == (2, False)

@@ -456,7 +456,7 @@ class TestTrouble:
         watchers[0].wake()  # Where no kernel tells.
         assert waiting.result(PATIENCE) != before.holder.session
 
-    def test_that_it_is_lost_is_told_once_if_two_find_it_out_at_once(self, store: str) -> None:
+    def test_a_loss_is_reported_once_if_two_find_it_out_at_once(self, store: str) -> None:
         told, at_once = list[Hold](), threading.Barrier(2)
         has_called = threading.Event()
 
@@ -487,7 +487,7 @@ class TestTrouble:
             block.__exit__(None, None, None)
         assert told == [block]
 
-    def test_that_it_is_lost_is_told_also_if_the_block_is_left_at_once(self, store: str) -> None:
+    def test_a_loss_is_reported_also_if_the_block_is_left_at_once(self, store: str) -> None:
         told, has_left = list[Hold](), threading.Event()
 
         class Lost(threading.Event):

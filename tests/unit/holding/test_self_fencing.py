@@ -212,7 +212,7 @@ def test_a_session_that_was_ended_loses_all_that_it_held(store: str, clock: Cloc
         anew.check()
 
 
-def test_who_is_still_inside_is_told_though_somebody_else_noticed_first(store: str, clock: Clock) -> None:
+def test_a_block_that_is_still_inside_is_told_though_another_noticed_first(store: str, clock: Clock) -> None:
     """A later block finds the session ended, and goes on as another: that takes nothing from those that are inside."""
     others = Claims.open(store, NATIVE)
     entered = block(store)

@@ -39,7 +39,7 @@ def test_what_is_no_time_is_refused_in_one_line_before_anything_is_done(tmp_path
 
 
 @pytest.mark.parametrize("timeout", [None, -1, -1.0, 10**400, 1e300], ids=["None", "-1", "-1.0", "huge", "1e300"])
-def test_whoever_waits_without_end_has_it_when_it_is_free(tmp_path: Path, timeout: float) -> None:
+def test_a_waiter_without_end_has_it_when_it_is_free(tmp_path: Path, timeout: float) -> None:
     has_it = threading.Event()
 
     def wait() -> None:
@@ -55,7 +55,7 @@ def test_whoever_waits_without_end_has_it_when_it_is_free(tmp_path: Path, timeou
 
 
 @pytest.mark.parametrize("timeout", [0, 0.0, False])
-def test_whoever_does_not_wait_is_refused_at_once(tmp_path: Path, timeout: float) -> None:
+def test_a_claimer_that_does_not_wait_is_refused_at_once(tmp_path: Path, timeout: float) -> None:
     with hold("n", data_dir=tmp_path), pytest.raises(ClaimHeld):
         asyncio.run(enter(tmp_path, timeout))
 

@@ -21,7 +21,7 @@ def test_nobody_is_overtaken_where_who_comes_first_is_first() -> None:
     assert overtakings([Turn(member, 10 + member, 20 + member) for member in range(4)]) == [0, 0, 0, 0]
 
 
-def test_who_came_first_and_has_it_last_was_overtaken_by_all_others() -> None:
+def test_a_waiter_that_came_first_and_has_it_last_was_overtaken_by_all_others() -> None:
     assert overtakings([Turn(0, 1, 50), Turn(1, 10, 20), Turn(2, 12, 30)]) == [0, 0, 2]
 
 
@@ -30,11 +30,11 @@ def test_one_member_that_takes_it_again_and_again_overtakes_each_time() -> None:
     assert overtakings([*again, Turn(0, 5, 100)]) == [0] * 5 + [5]
 
 
-def test_who_came_earlier_or_at_the_same_moment_has_not_overtaken() -> None:
+def test_a_waiter_that_came_earlier_or_at_the_same_moment_has_not_overtaken() -> None:
     assert overtakings([Turn(0, 5, 20), Turn(1, 4, 10), Turn(2, 5, 15)]) == [0, 0, 0]
 
 
-def test_who_never_had_it_was_overtaken_by_all_that_came_later() -> None:
+def test_a_waiter_that_never_had_it_was_overtaken_by_all_that_came_later() -> None:
     assert overtakings([Turn(1, 10, 11), Turn(2, 20, 21), Turn(1, 2, 30)], waiting=[5, 15, 99]) == [0, 0, 2, 2, 1, 0]
 
 
@@ -52,7 +52,7 @@ def test_a_hand_over_is_from_a_release_to_the_next_one_s_having_it() -> None:
     assert hand_overs(turns) == [0.5, 2e-6]
 
 
-def test_who_has_it_again_has_handed_over_nothing() -> None:
+def test_a_member_that_has_it_again_has_handed_over_nothing() -> None:
     assert hand_overs([Turn(0, 1, 10, 20), Turn(0, 21, 30, 40), Turn(1, 2, 1_000_000_040)]) == [1.0]
 
 

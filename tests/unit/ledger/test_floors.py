@@ -99,7 +99,7 @@ def test_an_empty_directory_is_as_good_as_none(claims: Claims, tmp_path: Path) -
     assert cycle(claims, me(claims)) > last + 1
 
 
-def test_who_goes_by_an_old_floor_begins_nothing(claims: Claims, tmp_path: Path) -> None:
+def test_a_claimer_that_goes_by_an_old_floor_begins_nothing(claims: Claims, tmp_path: Path) -> None:
     """Another has begun there since, and holds."""
     cycle(claims, me(claims))
     wipe(tmp_path)
@@ -112,7 +112,7 @@ def test_who_goes_by_an_old_floor_begins_nothing(claims: Claims, tmp_path: Path)
     assert isinstance(late.claim(NAME, me(late)), Held)
 
 
-def test_who_begins_at_one_where_another_has_been_since_is_told_that_he_lost(claims: Claims, tmp_path: Path) -> None:
+def test_a_claimer_that_begins_at_one_after_another_came_loses(claims: Claims, tmp_path: Path) -> None:
     """The name was claimed, released and removed while he slept."""
     late = opened(claims, tmp_path)
     assert late.backend.read(NAME).generation == 0
@@ -180,7 +180,7 @@ def test_a_floor_only_grows_and_is_a_names_own(tmp_path: Path) -> None:
     assert os.stat(path).st_mode & 0o660 == 0o660
 
 
-def test_of_many_names_each_has_a_floor_of_its_own_but_for_those_that_a_bucket_has_no_room_for(tmp_path: Path) -> None:
+def test_each_of_many_names_has_its_own_floor_unless_its_bucket_is_full(tmp_path: Path) -> None:
     path = str(tmp_path / "floors")
     for number in range(200):
         assert OS.raise_floor(path, number * 65_537 + 1, number + 1)

@@ -131,7 +131,7 @@ def test_a_generation_is_published_once(ledger: Ledger) -> None:
     assert names(ledger) == ["1"]
 
 
-def test_of_two_machines_whose_random_numbers_repeat_one_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_machines_whose_random_numbers_repeat_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As those do that were resumed from one snapshot. Where there are hard links their clocks may be equal, too."""
     root = f"{tmp_path}/ledger"
     ledger_in(root).ledger_root.shared()

@@ -61,7 +61,9 @@ def another(claims: Claims, tmp_path: Path) -> Claims:
     return Claims.open(str(tmp_path), NATIVE)
 
 
-def test_who_finds_nobody_in_between_lists_only_after_publishing(claims: Claims, me: Holder, files: Listing) -> None:
+def test_a_claimer_that_finds_nobody_in_between_lists_only_after_publishing(
+    claims: Claims, me: Holder, files: Listing
+) -> None:
     files.listed.clear()
     assert [cycle(claims, me), cycle(claims, me)] == [5, 7]
     assert [path.rpartition("/")[2] for path in files.listed] == [NAME, NAME]
@@ -75,7 +77,7 @@ def test_what_others_did_in_between_is_built_upon(claims: Claims, me: Holder, an
     assert [cycle(claims, me), cycle(claims, me)] == [theirs[-1] + 2, theirs[-1] + 4]
 
 
-def test_who_was_overtaken_once_does_not_guess_the_next_time(
+def test_a_holder_that_was_overtaken_once_does_not_guess_the_next_time(
     claims: Claims, me: Holder, another: Claims, files: Listing
 ) -> None:
     they = another.sessions.register("they").holder

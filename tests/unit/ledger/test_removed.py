@@ -224,7 +224,7 @@ def test_a_directory_that_was_made_anew_in_another_way_is_used_in_that_way(store
     assert (stamped.links, stamped.guard) == (True, "flock")
 
 
-def test_who_published_above_what_is_not_there_any_more_withdraws(store: Path, backend: str) -> None:
+def test_a_writer_above_what_is_not_there_any_more_withdraws(store: Path, backend: str) -> None:
     """It had judged what was removed since; another holds in what was made in its place."""
     claims, me = claims_in(store, backend)
     for _ in range(3):

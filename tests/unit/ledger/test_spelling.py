@@ -169,7 +169,7 @@ def test_a_crash_before_the_first_generation_changes_nothing(tmp_path: Path, siz
 
 
 @pytest.mark.parametrize("size", [140, 200, 300])
-def test_whoever_comes_first_where_looop_is_at_home_spells_as_looop_does(tmp_path: Path, size: int) -> None:
+def test_the_first_claimer_where_looop_is_at_home_spells_as_looop_does(tmp_path: Path, size: int) -> None:
     name = long_name(size)
     first = opened(tmp_path, policy=SHARED)
     try:

@@ -263,7 +263,7 @@ def test_a_stamp_that_cannot_be_read_is_no_raw_error_to_who_asks_which_backend_i
 
 
 @pytest.mark.parametrize("seen", ["the session", "the claim"])
-def test_who_died_in_place_before_its_record_was_written_wedges_nobody(tmp_path: Path, seen: str) -> None:
+def test_a_writer_that_died_before_its_record_was_written_wedges_nobody(tmp_path: Path, seen: str) -> None:
     """Its generation says what the one below says, also to whoever acts upon it."""
     store = backend(tmp_path, ADVISORY, Scripted(links=False))
     claims = Claims(store)

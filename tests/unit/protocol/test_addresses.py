@@ -38,7 +38,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("url", SHOWN)
-def test_of_an_address_all_is_shown_but_what_is_secret(url: str) -> None:
+def test_an_address_is_shown_without_its_secrets(url: str) -> None:
     address = Address(url)
     assert str(address) == f"{address}" == SHOWN[url]
     assert repr(address) == f"Address({SHOWN[url]!r})"

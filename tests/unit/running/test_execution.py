@@ -33,21 +33,21 @@ def pipe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
     os.close(reader)
 
 
-def test_who_was_told_by_one_that_lives_goes_on(pipe: tuple[int, int]) -> None:
+def test_a_child_whose_parent_lives_runs(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     send_go(writer, {"A": "1"}, "/lock")
     assert _receive_go(reader) == ({"A": "1"}, "/lock")
     os.close(writer)
 
 
-def test_who_was_told_by_one_that_is_gone_by_then_does_not(pipe: tuple[int, int]) -> None:
+def test_a_child_whose_parent_is_gone_by_then_does_not_run(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     send_go(writer, {"A": "1"}, "/lock")
     os.close(writer)
     assert _receive_go(reader) is None
 
 
-def test_who_was_not_told_does_not(pipe: tuple[int, int]) -> None:
+def test_a_child_that_was_sent_nothing_does_not_run(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     os.close(writer)
     assert _receive_go(reader) is None

@@ -291,7 +291,7 @@ def test_a_file_is_held_by_one_process_until_it_ends_however_it_ends(tmp_path: P
     OS.unlock(mine)
 
 
-def test_whoever_looks_keeps_nobody_from_holding_it(tmp_path: Path) -> None:
+def test_a_look_keeps_nobody_from_holding_it(tmp_path: Path) -> None:
     path = f"{tmp_path.as_posix()}/held"
     (tmp_path / "held").touch()
     files = NativeFiles()
@@ -376,7 +376,7 @@ def test_a_line_of_its_log_is_one_line_whatever_names_are_in_it(keepers: Keepers
     assert line.split(b" ", 1)[1] == rb"released a\nb\x1b[2J\u2028\udcff: generation 2"
 
 
-def test_whoever_is_not_first_waits_for_the_first_to_say_who_it_is(keepers: Keepers) -> None:
+def test_a_keeper_that_is_not_first_waits_for_the_first_to_say_who_it_is(keepers: Keepers) -> None:
     OS.make_private(keepers.directory)
     first = OS.take(f"{keepers.base(HOLDER)}.lock")
     assert first is not None

@@ -69,7 +69,7 @@ def test_the_state_directory_comes_first_and_nothing_is_left_of_the_trial(home: 
 
 
 @needs_xdg_state
-def test_then_the_runtime_directory_and_then_one_of_our_own_and_why_is_told(home: Path) -> None:
+def test_the_runtime_directory_is_next_and_then_one_of_our_own_with_the_reason(home: Path) -> None:
     no_state(home)
     found = choose("files")
     assert found.directory == in_runtime(home)

@@ -63,7 +63,7 @@ def test_after_a_clock_was_set_back_it_is_not_known_any_more(clocks: Clocks) -> 
     assert clocks.births.since(REGISTRATION.holder) == 0
 
 
-def test_of_many_sessions_that_came_and_went_nothing_is_kept(clocks: Clocks) -> None:
+def test_sessions_that_came_and_went_leave_nothing(clocks: Clocks) -> None:
     for number in range(1000):
         clocks.births.note(Store(), REGISTRATION._replace(incarnation=f"i{number}"), 1)
         assert clocks.births.since(REGISTRATION._replace(incarnation=f"i{number}").holder)

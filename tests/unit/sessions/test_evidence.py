@@ -94,7 +94,7 @@ def test_the_disk_is_asked_for_only_where_it_can_be_the_session_s(
     assert (verdict.liveness, next(looks)) == (Liveness.UNKNOWN, asked)
 
 
-def test_who_waits_is_told_with_his_start_also_where_that_could_not_be_read_at_first(
+def test_a_waiter_is_recorded_with_its_start_also_where_that_could_not_be_read_at_first(
     claims: Claims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(pid: int) -> str:

@@ -118,7 +118,7 @@ def test_a_session_that_has_ended_is_lost_at_once(scripted: Scripted, running: P
     assert running.over == "its session has ended"
 
 
-def test_who_has_slept_says_that_it_goes_on(scripted: Scripted, running: Pulse) -> None:
+def test_a_session_that_has_slept_says_that_it_goes_on(scripted: Scripted, running: Pulse) -> None:
     def answer_late() -> bool:
         scripted.clock.let_others_look()
         return True
@@ -131,7 +131,7 @@ def test_who_has_slept_says_that_it_goes_on(scripted: Scripted, running: Pulse) 
     assert not scripted.lost.is_set()
 
 
-def test_who_has_slept_and_was_superseded_is_lost(scripted: Scripted, running: Pulse) -> None:
+def test_a_session_that_has_slept_and_was_superseded_is_lost(scripted: Scripted, running: Pulse) -> None:
     scripted.answer = lambda: False
     scripted.clock.suspend(3600)
     scripted.clock.move(STEP)
@@ -230,7 +230,7 @@ def test_whatever_a_renewal_raises_it_has_failed_and_is_tried_again(
     assert type(error).__name__ in running.over
 
 
-def test_whoever_could_not_be_told_is_told_again(scripted: Scripted, running: Pulse) -> None:
+def test_a_holder_that_could_not_be_told_is_told_again(scripted: Scripted, running: Pulse) -> None:
     tell, failed = scripted.lose, list[str]()
 
     def fails_twice(reason: str) -> None:

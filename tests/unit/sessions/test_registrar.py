@@ -115,7 +115,7 @@ def test_a_new_incarnation_does_not_inherit_and_takes_over(claims: Claims, proce
     assert won.lease.incarnation == second.incarnation
 
 
-def test_of_two_that_race_for_an_id_one_is_refused(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_that_race_for_an_id_is_refused(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other registers after we looked, and before we publish."""
     store = claims.backend.sessions
     rival = Sessions(store, Scripted())

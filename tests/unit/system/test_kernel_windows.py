@@ -50,7 +50,7 @@ def test_a_live_holder_is_alive_to_who_is_told_another_name(tmp_path: Path, name
     assert printed_by(program, name, str(tmp_path), NATIVE) == f"pid {os.getpid()} runs"
 
 
-def test_of_two_containers_of_one_kernel_each_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_of_two_containers_of_one_kernel_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = {"MachineGuid": "guid", "ContainerType": "2", "ComputerName": "A"}
     monkeypatch.setattr(kernel_windows, "_value", lambda key, value: registry.get(value, ""))
     one = kernel_windows.identity()

@@ -209,7 +209,7 @@ def test_what_goes_between_its_opening_and_what_is_asked_for_is_not_watched(
     assert opened(one) == 0
 
 
-def test_who_is_no_more_keeps_nothing_open(one: Any, tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
+def test_a_waiter_that_is_no_more_keeps_nothing_open(one: Any, tmp_path: Path, process: subprocess.Popen[bytes]) -> None:
     watcher = Woken()
     assert one.watch(watcher, str(tmp_path)) is not None
     assert one.follow(watcher, meant(process))

@@ -57,7 +57,7 @@ def test_a_bind_mount_is_its_own_and_the_device_is_the_others() -> None:
     assert (found.point, found.source, found.options) == ("/mnt/bound", "/dev/vda", ("ro", "relatime", "rw"))
 
 
-def test_of_two_at_one_point_the_later_hides_the_earlier() -> None:
+def test_the_later_of_two_at_one_point_hides_the_earlier() -> None:
     assert on("/mnt/over/x").source == "second"
 
 
@@ -131,7 +131,7 @@ def test_a_mount_point_is_found_by_another_of_its_names(tmp_path: Path) -> None:
     assert by_numbers(str(tmp_path / "Volumes"), [root, team]) == root
 
 
-def test_of_two_mounts_at_one_point_the_later_hides_the_earlier(tmp_path: Path) -> None:
+def test_the_later_of_two_mounts_at_one_point_hides_the_earlier(tmp_path: Path) -> None:
     first, second = Mount(str(tmp_path), "nfs", "a:/x", ()), Mount(str(tmp_path), "apfs", "/dev/disk4", ())
     assert by_numbers(str(tmp_path), [Mount("/", "apfs", "", ()), first, second]) == second
 
@@ -244,9 +244,7 @@ def test_where_the_kernel_of_macos_does_not_tell_the_list_is_looked_at(monkeypat
     assert mount_of("/") == root
 
 
-def test_of_a_path_that_is_too_long_to_be_told_the_links_above_it_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_links_above_a_path_that_is_too_long_are_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As Wine has it. Windows' own AppData, which is another folder to an app, is above."""
     whole = os.path.realpath
 

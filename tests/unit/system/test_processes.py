@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO
 
 import pytest
@@ -272,7 +273,7 @@ def in_python(program: str, *prefix: str, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("system", [pytest.param("LinuxProcesses", marks=needs_proc), "PortableProcesses"])
-def test_whoever_knows_better_names_the_kernel(system: str) -> None:
+def test_a_user_who_knows_better_names_the_kernel(system: str) -> None:
     if system == "PortableProcesses":
         pytest.importorskip("psutil", reason="psutil is not installed")
     program = f"from looop_portable.system.processes import {system} as P; print(P().here().boot)"
@@ -398,3 +399,23 @@ if not child:
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     assert in_python(program) == "1"
+
+
+def test_the_user_is_who_the_environment_says_else_who_the_system_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(processes, "_listed_user", lambda: "listed")
+    assert processes.user() == "listed"
+    monkeypatch.setenv("USER", "\udcff" + "u" * 1000)
+    assert processes.user() == "?" + "u" * 254
+    monkeypatch.setenv("LOGNAME", "ann")
+    assert processes.user() == "ann"
+
+
+def test_a_user_whom_nobody_has_listed_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    pwd = pytest.importorskip("pwd", reason="there is no list of users")
+    listed = {os.geteuid(): SimpleNamespace(pw_name="ann")}
+    monkeypatch.setattr(pwd, "getpwuid", listed.__getitem__)
+    assert processes._listed_user() == "ann"
+    listed.clear()
+    assert processes._listed_user() == ""

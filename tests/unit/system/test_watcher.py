@@ -615,7 +615,7 @@ def test_when_nobody_watches_it_is_closed_and_opened_anew(
         assert until(lambda: not own.opened, LONG)
 
 
-def test_of_many_those_are_woken_that_watch_what_has_changed(watchers: Any, there: Path) -> None:
+def test_only_the_waiters_that_watch_what_has_changed_are_woken(watchers: Any, there: Path) -> None:
     watcher = shared.SharedWatcher(watchers._new_kernel())
     waiters: list[list[Woken]] = []
     for number in range(10):

@@ -25,7 +25,7 @@ def claims(tmp_path: Path) -> Claims:
     return Claims.open(str(tmp_path), NATIVE)
 
 
-def test_who_keeps_the_projection_and_the_ledger_open_makes_no_verb_fail(claims: Claims, tmp_path: Path) -> None:
+def test_an_open_projection_and_ledger_make_no_verb_fail(claims: Claims, tmp_path: Path) -> None:
     """As an editor or `type` has them, in another process: on Windows such a file can be neither replaced nor removed."""
     claims.sessions.register("one")
     claims.sessions.register("two")

@@ -47,7 +47,7 @@ def save_in_place(path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", '{"session": "me", "na', '{"released": true}', '{"session": "me", "name": "n"}'])
-def test_who_saves_a_projection_in_place_frees_no_claim(claims: Claims, tmp_path: Path, text: str) -> None:
+def test_an_editor_that_saves_a_projection_in_place_frees_no_claim(claims: Claims, tmp_path: Path, text: str) -> None:
     holder = claims.sessions.register("one", lease_seconds=0).holder
     won = claims.claim("n", holder)
     assert isinstance(won, Won)
@@ -85,7 +85,7 @@ def stopped_inside(path: str) -> Iterator[None]:
         process.communicate()
 
 
-def test_who_is_stopped_inside_the_guard_keeps_nobody_out_where_there_are_hard_links(
+def test_a_process_stopped_inside_the_guard_keeps_nobody_out_where_there_are_hard_links(
     claims: Claims, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a process of an earlier version is, which holds one there."""
@@ -106,7 +106,7 @@ class Linkless(NativeFiles):
         raise OSError(errno.EINVAL, "no hard links", public, 1)
 
 
-def test_who_waits_for_the_guard_is_told_how_long_and_what_to_do(tmp_path: Path) -> None:
+def test_a_waiter_for_the_guard_is_told_how_long_and_what_to_do(tmp_path: Path) -> None:
     path = f"{tmp_path.as_posix()}/guard"
     with stopped_inside(path):
         assert guards.excludes(path)

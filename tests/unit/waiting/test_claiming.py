@@ -61,7 +61,7 @@ def test_slots_are_claims_of_their_own() -> None:
             slots_of("n", number)
 
 
-def test_of_slots_one_is_had_and_no_second_one(claims: Claims, me: Holder) -> None:
+def test_a_session_has_one_slot_and_no_second_one(claims: Claims, me: Holder) -> None:
     wanted = slots_of("n", 2)
     assert isinstance(claims.claim("n#1", "other"), Won)
     won = claim_any(claims, wanted, me)

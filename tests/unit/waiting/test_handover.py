@@ -244,7 +244,7 @@ def waiting_one_after_the_other(directory: Path, served: list[int], many: int) -
         yield thread
 
 
-def test_who_came_first_is_served_first(tmp_path: Path) -> None:
+def test_the_waiter_that_came_first_is_served_first(tmp_path: Path) -> None:
     served: list[int] = []
     with hold("n", data_dir=tmp_path, backend=NATIVE):
         threads = list(waiting_one_after_the_other(tmp_path, served, 10))
@@ -253,7 +253,7 @@ def test_who_came_first_is_served_first(tmp_path: Path) -> None:
     assert served == list(range(10))
 
 
-def test_who_gives_up_wakes_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiter_that_gives_up_wakes_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that stops waiting while it is the first in line: the second is the first then, and has to know."""
     claims = Claims.open(tmp_path, NATIVE)
     other = claims.sessions.register("other").holder

@@ -198,7 +198,7 @@ def test_time_for_which_it_was_held_is_no_turn_that_was_missed(scene: Scene) -> 
     assert first in scene.line()
 
 
-def test_whoever_is_further_behind_lets_the_second_go_first(scene: Scene) -> None:
+def test_a_waiter_further_behind_lets_the_second_go_first(scene: Scene) -> None:
     scene.stranger()
     second, third = scene.waiter("w2"), scene.waiter("w3")
     pending(second.look())
@@ -253,7 +253,7 @@ def test_what_becomes_ours_while_we_wait_is_ours(scene: Scene) -> None:
     assert len(scene.line()) == 1
 
 
-def test_whoever_stops_leaves_the_line(scene: Scene) -> None:
+def test_a_waiter_that_stops_leaves_the_line(scene: Scene) -> None:
     scene.claims.claim("repo-x", scene.session("holder"))
     waiting = scene.waiter("w1")
     pending(waiting.look())
@@ -261,7 +261,7 @@ def test_whoever_stops_leaves_the_line(scene: Scene) -> None:
     assert scene.line() == []
 
 
-def test_of_several_that_will_do_the_free_one_is_won(scene: Scene) -> None:
+def test_the_free_one_of_several_that_will_do_is_won(scene: Scene) -> None:
     scene.claims.claim("repo-x#1", scene.session("a"))
     second = scene.session("b")
     scene.claims.claim("repo-x#2", second)
@@ -273,7 +273,7 @@ def test_of_several_that_will_do_the_free_one_is_won(scene: Scene) -> None:
     assert found.lease.name == "repo-x#2"
 
 
-def test_who_has_one_of_several_has_it_though_another_is_free_and_somebody_is_first(scene: Scene) -> None:
+def test_a_holder_of_one_of_several_has_it_though_another_is_free_and_somebody_is_first(scene: Scene) -> None:
     waiting = scene.waiter("w1", ("repo-x#1", "repo-x#2"))
     scene.claims.claim("repo-x#2", "w1")
     scene.stranger()
