@@ -179,7 +179,7 @@ class EngineTickets(Tickets):
 
     def waiter(self, claim: str, ticket: str) -> Registration | None:
         number, data = self._store.read(_of(claim), TICKET, _ticket_key(claim, ticket))
-        return registration_in("", data) if number else None
+        return registration_in(text(decode(data), "session"), data) if number else None
 
     def show(self, claim: str, ticket: str) -> None:
         number, data = self._store.read(_of(claim), TICKET, _ticket_key(claim, ticket))

@@ -1,4 +1,4 @@
-"""events.jsonl: what happened to claims, one JSON object a line, for machines that watch.
+"""events.jsonl: what happened to claims and sessions, one JSON object a line, for machines that watch.
 
 Guarantees: each event is one append of one whole line; writing one never fails a verb.
 Does not guarantee: that every transition is in it (a crash, or a full disk, loses one), nor order between hosts. The
@@ -9,11 +9,14 @@ Compatibility: looop appends to the same file; `claim_reaped` has the fields tha
 from __future__ import annotations
 
 import os
+import sys
 
+from looop_portable.config import session_id
 from looop_portable.errors import because
 from looop_portable.protocol.codec import encode
 from looop_portable.system.clock import timestamp
 from looop_portable.system.files import OS, OsFiles
+from looop_portable.system.processes import host
 
 CAP = 8 * 1024 * 1024
 """Bytes."""
@@ -29,8 +32,8 @@ class Events:
         self._cap = cap
         self._shared: int | None = None
 
-    def emit(self, event: str, claim: str, **fields: str | int) -> None:
-        """Append `event` about `claim`, with the time by this host's clock."""
+    def emit(self, event: str, claim: str | None, **fields: str | int) -> None:
+        """Append `event` about `claim` (None: about a session), with the time by this host's clock."""
         line = encode({"ts": timestamp(), "event": event, "claim": claim, **fields})
         try:
             if self._shared is None:
@@ -39,3 +42,22 @@ class Events:
             self.trouble = ""
         except OSError as error:
             self.trouble = f"the event could not be written to {self.path}: {because(error)}"
+
+
+def by_whom() -> dict[str, str]:
+    """Who acts, for the event: this process's user and host, and the session that it acts for, if it is told one."""
+    session = session_id(None)
+    return {"by_user": _user(), "by_host": host(), **({"by_session": session} if session else {})}
+
+
+def _user() -> str:
+    """The name of the effective user, and not what the environment says; a number where it has no name."""
+    if sys.platform == "win32":
+        return os.environ.get("USERNAME", "")
+    import pwd
+
+    number = os.geteuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)

@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from looop_portable.backends.base import Backend
-from looop_portable.claims.events import Events
+from looop_portable.claims.events import Events, by_whom
 from looop_portable.claims.judging import Judging, Verdicts
 from looop_portable.claims.retiring import Steps, retire
 from looop_portable.config import PathLike, resolve
 from looop_portable.errors import LooopError, moved
-from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.liveness import Basis, Liveness, Verdict
 from looop_portable.protocol.names import as_note, canonical, refuse_longer
 from looop_portable.protocol.outcomes import (
     Broken,
@@ -37,6 +37,7 @@ from looop_portable.protocol.outcomes import (
 from looop_portable.protocol.records import Head, Holder, Judged, Lease
 from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances
 from looop_portable.sessions.ids import named
+from looop_portable.sessions.log import End
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import timestamp
 from looop_portable.system.processes import host
@@ -58,6 +59,8 @@ class Claims(Judging):
     ) -> None:
         super().__init__(backend, sessions or Sessions(backend.sessions))
         self.events = events
+        if events:
+            self.sessions.log.events = events
         self._clock = clock
         self.won: dict[tuple[str, Holder], Lease] = {}
         """What this process has won, and not released. It may have been superseded."""
@@ -131,7 +134,8 @@ class Claims(Judging):
             if not advances(TABLE[standing].unclaim):
                 return Refused(lease, verdict)
             if self._final(lease, verdict) and self.backend.advance(name, Judged(head.generation, lease), None):
-                self._record("released", lease, head.generation + 1)
+                died = verdict.dead and verdict.basis not in (Basis.NOTHING, Basis.REGISTRATION)
+                self._record_end(lease, End("died", verdict.evidence) if died else None)
                 self.announcements.announce(name)
                 return Released(name, head.generation + 1, lease)
         raise moved(name, _TRIES)
@@ -143,7 +147,7 @@ class Claims(Judging):
         """
         self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if self.backend.advance(lease.name, Judged(lease.generation, lease), None):
-            self._record("released", lease, lease.generation + 1)
+            self._record_end(lease)
             self.announcements.announce(lease.name)
             return Released(lease.name, lease.generation + 1, lease)
         head = self.backend.read(lease.name)
@@ -167,9 +171,34 @@ class Claims(Judging):
         self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
         if not self.backend.advance(lease.name, Judged(lease.generation, lease), None):
             return None
-        self._record("released", lease, lease.generation + 1)
+        self._record_end(lease)
         self.announcements.announce(lease.name)
         return Released(lease.name, lease.generation + 1, lease)
+
+    def transfer(self, name: str, to: str | Holder, session: str | Holder | None = None) -> Won | Renewed | Refused:
+        """Hand `name`, which `session` holds, to the session `to`: it holds the next generation. `Renewed`: it is the same.
+
+        In one step: never free in between, and never held by both. Does not guarantee: that `to` knows of it, or that it
+        still lives. Raises `NoSession` if it is not registered, `SessionEnded` if it is dead, or as `claim` does.
+        """
+        from looop_portable.sessions.receiving import receiver
+
+        name, me = canonical(name), self.acting(session)
+        for _ in range(_TRIES):
+            head = self.backend.read(name)
+            lease, standing, verdict = self._judge(head, me)
+            if lease is None or standing is not Standing.OURS:
+                return Refused(lease or Lease(name, "", generation=head.generation), verdict)
+            other, where = receiver(self.sessions, to)
+            if other == me:
+                return Renewed(lease)
+            new = Lease(name, *other, head.generation + 1, self._clock(), where)
+            if self.backend.advance(name, Judged(head.generation, lease), new):
+                self.won.pop((name, me), None)
+                self._record("transferred", new, new.generation, previous=lease.session)
+                self.announcements.announce(name)
+                return Won(new, lease, verdict)
+        raise moved(name, _TRIES)
 
     def check(self, name: str, generation: int) -> Checked:
         """Whether `generation` is current and held, read afresh."""
@@ -202,7 +231,7 @@ class Claims(Judging):
         head = self.backend.read(name)
         lease = head.lease if head.generation == generation else None
         if lease and self.backend.advance(name, Judged(generation, lease), None):
-            self._record("broken", lease, generation + 1, reason=reason)
+            self._record("broken", lease, generation + 1, reason=reason, **by_whom())
             self.announcements.announce(name)
             return Broken(lease, generation + 1)
         head = self.backend.read(name)
@@ -252,6 +281,14 @@ class Claims(Judging):
             self._record("claimed", lease, lease.generation)
         else:
             self._record("taken_over", lease, lease.generation, previous=previous.session, evidence=verdict.evidence)
+
+    def _record_end(self, lease: Lease, end: End | None = None) -> None:
+        if not self.events:
+            return
+        if ends := self.sessions.log.ends:
+            end = end or ends.get(Holder(lease.session, lease.incarnation))
+        more = {"evidence": end.evidence} if end else {}
+        self._record(end.event if end else "released", lease, lease.generation + 1, **more)
 
     def _record(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
         if self.events:

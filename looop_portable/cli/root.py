@@ -92,17 +92,20 @@ SECTIONS = {
         "claim": "verbs.claim:claim",
         "unclaim": "verbs.claim:unclaim",
         "run": "verbs.run:run",
+        "wait": "verbs.show.wait:wait",
         "check": "verbs.claim:check",
+        "transfer": "verbs.releasing.transfer:transfer",
     },
     "Who holds what": {
         "claims": "verbs.show:claims",
         "show": "verbs.show:show",
+        "queue": "verbs.show.wait:queue",
         "events": "verbs.events:events",
     },
     "Sessions": {"session": "verbs.session:session"},
     "For operators": {
-        "break": "verbs.claim:break_",
-        "reap": "verbs.reap:reap",
+        "break": "verbs.releasing.breaking:break_",
+        "reap": "verbs.releasing.reap:reap",
         "doctor": "verbs.doctor:doctor",
     },
     "Setting up": {

@@ -53,12 +53,12 @@ def seconds_in(text: str) -> float:
 
 
 if TYPE_CHECKING:
-    _OfSeconds = click.ParamType[float]
+    OfSeconds = click.ParamType[float]
 else:  # Click 8.2 has one for all.
-    _OfSeconds = click.ParamType
+    OfSeconds = click.ParamType
 
 
-class Duration(_OfSeconds):
+class Duration(OfSeconds):
     """Seconds, from `least` to `most`, written as a duration."""
 
     name = "duration"

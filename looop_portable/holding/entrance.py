@@ -29,6 +29,7 @@ from looop_portable.protocol.records import Lease
 from looop_portable.protocol.slots import line_for, slots_of
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher
+from looop_portable.waiting.claiming import who_waits
 from looop_portable.waiting.stopping import Cancel, Cancelled, Stoppable, Stopped
 from looop_portable.waiting.waiter import Waiting, run
 
@@ -165,12 +166,14 @@ class Entrance:
 
     def waiting(self, watcher: Watcher) -> Waiting:
         """One that waits for what is wanted."""
-        assert self.member
+        member = self.member
+        assert member
         self.watcher = watcher
         return Waiting(
-            *(self.member.claims, self._line, self._wanted, self.attempt, watcher),
+            *(member.claims, self._line, self._wanted, self.attempt, watcher),
             undo=self.undo,
             at_home=lambda: self._is_at_home,
+            who=lambda: who_waits(member.claims, member.current.holder),
         )
 
     def attempt(self) -> Won | Renewed | Held:

@@ -33,6 +33,7 @@ from looop_portable.protocol.slots import in_order
 from looop_portable.running.child.environment import environment_of, variable
 from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
+from looop_portable.sessions.log import End
 from looop_portable.system.clock import elapsed
 from looop_portable.system.opening.locales import for_people
 from looop_portable.system.threads.standby import Standby
@@ -244,6 +245,7 @@ class _Run:
     def _retire(self) -> list[tuple[str, str]]:
         """Why what could not be released."""
         try:
+            self._say_how_it_ended()
             retired = retire(self._claims, self._own.holder)
         except NotEnded as error:
             return list(error.failed)  # What is not held keeps nobody waiting, and its process is seen to have ended.
@@ -252,6 +254,14 @@ class _Run:
         except Exception as error:  # noqa: BLE001 (no memory, say: there is nobody else who could tell)
             return [("", f"{type(error).__name__}: {error}")]
         return list(retired.failed)
+
+    def _say_how_it_ended(self) -> None:
+        """For the event log. The session is the command's."""
+        ends, by = self._claims.sessions.log.ends, self._child.ended_by
+        if self._why_lost:
+            ends[self._own.holder] = End("lost", self._why_lost)
+        elif by:
+            ends[self._own.holder] = End("died", f"its command was ended by {by}")
 
 
 def _program(command: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from looop_portable.errors import LooopError, NoSession, because
 from looop_portable.protocol.liveness import interval, resumes_after
 from looop_portable.protocol.records import Registration
 from looop_portable.running.keepers import Keepers
+from looop_portable.sessions.log import End
 from looop_portable.system.clock import elapsed
 from looop_portable.system.processes.handle import Watch
 
@@ -77,6 +78,7 @@ class Keeper:
     ) -> None:
         self._claims = claims
         self._lease = registration.lease_seconds
+        self._gone = End("died", f"pid {registration.pid} is gone")
         self._rhythm = Rhythm(self._lease)
         self._own = OwnSession(claims, registration.holder, looks=True)
         self._log = log
@@ -95,6 +97,7 @@ class Keeper:
                 self._log("end: the session is over: it was ended, or its id registered anew")
                 return
         self._log("its process has ended")
+        self._claims.sessions.log.ends[self._own.holder] = self._gone
         self._retire()
 
     def _beat(self) -> bool:

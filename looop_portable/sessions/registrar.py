@@ -20,6 +20,7 @@ from looop_portable.protocol.outcomes import SessionStatus
 from looop_portable.protocol.records import Holder, Judged, Registration
 from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import NOBODYS, chosen, is_made_up, its_process, made_up, refuse_lease
+from looop_portable.sessions.log import SessionLog
 from looop_portable.system.clock import timestamp
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.processes import SYSTEM, Processes, host, start_of, user
@@ -44,6 +45,7 @@ class Sessions:
         self.evidence = Evidence(store, processes)
         self._nonce = nonce
         self._clock = clock
+        self.log = SessionLog()
 
     def register(
         self,
@@ -58,11 +60,10 @@ class Sessions:
     ) -> Registration:
         """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
-        `lease_seconds` promises a heartbeat: whoever promises it calls `renew` every third of it, or is taken for dead by
-        other hosts. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
-        runs `pid`, and whatever that starts will have a part in the lock. `kept`: the heartbeats come from a keeper (see
-        `keeper`), for a process that gives none itself. `timed`: it has no process, and lives by `renew` and
-        `resume` alone. `command`: the name of the program that it is, for people.
+        `lease_seconds` promises heartbeats: whoever promises them calls `renew` every third of it, or other hosts take it for
+        dead. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
+        runs `pid`, and whatever that starts will have a part in the lock. `kept`: a keeper gives the heartbeats. `timed`: it has
+        no process, and lives by `renew` and `resume` alone. `command`: the name of its program, for people.
         Raises `SessionAlive`, `NoSuchProcess`, `InvalidName`, or `UsageError`.
         """
         refuse_lease(lease_seconds)
@@ -88,6 +89,7 @@ class Sessions:
             for _ in range(_TRIES):
                 if self._advance(new.session, Judged(head.generation, head.own), new):
                     self.evidence.births.note(self._store, new, head.generation + 1)
+                    self.log.started(new)
                     return new
                 head = self._read(new.session)
                 self._refuse_if_alive(new.session, head)
@@ -122,15 +124,16 @@ class Sessions:
             head = self._read(session)
             if not (head.own or head.damaged or head.torn):
                 if head.foreign:
-                    raise UsageError(
-                        f"session '{session}' was started by looop itself: end it there (`looop _ kill {session}`)"
-                    )
+                    way_out = f"end it there (`looop _ kill {session}`)"
+                    raise UsageError(f"session '{session}' was started by looop itself: {way_out}")
                 raise NoSession(f"no such session: '{session}'")
             current = head.own or Registration(session, self._nonce(), 0, started_at=self._clock())
             over = current.ended or bool(incarnation and current.incarnation != incarnation)
             if over or self._advance(session, Judged(head.generation, head.own), current._replace(ended=True)):
                 # Its lock, if it is this process's: without this, one would stay open for each session that came and went.
                 self._store.signs.unpromise(current._replace(incarnation=incarnation or current.incarnation))
+                if not over:
+                    self.log.ended(current)
                 return not over
         raise Unavailable(f"session {session}: others register and end it all the time; try again")
 
@@ -187,14 +190,16 @@ class Sessions:
         head = self._read(holder.session)
         own = head.own
         if own is None and not head.generation and holder.incarnation:  # What had registered it has been removed.
-            gone = Registration(*holder, pid=0, started_at=self._clock(), ended=True)
-            return self._advance(holder.session, 0, gone)
+            return self._advance(holder.session, 0, Registration(*holder, 0, started_at=self._clock(), ended=True))
         if own is None or own.ended or (holder.incarnation and own.holder != holder):
             return True  # Somebody else has ended it, or there is a later one of that id.
         found = self.evidence.examine(own)
         if not found.inferred:
             return found.dead
-        return self._advance(holder.session, Judged(head.generation, head.own), own._replace(ended=True))
+        ended = self._advance(holder.session, Judged(head.generation, head.own), own._replace(ended=True))
+        if ended:
+            self.log.died(own, found.evidence)
+        return ended
 
     def holder(self, session: str) -> Holder:
         """`session` in its current incarnation, to act for. Not registered: no incarnation."""

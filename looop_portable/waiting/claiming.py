@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
 from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
-from looop_portable.protocol.records import Holder
+from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.protocol.slots import in_order, line_for, slots_of
 from looop_portable.protocol.standings import is_ours
-from looop_portable.system.clock import elapsed
+from looop_portable.system.clock import elapsed, timestamp
 from looop_portable.system.threads.apart import apart
 from looop_portable.waiting.attempts import Attempts, take_back
 from looop_portable.waiting.limits import limit
@@ -71,8 +72,17 @@ def waiter(
 
     wanted = slots_of(name, slots)
     attempt = attempts or Attempts(claims, wanted, me)
-    undo = attempt.take_back
-    return Waiting(claims, line_for(name, slots), wanted, attempt, watcher, lambda lease: is_ours(lease, me), undo=undo)
+    undo, who = attempt.take_back, partial(who_waits, claims, me)
+
+    def ours(lease: Lease) -> bool:
+        return is_ours(lease, me)
+
+    return Waiting(claims, line_for(name, slots), wanted, attempt, watcher, ours, undo=undo, who=who)
+
+
+def who_waits(claims: Claims, me: Holder) -> Registration:
+    """This process, which waits for `me` from now on: as evidence, and for people (`looop queue`)."""
+    return claims.sessions.evidence.this_process()._replace(session=me.session, started_at=timestamp())
 
 
 def claim_all(

@@ -20,12 +20,15 @@ from typing import NamedTuple
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
 from looop_portable.protocol.outcomes import Held, HeldInLine, OnWaiting, Renewed, Won
-from looop_portable.protocol.records import FOREIGN, Lease, Registration
+from looop_portable.protocol.records import Lease, Registration
 from looop_portable.protocol.standings import Standing
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher
 from looop_portable.waiting.pauses import Pauses, chance
 from looop_portable.waiting.turns import TURN, Free, Turns
+from looop_portable.waiting.waits import Pending, T, Waits, is_looops
+
+__all__ = ["Pending", "Waiting", "run"]
 
 REPORT_AFTER = 2.0
 """Seconds of waiting, after which people are told whom for."""
@@ -33,13 +36,6 @@ REPORT_AFTER = 2.0
 _TRIES = 64
 
 Attempt = Callable[[], Won | Renewed | Held]
-
-
-class Pending(NamedTuple):
-    """Not yet. `held`: who holds it, if somebody does; look again when the watcher wakes, or after `pause` seconds."""
-
-    held: Held | None
-    pause: float
 
 
 class _Seen(NamedTuple):
@@ -56,17 +52,13 @@ def _stays(outcome: Won | Renewed) -> None:
     """What is won stays so."""
 
 
-def _is_looops(lease: Lease) -> bool:
-    return lease.foreign or lease.incarnation.startswith(FOREIGN)
-
-
 class Waiting:
     """One waiter in the line of `queue`, for any of the claims `wanted`, which `attempt` asks for.
 
     `ours`: whether a lease satisfies the waiter at once, whatever its position. A session that claims again what it holds
     would otherwise wait for itself. `undo` releases what was won if leaving the line is interrupted. `at_home`: whether
     this process itself holds what was refused last, so that its release wakes the watcher. None: the process that will
-    release what is won is not known.
+    release what is won is not known. `who`: this process, as its ticket describes it to others.
     """
 
     def __init__(
@@ -81,6 +73,7 @@ class Waiting:
         chance: Callable[[], float] = chance,
         undo: Callable[[Won | Renewed], object] = _stays,
         at_home: Callable[[], bool] | None = None,
+        who: Callable[[], Registration] | None = None,
     ) -> None:
         self._claims = claims
         self._tickets = tickets = claims.backend.tickets
@@ -93,6 +86,7 @@ class Waiting:
         self._pauses = Pauses(chance, far=tickets is not None and tickets.far())
         self._undo = undo
         self._at_home = at_home
+        self._who = who or self._evidence.this_process
         self._expected: tuple[str, ...] = ()
         self._me: Registration | None = None
         self._ticket = ""
@@ -176,7 +170,7 @@ class Waiting:
         assert tickets
         for _ in range(_TRIES):
             if not self._ticket:
-                self._me = self._me or self._evidence.this_process()
+                self._me = self._me or self._who()
                 self._ticket = tickets.take(self._queue, self._me)
             line = tickets.line(self._queue)
             if self._ticket not in line:  # Its turn was missed; or it is listed late, and would stay there.
@@ -216,12 +210,12 @@ class Waiting:
             self._expect(())
             self._watch(())
             return Pending(outcome, self._pauses.of(watched=True))
-        foreign = _is_looops(outcome.lease)
+        foreign = is_looops(outcome.lease)
         while watched := self._watch(self._wanted, foreign=foreign):
             outcome = self._attempt()  # Listen first, look then.
             if not isinstance(outcome, Held):
                 return self._done(outcome)
-            if foreign or not _is_looops(outcome.lease):
+            if foreign or not is_looops(outcome.lease):
                 break
             foreign = True
         lease, alone = outcome.lease, len(self._wanted) == 1
@@ -272,10 +266,8 @@ class Waiting:
             self._claims.announcements.announce(self._word(ticket))
 
 
-def run(
-    waiting: Waiting, watcher: ThreadWatcher, timeout: float | None, on_waiting: OnWaiting | None = None
-) -> Won | Renewed | Held:
-    """Wait in this thread, for `timeout` seconds (None: without end). Held: it was over. Raises as `claim` does."""
+def run(waiting: Waits[T], watcher: ThreadWatcher, timeout: float | None, on_waiting: OnWaiting | None = None) -> T:
+    """Wait in this thread, for `timeout` seconds (None: without end); then the last look counts. Raises as looks do."""
     began, end = elapsed(), None if timeout is None else elapsed() + timeout
     try:
         while True:

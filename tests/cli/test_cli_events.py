@@ -8,13 +8,14 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, cast
 
 import pytest
 from support.capabilities import needs_fifos
 
 from looop_portable import Claims
-from looop_portable.cli.verbs.events import _lines
+from looop_portable.cli.verbs.events import _lines, _whole_lines
+from looop_portable.system.files import OS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -43,7 +44,9 @@ def follower(data_dir: Path, interruptible: Start) -> Iterator[subprocess.Popen[
 
 def next_claim(stream: IO[bytes] | None) -> str:
     assert stream
-    return str(json.loads(stream.readline())["claim"])
+    while not (claim := json.loads(stream.readline())["claim"]):
+        continue  # It is about a session.
+    return str(claim)
 
 
 def test_no_log_is_no_events(run: Run, data_dir: Path) -> None:
@@ -60,7 +63,7 @@ def test_each_transition_is_an_event_with_what_it_needs(run: Run, alive: Living,
     run("unclaim", "repo-x", "--session", "w2")
     Claims.open().claim("repo-x", "w1")
     run("reap")
-    found = [json.loads(each) for each in run("--json", "events").stdout.splitlines()]
+    found = [json.loads(each) for each in run("--json", "events", "--claim", "repo-x").stdout.splitlines()]
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", each.pop("ts")) for each in found)
     evidence = f"pid {gone.pid} is gone"
     assert found == [
@@ -82,7 +85,7 @@ def test_each_transition_is_an_event_with_what_it_needs(run: Run, alive: Living,
 def test_for_people_an_event_is_a_line(run: Run, alive: Living) -> None:
     alive("w1")
     run("claim", "repo-x", "--session", "w1")
-    code, out, err = said(run("events"))
+    code, out, err = said(run("events", "--claim", "repo-x"))
     assert (code, err) == (0, "")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  claimed  repo-x  session=w1  generation=1\n", out)
 
@@ -102,6 +105,7 @@ def test_a_line_without_its_end_is_still_being_written(run: Run, data_dir: Path)
 
 def test_an_event_log_that_cannot_be_written_fails_no_verb(run: Run, alive: Living, data_dir: Path) -> None:
     alive("w1")
+    (data_dir / "events.jsonl").unlink()
     (data_dir / "events.jsonl").mkdir()
     assert said(run("claim", "repo-x", "--session", "w1")) == (0, "claimed repo-x\n", "")
     done = run("-v", "unclaim", "repo-x", "--session", "w1")
@@ -112,6 +116,7 @@ def test_an_event_log_that_cannot_be_written_fails_no_verb(run: Run, alive: Livi
 @needs_fifos
 def test_a_pipe_in_the_place_of_the_log_stops_no_verb(looop: Run, alive: Living, data_dir: Path) -> None:
     alive("w1")
+    (data_dir / "events.jsonl").unlink()
     os.mkfifo(data_dir / "events.jsonl")
     assert said(looop("claim", "repo-x", "--session", "w1", timeout=10)) == (0, "claimed repo-x\n", "")
 
@@ -142,6 +147,35 @@ def test_a_log_that_comes_between_two_looks_is_followed(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os, "stat", comes)
     assert json.loads(next(_lines(str(log), True)))["claim"] == "one"
+
+
+class Sticky:
+    """A file whose C library remembers that the end was met, until it is told to seek: Wine's does."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._is_over = file, False
+        self.fileno = file.fileno
+
+    def read(self, most: int) -> bytes:
+        found = b"" if self._is_over else self._file.read(most)
+        self._is_over = len(found) < most
+        return found
+
+    def seek(self, where: int, whence: int = 0) -> None:
+        self._file.seek(where, whence)
+        self._is_over = False
+
+
+def test_what_was_written_before_the_log_was_rotated_is_read_to_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+    log.write_text(line("first"))
+    with open(log, "rb", opener=lambda name, _: OS.open_to_follow(name)) as file:
+        following = _whole_lines(cast("BinaryIO", Sticky(file)), str(log), True, lambda: None)
+        assert b"first" in next(following)
+        with log.open("a") as writer:
+            writer.write(line("last"))
+        log.replace(f"{log}.1")
+        assert b"last" in next(following)
 
 
 def test_following_goes_on_in_the_log_that_takes_the_place_of_a_rotated_one(

@@ -107,7 +107,12 @@ def test_when_its_process_is_killed_its_claims_are_released_without_anybody_aski
     assert until(lambda: not any(session.claims.check(name, 1).lease for name in ("repo-x", "repo-y")), 10)
     assert session.claims.check("repo-x", 2).head == 2  # Released; nobody has come to take it over.
     events = [json.loads(line) for line in run("--json", "events").stdout.splitlines()]
-    assert [(each["event"], each["claim"]) for each in events[-2:]] == [("released", "repo-x"), ("released", "repo-y")]
+    assert [(each["event"], each["claim"]) for each in events[-3:]] == [
+        ("session_died", None),
+        ("died", "repo-x"),
+        ("died", "repo-y"),
+    ]
+    assert {each["evidence"] for each in events[-3:]} == {f"pid {session.process.pid} is gone"}
     assert session.claims.sessions.registration(session.holder) is None
     assert until(lambda: not session.files())
 

@@ -67,8 +67,8 @@ def test_the_first_command_s_example_refuses_the_second_and_lets_the_third_take_
     assert [line for line in done.stdout.splitlines() if line.startswith("claimed")] == ["claimed repo-x"] * 2
     assert "claim repo-x: held by live session 'first'" in done.stderr.splitlines()
     # Whichever comes first: the third, or the keeper of the first.
-    taken_over, released = "previous=first" in done.stdout, "released  repo-x  session=first" in done.stdout
-    assert taken_over != released
+    taken_over, died = "previous=first" in done.stdout, "died  repo-x  session=first" in done.stdout
+    assert taken_over != died
     assert not list(tmp_path.rglob("*.lock")), "a keeper is left"
 
 

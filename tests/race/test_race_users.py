@@ -82,7 +82,8 @@ def test_a_second_user_takes_over_from_a_dead_first_one_and_releases_and_the_fir
     as_user(second, takes_over_and_releases, shared)
     as_user(first, claims_again, shared)
     events = [json.loads(line)["event"] for line in (shared / "events.jsonl").read_text().splitlines()]
-    assert events == ["claimed", "taken_over", "released", "claimed"]
+    claims_only = [event for event in events if not event.startswith("session")]
+    assert claims_only == ["claimed", "taken_over", "released", "claimed"]
 
 
 @pytest.mark.parametrize(("first", "second"), [(ANNE, BERT), (BERT, ANNE)], ids=["077-then-022", "022-then-077"])

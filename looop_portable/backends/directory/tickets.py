@@ -18,7 +18,7 @@ from looop_portable.backends.base import Tickets
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.errors import answering
 from looop_portable.ledger.ledger import Ledger
-from looop_portable.protocol.codec import encode
+from looop_portable.protocol.codec import decode, encode, text
 from looop_portable.protocol.names import unspelled
 from looop_portable.protocol.records import Registration, registration_in
 from looop_portable.system.files import Files
@@ -57,7 +57,7 @@ class TicketFiles(Tickets):
     def waiter(self, claim: str, ticket: str) -> Registration | None:
         with answering(f"claim {claim}"):
             data = self._files.read(self._path(claim, ticket))
-        return None if data is None else registration_in("", data)
+        return None if data is None else registration_in(text(decode(data), "session"), data)
 
     def show(self, claim: str, ticket: str) -> None:
         with answering(f"claim {claim}"):

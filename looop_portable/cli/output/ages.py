@@ -1,4 +1,4 @@
-"""How long ago something was, for people."""
+"""How long ago something was, by this host's clock."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import calendar
 import time
 
 
-def age(at: str) -> str:
-    """By this host's clock: 12s, 5m, 3h, 2d."""
+def seconds_since(at: str) -> int | None:
+    """From a time as records have it until now; None: it is none. What is yet to come is 0 s ago."""
     try:
-        seconds = max(0, int(time.time()) - calendar.timegm(time.strptime(at, "%Y-%m-%dT%H:%M:%SZ")))
+        return max(0, int(time.time()) - calendar.timegm(time.strptime(at, "%Y-%m-%dT%H:%M:%SZ")))
     except (ValueError, OverflowError):
+        return None
+
+
+def age(at: str) -> str:
+    """The same for people: 12s, 5m, 3h, 2d."""
+    seconds = seconds_since(at)
+    if seconds is None:
         return "-"
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:

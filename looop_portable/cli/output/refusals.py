@@ -52,7 +52,7 @@ def refuse(
     if out.quiet:
         return
     holder, line = (_registered(claims, lease), _waiting(claims, lease, slots)) if claims else (None, None)
-    outcome = "timeout" if late else "refused" if verb == "unclaim" else "held"
+    outcome = "timeout" if late else "refused" if verb in ("unclaim", "transfer") else "held"
     fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **more, **verdict_fields(verdict)}
     fields |= {
         "user": (holder and holder.user) or None,

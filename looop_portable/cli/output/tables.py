@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 import click
@@ -30,14 +30,20 @@ def _speak(ctx: click.Context, _: click.Parameter, form: str | None) -> str | No
     return form
 
 
-FORM = click.option(
-    "-o",
-    "--output",
-    "form",
-    type=click.Choice(["wide", "name", "json"]),
-    callback=_speak,
-    help="wide: nothing is cut; name: only that, one a line; json: as --json.",
-)
+def form_of(**more: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """The option for the form of a table. `more`: forms that this verb alone has, and what they are."""
+    forms = {"wide": "nothing is cut", "name": "only that, one a line", "json": "as --json", **more}
+    return click.option(
+        "-o",
+        "--output",
+        "form",
+        type=click.Choice(list(forms)),
+        callback=_speak,
+        help="; ".join(f"{form}: {what}" for form, what in forms.items()) + ".",
+    )
+
+
+FORM = form_of()
 
 
 def show_table(

@@ -1,4 +1,4 @@
-"""`claim`, `unclaim`, `check`, `break`, and the worker contract `_ claim`, `_ unclaim`."""
+"""`claim`, `unclaim`, `check`, and the worker contract `_ claim`, `_ unclaim`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.acting import REFUSES_STRANGERS, TTL, Acting, acting, ended, holder, renewing
+from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.ending import endings
 from looop_portable.cli.keeper import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
@@ -18,7 +19,7 @@ from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, NOTE, SESS
 from looop_portable.config import session_id
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.names import as_note
-from looop_portable.protocol.outcomes import Broken, Held, OnWaiting, Refused, Renewed, Won
+from looop_portable.protocol.outcomes import Held, OnWaiting, Refused, Renewed, Won
 from looop_portable.protocol.records import Lease
 from looop_portable.protocol.slots import in_order
 from looop_portable.waiting.claiming import claim_all, ours_of
@@ -128,18 +129,30 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
 
 
 @click.command(cls=Verb, short_help="Let go of claims that are ours.")
-@NAMES
+@click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=claim_names)
+@click.option("--pattern", metavar="PATTERN", help="All of ours whose name fits it ('ci-*': quote it); each is said.")
+@click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
 @SESSION
 @SLOTS
 @click.pass_obj
-def unclaim(out: Setting, names: tuple[str, ...], session: str | None, slots: int | None) -> int:
+def unclaim(
+    out: Setting, names: tuple[str, ...], session: str | None, slots: int | None, pattern: str | None, dry_run: bool
+) -> int:
     """Release NAME, or each of several, if it is ours or nobody's alive. Releasing a free claim is no error.
 
     With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: another live session holds it.
     """
+    if not names and pattern is None:
+        raise click.UsageError("Missing argument 'NAME...', or --pattern.")
     claims, wanted = out.claims(), in_order(names)  # Nothing is released where one of them cannot be a name.
     me, code = holder(claims, session), 0
-    for name in wanted if slots is None else ours_of(claims, wanted, slots, me):
+    if slots is not None:
+        wanted = ours_of(claims, wanted, slots, me)
+    if pattern is not None or dry_run:
+        from looop_portable.cli.verbs.releasing.several import unclaim_several
+
+        return unclaim_several(out, claims, wanted, me, pattern, dry_run=dry_run)
+    for name in wanted:
         outcome = claims.release(name, me)
         if isinstance(outcome, Refused):
             refuse(out, "unclaim", "held by another live session", *outcome, {}, claims=claims, slots=slots or 0)
@@ -179,43 +192,6 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     else:
         now = f"generation {generation} does not hold it: it is free, at generation {found.head}"
     out.refusal("check", "superseded", f"check {found.name}: {now}", fields)
-    return 1
-
-
-@click.command("break", cls=Verb, short_help="Release a claim whoever holds it.")
-@NAME
-@GENERATION
-@click.option("--reason", required=True, metavar="TEXT", help="Why, for the event log.")
-@click.pass_obj
-def break_(out: Setting, name: str, generation: int, reason: str) -> int:
-    """Release NAME whoever holds it, if generation N is the one that does (see `looop show NAME`).
-
-    The claim is free at once. `hold` and `looop run` are told at their next heartbeat, a shell is not, and each may go on
-    working: be sure that it does not. Exit 1: N is not current.
-    """
-    if not reason.strip():
-        raise click.BadParameter("it is empty", param_hint="--reason")
-    claims = out.claims()
-    outcome = claims.break_claim(name, generation, reason)
-    if isinstance(outcome, Broken):
-        lease = outcome.previous
-        line = f"broke {lease.name}: generation {generation} of session '{lease.session}'"
-        fields = {"name": lease.name, "generation": outcome.generation, **lease_fields(lease)}
-        out.answer("break", "broken", line, fields)
-        out.describe_trouble(claims)
-        return 0
-    if outcome.lease:
-        now = (
-            f"generation {generation} is not current: it is held by '{outcome.lease.session}', at generation {outcome.head}"
-        )
-    else:
-        now = f"nothing to break: it is free, at generation {outcome.head}"
-    out.refusal(
-        "break",
-        "superseded",
-        f"break {outcome.name}: {now}",
-        {"name": outcome.name, "generation": outcome.head, **lease_fields(outcome.lease)},
-    )
     return 1
 
 

@@ -49,11 +49,11 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
 class Child:
     """One command, `command` its words. `prepare`, then `begin` and `wait`, or `discard`. `holds`: until all have ended.
 
-    `left`: what the command has left behind, once it has been waited for, for people.
+    `left`: what the command has left behind, once it has been waited for; `ended_by`: which signal. Both for people.
     """
 
     def __init__(self, command: Sequence[str], *, holds: bool = False) -> None:
-        self.left: list[str] = []
+        self.left, self.ended_by = list[str](), ""
         self._command = list(command)
         self._holds = holds
         if holds and not are_seen():
@@ -155,6 +155,7 @@ class Child:
         self._send(LEAVE)
         self._drain()
         code = os.waitstatus_to_exitcode(self._status or 0)
+        self.ended_by = f"signal {-code}" if code < 0 else ""
         return code if code >= 0 else 128 - code
 
     def failure(self) -> tuple[int, str]:

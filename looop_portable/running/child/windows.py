@@ -36,6 +36,8 @@ from looop_portable.system.processes.windows_system import KILL_ON_JOB_CLOSE, Ac
 _CREATE_SUSPENDED = 0x4
 _KILLED = 128 + 9
 _ENDED = 128 + 15
+_FIRST_OF_ERRORS = 0xC0000000
+"""Of the codes of processes: Windows' own word for what one has died of. It is an NTSTATUS."""
 _ACCOUNTING = 1  # JobObjectBasicAccountingInformation.
 _LOOK = 0.01
 _PATIENCE = 10.0
@@ -57,6 +59,8 @@ class Child:
         if holds:
             raise UsageError("--until-all-end: on Windows all that a command has started ends with it")
         self.left: list[str] = []
+        self.ended_by = ""
+        """What it has died of, for people: an error's status. Who has ended it (taskkill) chooses its code himself."""
         self._command = list(command)
         self._program = self._line = ""
         self._process: subprocess.Popen[bytes] | None = None
@@ -123,6 +127,7 @@ class Child:
         if self._process is None:
             return 127
         code = self._process.wait()
+        self.ended_by = f"status {code:#x}" if code >= _FIRST_OF_ERRORS else ""
         self._end(_KILLED)
         self._wait_for_all()
         return code - (1 << 32) if code >= 1 << 31 else code

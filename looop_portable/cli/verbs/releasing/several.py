@@ -1,0 +1,74 @@
+"""Several claims by a pattern; and what a verb would do, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from looop_portable.claims.gate import Claims
+from looop_portable.cli.output import lease_fields
+from looop_portable.cli.output.refusals import refuse
+from looop_portable.cli.root import Setting
+from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable
+from looop_portable.errors import LooopError
+from looop_portable.protocol.names import canonical
+from looop_portable.protocol.outcomes import Refused, Status
+from looop_portable.protocol.records import Holder
+from looop_portable.protocol.standings import Standing, is_ours
+
+
+def that_fit(out: Setting, listed: Sequence[Status], pattern: str) -> tuple[list[Status], bool]:
+    """The claims that are held and fit; and whether there are more, which cannot be read. That is said."""
+    found = Selection(pattern).of(list(listed))
+    unreadable = [status for status in found if is_unreadable(status)]
+    for status in unreadable:
+        out.error("unavailable", f"{status.name}: {status.verdict.evidence if status.verdict else ''}")
+    return [status for status in found if status not in unreadable], bool(unreadable)
+
+
+def none_fit(out: Setting, pattern: str) -> None:
+    out.hint(f"no claim that is held fits '{pattern}'")
+
+
+def unclaim_several(
+    out: Setting, claims: Claims, names: Sequence[str], me: Holder, pattern: str | None, *, dry_run: bool
+) -> int:
+    """Release these `names`, and all that are ours and fit; or only say so. What fails is in no other's way."""
+    wanted, codes = list(names), {0}
+    if pattern is not None:
+        found, unreadable = that_fit(out, claims.list(), pattern)
+        wanted += [status.name for status in found if is_ours(status.lease, me) and status.name not in wanted]
+        codes.add(3 if unreadable else 0)
+        if not wanted:
+            out.hint(f"session '{me.session}' holds no claim that fits '{pattern}'")
+    for name in wanted:
+        try:
+            codes.add(_would_release(out, claims, name, me) if dry_run else _release(out, claims, name, me))
+        except LooopError as error:
+            out.error(error.code, str(error))
+            codes.add(3)
+    out.describe_trouble(claims)
+    return max(codes)
+
+
+def _release(out: Setting, claims: Claims, name: str, me: Holder) -> int:
+    outcome = claims.release(name, me)
+    if isinstance(outcome, Refused):
+        refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict, {}, claims=claims)
+        return 1
+    line = f"released {outcome.name}" if outcome.previous else ""
+    out.answer("unclaim", "released", line, {"name": outcome.name, "generation": outcome.generation})
+    return 0
+
+
+def _would_release(out: Setting, claims: Claims, name: str, me: Holder) -> int:
+    status = claims.show(canonical(name))
+    lease, verdict = status.lease, status.verdict
+    if lease is None or verdict is None:
+        return 0
+    if status.standing is Standing.HELD and not is_ours(lease, me):
+        refuse(out, "unclaim", "held by another live session", lease, verdict, {}, claims=claims)
+        return 1
+    line = f"would release {status.name}: generation {status.generation} of session '{lease.session}'"
+    fields = {"name": status.name, "generation": status.generation, **lease_fields(lease)}
+    out.answer("unclaim", "would_release", line, fields)
+    return 0

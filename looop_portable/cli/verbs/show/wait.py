@@ -1,0 +1,72 @@
+"""`wait` and `queue`: until a claim can be had, and who waits to have it."""
+
+from __future__ import annotations
+
+import click
+
+from looop_portable.cli.ending import endings
+from looop_portable.cli.output.ages import age
+from looop_portable.cli.output.progress import waiting_for
+from looop_portable.cli.output.refusals import refuse
+from looop_portable.cli.output.tables import FORM, show_table
+from looop_portable.cli.root import Setting
+from looop_portable.cli.verb import HOW, Duration, Verb
+from looop_portable.cli.verbs.options import NAME, SLOTS, limit_of
+from looop_portable.protocol.names import canonical
+from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.slots import line_for
+from looop_portable.waiting.looking import wait_until_free
+
+
+@click.command(cls=Verb, short_help="Wait until a claim can be had, and do not take it.")
+@NAME
+@click.option("--timeout", type=Duration(), metavar="DURATION", help=f"No longer than DURATION ({HOW}), then exit 124.")
+@SLOTS
+@click.pass_obj
+def wait(out: Setting, name: str, timeout: float | None, slots: int | None) -> int:
+    """Wait until NAME can be had: it is free, or whoever holds it is dead. Nothing is claimed, and no place in line taken.
+
+    Exit 0: it can be had, for whoever claims it first; 124: it was still held when --timeout was over. With --slots N,
+    until one of NAME#1 to NAME#N can be had.
+    """
+    claims = out.claims()
+    limit = None if timeout is None else limit_of(timeout)
+    with endings(), waiting_for(out) as told:
+        found = wait_until_free(claims, name, limit, slots or 0, told)
+    if isinstance(found, Held):
+        refuse(out, "wait", "held by live session", found.lease, found.verdict, {}, late=True, claims=claims)
+        return 124
+    out.answer("wait", "free", f"free {found.name}", {"name": found.name, "generation": found.generation})
+    return 0
+
+
+@click.command(cls=Verb, short_help="List who waits for a claim: which place, since when.")
+@NAME
+@SLOTS
+@FORM
+@click.pass_obj
+def queue(out: Setting, name: str, slots: int | None, form: str | None) -> int:
+    """List who waits for NAME, the next first: session, process, host, and since when by its own clock.
+
+    Those who wait for any of its slots are in one line: --slots N. -o name prints the sessions. Who waits without a place
+    in line (`looop wait`, looop itself) is not listed, nor is one that has ended.
+    """
+    claims = out.claims()
+    tickets, line = claims.backend.tickets, line_for(name, slots or 0)
+    rows: list[tuple[str, ...]] = []
+    for ticket in tickets.line(line) if tickets else ():
+        assert tickets
+        waiter = tickets.waiter(line, ticket)
+        if waiter is None or claims.sessions.evidence.has_left(waiter):
+            continue
+        place, since = len(rows) + 1, waiter.started_at
+        fields = {"name": canonical(name), "place": place, "session": waiter.session or None, "pid": waiter.pid or None}
+        out.answer("queue", "waits", "", {**fields, "host": waiter.host or None, "since": since or None})
+        pid = str(waiter.pid or "-")
+        rows.append((waiter.session or "-", str(place), pid, age(since), since or "-", waiter.host or "-"))
+    if rows:
+        show_table(out, ("SESSION", "PLACE", "PID", "WAITS", "SINCE", "HOST"), rows, form)
+    else:
+        ordered = "" if tickets else f": the backend '{claims.backend.name}' keeps no line"
+        out.hint(f"nobody waits for {canonical(name)}{ordered}")
+    return 0
