@@ -12,7 +12,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from looop_portable.errors import Unavailable, UsageError, because
+from looop_portable.errors import UNNAMED, Unavailable, UsageError, because
 from looop_portable.system.opening.locales import as_given
 
 if TYPE_CHECKING:
@@ -140,6 +140,18 @@ def session_id(session: str | None = None) -> str:
     return session or os.environ.get(SESSION_ID, "")
 
 
+def refuse_homeless(data_dir: str, nearest: str) -> None:
+    """Raises `UsageError` where nobody has named `data_dir`, and there is no home directory to have it.
+
+    `nearest`: the nearest directory above it that is there.
+    """
+    if data_dir not in UNNAMED:
+        return
+    has_home = os.environ.get(_STATE_HOME, "").strip() or os.path.isdir(os.path.expanduser("~"))
+    if os.path.dirname(nearest) == nearest or not has_home:
+        raise UsageError(f"claims would be kept in {data_dir}, but this user has no home directory: {_WAY_OUT}")
+
+
 def state_dir() -> str:
     """Where this host keeps what belongs to it alone: not the data directory, which may be on a network.
 
@@ -172,7 +184,9 @@ def _data_dir(given: PathLike | None) -> str:
     directory = os.environ.get(DATA_DIR, "")
     if directory:
         return _known.get(directory) or _absolute(_whole(directory, DATA_DIR, _WAY_OUT))
-    return _absolute(_default_data_dir(_WAY_OUT))
+    directory = _absolute(_default_data_dir(_WAY_OUT))
+    UNNAMED.add(directory)
+    return directory
 
 
 def _text(given: PathLike) -> str:

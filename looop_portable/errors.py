@@ -183,8 +183,8 @@ class WaitCancelled(ClaimHeld):
 
     code = "wait_cancelled"
 
-    def __init__(self, claim: str, holder: str, evidence: str) -> None:
-        super().__init__(claim, holder, evidence)
+    def __init__(self, claim: str, holder: str, evidence: str, since: str = "", host: str = "", note: str = "") -> None:
+        super().__init__(claim, holder, evidence, since, host, note)
         held = f"it is held by live session '{holder}' ({evidence})" if holder else evidence
         self.args = (f"claim {claim}: waiting for it was cancelled: {held}",)
 
@@ -206,6 +206,12 @@ class Interrupted(BaseException):
         return _again, (type(self), self.args), self.__dict__
 
 
+UNNAMED: set[str] = set()
+"""The data directories that are used because nobody has named another: in a home directory, say."""
+_UNUSABLE = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EROFS)
+_UNNAMED_REMEDY = (
+    "no data directory was named, and the home directory cannot be used: name one with --data-dir or LOOOP_DATA_DIR"
+)
 _REMEDIES = {
     errno.EACCES: "to share a directory among users, make it group-writable and setgid: chmod 2775",
     errno.EPERM: "to share a directory among users, make it group-writable and setgid: chmod 2775",
@@ -238,7 +244,17 @@ def describe_error(error: OSError) -> str:
     remedy = _WINDOWS_REMEDIES.get(windows) if windows else _REMEDIES.get(error.errno or 0)
     if not windows and hasattr(error, "winerror") and error.errno in (errno.EACCES, errno.EPERM):
         remedy = _WINDOWS_REMEDIES[5]
+    if error.errno in _UNUSABLE and path and _is_unnamed(str(path)):
+        remedy = _UNNAMED_REMEDY
     return because(error) + (f": {path}" if path else "") + (f" ({remedy})" if remedy else "")
+
+
+def _is_unnamed(path: str) -> bool:
+    """Whether it is in a data directory that nobody has named, or above one, or beside what is above it."""
+    path = path.replace("\\", "/").rstrip("/")
+    above = path.rpartition("/")[0]
+    beginnings = [f"{each}/" for each in (path, above) if each]
+    return any(f"{path}/".startswith(f"{each}/") or f"{each}/".startswith(tuple(beginnings)) for each in UNNAMED)
 
 
 def unavailable(error: OSError, about: str = "") -> Unavailable:

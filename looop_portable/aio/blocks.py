@@ -41,8 +41,8 @@ class AsyncHold:
     - `await check()`: read the claim afresh; raises `ClaimLost` if it is lost.
     - `generation`: the fencing token, for what is written to. Every later holder's is greater.
 
-    Also `name`, `session` and `lease`: what is published. Without a block: `await acquire()` and `await release()`. Before
-    an async function, as its decorator: each call is in a block of its own.
+    Also `name`, `session`, `joined` and `lease`: what is published. Without a block: `await acquire()` and
+    `await release()`. Before an async function, as its decorator: each call is in a block of its own.
     """
 
     def __init__(self, name: str, options: Options, on_lost: Callable[[AsyncHold], object] | None) -> None:
@@ -51,12 +51,11 @@ class AsyncHold:
         self._on_lost = on_lost
         self._options = options
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._block = OneClaim(name, options._replace(calls_at_once=True), self._schedule_lost)
+        self._block = OneClaim(name, options._replace(on_lost=self._schedule_lost, calls_at_once=True))
         self.name = self._block.name
 
     def __repr__(self) -> str:
-        held = f"generation {self.generation}" if self._block.entered else "not held"
-        return f"<AsyncHold {self.name!r} {held}>"
+        return f"<AsyncHold {self.name!r} {self._block}>"
 
     @property
     def lease(self) -> Lease:
@@ -71,6 +70,11 @@ class AsyncHold:
     @property
     def session(self) -> str:
         return self._block.lease.session
+
+    @property
+    def joined(self) -> bool:
+        """Whether a session around this process holds the claim: see `Hold.joined`."""
+        return self._block.joined
 
     async def check(self) -> None:
         """Read the claim afresh. Raises `ClaimLost` if it is no longer this one's, or was lost."""
@@ -110,7 +114,7 @@ class AsyncHold:
                     outcome = await run(entrance.waiting(watcher), watcher, timeout, entrance.undo, log.waiting())
             self._block.enter(outcome, by_hand=by_hand)
         except BaseException:
-            if self._block.entered:  # Then what logs it has raised that.
+            if self._block.entered:  # What logs it has raised that; or there is no thread for its limit.
                 await whole(entrance.undo)
             entrance.spare()
             raise
@@ -120,7 +124,7 @@ class AsyncHold:
     ) -> None:
         await whole(lambda: self._block.leave(error))
 
-    def _schedule_lost(self) -> None:
+    def _schedule_lost(self, _: object = None) -> None:
         """In whatever thread has found it out."""
         assert self._loop
         with suppress(RuntimeError):  # The loop is closed: nobody is there to be told.
@@ -196,13 +200,14 @@ def hold(
     on_lost: Callable[[AsyncHold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    max_hold: float | None = None,
     note: str = "",
 ) -> AsyncHold:
     """Claim `name` for this process while an `async with` block runs: `looop_portable.hold`, but for asyncio.
 
     Tasks exclude each other. `on_lost` is called in the event loop; `lost` is an `asyncio.Event`.
     """
-    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots, note), on_lost)
+    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots, max_hold, note), on_lost)
 
 
 def hold_all(
@@ -213,10 +218,11 @@ def hold_all(
     on_lost: Callable[[AsyncHold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    max_hold: float | None = None,
     note: str = "",
 ) -> AsyncHoldAll:
     """Claim all of `names` for this process while an `async with` block runs; it is given an `AsyncHold` for each.
 
     `looop_portable.hold_all`, but for asyncio. Cancelled while it enters, none is held.
     """
-    return AsyncHoldAll(names, options_of(data_dir, backend, lease_seconds, None, timeout, slots, note), on_lost)
+    return AsyncHoldAll(names, options_of(data_dir, backend, lease_seconds, None, timeout, slots, max_hold, note), on_lost)

@@ -240,10 +240,7 @@ class Claims(Judging):
         return Superseded(name, head.generation, head.lease)
 
     def reap(self, dry_run: bool = False, say: Callable[[str], object] | None = None) -> Sweep:
-        """One sweep of the reaper: release every claim whose session is gone, and remove what crashes left behind.
-
-        `say` is called with what is being done.
-        """
+        """One sweep of the reaper: release every claim whose session is gone, and remove what crashes left behind."""
         from looop_portable.claims.reaper import sweep
 
         return sweep(self.backend, self.sessions, self._reap_claim, dry_run, say)
@@ -275,6 +272,10 @@ class Claims(Judging):
         if isinstance(session, Holder):
             return session
         return self.sessions.holder(named(session))
+
+    def note(self, event: str, lease: Lease, **fields: str) -> None:
+        """What has happened to a claim without a change of it, for the log."""
+        self._record(event, lease, lease.generation, **fields)
 
     def _record_won(self, lease: Lease, previous: Lease | None, verdict: Verdict) -> None:
         if previous is None:

@@ -3,6 +3,7 @@
 Guarantees: at most one block of this process has a claim, also where a directory ignores case. A block that would
 wait for itself is refused. A block that wins and does not enter after all releases what it won, at whatever point it stops.
 Does not guarantee: that two threads do not wait for each other.
+A claim that a session around this process holds (`inside`) is joined: that is never waited for, and not released.
 How: an entrance takes the name in the process (`Member.take`), then claims it for the process's session. If the claim is
 not won, it frees the name. The steps of one entrance are made one after the other, in any threads.
 Interrupted: the taken name is the note that something may have been won. It is made before anything is published, and
@@ -17,8 +18,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from looop_portable.config import Config
-from looop_portable.errors import ClaimHeld, LooopError, Unavailable, WaitCancelled, WaitedTooLong
+from looop_portable.errors import ClaimHeld, LooopError, Unavailable
 from looop_portable.holding.blocks import Taker, log
+from looop_portable.holding.blocks.refusals import cancelled, refused
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.own_session import Session
@@ -27,6 +29,7 @@ from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
 from looop_portable.protocol.records import Lease
 from looop_portable.protocol.slots import line_for, slots_of
+from looop_portable.sessions.inside import is_inside, surrounding
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher
 from looop_portable.waiting.claiming import who_waits
@@ -51,8 +54,7 @@ class Entrance:
         self._lease_seconds = lease_seconds
         self._noted = {"note": note} if note else {}
         self._cancel = cancel
-        self._refused: Held | None = None
-        """Who had it when it was last asked for."""
+        self._refused: Held | None = None  # Who had it when it was last asked for.
         self.owner: object = None
         self.watcher: Watcher | None = None
         self.process: Process | None = None
@@ -62,6 +64,8 @@ class Entrance:
         """For which the last attempt was made."""
         self._is_at_home = False
         """Whether only other blocks of this process stand in the way. Their release wakes `watcher`."""
+        self._beside: Sequence[Member] = []
+        """Where a block that has joined has its name too: else one of another length of the lease could join beside it."""
         self._users: dict[Process, Visit] = {}
         self._settling = threading.Lock()  # These two are never held by a thread that a signal's handler interrupts.
         self._waiting = threading.RLock()
@@ -141,9 +145,7 @@ class Entrance:
         try:
             return apart(lambda: self._wait(visit, member, watcher, timeout, new_watcher), watcher)
         except Cancelled:
-            held = self._refused
-            who, why = (held.lease.session, held.verdict.evidence) if held else ("", "others are before this one in line")
-            raise WaitCancelled(self._name, who, why) from None
+            raise cancelled(self._name, self._refused) from None
 
     def _wait(
         self,
@@ -170,7 +172,7 @@ class Entrance:
         assert member
         self.watcher = watcher
         return Waiting(
-            *(member.claims, self._line, self._wanted, self.attempt, watcher),
+            *(member.claims, self._line, self._wanted, self.attempt, watcher, self._is_inside),
             undo=self.undo,
             at_home=lambda: self._is_at_home,
             who=lambda: who_waits(member.claims, member.current.holder),
@@ -197,7 +199,7 @@ class Entrance:
     def _attempt(self, member: Member) -> Won | Renewed | Held:
         held = self._refused = None
         is_own = self._is_at_home = True
-        for name in self._wanted:
+        for name in self._wanted if len(self._wanted) == 1 else self._best_first(member):
             if member.take(name, self):
                 self._is_at_home = False
                 outcome, taker = self._claim(member, name)
@@ -221,6 +223,7 @@ class Entrance:
         for name in self._wanted:
             if member.taker(name) is self:
                 failed = not self._gives_back(member, name)
+                self.free_beside(name)
                 member.free(name)  # Not where that was interrupted: then nobody would know that there is something left.
                 if failed and self.session:  # It stays with this process, whose next block has it, until it is out.
                     release_later(member, self.session, name)
@@ -238,6 +241,8 @@ class Entrance:
         try:
             self.session = member.session()
             outcome = member.claims.claim(name, self.session.holder, **self._noted)
+            if isinstance(outcome, Held) and self._joins(member, outcome):
+                outcome = Renewed(outcome.lease)
             if isinstance(outcome, Renewed):
                 # Nobody's, left by an error; or the directory does not tell case apart, and another block has it. If it is
                 # the latest still when no other block has it any more, none of them had it.
@@ -250,8 +255,36 @@ class Entrance:
             self.undo()
             raise
         if isinstance(outcome, Held):
+            self.free_beside(name)
             member.free(name)
         return outcome, taker
+
+    def _best_first(self, member: Member) -> Sequence[str]:
+        """Of several slots, the one first that a session around this process has."""
+        if not surrounding():
+            return self._wanted
+        return sorted(self._wanted, key=lambda name: not self._is_inside(member.claims.backend.read(name).lease))
+
+    def _is_inside(self, lease: Lease | None, verdict: Verdict | None = None) -> bool:
+        """Whether a session around this process holds it, which is waited for by nobody in it."""
+        assert self.member
+        if lease is None or not is_inside(self.member.claims.sessions, lease, verdict):
+            return False
+        return not (self.process and self.process.taker(lease))
+
+    def _joins(self, member: Member, held: Held) -> bool:
+        """Whether it is as good as our own: a session around this process has it, and no other block of this process."""
+        if not self.process or not self._is_inside(*held):
+            return False
+        self._beside = self.process.beside(member)
+        return all(each.take(held.lease.name, self) for each in self._beside)
+
+    def free_beside(self, name: str) -> None:
+        """One that has joined lets the name go where it has it but for its own session."""
+        beside, self._beside = self._beside, []
+        for each in beside:
+            if each.taker(name) is self:
+                each.free(name)
 
     def _give_back(self, member: Member, name: str) -> None:
         if self.session is None:
@@ -260,15 +293,6 @@ class Entrance:
         if block:
             block.forget()
         member.give_back(name, self.session.holder)
-
-
-def refused(name: str, held: Held, waited: float = 0) -> ClaimHeld:
-    """What `hold` raises for the claim `name`, after so many seconds of waiting."""
-    lease, evidence = held.lease, held.verdict.evidence
-    known = lease.claimed_at, lease.host, lease.note
-    if waited > 0:
-        return WaitedTooLong(name, lease.session, evidence, waited, *known)
-    return ClaimHeld(name, lease.session, evidence, *known)
 
 
 def _held_here(member: Member, name: str, evidence: str) -> Held:

@@ -44,18 +44,18 @@ class Hold:
     - `check()`: read the claim afresh; raises `ClaimLost` if it is lost.
     - `generation`: the fencing token, for what is written to. Every later holder's is greater.
 
-    Also `name`, `session` and `lease`: what is published. Without a block: `acquire()` and `release()`. Before a function,
-    as its decorator: each call is in a block of its own.
+    Also `name`, `session`, `joined` and `lease`: what is published. Without a block: `acquire()` and `release()`. Before a
+    function, as its decorator: each call is in a block of its own.
     """
 
     def __init__(self, name: str, options: Options) -> None:
         on_lost = options.on_lost
-        self._block = OneClaim(name, options, functools.partial(on_lost, self) if on_lost else None)
+        self._options = options
+        self._block = OneClaim(name, options._replace(on_lost=(lambda _: on_lost(self)) if on_lost else None))
         self._visits: dict[int, Visit] = {}
 
     def __repr__(self) -> str:
-        held = f"generation {self.generation}" if self._block.entered else "not held"
-        return f"<Hold {self.name!r} {held}>"
+        return f"<Hold {self.name!r} {self._block}>"
 
     @property
     def lost(self) -> threading.Event:
@@ -86,6 +86,11 @@ class Hold:
         """What was asked for. With slots, `lease.name` is ours."""
         return self._block.name
 
+    @property
+    def joined(self) -> bool:
+        """Whether the session of $LOOOP_SESSION_ID holds the claim, or one around that. Then leaving releases nothing."""
+        return self._block.joined
+
     def acquire(self) -> Self:
         """Enter without a block, as for `setUp`. Raises as entering one does, and waits as long.
 
@@ -101,7 +106,7 @@ class Hold:
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """As a decorator: each call of `function` enters a block of its own. Raises `UsageError` for an async one."""
-        return guarded(functools.partial(Hold, self.name, self._block.options), function)
+        return guarded(functools.partial(Hold, self.name, self._options), function)
 
     def __enter__(self) -> Self:
         self._block.enter_within(self._block.options.timeout, visit_of(self))
@@ -134,6 +139,7 @@ def hold(
     on_lost: Callable[[Hold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    max_hold: float | None = None,
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
@@ -147,11 +153,12 @@ def hold(
     None or -1: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
     `cancel` ends the wait as soon as it is set. `cancel_check` is asked twice a second, and ends it with True, or with what
     it raises; where the main thread waits, it is called in another thread.
+    `max_hold`: seconds, after which the block is lost, and the claim released, though the block may go on: `lost` tells it.
     `note`: what others are to know who are refused, or list what is held.
     Entering raises `ClaimHeld` if another holds the claim (`WaitedTooLong` if it did so until `timeout` was over,
     `WaitCancelled` if the wait was ended),
     `Unavailable` if nobody can tell; leaving raises `ClaimLost` if it was lost, or somebody else was given the claim
     meanwhile.
     """
-    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, note, cancel_check, cancel)
+    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, max_hold, note, cancel_check, cancel)
     return Hold(name, options)

@@ -109,6 +109,7 @@ def hold_all(
     on_lost: Callable[[Hold], object] | None = None,
     timeout: float | None = 0,
     slots: int = 0,
+    max_hold: float | None = None,
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
@@ -118,5 +119,5 @@ def hold_all(
     Else as `hold`, with one `timeout` and one `note` for them all. Entering raises `ClaimHeld` for the first that could not
     be had; then none is held.
     """
-    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, note, cancel_check, cancel)
+    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, max_hold, note, cancel_check, cancel)
     return HoldAll(names, options)

@@ -9,12 +9,15 @@ How: the thread takes the name as a block does (`Member.take`). A lease of this 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from functools import partial
 
+from looop_portable.errors import LooopError
 from looop_portable.holding.member import Member
 from looop_portable.holding.own_session import Session
 from looop_portable.protocol.liveness import interval
+from looop_portable.protocol.records import Lease
 from looop_portable.system.watch.waking import Watcher
 
 _FIRST = 0.1
@@ -36,6 +39,19 @@ def release_later(member: Member, session: Session, name: str) -> None:
     """Returns at once."""
     session.left[name] = None
     session.later(partial(_release_all, member, session))
+
+
+def give_up(member: Member, lease: Lease, seconds: str, *, joined: bool) -> None:
+    """Release what a block has held for longer than it may. It keeps the name in this process, until it is left.
+
+    What cannot be released is tried again then. Nothing else is released, whatever has become of the block meanwhile.
+    What it has `joined` stays as it is.
+    """
+    if joined:
+        return
+    member.claims.note("expired", lease, max_hold=seconds)
+    with contextlib.suppress(LooopError):
+        member.claims.release_lease(lease)
 
 
 def _release_all(member: Member, session: Session) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -23,11 +24,12 @@ from looop_portable.config import Config, given
 from looop_portable.errors import LooopError, Unavailable
 from looop_portable.holding import visits
 from looop_portable.holding.blocks import Taker
+from looop_portable.holding.options import Options
 from looop_portable.holding.own_session import Session
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.threads.apart import apart
-from looop_portable.system.threads.standby import Standbys
+from looop_portable.system.threads.standby import Standby, Standbys
 from looop_portable.system.watch.waking import Watcher
 
 T = TypeVar("T")
@@ -169,6 +171,12 @@ class Process:
                 self.members[key] = Member(config, lease_seconds)
             return self.members[key]
 
+    def beside(self, member: Member) -> list[Member]:
+        """The others for the same store, whose leases have other lengths."""
+        found = sorted(self.members.items(), key=lambda each: each[0][1])
+        own = next((config for (config, _), each in found if each is member), None)
+        return [each for (config, _), each in found if config == own and each is not member]
+
     def taker(self, lease: Lease) -> Taker | None:
         """The block of this process that holds this lease, perhaps as a session with another length of the lease."""
         holder = Holder(lease.session, lease.incarnation)
@@ -176,6 +184,7 @@ class Process:
         return next(found, None)
 
 
+Teller = tuple[Process, Standby]
 _process = Process()
 
 
@@ -193,6 +202,26 @@ def _after_fork() -> None:
     """A child must not act for its parent's session, nor use its guard, which another thread may have held."""
     global _process
     _process = Process()
+
+
+def take_teller(options: Options) -> Teller | None:
+    """The thread for `on_lost`, if it needs one. Raises `Unavailable`."""
+    if not options.on_lost or options.calls_at_once:
+        return None
+    process = this_process()
+    return process, process.standbys.take()
+
+
+def call_on_lost(options: Options, teller: Teller | None, block: object) -> None:
+    if options.on_lost and options.calls_at_once:
+        options.on_lost(block)
+    elif options.on_lost and teller:
+        teller[1].do(functools.partial(options.on_lost, block))
+
+
+def give_back(teller: Teller | None, *, used: bool) -> None:
+    if teller and teller[0] is this_process():  # Else it is that of a parent, and no thread of ours.
+        teller[0].standbys.give_back(teller[1], used=used)
 
 
 def _leave_all() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ class Options(NamedTuple):
     """What ends a wait."""
     calls_at_once: bool = False
     """`on_lost` keeps nobody waiting, and needs no thread of its own."""
+    max_hold: float | None = None
 
 
 def options_of(
@@ -36,6 +38,7 @@ def options_of(
     on_lost: Callable[[Any], object] | None,
     timeout: float | None,
     slots: int,
+    max_hold: float | None = None,
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
@@ -46,6 +49,9 @@ def options_of(
             f"a lease of {excerpt(lease_seconds)} s is too short to be kept on a slow filesystem: {SHORTEST_LEASE} or more"
         )
     refuse_lease(lease_seconds)
+    if max_hold is not None and (type(max_hold) not in (int, float) or not 0 < max_hold < math.inf):
+        raise UsageError(f"max_hold is a number of seconds above 0, or None to hold without end, not {excerpt(max_hold)}")
     note = as_note(note) if note != "" else ""
     ends = Cancel(cancel_check, cancel) if cancel_check or cancel else None
-    return Options(resolve(data_dir, backend), lease_seconds, on_lost, limit(timeout), slots, note, ends)
+    config = resolve(data_dir, backend)
+    return Options(config, lease_seconds, on_lost, limit(timeout), slots, note, ends, max_hold=max_hold)

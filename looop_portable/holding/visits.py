@@ -201,3 +201,11 @@ def _is_within() -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether a signal's handler may have raised it: whatever we do not raise, also where it was taken for the system's."""
+    if not isinstance(error, LooopError):
+        return True
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno is None  # `TimeoutError("...")`: the system's have a number.

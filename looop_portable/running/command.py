@@ -14,30 +14,27 @@ threads that end the command, and leave, are there before anything is claimed (`
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import threading
-from collections.abc import Sequence
 from functools import partial
 
 from looop_portable.claims.gate import Claims
-from looop_portable.claims.own import OwnSession, retire
+from looop_portable.claims.own import OwnSession
 from looop_portable.config import Config
-from looop_portable.errors import Interrupted, LooopError, NotEnded, Unavailable, because
-from looop_portable.protocol.codec import LONGEST_TEXT
+from looop_portable.errors import Interrupted, Unavailable, because
 from looop_portable.protocol.liveness import DEFAULT_TTL, interval
-from looop_portable.protocol.names import canonical, printable
+from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import in_order
 from looop_portable.running.child.environment import environment_of, variable
+from looop_portable.running.leaving import leave_session
 from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
-from looop_portable.sessions.log import End
+from looop_portable.sessions.inside import around
 from looop_portable.system.clock import elapsed
-from looop_portable.system.opening.locales import for_people
 from looop_portable.system.threads.standby import Standby
-from looop_portable.waiting.claiming import claim_all
+from looop_portable.waiting.claiming import claim_all, joined_of
 
 if sys.platform == "win32":
     from looop_portable.running.child.windows import Child
@@ -46,6 +43,11 @@ else:
 
 __all__ = ["run", "variable"]
 
+EXPIRED = 123
+"""The exit code of a command that was ended because it had held for as long as it may."""
+_GRACE = 5.0
+"""Seconds that it has then to end when it is asked to."""
+_LONGEST_LOOK = 1.0
 _LOOKS = 20
 """Into how many parts the time that a lost command has left is cut: a condition's clock stands still in a sleep."""
 
@@ -75,11 +77,15 @@ class _Run:
         self._left = threading.Event()
         self._saying = 0
         self._leases: dict[str, Lease] = {}
+        self._joined: dict[str, Lease] = {}
+        """What a session around this process holds already, by the names that were asked for."""
         self._changed = threading.Condition()
         self._began = self._ended = False
         self._lost: set[str] = set()
         self._why_lost = ""
         self._deadline: float | None = None
+        self._limiter: Standby | None = None
+        self._has_expired = False
 
     def run(self) -> Ended | Held:
         try:
@@ -102,7 +108,7 @@ class _Run:
             self._changed.notify_all()
         self._leave()
         failed, why = (0, "") if held else self._child.failure()
-        return held or Ended(failed or code, why, self._child.left)
+        return held or Ended(failed or (EXPIRED if self._has_expired else code), why, self._child.left)
 
     def _start(self) -> Held | None:
         """Until the command runs, or is not to run."""
@@ -114,17 +120,18 @@ class _Run:
         self._stand_by()
         holder = self._register(pid)
         with self._child.interruptible():
-            found = claim_all(
-                *(self._claims, self._names, holder, request.timeout, request.slots, self._listener.waits),
-                note=request.note,
-            )
+            self._joined = joined_of(self._claims, self._names, request.slots)
+            names = [name for name in self._names if name not in self._joined]
+            wants = self._claims, names, holder, request.timeout, request.slots, self._listener.waits
+            found = claim_all(*wants, note=request.note)
         if isinstance(found, Held):
             return found
         if self._claims.sessions.has_ended(holder):  # With all of the store, say: what it has claimed is anybody's.
             raise Unavailable(f"session {holder.session}: it was ended, or removed, before the command began; try again")
-        self._leases = dict(zip(self._names, (outcome.lease for outcome in found), strict=True))
-        for lease in self._leases.values():
-            self._listener.won(lease)
+        won = dict(zip(names, (outcome.lease for outcome in found), strict=True))
+        self._leases = {name: self._joined.get(name) or won[name] for name in self._names}
+        for name, lease in self._leases.items():
+            (self._listener.joined if name in self._joined else self._listener.won)(lease)
         if self._pulse:
             self._pulse.check()
         with self._child.interruptible():
@@ -134,11 +141,14 @@ class _Run:
                 raise Unavailable(f"session {holder.session}: lost before the command began: {self._why_lost}")
             self._child.begin(environment, lambda pid: self._hand_over(holder, pid), self._lock)
             self._began = True
+            if self._limiter:
+                self._limiter.do(partial(self._limit, elapsed(), self._request.max_hold or 0.0))
         return None
 
     def _stand_by(self) -> None:
         """The threads that find a loss out, end the command, and leave. After the fork, which takes no threads along."""
         self._standby = Standby("looop end")
+        self._limiter = Standby("looop limit") if self._request.max_hold is not None else None
         if self._request.lease_seconds:
             renew = partial(self._own.renew, look=self._look)
             self._pulse = Pulse(renew, self._request.lease_seconds, self._lose_all, elapsed())
@@ -146,7 +156,7 @@ class _Run:
 
     def _register(self, pid: int) -> Holder:
         request = self._request
-        found = self._own.register(self._pulse, request.lease_seconds, request.session, pid, _program(request.command))
+        found = self._own.register(self._pulse, request.lease_seconds, request.session, pid, request.program)
         if found is None:
             session = self._own.holder.session
             raise Unavailable(f"session {session}: registered so slowly that others have ended it; try again")
@@ -159,7 +169,9 @@ class _Run:
 
     def _environment(self, holder: Holder) -> dict[str, str]:
         first = canonical(self._request.names[0]) if self._request.names else ""
-        return environment_of(self._config, holder.session, self._leases, first)
+        joined = next((lease.session for lease in self._joined.values()), "") if not self._request.session else ""
+        outer = around(self._claims.sessions)
+        return environment_of(self._config, holder.session, self._leases, first, joined, outer)
 
     def _look(self) -> list[str]:
         """With each heartbeat, at each claim: somebody may have broken it."""
@@ -210,6 +222,37 @@ class _Run:
         finally:
             self._child.kill()
 
+    def _limit(self, began: float, seconds: float) -> None:
+        """End the command when it has run for so long. By a clock that goes on while the machine sleeps."""
+        assert self._standby
+        with self._changed:
+            while not self._ended and (left := began + seconds - elapsed()) > 0:
+                self._changed.wait(min(left, _LONGEST_LOOK))
+            if self._ended:
+                return
+            self._has_expired = True
+            self._saying += 1
+            self._standby.do(self._end_soon)
+        try:
+            with contextlib.suppress(OSError):  # A full disk, say.
+                self._listener.expired(list(self._leases), seconds)
+            for name, lease in self._leases.items():
+                if name not in self._joined:
+                    self._claims.note("expired", lease, max_hold=f"{seconds:g}")
+        finally:
+            with self._changed:
+                self._saying -= 1
+                self._changed.notify_all()
+
+    def _end_soon(self) -> None:
+        """As `_end`, of one that holds its claims still, so that there is time."""
+        try:
+            self._child.terminate()
+            with self._changed:
+                self._changed.wait_for(lambda: self._ended, _GRACE)
+        finally:
+            self._child.kill()
+
     def _leave(self, *, report: bool = True) -> None:
         """End the session, and release all that it holds, what the command has claimed too.
 
@@ -217,6 +260,8 @@ class _Run:
         """
         if self._pulse:
             self._pulse.stop()
+        if self._limiter:
+            self._limiter.dismiss()
         if not self._own.holder.session or self._standby is None:
             if self._standby:
                 self._standby.dismiss()
@@ -225,7 +270,7 @@ class _Run:
         trouble = [("", f"the store has not answered for {seconds} s")]
 
         def leave() -> None:
-            trouble[:] = self._retire()
+            trouble[:] = leave_session(self._claims, self._own.holder, self._why_lost, self._child.ended_by)
             self._left.set()
 
         self._standby.do(leave)
@@ -241,35 +286,3 @@ class _Run:
                 trouble = [("", "interrupted")]
         for name, reason in list(trouble) if report else []:
             self._listener.left(name, reason)
-
-    def _retire(self) -> list[tuple[str, str]]:
-        """Why what could not be released."""
-        try:
-            self._say_how_it_ended()
-            retired = retire(self._claims, self._own.holder)
-        except NotEnded as error:
-            return list(error.failed)  # What is not held keeps nobody waiting, and its process is seen to have ended.
-        except LooopError as error:
-            return [("", str(error))]
-        except Exception as error:  # noqa: BLE001 (no memory, say: there is nobody else who could tell)
-            return [("", f"{type(error).__name__}: {error}")]
-        return list(retired.failed)
-
-    def _say_how_it_ended(self) -> None:
-        """For the event log. The session is the command's."""
-        ends, by = self._claims.sessions.log.ends, self._child.ended_by
-        if self._why_lost:
-            ends[self._own.holder] = End("lost", self._why_lost)
-        elif by:
-            ends[self._own.holder] = End("died", f"its command was ended by {by}")
-
-
-def _program(command: Sequence[str]) -> str:
-    """The name of the program, for all to see who are refused; never its arguments, which may have passwords.
-
-    Who has put a whole line in quotes, and means a shell's, has not told it from its arguments: then it is the first word.
-    """
-    path = command[0] if command else ""
-    if not os.path.isabs(path):
-        path = next(iter(path.split()), "")
-    return printable(for_people(os.path.basename(path)))[:LONGEST_TEXT]

@@ -60,10 +60,9 @@ class Sessions:
     ) -> Registration:
         """Register the process `pid` (default: this one) under `session` (default: an id made up, and used this once).
 
-        `lease_seconds` promises heartbeats: whoever promises them calls `renew` every third of it, or other hosts take it for
-        dead. `locked`: this process is the session's, and holds a lock of its own where containers need one; or it
-        runs `pid`, and whatever that starts will have a part in the lock. `kept`: a keeper gives the heartbeats. `timed`: it has
-        no process, and lives by `renew` and `resume` alone. `command`: the name of its program, for people.
+        `lease_seconds` promises heartbeats: `renew`, every third of it. `locked`: this process is the session's, and has
+        a lock of its own where containers need one; or it runs `pid`, and all that this starts has a part in the lock.
+        `kept`: a keeper gives the heartbeats. `timed`: there is no process. `command`: its program, for people.
         Raises `SessionAlive`, `NoSuchProcess`, `InvalidName`, or `UsageError`.
         """
         refuse_lease(lease_seconds)

@@ -184,3 +184,17 @@ def ours_of(claims: Claims, names: Iterable[str], slots: int, session: str | Hol
     me = claims.acting(session)
     found = [(slot, claims.backend.read(slot).lease) for name in names for slot in slots_of(name, slots)]
     return [slot for slot, lease in found if lease and is_ours(lease, me)]
+
+
+def joined_of(claims: Claims, names: Iterable[str], slots: int) -> dict[str, Lease]:
+    """Of `names` those that a session around this process holds, in whatever slot. Raises as `Claims.claim` does."""
+    from looop_portable.sessions.inside import is_inside, surrounding
+
+    found: dict[str, Lease] = {}
+    for name in names if surrounding() else ():
+        for slot in slots_of(name, slots):
+            lease = claims.backend.read(slot).lease
+            if lease and is_inside(claims.sessions, lease):
+                found[name] = lease
+                break
+    return found

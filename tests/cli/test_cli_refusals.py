@@ -15,7 +15,7 @@ from support.capabilities import needs_stopping
 from support.refusals import facts
 
 from looop_portable import Claims
-from looop_portable.running.command import _program
+from looop_portable.running.request import Request
 from looop_portable.system.processes import host
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -106,10 +106,10 @@ def test_it_says_how_many_wait_and_who_is_next(run: Run, alive: Living, slots: t
 
 
 def test_a_whole_line_in_quotes_gives_no_argument_away() -> None:
-    assert _program([f"curl -u {SECRET} https://host/path?{SECRET}"]) == "curl"
-    assert _program([os.path.abspath("/opt/my programs/run me"), SECRET]) == "run me"
-    assert _program(["./red\x1b[31m", SECRET]) == r"red\x1b[31m"
-    assert [_program(none) for none in ([], [""], [" "], ["dir/"])] == [""] * 4
+    assert Request([f"curl -u {SECRET} https://host/path?{SECRET}"]).program == "curl"
+    assert Request([os.path.abspath("/opt/my programs/run me"), SECRET]).program == "run me"
+    assert Request(["./red\x1b[31m", SECRET]).program == r"red\x1b[31m"
+    assert [Request(none).program for none in ([], [""], [" "], ["dir/"])] == [""] * 4
 
 
 @needs_stopping

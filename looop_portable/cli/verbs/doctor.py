@@ -11,6 +11,7 @@ from looop_portable.cli.output.progress import working
 from looop_portable.cli.output.tables import show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration, Verb
+from looop_portable.config import refuse_homeless
 from looop_portable.doctor import Report, examine, existing, nearest
 from looop_portable.doctor.advice import Outcome
 from looop_portable.doctor.findings import Across, Filesystem, Findings, Measures, Probe, Race, Stamped
@@ -58,6 +59,8 @@ def doctor(out: Setting, directory: str | None, processes: int, seconds: float, 
     """
     gc.enable()
     place = existing(directory) if directory else nearest(out.config.data_dir)
+    if not directory:
+        refuse_homeless(out.config.data_dir, place)
     with working(out, "doctor") as show:
 
         def say(what: str) -> None:

@@ -37,10 +37,20 @@ class Words:
         self._out.answer("run", "won", "", fields)
         self._out.detail(f"claimed {lease.name}: generation {lease.generation}, session '{lease.session}'")
 
+    def joined(self, lease: Lease) -> None:
+        fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
+        self._out.answer("run", "joined", "", fields)
+        self._out.detail(f"joined {lease.name}: generation {lease.generation}, held by session '{lease.session}' around it")
+
     def lost(self, names: Sequence[str], reason: str, ends: bool) -> None:
         what = f"claim {', '.join(names)}" if names else "the session"
         line = f"looop: {what}: lost: {reason}; the command {'is ended' if ends else 'goes on'}"
         self._out.refusal("run", "lost", line, {"names": list(names), "message": reason, "ends": ends}, told_by_code=False)
+
+    def expired(self, names: Sequence[str], seconds: float) -> None:
+        what = f"claim {', '.join(names)}" if names else "the session"
+        line = f"looop: {what}: held for {seconds:g} s, the longest that --max-hold allows; the command is ended"
+        self._out.refusal("run", "expired", line, {"names": list(names), "max_hold": seconds})
 
     def stays(self, processes: Sequence[str]) -> None:
         processes = [self._out.hide(each) for each in processes]
@@ -78,6 +88,12 @@ class Words:
     is_flag=True,
     help="Hold until all that the command has started has ended, as flock(1) does, and not only the command. (Linux)",
 )
+@click.option(
+    "--max-hold",
+    type=Duration(0.001),
+    metavar="DURATION",
+    help="End the command (SIGTERM, then SIGKILL after 5 s) when it has held for so long: exit 123.",
+)
 @click.option("--session", default="", metavar="ID", help="The id of the command's session. [a new one is made up]")
 @click.option(
     "-E",
@@ -101,6 +117,7 @@ def run(
     lease: int,
     on_lost: str,
     until_all_end: bool,
+    max_hold: float | None,
     session: str,
     conflict_exit_code: int | None,
     nonblock: bool,
@@ -112,8 +129,9 @@ def run(
     \b
         looop run --claim nightly -- rsync -a /srv/ backup:
 
-    The command is a session of its own, whatever $LOOOP_SESSION_ID is here; it lives by the command's process, and without
-    --claim it holds nothing yet. When the command ends, all that it holds is released. Nothing is said on stdout.
+    The command is a session of its own; it lives by the command's process, and without --claim it holds nothing yet. When
+    it ends, all that it holds is released. Nothing is said on stdout. A claim that $LOOOP_SESSION_ID holds here, as within
+    another `looop run`, is joined: the command runs inside of it, acts for that session, and does not release it (see -v).
 
     The command finds LOOOP_SESSION_ID, LOOOP_CLAIM_GENERATION (of the first claim), and LOOOP_GENERATION_NAME for each:
     NAME in upper case, with _ for what is no letter or digit of ASCII; where two would share one, neither has it. And
@@ -133,7 +151,7 @@ def run(
     \b
     Exit code: the command's; 128+N if signal N ended it, or came before it began; and
       1    another holds a claim, or has that session id (-E: another code)
-      2    usage      3  could not answer      124  --timeout is over
+      2    usage      3  could not answer      124  --timeout is over      123  --max-hold is over
       126  the command cannot be executed      127  it was not found
     """
     import gc
@@ -143,7 +161,8 @@ def run(
 
     gc.enable()  # It may stay for long.
     limit = 0 if nonblock else limit_of(wait, timeout, limit)
-    request = Request(command, names, session, lease, limit, slots or 0, on_lost == "term", until_all_end, as_note(note))
+    ends, words = on_lost == "term", as_note(note)
+    request = Request(command, names, session, lease, limit, slots or 0, ends, until_all_end, words, max_hold)
     claims = out.claims()
     try:
         outcome = run_it(out.config, claims, request, Words(out, says_who_is_first=conflict_exit_code != 0))

@@ -33,3 +33,8 @@ class Block(Protocol):
 
     def end_with_process(self) -> None:
         """The process ends: it is left, if nobody else is to leave it."""
+
+
+def superseded(head: int) -> str:
+    """How a claim was lost whose latest generation is `head`."""
+    return f"was superseded (it is at {head}): broken, or ended" if head else "is gone: the claim's directory was removed"

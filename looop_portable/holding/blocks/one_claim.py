@@ -6,28 +6,32 @@ Guarantees: see `hold`, which is the same with less to see.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
-from collections.abc import Callable
 
 from looop_portable.errors import ClaimHeld, ClaimLost, LooopError
-from looop_portable.holding.blocks import log
-from looop_portable.holding.entrance import Entrance, refused
-from looop_portable.holding.leftovers import release_later
-from looop_portable.holding.member import Member, Process, this_process
+from looop_portable.holding.blocks import log, superseded
+from looop_portable.holding.blocks.refusals import refused
+from looop_portable.holding.entrance import Entrance
+from looop_portable.holding.leftovers import give_up, release_later
+from looop_portable.holding.member import Member, Teller, call_on_lost, give_back, take_teller, this_process
 from looop_portable.holding.options import Options
 from looop_portable.holding.own_session import Session
-from looop_portable.holding.visits import Visit
+from looop_portable.holding.visits import Visit, is_interruption
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
 from looop_portable.protocol.records import Lease
-from looop_portable.system.threads.standby import Standby
+from looop_portable.system.threads.limit import Limit
 from looop_portable.system.watch.waking import new_watcher
 
 
 class OneClaim:
-    """A claim, from entering a block until leaving it. Entered once at a time. `on_lost` has no argument here."""
+    """A claim, from entering a block until leaving it. Entered once at a time.
 
-    def __init__(self, name: str, options: Options, on_lost: Callable[[], object] | None) -> None:
+    What `options.on_lost` is given means nothing.
+    """
+
+    def __init__(self, name: str, options: Options) -> None:
         self.name = canonical(name)
         self.lost = threading.Event()
         """Set as soon as the claim is known to be lost."""
@@ -35,15 +39,23 @@ class OneClaim:
         self.entrance = Entrance(
             self.name, options.slots, options.config, options.lease_seconds, options.note, options.cancel
         )
-        self._on_lost = on_lost
+        self.joined = False
+        """Whether the session of $LOOOP_SESSION_ID holds the claim, or one around that. Then leaving releases nothing."""
         self._lease: Lease | None = None
         self._by_hand: threading.Thread | None = None
         """Which thread has entered without a statement that would leave it."""
         self._calling = threading.RLock()  # A signal's handler that comes in between goes on in the same thread.
-        self._teller: tuple[Process, Standby] | None = None
+        self._teller: Teller | None = None
         """The thread that `on_lost` is called in. It is there before anything is claimed."""
         self._has_called = False
         self._why_lost = ""
+        self._limit: Limit | None = None
+
+    def __str__(self) -> str:
+        if self._lease is None:
+            return "not held"
+        joined = f", joined: held by session {self._lease.session!r}" if self.joined else ""
+        return f"generation {self._lease.generation}{joined}"
 
     @property
     def lease(self) -> Lease:
@@ -75,13 +87,14 @@ class OneClaim:
         member = self._member
         found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
         if not found.is_still(lease) and self._lease is lease:  # Else the block has been left meanwhile.
-            why = _superseded(found.head)
+            why = superseded(found.head)
             if self._lose(why):
                 log.lost([lease.name], why)
 
     def forget(self) -> None:
         """It has been left, by somebody else."""
         self._lease = self._teller = None
+        self._call_off()
 
     def lose(self, reason: str) -> None:
         """The session has lost all that it held."""
@@ -97,32 +110,32 @@ class OneClaim:
             if not self.lost.is_set():
                 self._why_lost = why
                 self.lost.set()
-            self._call_on_lost()
+            if self._is_here():
+                call_on_lost(self.options, self._teller, self)
             self._has_called = True  # Only then. Whoever could not call it comes again.
             return is_new
-
-    def _call_on_lost(self) -> None:
-        on_lost = self._on_lost
-        if not on_lost or not self._is_here():
-            return
-        if self.options.calls_at_once:
-            on_lost()
-        elif self._teller:
-            self._teller[1].do(on_lost)
-
-    def _take_teller(self) -> tuple[Process, Standby] | None:
-        """Raises `Unavailable`."""
-        if not self._on_lost or self.options.calls_at_once:
-            return None
-        process = this_process()
-        return process, process.standbys.take()
 
     def _spare(self) -> None:
         """It can be entered again."""
         with self._calling:
-            _give_back(self._teller, used=self._has_called)
+            give_back(self._teller, used=self._has_called)
             self._teller = None
+        self._call_off()
         self.entrance.spare()
+
+    def _call_off(self) -> None:
+        self.joined = False
+        if self._limit:
+            self._limit.call_off()
+
+    def _expire(self, lease: Lease) -> None:
+        """It has held for as long as it may: others may have the claim, but no other block of this process."""
+        joined, seconds = self.joined, self.options.max_hold
+        if self._lease is lease and self._is_here():
+            why = f"was given up: it was held for longer than max_hold ({seconds:g} s)"
+            if self._lose(why):
+                log.lost([lease.name], why)
+            give_up(self._member, lease, f"{seconds:g}", joined=joined)
 
     def _is_here(self) -> bool:
         """Whether this is the process that has entered, and no child of it."""
@@ -143,11 +156,11 @@ class OneClaim:
     def enter_within(self, timeout: float | None, visit: Visit, *, by_hand: bool = False) -> None:
         """Enter, and wait for so long: for less than `options.timeout`, where something else has taken of that."""
         entrance = self.entrance
-        teller = self._take_teller()
+        teller = take_teller(self.options)
         try:
             entrance.prepare(threading.get_ident(), visit)
         except LooopError:
-            _give_back(teller, used=False)
+            give_back(teller, used=False)
             raise
         except BaseException:
             entrance.abandon(visit)
@@ -167,17 +180,21 @@ class OneClaim:
         """What came of it all. Raises `ClaimHeld`. `by_hand`: no statement leaves it when it is over."""
         if isinstance(outcome, Held):
             raise refused(self.name, outcome, self.options.timeout or 0)
-        session = self._session
+        session, seconds = self._session, self.options.max_hold
         self.lost.clear()
         self._has_called = False
         self._why_lost = ""
         self._by_hand = threading.current_thread() if by_hand else None
-        session.blocks[outcome.lease.name] = self
-        self._lease = outcome.lease
+        lease, own = outcome.lease, session.holder
+        self.joined = lease.session != own.session or lease.incarnation != own.incarnation
+        session.blocks[lease.name] = self
+        self._lease = lease
         if session.pulse.over:
             self.lose(session.pulse.over)
-            log.lost([outcome.lease.name], session.pulse.over)
-        log.claimed(outcome.lease, outcome)
+            log.lost([lease.name], session.pulse.over)
+        if seconds:
+            self._limit = Limit(seconds, functools.partial(self._expire, lease))
+        log.claimed(lease, outcome)
 
     def leave(self, error: BaseException | None = None) -> None:
         """The claim is released. Raises `ClaimLost`, unless the block has ended with an `error` of its own."""
@@ -185,7 +202,7 @@ class OneClaim:
         try:
             why = self._left()
         except BaseException as raised:
-            if visit and _is_interruption(raised):
+            if visit and is_interruption(raised):
                 self.entrance.abandon(visit)
             raise
         if why and error is None:
@@ -209,6 +226,8 @@ class OneClaim:
         with self._calling:  # Without this, whoever leaves as soon as it is lost would keep `on_lost` from being called.
             self._lease = None
         session.blocks.pop(lease.name, None)
+        if self.joined:
+            self.entrance.free_beside(lease.name)
         try:
             why = self._release(member, session, lease)
         except LooopError:  # It stays with this process, whose next block has it, until it is out.
@@ -229,22 +248,9 @@ class OneClaim:
             if not session.blocks:
                 session.leave_when_possible()
             return f"is lost: {session.pulse.over}"
+        if self.joined:
+            member.claims.announcements.announce(lease.name)
+            found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
+            return "" if found.is_still(lease) else superseded(found.head)
         outcome = member.whole(lambda: member.claims.release_lease(lease))
-        return _superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
-
-
-def _give_back(teller: tuple[Process, Standby] | None, *, used: bool) -> None:
-    if teller and teller[0] is this_process():  # Else it is that of a parent, and no thread of ours.
-        teller[0].standbys.give_back(teller[1], used=used)
-
-
-def _is_interruption(error: BaseException) -> bool:
-    """Whether a signal's handler may have raised it: whatever we do not raise, also where it was taken for the system's."""
-    if not isinstance(error, LooopError):
-        return True
-    cause = error.__cause__
-    return isinstance(cause, OSError) and cause.errno is None  # `TimeoutError("...")`: the system's have a number.
-
-
-def _superseded(head: int) -> str:
-    return f"was superseded (it is at {head}): broken, or ended" if head else "is gone: the claim's directory was removed"
+        return superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""

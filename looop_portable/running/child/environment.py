@@ -1,5 +1,6 @@
 """The environment of a command that `looop run` runs: ours, and what the command has to know of its claims.
 
+Guarantees: it has no LC_CTYPE that only Python has set, where /proc tells.
 Does not guarantee: a variable for each claim: two whose names differ only in what no variable's name can hold would share
 one, and then neither has it.
 """
@@ -7,23 +8,32 @@ one, and then neither has it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from looop_portable.config import BACKEND, DATA_DIR, SESSION_ID, Config, given
 from looop_portable.protocol.records import Lease
 from looop_portable.sessions.ids import is_made_up
-from looop_portable.system.opening.locales import for_children
+from looop_portable.sessions.inside import OUTER, environment_inside, variable
+
+__all__ = ["environment_of", "marks_of", "variable"]
 
 GENERATION = "LOOOP_CLAIM_GENERATION"
-GENERATION_OF = "LOOOP_GENERATION_"
+_COERCED = frozenset(("C.UTF-8", "C.utf8", "UTF-8"))
+"""What Python sets LC_CTYPE to where the locale is C (PEP 538)."""
 
 
-def environment_of(config: Config, session: str, leases: Mapping[str, Lease], first: str) -> dict[str, str]:
+def environment_of(
+    config: Config, session: str, leases: Mapping[str, Lease], first: str, joined: str = "", outer: Iterable[str] = ()
+) -> dict[str, str]:
     """`leases`: by the names that were asked for. `first`: which of them was named first; empty: there is none.
 
+    `joined`: the session around it that the command acts for; empty: it acts for its own, `session`.
+    `outer`: all those around it.
     The backend's address has its password: without it, the command's own `looop unclaim` would look elsewhere.
     """
-    found = {**os.environ, SESSION_ID: for_children(session), DATA_DIR: config.data_dir, BACKEND: given(config.backend)}
+    found = {**_without_pythons_own(os.environ), DATA_DIR: config.data_dir, BACKEND: given(config.backend)}
+    found.pop(OUTER, None)
+    found.update(environment_inside(session, joined, outer))
     found.pop(GENERATION, None)
     variables = [variable(name) for name in leases]
     for name, lease in zip(variables, leases.values(), strict=True):
@@ -42,10 +52,23 @@ def marks_of(environment: Mapping[str, str]) -> list[bytes]:
     """
     if GENERATION not in environment and not is_made_up(environment.get(SESSION_ID, "")):
         return []
-    ours = (SESSION_ID, DATA_DIR, GENERATION)
+    ours = (SESSION_ID, DATA_DIR, GENERATION, OUTER)  # The last: one that acts for a session around it has its marks too.
     return [os.fsencode(f"{name}={value}") for name, value in environment.items() if name in ours]
 
 
-def variable(name: str) -> str:
-    """Of a claim's generation in the command's environment."""
-    return GENERATION_OF + "".join(c.upper() if c.isascii() and c.isalnum() else "_" for c in name)
+def _without_pythons_own(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without the LC_CTYPE that only Python has set in it."""
+    found = dict(environment)
+    if found.get("LC_CTYPE") in _COERCED and _is_new("LC_CTYPE"):
+        del found["LC_CTYPE"]
+    return found
+
+
+def _is_new(variable: str) -> bool:
+    """Whether this process was started without it, as far as the system tells."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            given = file.read()
+    except OSError:
+        return False
+    return bool(given) and not any(each.startswith(os.fsencode(f"{variable}=")) for each in given.split(b"\0"))

@@ -15,7 +15,7 @@ import os
 import select
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from looop_portable.system.locks.session_locks import share_lock
@@ -24,6 +24,10 @@ assert sys.platform != "win32"
 
 _LENGTH = 16  # Digits before what is written to the pipe.
 _LONGEST_ERROR = 4096
+_SHELL = "/bin/sh"
+"""Runs a script that does not say what runs it."""
+_FIRST_LINE = 256
+"""Bytes, as many as Linux reads of a program to find out what it is."""
 
 
 class Go(NamedTuple):
@@ -50,8 +54,8 @@ def failure(pipe: int, program: str) -> tuple[int, str]:
     return explained(program, int(number), why)
 
 
-def execute(command: list[str], pipe: int, failed: int, signals: Iterable[int], before: set[int]) -> None:
-    """`signals` are as they are by default, and those of `before` are blocked. Never returns."""
+def execute(command: list[str], pipe: int, failed: int, signals: Mapping[int, signal.Handlers], before: set[int]) -> None:
+    """`signals`: what the command is to do with each; those of `before` are blocked. Never returns."""
     code = 127
     try:
         found = _receive_go(pipe)
@@ -60,16 +64,56 @@ def execute(command: list[str], pipe: int, failed: int, signals: Iterable[int], 
         if found.lock:
             with contextlib.suppress(OSError):
                 share_lock(found.lock)
-        for number in (*signals, signal.SIGPIPE, signal.SIGXFSZ):  # The last two are Python's own doing.
-            signal.signal(number, signal.SIG_DFL)
+        for number, disposition in signals.items():
+            signal.signal(number, disposition)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.execvpe(command[0], command, found.environment)  # noqa: S606 (what the user has told us to run)
+        _execute_found(command, found.environment)
     except OSError as error:
         os.write(failed, f"{error.errno or 0} {error.strerror or error}".encode(errors="surrogateescape"))
     except BaseException as error:  # noqa: BLE001 (there is nobody above who could tell)
         os.write(failed, f"0 {error}".encode(errors="replace")[:_LONGEST_ERROR])
     finally:
         os._exit(code)
+
+
+def _execute_found(command: list[str], environment: dict[str, str]) -> None:
+    """As execvp(3): the first on the PATH that can be executed. Returns never, or raises OSError."""
+    program = command[0]
+    directories = [""] if os.path.dirname(program) else os.get_exec_path(environment)
+    missing: OSError | None = None
+    refused: OSError | None = None
+    for directory in directories:
+        try:
+            _execute_one(os.path.join(directory, program), command, environment)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            missing = error
+        except OSError as error:
+            refused = refused or error
+            if error.errno == errno.ENOEXEC:
+                break
+    raise refused or missing or FileNotFoundError(errno.ENOENT, "the PATH is empty", program)
+
+
+def _execute_one(path: str, command: list[str], environment: dict[str, str]) -> None:
+    """One that the kernel does not know is a script of the shell, unless its first line is none of text."""
+    try:
+        os.execve(path, command, environment)  # noqa: S606 (what the user has told us to run)
+    except OSError as error:
+        if error.errno != errno.ENOEXEC or not _is_text(path):
+            raise
+        script = path if os.path.dirname(path) else os.path.join(os.curdir, path)  # Else `-c` would be an option.
+        with contextlib.suppress(FileNotFoundError):  # There is no shell.
+            os.execve(_SHELL, [_SHELL, script, *command[1:]], environment)  # noqa: S606
+        raise
+
+
+def _is_text(path: str) -> bool:
+    """Whether a shell may take it for a script: see `sh` of POSIX. One that cannot be read, it refuses itself."""
+    try:
+        with open(path, "rb") as file:
+            return b"\0" not in file.read(_FIRST_LINE).split(b"\n", 1)[0]
+    except OSError:
+        return True
 
 
 def explained(program: str, number: int, why: str) -> tuple[int, str]:
@@ -79,7 +123,7 @@ def explained(program: str, number: int, why: str) -> tuple[int, str]:
             return 126, f"{program}: what its first line names, or its loader, was not found"
         return 127, f"{program}: command not found"
     if number == errno.ENOEXEC:
-        return 126, f"{program}: not a program, nor a script that begins with #! and its interpreter"
+        return 126, f"{program}: not a program of this system, nor a script"
     return 126, f"{program}: cannot be executed: {why}"
 
 

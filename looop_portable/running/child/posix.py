@@ -27,6 +27,7 @@ from looop_portable.errors import Interrupted, UsageError
 from looop_portable.running.child.environment import marks_of
 from looop_portable.running.child.execution import execute, failure, send_go
 from looop_portable.running.child.guardian import LEAVE, OVER, guarded, marks_said
+from looop_portable.running.child.inherited import dispositions
 from looop_portable.running.child.kin import Ending, Kin, end_group
 from looop_portable.system.clock import elapsed
 from looop_portable.system.processes.descendants import Marks, are_seen, lock_at, named, send
@@ -42,8 +43,7 @@ _KEYS = (signal.SIGINT, signal.SIGQUIT)
 """What keys of the terminal send to end a command."""
 _GRACE = 5.0
 """Seconds that what a command has left behind has to end when it is asked to."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
-"""Seconds."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5  # Seconds.
 
 
 class Child:
@@ -82,6 +82,7 @@ class Child:
         self._before |= signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
         for number in self._signals - {signal.SIGTSTP}:  # What has a handler is kept until it is asked for, everywhere.
             self._handlers[number] = signal.signal(number, self._interrupt)
+        given = dispositions(self._handlers)
         self._kin = Kin()
         commands, self._go = os.pipe()
         self._failure, failed = os.pipe()
@@ -89,7 +90,7 @@ class Child:
         if not self._pid:
             os.close(self._go)
             os.close(self._failure)
-            execute(self._command, commands, failed, self._signals, self._before)
+            execute(self._command, commands, failed, given, self._before)
         os.close(commands)
         os.close(failed)
         if self._leads:
@@ -252,9 +253,8 @@ class Child:
                 os.write(self._guardian, what)
 
     def _drain(self) -> None:
-        """Nothing is waited for: a thread that does not block them may have had one since it was seen."""
         while pending := signal.sigpending() & self._signals:
-            next_within(pending, 0)
+            next_within(pending, 0)  # Not waited for: a thread that does not block it may have had it.
 
     def _has_ended(self) -> bool:
         """Reap other children too: as process 1 of a container this process is given all orphans."""

@@ -358,7 +358,7 @@ def test_help_begins_with_what_a_user_of_a_block_needs(each: type) -> None:
     text = pydoc.plain(pydoc.render_doc(each))
     first = [text.index(word) for word in ("`lost`", "check()`", "`generation`", "acquire()`", "Methods defined here")]
     assert first == sorted(first)
-    public = set(dir(each("n", hold("n")._block.options, None) if each is AsyncHold else hold("n")))
+    public = set(dir(each("n", hold("n")._options, None) if each is AsyncHold else hold("n")))
     assert {name for name in public if not name.startswith("_")} == {
-        *("acquire", "check", "generation", "lease", "lost", "name", "release", "session")
+        *("acquire", "check", "generation", "joined", "lease", "lost", "name", "release", "session")
     }
