@@ -26,6 +26,7 @@ from looop_portable.errors import (
     Unavailable,
     UnknownProtocol,
     UsageError,
+    WaitCancelled,
     WaitedTooLong,
     WrongBackend,
 )
@@ -39,6 +40,7 @@ from looop_portable.protocol.outcomes import (
     Released,
     Renewed,
     Retired,
+    SessionStatus,
     Status,
     Superseded,
     Sweep,
@@ -46,12 +48,13 @@ from looop_portable.protocol.outcomes import (
 )
 from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.protocol.standings import Standing
-from looop_portable.sessions.registrar import Sessions, SessionStatus
+from looop_portable.sessions.registrar import Sessions
 
 if TYPE_CHECKING:
     from looop_portable.holding.hold import Hold, hold
     from looop_portable.holding.hold_all import HoldAll, hold_all
     from looop_portable.waiting.claiming import claim_all, wait_for
+    from looop_portable.waiting.stopping import CancelEvent
 
 __version__ = "0.1.0"
 
@@ -60,6 +63,7 @@ __all__ = [
     "BackendNotInstalled",
     "Basis",
     "Broken",
+    "CancelEvent",
     "CannotExclude",
     "Checked",
     "ClaimHeld",
@@ -96,6 +100,7 @@ __all__ = [
     "UnknownProtocol",
     "UsageError",
     "Verdict",
+    "WaitCancelled",
     "WaitedTooLong",
     "Won",
     "WrongBackend",
@@ -106,6 +111,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "CancelEvent": "waiting.stopping",
     "Hold": "holding.hold",
     "HoldAll": "holding.hold_all",
     "hold": "holding.hold",

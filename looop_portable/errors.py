@@ -25,6 +25,7 @@ __all__ = [
     "Unavailable",
     "UnknownProtocol",
     "UsageError",
+    "WaitCancelled",
     "WaitedTooLong",
     "WrongBackend",
 ]
@@ -175,6 +176,17 @@ class WaitedTooLong(ClaimHeld, TimeoutError):
         note: str = "",
     ) -> None:
         super().__init__(claim, holder, f"{evidence}; waited {seconds:g} s", since, host, note)
+
+
+class WaitCancelled(ClaimHeld):
+    """`hold(cancel=...)` or `hold(cancel_check=...)` was to wait no more. `holder`: empty, if none was seen."""
+
+    code = "wait_cancelled"
+
+    def __init__(self, claim: str, holder: str, evidence: str, since: str = "", host: str = "", note: str = "") -> None:
+        super().__init__(claim, holder, evidence, since, host, note)
+        held = f"it is held by live session '{holder}' ({evidence})" if holder else evidence
+        self.args = (f"claim {claim}: waiting for it was cancelled: {held}",)
 
 
 class ClaimLost(LooopError):

@@ -239,11 +239,11 @@ class Claims(Judging):
             return Broken(lease, head.generation)  # The reply was lost, or its holder let go of it just now.
         return Superseded(name, head.generation, head.lease)
 
-    def reap(self, dry_run: bool = False) -> Sweep:
+    def reap(self, dry_run: bool = False, say: Callable[[str], object] | None = None) -> Sweep:
         """One sweep of the reaper: release every claim whose session is gone, and remove what crashes left behind."""
         from looop_portable.claims.reaper import sweep
 
-        return sweep(self.backend, self.sessions, self._reap_claim, dry_run)
+        return sweep(self.backend, self.sessions, self._reap_claim, dry_run, say)
 
     def _reap_claim(self, name: str, verdicts: Verdicts, dry_run: bool, head: Head | None = None) -> Reaped | None:
         """Release `name` if its session is gone; None if it is kept, as its `head` may tell. `verdicts`: of this sweep."""

@@ -14,30 +14,40 @@ from looop_portable.backends.base import Backend, Tickets
 from looop_portable.claims.scanning import scan
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Verdict
-from looop_portable.protocol.outcomes import Reaped, Sweep
+from looop_portable.protocol.outcomes import Reaped, SessionStatus, Sweep
 from looop_portable.protocol.records import Head, Holder
-from looop_portable.sessions.registrar import Sessions, SessionStatus
+from looop_portable.sessions.registrar import Sessions
 
 ReapClaim = Callable[[str, dict[Holder, Verdict], bool, Head | None], Reaped | None]
 
 
-def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: bool = False) -> Sweep:
+def sweep(
+    backend: Backend,
+    sessions: Sessions,
+    reap_claim: ReapClaim,
+    dry_run: bool = False,
+    say: Callable[[str], object] | None = None,
+) -> Sweep:
     """One sweep. Each session is judged once; `dry_run` changes nothing. Never raises: what fails is in the result.
 
     The sessions are judged first. A session may register during the sweep, so one that is missing there is not proven dead:
     `reap_claim` asks for it again after it has read the lease.
     """
+    say = say or _silently
     try:
+        say("looking at the sessions")
         if backend.directory and (strange := backend.directory.strange()):
             return Sweep(skipped=strange, dry_run=dry_run)
         statuses = sessions.statuses()
+        say("listing the claims")
         claims = scan(backend)
     except LooopError as error:
         return Sweep(skipped=str(error), dry_run=dry_run)
     verdicts = {s.registration.holder: s.verdict for s in statuses}
     reaped: list[Reaped] = []
     failed: list[tuple[str, str]] = []
-    for name, head in claims:
+    for number, (name, head) in enumerate(claims, 1):
+        say(f"looking at claim {number} of {len(claims)}: {name}")
         try:
             found = reap_claim(name, verdicts, dry_run, head)
         except LooopError as error:
@@ -47,9 +57,14 @@ def sweep(backend: Backend, sessions: Sessions, reap_claim: ReapClaim, dry_run: 
             reaped.append(found)
     kept = len(claims) - len(reaped) - len(failed)
     if not dry_run:
+        say("removing what crashes have left behind")
         known = {name for name, _ in failed}
         failed += [found for found in _tidy(backend, sessions, statuses) if found[0] not in known]
     return Sweep(tuple(reaped), kept, tuple(failed), dry_run=dry_run)
+
+
+def _silently(_: str) -> None:
+    return
 
 
 def _tidy(backend: Backend, sessions: Sessions, statuses: list[SessionStatus]) -> list[tuple[str, str]]:

@@ -18,8 +18,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from looop_portable.config import Config
-from looop_portable.errors import ClaimHeld, LooopError, Unavailable, WaitedTooLong
-from looop_portable.holding.blocks import Taker
+from looop_portable.errors import ClaimHeld, LooopError, Unavailable
+from looop_portable.holding.blocks import Taker, log
+from looop_portable.holding.blocks.refusals import cancelled, refused
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.own_session import Session
@@ -32,7 +33,7 @@ from looop_portable.sessions.inside import is_inside, surrounding
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher
 from looop_portable.waiting.claiming import who_waits
-from looop_portable.waiting.stopping import Stoppable, Stopped
+from looop_portable.waiting.stopping import Cancel, Cancelled, Stoppable, Stopped
 from looop_portable.waiting.waiter import Waiting, run
 
 _HERE = "this process holds it already"
@@ -43,13 +44,17 @@ _SHARED = "this process has entered this very block, or waits to: each thread or
 class Entrance:
     """The entrance of the block `name`, or of one that wants a slot of it. Used by one at a time: `prepare` to `spare`."""
 
-    def __init__(self, name: str, slots: int, config: Config, lease_seconds: int, note: str = "") -> None:
+    def __init__(
+        self, name: str, slots: int, config: Config, lease_seconds: int, note: str = "", cancel: Cancel | None = None
+    ) -> None:
         self._name = name
         self._wanted: Sequence[str] = slots_of(name, slots)
         self._line = line_for(name, slots)
         self._config = config
         self._lease_seconds = lease_seconds
         self._noted = {"note": note} if note else {}
+        self._cancel = cancel
+        self._refused: Held | None = None  # Who had it when it was last asked for.
         self.owner: object = None
         self.watcher: Watcher | None = None
         self.process: Process | None = None
@@ -136,8 +141,11 @@ class Entrance:
             outcome = self.attempt()
             if not isinstance(outcome, Held):
                 return outcome
-        watcher, visit = Stoppable(), self.visit
-        return apart(lambda: self._wait(visit, member, watcher, timeout, new_watcher), watcher)
+        watcher, visit = Stoppable(self._cancel), self.visit
+        try:
+            return apart(lambda: self._wait(visit, member, watcher, timeout, new_watcher), watcher)
+        except Cancelled:
+            raise cancelled(self._name, self._refused) from None
 
     def _wait(
         self,
@@ -153,7 +161,7 @@ class Entrance:
                     raise Stopped
                 watcher.wake_by(new_watcher())
                 with contextlib.closing(watcher), member.waking(watcher):
-                    return run(self.waiting(watcher), watcher, timeout)
+                    return run(self.waiting(watcher), watcher, timeout, log.waiting())
             finally:
                 if watcher.is_stopped:  # Nobody is there to have what has been won.
                     self.undo()
@@ -189,7 +197,7 @@ class Entrance:
             return self._attempt(member)
 
     def _attempt(self, member: Member) -> Won | Renewed | Held:
-        held: Held | None = None
+        held = self._refused = None
         is_own = self._is_at_home = True
         for name in self._wanted if len(self._wanted) == 1 else self._best_first(member):
             if member.take(name, self):
@@ -202,6 +210,7 @@ class Entrance:
             held = held or outcome
             is_own = is_own and taker is not None and taker.owner == self.owner
         assert held
+        self._refused = held
         if is_own:
             verdict = held.verdict._replace(evidence=f"{held.verdict.evidence}; {_NOT_REENTRANT}")
             raise refused(self._name, Held(held.lease, verdict))
@@ -284,15 +293,6 @@ class Entrance:
         if block:
             block.forget()
         member.give_back(name, self.session.holder)
-
-
-def refused(name: str, held: Held, waited: float = 0) -> ClaimHeld:
-    """What `hold` raises for the claim `name`, after so many seconds of waiting."""
-    lease, evidence = held.lease, held.verdict.evidence
-    known = lease.claimed_at, lease.host, lease.note
-    if waited > 0:
-        return WaitedTooLong(name, lease.session, evidence, waited, *known)
-    return ClaimHeld(name, lease.session, evidence, *known)
 
 
 def _held_here(member: Member, name: str, evidence: str) -> Held:

@@ -226,6 +226,9 @@ def give_back(teller: Teller | None, *, used: bool) -> None:
 
 def _leave_all() -> None:
     process = this_process()
+    for member in list(process.members.values()):
+        for block in list(member.current.blocks.values()):
+            block.end_with_process()
     with process.guard:
         process.is_ending = True
         members = [process.members.pop(key) for key, member in list(process.members.items()) if not member.holding]

@@ -12,6 +12,7 @@ from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
 from looop_portable.protocol.names import as_note, excerpt
 from looop_portable.sessions.ids import refuse_lease
 from looop_portable.waiting.limits import limit
+from looop_portable.waiting.stopping import Cancel, CancelEvent
 
 
 class Options(NamedTuple):
@@ -23,6 +24,8 @@ class Options(NamedTuple):
     timeout: float | None = 0
     slots: int = 0
     note: str = ""
+    cancel: Cancel | None = None
+    """What ends a wait."""
     calls_at_once: bool = False
     """`on_lost` keeps nobody waiting, and needs no thread of its own."""
     max_hold: float | None = None
@@ -35,8 +38,10 @@ def options_of(
     on_lost: Callable[[Any], object] | None,
     timeout: float | None,
     slots: int,
-    note: str = "",
     max_hold: float | None = None,
+    note: str = "",
+    cancel_check: Callable[[], bool] | None = None,
+    cancel: CancelEvent | None = None,
 ) -> Options:
     """The same, as they apply here. Raises `UsageError`."""
     if type(lease_seconds) is int and lease_seconds < SHORTEST_LEASE:
@@ -47,5 +52,6 @@ def options_of(
     if max_hold is not None and (type(max_hold) not in (int, float) or not 0 < max_hold < math.inf):
         raise UsageError(f"max_hold is a number of seconds above 0, or None to hold without end, not {excerpt(max_hold)}")
     note = as_note(note) if note != "" else ""
+    ends = Cancel(cancel_check, cancel) if cancel_check or cancel else None
     config = resolve(data_dir, backend)
-    return Options(config, lease_seconds, on_lost, limit(timeout), slots, note, max_hold=max_hold)
+    return Options(config, lease_seconds, on_lost, limit(timeout), slots, note, ends, max_hold=max_hold)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from looop_portable.claims.gate import Claims
 from looop_portable.claims.own import OwnSession, retire
 from looop_portable.errors import LooopError, NoSession
-from looop_portable.holding.blocks import Block
+from looop_portable.holding.blocks import Block, log
 from looop_portable.protocol.liveness import interval
 from looop_portable.protocol.records import Holder
 from looop_portable.sessions.heartbeats import Pulse
@@ -37,6 +37,7 @@ class Session:
         self.left: dict[str, None] = {}
         """The names of what a block could not let go: see `leftovers`."""
         self._own = OwnSession(claims)
+        self._heartbeats = log.Heartbeats()
         self.pulse = Pulse(self._renew, lease_seconds, self._lose, elapsed())
         self._leaver = Standby("looop leave")
         try:
@@ -102,7 +103,15 @@ class Session:
 
     def _renew(self, after_long_silence: bool) -> bool:
         """A heartbeat, and then a look at each claim: to be able to write does not prove that others still count on us."""
-        return self._leaves() or self._own.renew(after_long_silence, self._look)
+        if self._leaves():
+            return True
+        try:
+            goes_on = self._own.renew(after_long_silence, self._look)
+        except Exception as error:
+            self._heartbeats.fail(self._own.holder.session, error)
+            raise
+        self._heartbeats.succeed(self._own.holder.session)
+        return goes_on
 
     def _look(self) -> list[str]:
         for block in list(self.blocks.values()):
@@ -111,6 +120,7 @@ class Session:
 
     def _lose(self, reason: str) -> None:
         failed: Exception | None = None
+        names = list(self.blocks)
         for block in list(self.blocks.values()):
             try:
                 block.lose(reason)
@@ -118,3 +128,4 @@ class Session:
                 failed = error
         if failed:
             raise failed
+        log.lost(names, reason)  # Last: a handler that blocks keeps none of them from being told.

@@ -100,7 +100,7 @@ class _Anchor(ref[Leave]):
 class Visited(Protocol):
     """A block whose `__exit__` is an `Exit`."""
 
-    visits: dict[int, Visit]
+    _visits: dict[int, Visit]
     """The next one, by the thread that is about to enter."""
 
 
@@ -117,13 +117,13 @@ class Exit:
         if _is_with(sys._getframe(1)):
             visit = Visit()
             visit.follow(leave)
-            block.visits[_thread.get_ident()] = visit
+            block._visits[_thread.get_ident()] = visit
         return leave
 
 
 def visit_of(block: Visited) -> Visit:
     """The one that begins now, in this thread."""
-    visit = block.visits.pop(_thread.get_ident(), None)
+    visit = block._visits.pop(_thread.get_ident(), None)
     return Visit() if visit is None or visit.look() else visit
 
 

@@ -65,7 +65,8 @@ class Verdict(NamedTuple):
 
     Only a heartbeat has an age: everything else is looked at when the verdict is asked for. `inferred`: the death is not
     fully proven. The session has to be ended before anybody acts on that verdict. `left`: for how many
-    seconds it lives on if nobody renews it; None: it does not live by heartbeats.
+    seconds it lives on if nobody renews it; None: it does not live by heartbeats. `until`: when that is, by the clock of
+    the host that judged it.
     """
 
     liveness: Liveness
@@ -74,6 +75,17 @@ class Verdict(NamedTuple):
     age: float = 0.0
     inferred: bool = False
     left: float | None = None
+    until: str = ""
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json: `basis` is what it rests on, `evidence_age` how old that is, in seconds."""
+        return {
+            "liveness": self.liveness.value,
+            "evidence": self.evidence,
+            "basis": self.basis.name.lower(),
+            "evidence_age": None if self.basis is Basis.NOTHING else round(self.age, 3),
+            "until": self.until or None,
+        }
 
     @property
     def description(self) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from looop_portable.protocol.liveness import Verdict
-from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.protocol.standings import Standing
 
 __all__ = [
@@ -22,11 +22,30 @@ __all__ = [
     "Released",
     "Renewed",
     "Retired",
+    "SessionStatus",
     "Status",
     "Superseded",
     "Sweep",
     "Won",
 ]
+
+
+def no_lease() -> dict[str, object]:
+    """What `Lease.as_dict` would say of one that is not there."""
+    return dict.fromkeys(("session", "incarnation", "claimed_at", "host", "note"))
+
+
+def no_verdict() -> dict[str, object]:
+    """What `Verdict.as_dict` would say of one that is not there."""
+    return dict.fromkeys(("liveness", "evidence", "basis", "evidence_age", "until"))
+
+
+def _held(outcome: str, lease: Lease, generation: int, **more: object) -> dict[str, object]:
+    return {"outcome": outcome, "name": lease.name, "generation": generation, **lease.as_dict(), **more}
+
+
+def _failures(failed: tuple[tuple[str, str], ...]) -> list[dict[str, object]]:
+    return [{"name": name or None, "message": reason} for name, reason in failed]
 
 
 class Won(NamedTuple):
@@ -40,6 +59,10 @@ class Won(NamedTuple):
     def generation(self) -> int:
         return self.lease.generation
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json. `previous` is the session that we took over from."""
+        return _held("won", self.lease, self.generation, previous=self.previous.session if self.previous else None)
+
 
 class Renewed(NamedTuple):
     """The claim was ours already. Nothing was written."""
@@ -50,12 +73,32 @@ class Renewed(NamedTuple):
     def generation(self) -> int:
         return self.lease.generation
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json."""
+        return _held("renewed", self.lease, self.generation, previous=None)
+
 
 class Held(NamedTuple):
     """Another session holds the claim. It lives, or is not known to be dead."""
 
     lease: Lease
     verdict: Verdict
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json."""
+        return _held("held", self.lease, self.lease.generation, **self.verdict.as_dict())
+
+
+class HeldInLine(Held):
+    """The same, for one who waits in line. `place`: 1 is the next."""
+
+    place = 1
+
+    @classmethod
+    def of(cls, held: Held, place: int) -> "HeldInLine":
+        found = cls(*held)
+        found.place = place
+        return found
 
 
 OnWaiting = Callable[[Held, float], object]
@@ -69,12 +112,20 @@ class Released(NamedTuple):
     generation: int
     previous: Lease | None = None
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json."""
+        return {"outcome": "released", "name": self.name, "generation": self.generation}
+
 
 class Refused(NamedTuple):
     """Nothing was released: another session holds the claim, or a newer generation than the one named does."""
 
     lease: Lease
     verdict: Verdict
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json."""
+        return _held("refused", self.lease, self.lease.generation, **self.verdict.as_dict())
 
 
 class Retired(NamedTuple):
@@ -88,6 +139,11 @@ class Retired(NamedTuple):
     released: tuple[Released, ...] = ()
     failed: tuple[tuple[str, str], ...] = ()
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json."""
+        outcome, names = "stopped" if self.stopped else "ended_before", [each.name for each in self.released]
+        return {"outcome": outcome, "released": names, "failed": _failures(self.failed)}
+
 
 class Checked(NamedTuple):
     """Whether a generation is current and held. `head` is the claim's latest; `lease` the current one, if any.
@@ -100,6 +156,11 @@ class Checked(NamedTuple):
     generation: int
     head: int
     lease: Lease | None
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json."""
+        outcome, lease = "current" if self.current else "superseded", self.lease.as_dict() if self.lease else no_lease()
+        return {"outcome": outcome, "name": self.name, "generation": self.generation, "head": self.head, **lease}
 
     @property
     def current(self) -> bool:
@@ -122,6 +183,10 @@ class Broken(NamedTuple):
     previous: Lease
     generation: int
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json."""
+        return _held("broken", self.previous, self.generation)
+
 
 class Superseded(NamedTuple):
     """Nothing was broken: the generation named is not the one that holds the claim. `head` is."""
@@ -129,6 +194,11 @@ class Superseded(NamedTuple):
     name: str
     head: int
     lease: Lease | None
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json."""
+        lease = self.lease.as_dict() if self.lease else no_lease()
+        return {"outcome": "superseded", "name": self.name, "generation": self.head, **lease}
 
 
 class End(NamedTuple):
@@ -147,6 +217,13 @@ class Status(NamedTuple):
     verdict: Verdict | None
     standing: Standing
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json."""
+        lease = self.lease.as_dict() if self.lease else no_lease()
+        verdict = self.verdict.as_dict() if self.verdict else no_verdict()
+        outcome = "held" if self.lease else "free"
+        return {"outcome": outcome, "name": self.name, "generation": self.generation, **lease, **verdict}
+
 
 class Reaped(NamedTuple):
     """A claim whose session is gone, released by the reaper. `generation` is the release; `lease` the one that ended."""
@@ -154,6 +231,10 @@ class Reaped(NamedTuple):
     lease: Lease
     verdict: Verdict
     generation: int
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json."""
+        return _held("reaped", self.lease, self.generation, **self.verdict.as_dict())
 
 
 class Sweep(NamedTuple):
@@ -168,3 +249,34 @@ class Sweep(NamedTuple):
     failed: tuple[tuple[str, str], ...] = ()
     skipped: str = ""
     dry_run: bool = False
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON. What `reaped` has was only found, where `dry_run` is true."""
+        return {
+            "reaped": [each.as_dict() for each in self.reaped],
+            "kept": self.kept,
+            "failed": _failures(self.failed),
+            "skipped": self.skipped or None,
+            "dry_run": self.dry_run,
+        }
+
+
+class SessionStatus(NamedTuple):
+    """One session, and whether it is alive."""
+
+    registration: Registration
+    verdict: Verdict
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json. `lease`: for how many seconds it may be silent; 0: it promises nothing."""
+        found = self.registration
+        return {
+            "outcome": "session",
+            "session": found.session,
+            "incarnation": found.incarnation or None,
+            "pid": found.pid or None,
+            "host": found.host or None,
+            "started_at": found.started_at or None,
+            "lease": found.lease_seconds,
+            **self.verdict.as_dict(),
+        }

@@ -50,6 +50,16 @@ class Lease(NamedTuple):
     settled: bool = True
     note: str = ""
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON, with the keys of --json: who holds it, since when, and where."""
+        return {
+            "session": self.session or None,
+            "incarnation": self.incarnation or None,
+            "claimed_at": self.claimed_at or None,
+            "host": self.host or None,
+            "note": self.note or None,
+        }
+
 
 class Said(Protocol):
     """A lease, or a registration."""

@@ -15,6 +15,7 @@ from looop_portable.errors import Unavailable, because
 from looop_portable.protocol.inquiry import Found, Sign, inquiry
 from looop_portable.protocol.liveness import DEFAULT_TTL, Basis, Liveness, ProcessState, Verdict, is_nearby, may_be_nearby
 from looop_portable.protocol.records import FOREIGN, Holder, Registration
+from looop_portable.system.clock import timestamp
 from looop_portable.system.processes import Processes, host, user
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ class Evidence:
                 sign = asked.send(found)
             except StopIteration as ended:
                 judged = cast("Verdict", ended.value)
+                if judged.left is not None:
+                    judged = judged._replace(until=timestamp(max(judged.left, 0.0)))
                 unread = bool(why) and judged.basis is Basis.NOTHING
                 return judged._replace(evidence=f"{judged.evidence}: {why}") if unread else judged
             if sign not in known:

@@ -11,12 +11,12 @@ publishes that it goes on. Only one of the two publications wins, so no clock de
 import contextlib
 import os
 from collections.abc import Callable
-from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead, SessionStore
 from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, answering, unavailable
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical
+from looop_portable.protocol.outcomes import SessionStatus
 from looop_portable.protocol.records import Holder, Judged, Registration
 from looop_portable.sessions.evidence import Evidence, standing
 from looop_portable.sessions.ids import NOBODYS, chosen, is_made_up, its_process, made_up, refuse_lease
@@ -27,13 +27,6 @@ from looop_portable.system.processes import SYSTEM, Processes, host, start_of, u
 __all__ = ["SessionStatus", "Sessions"]
 
 _TRIES = 64
-
-
-class SessionStatus(NamedTuple):
-    """One session, and whether it is alive."""
-
-    registration: Registration
-    verdict: Verdict
 
 
 class Sessions:

@@ -53,9 +53,9 @@ else:
         return time.clock_gettime(_CLOCK)
 
 
-def timestamp() -> str:
-    """Now, by this host's clock, in UTC: for people and for the event log, never for a decision."""
-    return _timestamp(int(time.time()))
+def timestamp(ahead: float = 0.0) -> str:
+    """Now, or so many seconds ahead, by this host's clock, in UTC: for people and the event log, never for a decision."""
+    return _timestamp(int(time.time() + ahead))
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,15 +1,76 @@
-"""A watcher that can also stop its waiter, for a waiter in another thread than the one that wants its result.
+"""A wait that ends before its time: because nobody wants to know any more, or because its caller says so.
 
-Guarantees: after `stop` the waiter waits no more. It ends with `Stopped`, unless it has what it waits for.
+Guarantees: after `stop` a waiter waits no more, and comes back with `Stopped` unless it has got what it waits for. One that
+is cancelled has not won; a `CancelEvent` that is set wakes whoever waits with it at once, from any thread.
+Does not guarantee: that whoever is cancelled in the same moment in which it wins is told so: then it has won.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Protocol
 
 from looop_portable.protocol.records import Registration
 from looop_portable.system.watch.waking import ThreadWatcher
+
+__all__ = ["CancelEvent"]
+
+ASKED = 0.5
+"""Seconds from one question to the next, at most."""
+
+
+class Wakes(Protocol):
+    def wake(self) -> None: ...
+
+
+class CancelEvent(threading.Event):
+    """An event that ends the waiting of all who were given it (`cancel=`), as soon as it is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiters: dict[int, Wakes] = {}
+
+    def set(self) -> None:
+        """Those who wait end with `WaitCancelled`; and so do those who begin to wait before it is cleared."""
+        super().set()
+        for waiter in list(self._waiters.values()):
+            waiter.wake()
+
+    def _add(self, waiter: Wakes) -> None:
+        """To be woken until it is removed."""
+        self._waiters[id(waiter)] = waiter
+
+    def _remove(self, waiter: Wakes) -> None:
+        self._waiters.pop(id(waiter), None)
+
+
+class Cancelled(Exception):
+    """The caller wants to wait no more."""
+
+
+class Cancel(NamedTuple):
+    """What ends a wait, as the caller gave it."""
+
+    check: Callable[[], bool] | None = None
+    event: CancelEvent | None = None
+
+    def look(self) -> None:
+        """Raises `Cancelled`, and what the caller's own question raises."""
+        if (self.event and self.event.is_set()) or (self.check and self.check()):
+            raise Cancelled
+
+    def pause(self, seconds: float) -> float:
+        """For how long to wait until it is asked again."""
+        return min(seconds, ASKED) if self.check else seconds
+
+    def add(self, waiter: Wakes) -> None:
+        if self.event:
+            self.event._add(waiter)
+
+    def remove(self, waiter: Wakes) -> None:
+        if self.event:
+            self.event._remove(waiter)
 
 
 class Stopped(Exception):
@@ -17,9 +78,10 @@ class Stopped(Exception):
 
 
 class Stoppable:
-    """A `ThreadWatcher` that is woken by another watcher, between `wake_by` and `close`."""
+    """A `ThreadWatcher` that another wakes, between `wake_by` and `close`. `cancel`: what ends the wait, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, cancel: Cancel | None = None) -> None:
+        self._cancel = cancel
         self.stops: list[bool] = []
         self._watcher: ThreadWatcher | None = None
         self._guard = threading.RLock()
@@ -30,6 +92,8 @@ class Stoppable:
 
     def wake_by(self, watcher: ThreadWatcher) -> None:
         self._watcher = watcher
+        if self._cancel:
+            self._cancel.add(self)
 
     def stop(self) -> None:
         """From any thread, also before or after somebody waits."""
@@ -52,13 +116,21 @@ class Stoppable:
                 self._watcher.wake()
 
     def wait(self, seconds: float) -> None:
-        """Raises `Stopped`."""
+        """Raises `Stopped`, or `Cancelled`."""
+        cancel = self._cancel
+        if cancel:
+            cancel.look()
+            seconds = cancel.pause(seconds)
         if self._watcher and not self.is_stopped:
             self._watcher.wait(seconds)
         if self.is_stopped:
             raise Stopped
+        if cancel:
+            cancel.look()
 
     def close(self) -> None:
+        if self._cancel:
+            self._cancel.remove(self)
         with self._guard:
             watcher, self._watcher = self._watcher, None
         if watcher:

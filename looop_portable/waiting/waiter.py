@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Unavailable
-from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
+from looop_portable.protocol.outcomes import Held, HeldInLine, OnWaiting, Renewed, Won
 from looop_portable.protocol.records import Lease, Registration
 from looop_portable.protocol.standings import Standing
 from looop_portable.system.clock import elapsed
@@ -109,6 +109,8 @@ class Waiting:
             ahead, waiter = self._predecessor()
             found = self._look_from_behind(ahead, waiter, is_new=is_new) if ahead else self._ask()
             if found:
+                if isinstance(found, Pending) and found.held:
+                    return found._replace(held=HeldInLine.of(found.held, len(self._before) + 1))
                 return found
 
     def _look_from_behind(self, ahead: str, waiter: Registration | None, *, is_new: bool) -> Won | Renewed | Pending | None:

@@ -18,10 +18,12 @@ from support.waiters import Line
 
 from looop_portable import Claims, Held, Lease
 from looop_portable.cli.output import Output
-from looop_portable.cli.output.progress import print_once
+from looop_portable.cli.output.progress import print_once, waiting_for
 from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.outcomes import HeldInLine
 from looop_portable.protocol.slots import line_for
 from looop_portable.waiting import waiter as waiting_module
+from looop_portable.waiting.pauses import Pauses
 
 try:
     import fcntl
@@ -250,6 +252,49 @@ def test_it_says_so_once_for_each_holder(capsys: pytest.CaptureFixture[str]) -> 
         told(Held(Lease("repo-x", session, generation=generation), alive), 2.5)
     lines = capsys.readouterr().err.splitlines()
     assert [line.split("'")[1] for line in lines] == ["w1", "w3"]
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_without_a_terminal_it_says_each_minute_that_it_still_waits(
+    capsys: pytest.CaptureFixture[str], quiet: bool
+) -> None:
+    out, alive = Output(), Verdict(Liveness.ALIVE, "pid 7 runs")
+    out.quiet = quiet
+    with waiting_for(out) as told:
+        for waited, place in ((2.5, 3), (30, 3), (61, 3), (62, 3), (110, 3), (185, 2), (7391, 1)):
+            told(HeldInLine.of(Held(Lease("repo-x", "w1", generation=1), alive), place), waited)
+    lines = capsys.readouterr().err.splitlines()
+    assert (
+        lines[1:] == []
+        if quiet
+        else [
+            f"still waiting for repo-x, {so_far} so far, held by live session 'w1' (place {place} in line)"
+            for so_far, place in (("1m", 3), ("3m", 2), ("2h03m", 1))
+        ]
+    )
+    assert len(lines) == (0 if quiet else 4)
+
+
+@pytest.mark.parametrize("verb", [("claim", "--session", "w2", "repo-x"), ("run", "--claim", "repo-x")])
+def test_what_a_wait_of_minutes_says(
+    run: Run, held: object, monkeypatch: pytest.MonkeyPatch, verb: tuple[str, ...]
+) -> None:
+    """By a clock that goes on by a quarter of a minute whenever it is asked, and with pauses that take no time."""
+    now = [0.0]
+
+    def later() -> float:
+        now[0] += 15
+        return now[0]
+
+    monkeypatch.setattr(waiting_module, "elapsed", later)
+    monkeypatch.setattr(Pauses, "_jittered", lambda *_: 0.001)
+    end = ("--", "true") if verb[0] == "run" else ()
+    code, _, err = said(run(*verb, "--timeout", "4m", *end))
+    assert code == 124
+    still = [line for line in err.splitlines() if line.startswith("still waiting for repo-x, ")]
+    assert [line.split()[4] for line in still][:3] == ["1m", "2m", "3m"]
+    assert {line.partition("so far, ")[2] for line in still} == {"held by live session 'w1' (place 1 in line)"}
+    assert run("-q", *verb, "--timeout", "4m", *end).stderr == ""
 
 
 def test_with_json_nothing_is_said_meanwhile(run: Run, held: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 PRINTED = [
     r"1\none\ntwo\nWon\(.*",
     r"mine\nlicence#1\n1 3\n",
+    r"saved /srv\n",
     r"deployed\ndeployed\ndeployed\n",
 ]
 

@@ -102,3 +102,11 @@ def looked_at() -> None:
     assert_type(claims.check("repo-x", 7).current, bool)
     assert_type(claims.sessions.statuses(), list[SessionStatus])
     assert_type(claims.retire(me), Retired)
+
+
+def given_away() -> dict[str, object]:
+    status, outcome = claims.show("repo-x"), claims.claim("repo-x", me)
+    assert_type(status.as_dict(), dict[str, object])
+    assert_type([each.as_dict() for each in claims.sessions.statuses()], list[dict[str, object]])
+    assert_type(claims.reap(dry_run=True).as_dict(), dict[str, object])
+    return assert_type(outcome.as_dict(), dict[str, object])

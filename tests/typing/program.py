@@ -5,7 +5,19 @@ from pathlib import Path
 from typing import assert_type
 
 import looop_portable
-from looop_portable import ClaimHeld, ClaimLost, Hold, HoldAll, Lease, LooopError, WaitedTooLong, hold, hold_all
+from looop_portable import (
+    CancelEvent,
+    ClaimHeld,
+    ClaimLost,
+    Hold,
+    HoldAll,
+    Lease,
+    LooopError,
+    WaitCancelled,
+    WaitedTooLong,
+    hold,
+    hold_all,
+)
 
 
 def deploys(directory: Path) -> int:
@@ -62,3 +74,34 @@ def prints(lease: Hold) -> None:
 hold("repo-x", on_lost=prints, timeout=0)
 hold("repo-x", on_lost=lambda lease: print(lease.name))
 hold_all(*["repo-x", "repo-y"], on_lost=prints)
+
+
+class TestCase:
+    """That holds from its `setUp` to its `tearDown`."""
+
+    def setUp(self) -> None:
+        self.claim = assert_type(hold("repo-x").acquire(), Hold)
+        self.both = hold_all("repo-y", "repo-z")
+        assert_type(self.both.acquire(), tuple[Hold, ...])
+
+    def tearDown(self) -> None:
+        self.both.release()
+        self.claim.release()
+
+
+def may_be_told_not_to(stop: CancelEvent, closing: threading.Event) -> str:
+    try:
+        with hold("repo-x", timeout=None, cancel=stop, cancel_check=closing.is_set):
+            return "done"
+    except WaitCancelled as cancelled:
+        stop.clear()
+        return assert_type(cancelled.holder, str)
+
+
+@hold("nightly", timeout=None)
+def backs_up(directory: Path, *, again: bool = False) -> str:
+    return f"{directory} {again}"
+
+
+assert_type(backs_up(Path(), again=True), str)
+assert_type(hold_all("a", "b")(len)([1]), int)

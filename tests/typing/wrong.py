@@ -1,5 +1,7 @@
 """What is wrong must be an error: each comment says which, and one that is not needed is an error itself."""
 
+import threading
+
 import looop_portable
 from looop_portable import Backend, Claims, Hold, Renewed, Won, aio, hold, hold_all, wait_for
 from looop_portable.aio import AsyncHold
@@ -9,8 +11,12 @@ hold(7)  # type: ignore[arg-type]
 hold("repo-x", "/srv/claims")  # type: ignore[call-arg]
 hold("repo-x", timeout="30")  # type: ignore[arg-type]
 hold("repo-x", lease=30)  # type: ignore[call-arg]
+hold("repo-x", cancel=threading.Event())  # type: ignore[arg-type]
 hold_all(["repo-x"])  # type: ignore[arg-type]
 hold("repo-x").generation = 3  # type: ignore[misc]
+hold("repo-x")(len)(7)  # type: ignore[arg-type]
+aio.hold("repo-x")(len)  # type: ignore[arg-type]
+aio.hold_all(["repo-x"])  # type: ignore[arg-type]
 
 
 def told(lease: AsyncHold) -> None:

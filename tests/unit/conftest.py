@@ -28,17 +28,21 @@ def has_room() -> bool:
         return False
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def memory() -> Iterator[Path | None]:
-    """Where temporary files are made. None: where they always are."""
+    """A directory in memory. None: where temporary files are made anyway will do."""
     if os.environ.get("UNITS_ON_DISK") == "1" or not has_room():
         yield None
         return
-    before = tempfile.tempdir
     with tempfile.TemporaryDirectory(prefix="units-", dir=MEMORY, ignore_cleanup_errors=True) as made:
-        tempfile.tempdir = made
         yield Path(made)
-        tempfile.tempdir = before
+
+
+@pytest.fixture(autouse=True)
+def in_memory(memory: Path | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of units alone: others share a process with them, and have other users look at their files."""
+    if memory:
+        monkeypatch.setattr(tempfile, "tempdir", str(memory))
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import errno
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from looop_portable.errors import because
-from looop_portable.protocol.liveness import Basis, Verdict
+from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.names import printable
+from looop_portable.protocol.outcomes import no_lease, no_verdict
 from looop_portable.protocol.records import Lease
 from looop_portable.system.opening.locales import UTF8, for_children, for_people
 
@@ -169,32 +169,14 @@ def readable(text: str) -> str:
 
 def lease_fields(lease: Lease | None) -> dict[str, object]:
     """What --json says of a lease."""
-    if lease is None:
-        return {"session": None, "incarnation": None, "claimed_at": None, "host": None, "note": None}
-    return {
-        "session": lease.session or None,
-        "incarnation": lease.incarnation or None,
-        "claimed_at": lease.claimed_at or None,
-        "host": lease.host or None,
-        "note": lease.note or None,
-    }
+    return no_lease() if lease is None else lease.as_dict()
 
 
 def verdict_fields(verdict: Verdict | None) -> dict[str, object]:
-    """What --json says of a session's liveness: `basis` is what that rests on, `evidence_age` how old it is, in seconds."""
-    if verdict is None:
-        return {"liveness": None, "evidence": None, "basis": None, "evidence_age": None, "until": None}
-    return {
-        "liveness": verdict.liveness.value,
-        "evidence": verdict.evidence,
-        "basis": verdict.basis.name.lower(),
-        "evidence_age": None if verdict.basis is Basis.NOTHING else round(verdict.age, 3),
-        "until": until(verdict) or None,
-    }
+    """What --json says of a session's liveness."""
+    return no_verdict() if verdict is None else verdict.as_dict()
 
 
 def until(verdict: Verdict) -> str:
     """When a session that lives by its renewals is over, by this host's clock; empty for any other."""
-    if verdict.left is None:
-        return ""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + max(verdict.left, 0.0)))
+    return verdict.until

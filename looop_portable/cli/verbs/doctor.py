@@ -7,6 +7,7 @@ import gc
 import click
 
 from looop_portable.cli.output import Fields
+from looop_portable.cli.output.progress import working
 from looop_portable.cli.output.tables import show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration, Verb
@@ -60,16 +61,22 @@ def doctor(out: Setting, directory: str | None, processes: int, seconds: float, 
     place = existing(directory) if directory else nearest(out.config.data_dir)
     if not directory:
         refuse_homeless(out.config.data_dir, place)
-    report = examine(
-        place,
-        backend=out.backend(),
-        processes=processes,
-        seconds=seconds,
-        hosts=hosts or 0,
-        timeout=timeout,
-        say=out.detail,
-        announce=out.hint,
-    )
+    with working(out, "doctor") as show:
+
+        def say(what: str) -> None:
+            out.detail(what)
+            show(what)
+
+        report = examine(
+            place,
+            backend=out.backend(),
+            processes=processes,
+            seconds=seconds,
+            hosts=hosts or 0,
+            timeout=timeout,
+            say=say,
+            announce=out.hint,
+        )
     if not out.as_json:
         _show(out, report)
     out.answer("doctor", report.advice.outcome.value, report.advice.verdict, _fields(report))

@@ -16,13 +16,13 @@ from looop_portable.protocol.outcomes import (
     Released,
     Renewed,
     Retired,
+    SessionStatus,
     Status,
     Superseded,
     Sweep,
     Won,
 )
 from looop_portable.protocol.records import Lease, Registration
-from looop_portable.sessions.registrar import SessionStatus
 
 from .commands import TOLD_KEPT, ran
 from .oracle import Seen, lives, not_held, not_left

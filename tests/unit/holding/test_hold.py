@@ -16,7 +16,9 @@ from support.steps import Steps
 from looop_portable import ClaimHeld, ClaimLost, Claims, Hold, Unavailable, WaitedTooLong, hold, hold_all
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.config import resolve
+from looop_portable.holding.blocks.one_claim import OneClaim
 from looop_portable.holding.member import Member, this_process
+from looop_portable.holding.visits import Visit
 from looop_portable.protocol.records import Head, Lease, Registration
 from looop_portable.system.watch.waking import LocalWatcher, ThreadWatcher, new_watcher
 
@@ -79,7 +81,7 @@ def watchers(monkeypatch: pytest.MonkeyPatch) -> list[Endless]:
         made.append(Endless(new_watcher()))
         return made[-1]
 
-    monkeypatch.setattr("looop_portable.holding.hold.new_watcher", make)
+    monkeypatch.setattr("looop_portable.holding.blocks.one_claim.new_watcher", make)
     return made
 
 
@@ -117,7 +119,7 @@ class TestWaking:
         with hold("m", data_dir=store, backend="memory"):
             """Its session is registered."""
         here = member(store)
-        taker = hold("n", data_dir=store, backend="memory").entrance
+        taker = hold("n", data_dir=store, backend="memory")._block.entrance
         assert here.take("n", taker)
         waiting = threads.submit(entered, store, backend="memory", timeout=None)
         assert waits(watchers, 1)
@@ -398,18 +400,18 @@ class TestAll:
 
     def test_the_time_is_for_all_of_them_and_the_refusal_says_so(self, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
         now, waited = [100.0], list[float | None]()
-        enter = Hold.enter_within
+        enter = OneClaim.enter_within
 
-        def slow(self: Hold, timeout: float | None) -> Hold:
+        def slow(self: OneClaim, timeout: float | None, visit: Visit, *, by_hand: bool) -> None:
             waited.append(timeout)
             now[0] += 4
-            return enter(self, timeout if self.name != "c" else 0)
+            enter(self, timeout if self.name != "c" else 0, visit, by_hand=by_hand)
 
         others = Claims.open(store, NATIVE)
         others.sessions.register("other")
         others.claim("c", "other")
         monkeypatch.setattr("looop_portable.holding.hold_all.elapsed", lambda: now[0])
-        monkeypatch.setattr(Hold, "enter_within", slow)
+        monkeypatch.setattr(OneClaim, "enter_within", slow)
         with pytest.raises(WaitedTooLong, match=r"claim c:.*waited 6 s"):
             hold_all("a", "b", "c", data_dir=store, backend=NATIVE, timeout=6).__enter__()
         assert waited == [6, 2, 0]
@@ -474,8 +476,8 @@ class TestTrouble:
 
         block = hold("n", data_dir=store, backend="memory", on_lost=on_lost)
         block.__enter__()
-        block.lost = Lost()
-        finders = [threading.Thread(target=block.lose, args=("a test says so",)) for _ in range(2)]
+        block._block.lost = Lost()
+        finders = [threading.Thread(target=block._block.lose, args=("a test says so",)) for _ in range(2)]
         for finder in finders:
             finder.start()
         for finder in finders:
@@ -501,8 +503,8 @@ class TestTrouble:
 
         block = hold("n", data_dir=store, backend="memory", on_lost=on_lost)
         block.__enter__()
-        block.lost = Lost()
-        teller = threading.Thread(target=block.lose, args=("a test says so",))
+        block._block.lost = Lost()
+        teller = threading.Thread(target=block._block.lose, args=("a test says so",))
         teller.start()
         assert block.lost.wait(PATIENCE)
         with pytest.raises(ClaimLost):
@@ -544,7 +546,7 @@ class TestTrouble:
     ) -> None:
         block = hold("n", data_dir=store, backend="memory", timeout=timeout)
         with monkeypatch.context() as patched:
-            patched.setattr(Hold, "enter", interrupted)
+            patched.setattr(OneClaim, "enter", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 block.__enter__()
         assert member(store).holding == []
@@ -591,5 +593,5 @@ class TestTrouble:
         assert program_says(program, store) == "7\n1 []\n"
 
 
-def interrupted(*_: object) -> None:
+def interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt

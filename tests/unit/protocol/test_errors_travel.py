@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from looop_portable import errors
-from looop_portable.errors import ClaimHeld, Interrupted, LooopError, NotEnded, SessionAlive, Unavailable, WaitedTooLong
+from looop_portable.errors import (
+    ClaimHeld,
+    Interrupted,
+    LooopError,
+    NotEnded,
+    SessionAlive,
+    Unavailable,
+    WaitCancelled,
+    WaitedTooLong,
+)
 
 WAYS: list[Callable[[BaseException], BaseException]] = [
     copy.copy,
@@ -39,6 +48,8 @@ SPECIAL: list[BaseException] = [
     SessionAlive("s", "its process runs"),
     ClaimHeld("n", "s", "its process runs"),
     WaitedTooLong("n", "s", "its process runs", 1.5),
+    WaitCancelled("n", "s", "its process runs"),
+    WaitCancelled("n", "", "others are before this one in line"),
     OfAPlugIn(region="eu"),
     Interrupted(15),
 ]

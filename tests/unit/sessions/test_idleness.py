@@ -101,7 +101,7 @@ def test_one_that_has_blocks_or_that_somebody_is_about_to_claim_for_stays(store:
     with hold("n", data_dir=store, backend=NATIVE):
         assert heartbeat(session)
         assert not session.is_over
-    assert member.take("n", hold("n", data_dir=store, backend=NATIVE).entrance)
+    assert member.take("n", hold("n", data_dir=store, backend=NATIVE)._block.entrance)
     assert heartbeat(session)
     assert not session.is_over
     member.free("n")

@@ -20,7 +20,7 @@ from looop_portable.aio import wakeup
 from looop_portable.aio.wakeup import LoopWatcher
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.backends.on_engine import OnEngine
-from looop_portable.holding import hold as holding
+from looop_portable.holding.blocks import one_claim as holding
 from looop_portable.protocol.records import Holder
 from looop_portable.system.watch import waking
 from looop_portable.system.watch.waking import LocalWatcher

@@ -9,6 +9,7 @@ import click
 
 from looop_portable.claims.reaper import watch
 from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.output.progress import working
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration, Verb
 from looop_portable.protocol.outcomes import Sweep
@@ -31,10 +32,15 @@ def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
     enumerated, or some claim could not be read.
     """
     claims = out.claims()
+
+    def once() -> Sweep:
+        with working(out, "reap") as say:
+            return claims.reap(dry_run, say)
+
     if seconds is None:
-        return _print(out, claims.reap(dry_run))
+        return _print(out, once())
     gc.enable()
-    for sweep in watch(lambda: claims.reap(dry_run), seconds, time.sleep):
+    for sweep in watch(once, seconds, time.sleep):
         _print(out, sweep)
         if out.unheard:
             break

@@ -31,6 +31,9 @@ class Block(Protocol):
     def forget(self) -> None:
         """It has been left, by somebody else."""
 
+    def end_with_process(self) -> None:
+        """The process ends: it is left, if nobody else is to leave it."""
+
 
 def superseded(head: int) -> str:
     """How a claim was lost whose latest generation is `head`."""
