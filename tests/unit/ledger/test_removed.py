@@ -246,9 +246,9 @@ def test_a_command_whose_session_was_removed_while_it_waited_is_not_run(
     claims = Claims.open(str(store), backend)
     claim_all = claiming.claim_all
 
-    def removed_meanwhile(*args: Any) -> object:
+    def removed_meanwhile(*args: Any, **options: Any) -> object:
         removed(store, "")
-        return claim_all(*args)
+        return claim_all(*args, **options)
 
     class Told:
         def waits(self, held: Held, seconds: float) -> None: ...
