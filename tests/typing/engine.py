@@ -11,7 +11,9 @@ from looop_portable.testing import BackendExam, Reopen
 class Table(Backend):
     """Claims in a dictionary; sessions as another backend has them."""
 
-    name = "table"
+    @property
+    def name(self) -> str:
+        return "table"
 
     def __init__(self, sessions: SessionStore) -> None:
         self.sessions = sessions
