@@ -94,7 +94,7 @@ def tick():
         time.sleep(0.05)
 threading.Thread(target=tick, daemon=True).start()
 with hold("n", data_dir=sys.argv[1], lease_seconds=3, on_lost=lambda block: print("lost")) as block:
-    beat = block._session.pulse
+    beat = block._block._session.pulse
     first, end = beat.renewed_at, time.monotonic() + 60
     while beat.renewed_at - first < 4 and time.monotonic() < end:
         time.sleep(0.1)

@@ -8,19 +8,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
+from support.pooled import enter, register
 
-from looop_portable import ClaimHeld, Claims, SessionAlive, WaitedTooLong, hold
-
-
-def enter(directory: Path, timeout: float) -> int:
-    with hold("repo-x", data_dir=directory, timeout=timeout) as block:
-        return block.generation
-
-
-def register(directory: Path) -> None:
-    claims = Claims.open(data_dir=directory)
-    claims.sessions.register("worker")
-
+from looop_portable import ClaimHeld, SessionAlive, WaitedTooLong, hold
 
 CALLS: list[tuple[type[Exception], Callable[..., object], tuple[float, ...]]] = [
     (ClaimHeld, enter, (0,)),

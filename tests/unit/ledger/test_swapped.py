@@ -245,7 +245,7 @@ Corpse = Callable[[Path, str], None]
 
 
 @pytest.fixture(scope="module")
-def corpse() -> Iterator[Corpse]:
+def corpse(memory: Path | None) -> Iterator[Corpse]:
     """Puts somebody into a store who has claimed, and died. One process has died in many stores."""
     ready: dict[str, list[Path]] = {}
 
@@ -256,7 +256,7 @@ def corpse() -> Iterator[Corpse]:
         store.parent.mkdir()
         ready[backend].pop().rename(store)
 
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(dir=memory) as place:  # On the filesystem of the stores: it is renamed.
         yield move
 
 
