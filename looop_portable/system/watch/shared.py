@@ -207,12 +207,14 @@ class SharedWatcher:
 
     def close(self) -> None:
         """Only when its thread has ended, or was never begun."""
+        self._is_over = True  # First: a child that is forked now closes nothing whose number may be another's.
         self._kernel.close()
 
     def close_inherited(self, *, just_begun: bool) -> None:
-        """It is the parent's of this process."""
-        self._is_over = True
-        self._kernel.close_inherited(just_begun=just_begun)
+        """It is the parent's of this process. Where the parent had given it up, its descriptors may be another's."""
+        if not self._is_over:
+            self._is_over = True
+            self._kernel.close_inherited(just_begun=just_begun)
 
     def _alone_for(self, left: Callable[[], float]) -> float:
         return 0.0 if self._is_driven_by_thread else left()

@@ -645,6 +645,21 @@ def test_when_more_has_changed_than_can_be_told_all_are_woken(
     watcher.close()
 
 
+def test_a_child_closes_nothing_of_a_watcher_that_its_parent_had_given_up(watchers: Any) -> None:
+    """Its numbers are another's by then: a pipe's of the very child, say."""
+    watcher = shared.SharedWatcher(watchers._new_kernel())
+    kernel: Any = watcher._kernel
+    numbers, ends = (kernel._changes.fd, kernel._called), os.pipe()
+    watcher._give_up()
+    for end, number in zip(ends, numbers, strict=True):
+        os.dup2(end, number)
+    watcher.close_inherited(just_begun=True)
+    os.write(numbers[1], b"mine")
+    assert os.read(numbers[0], 9) == b"mine"
+    for number in (*numbers, *ends):
+        os.close(number)
+
+
 def test_what_has_gone_is_not_kept_in_mind(watchers: Any, there: Path) -> None:
     watcher, waiter = shared.SharedWatcher(watchers._new_kernel()), Woken()
     for number in range(20):
