@@ -491,8 +491,8 @@ signal.signal(signal.SIGALRM, raises)
 watcher = new_watcher()
 assert watcher.watch([sys.argv[1]])
 for number in range(200):
-    signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 0.00001)
     try:
+        signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 0.00001)
         while True:
             watcher.wait(60)
             watcher.forget()
