@@ -84,11 +84,10 @@ def open_sqlite(data_dir: str, url: str = "") -> OnEngine:
 
 def path_in(url: str) -> str:
     """Raises `UsageError` where the URL names no file."""
-    from urllib.parse import urlsplit  # A name needs neither, and they take as long to import as all the rest.
-    from urllib.request import url2pathname
+    from urllib.parse import unquote, urlsplit  # A name needs neither.
 
     found = urlsplit(url)
-    path = url2pathname(found.path)
+    path = unquote(found.path).removeprefix("/" if os.name == "nt" else "")  # Of a drive: sqlite:///C:/DIRECTORY/FILE.
     if found.netloc or found.query or not os.path.basename(path):
         raise UsageError("a URL of SQLite's names a file and no more: sqlite:///DIRECTORY/FILE")
     return path
