@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +14,7 @@ import pytest
 
 from looop_portable import Claims
 from looop_portable.protocol.outcomes import End
+from looop_portable.system.processes import host
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -88,7 +88,7 @@ def test_sessions_begin_and_end_in_the_log(run: Run, alive: Living, log: Log) ->
     assert words(found) == ["session_started", "claimed", "session_ended", "released"]
     for each in (found[0], found[2]):
         assert (each["claim"], each["session"], each["pid"]) == (None, "w1", process.pid)
-        assert each["host"] == socket.gethostname()
+        assert each["host"] == host()
         assert each["incarnation"]
     people = run("events").stdout.splitlines()
     assert people[0].split("  ")[1:4] == ["session_started", "-", "session=w1"]
@@ -130,7 +130,7 @@ def test_it_says_who_broke_a_claim(run: Run, alive: Living, log: Log, monkeypatc
     for each in (nobody, named):
         assert (each["event"], each["session"], each["reason"]) == ("broken", "w1", "why not")
         assert each["by_user"]
-        assert each["by_host"] == socket.gethostname()
+        assert each["by_host"] == host()
     assert "by_session" not in nobody
     assert named["by_session"] == "w9"
 

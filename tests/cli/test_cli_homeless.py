@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.capabilities import needs_proc
+from support.capabilities import needs_posix_homes, needs_proc
 
 from looop_portable import config, errors
 
@@ -54,6 +54,7 @@ def test_so_is_a_home_that_is_a_file(looop: Run, tmp_path: Path, monkeypatch: py
     assert looop("doctor").returncode == 2
 
 
+@needs_posix_homes
 @pytest.mark.parametrize("home", ["/nobody-has-this", "/"])
 def test_doctor_does_not_test_the_root(run: Run, home: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", home)
