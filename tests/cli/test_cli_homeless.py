@@ -13,6 +13,8 @@ from support.capabilities import needs_posix_homes, needs_proc
 
 from looop_portable import config, errors
 
+pytestmark = needs_posix_homes
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 CHANGES = ("claim x --session s", "session start s", "run --claim x -- true", "claim x --session s --ttl 30m")
@@ -54,7 +56,6 @@ def test_so_is_a_home_that_is_a_file(looop: Run, tmp_path: Path, monkeypatch: py
     assert looop("doctor").returncode == 2
 
 
-@needs_posix_homes
 @pytest.mark.parametrize("home", ["/nobody-has-this", "/"])
 def test_doctor_does_not_test_the_root(run: Run, home: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", home)
