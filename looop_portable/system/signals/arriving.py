@@ -31,7 +31,10 @@ def next_of(numbers: Collection[int]) -> tuple[int, bool]:
 
 
 def next_within(numbers: Collection[int], seconds: float) -> int:
-    """The next signal of `numbers` that comes within so many seconds; 0: none."""
+    """The next signal of `numbers` that comes within so many seconds; 0: none.
+
+    Where there is no sigtimedwait(2) (macOS), one that another thread takes at that moment is waited for.
+    """
     if sys.platform != "darwin" and hasattr(signal, "sigtimedwait"):
         found = signal.sigtimedwait(numbers, seconds)
         return found.si_signo if found else 0
