@@ -113,6 +113,10 @@ class SessionStore(ABC):
             else:
                 yield session, head
 
+    def refuses(self, registration: Registration) -> str:  # noqa: ARG002 (the interface)
+        """Why nobody can be registered so here; empty: he can. Raises as `read` does."""
+        return ""
+
     def absent(self, session: str) -> bool:
         """Whether this id certainly has no registration. Asked when `read` found none where there must have been one.
 

@@ -125,6 +125,9 @@ class _Sessions(SessionStore):
     def scan(self) -> Iterator[tuple[str, SessionHead | None]]:
         return self._store.scan()
 
+    def refuses(self, registration: Registration) -> str:
+        return self._store.refuses(registration)
+
     def absent(self, session: str) -> bool:
         return self._store.absent(session)
 

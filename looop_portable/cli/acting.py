@@ -90,15 +90,7 @@ def ended(me: Holder, why: str) -> SessionEnded:
     return SessionEnded(f"session '{me.session}' {over}: nothing would protect what it holds; {how}")
 
 
-def refuse_time(claims: Claims) -> None:
-    """Raises `UsageError` where looop itself may have claims: it would take a session without a process for dead."""
-    if claims.backend.name == "advisory":
-        why = "looop itself, which may share this directory, would take a session without a process for dead"
-        raise UsageError(f"no session lives by time with --backend advisory: {why}")
-
-
 def _by_time(out: Setting, claims: Claims, me: Holder, found: Registration | None, ttl: int) -> Acting:
-    refuse_time(claims)
     if found and found.timed:
         with contextlib.suppress(SessionEnded):
             return _renewed(claims, found, lease_of(ttl))

@@ -74,10 +74,10 @@ class Duration(OfSeconds):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if not self._least <= seconds <= self._most:
-            most = f" to {self._most:g}" if self._most < math.inf else " on"
-            self.fail(f"{value}: from {self._least:g} s{most}{' s' if self._most < math.inf else ''}", param, ctx)
+            to = f"to {self._most:g} s" if self._most < math.inf else "on"
+            self.fail(f"{value}: it is from {self._least:g} s {to}", param, ctx)
         if self._whole and seconds != int(seconds):
-            self.fail(f"{value}: whole seconds", param, ctx)
+            self.fail(f"{value}: it is a number of whole seconds", param, ctx)
         return int(seconds) if self._whole else seconds
 
 
@@ -230,6 +230,3 @@ def _be_quiet(ctx: click.Context, _: click.Parameter, quiet: bool) -> None:
 def _be_verbose(ctx: click.Context, _: click.Parameter, times: int) -> None:
     if isinstance(ctx.obj, Output):
         ctx.obj.verbose += times
-
-
-__all__ = ["HOW", "Duration", "Patience", "Verb"]

@@ -78,6 +78,9 @@ class Sessions:
             user=user(),
             command=command,
         )
+        with answering(f"session {new.session}"):
+            if reason := self._store.refuses(new):
+                raise UsageError(reason)
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
         try:

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.capabilities import needs_sh
+from support.capabilities import needs_flock, needs_sh
+from support.crew import until
 from support.waiters import Line
 
-from looop_portable import Claims, Holder
+from looop_portable import Claims, Holder, UsageError
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
@@ -78,9 +79,7 @@ def test_a_session_that_ends_while_it_waits_wins_nothing(looop: Run, run: Run, a
     command = [sys.executable, "-m", "looop_portable", "claim", "repo-x", "--session", "w2", "--wait", "1m"]
     waiter = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     line = Line(Path(os.environ["LOOOP_DATA_DIR"]), "repo-x")
-    while not line.tickets():
-        assert waiter.poll() is None
-        time.sleep(0.01)
+    assert until(lambda: line.tickets() or waiter.poll() is not None)
     waits.kill()
     waits.wait()
     run("unclaim", "repo-x", "--session", "w1")
@@ -196,10 +195,13 @@ def test_it_is_renewed_while_it_waits(run: Run, alive: Living, data_dir: Path) -
     command = ["claim", "repo-x", "--session", "agent", "--ttl", "4s", "--wait", "1m"]
     waiter = subprocess.Popen([sys.executable, "-m", "looop_portable", *command], stdout=subprocess.PIPE)
     seen: set[int] = set()
-    while len(seen) < 3:
-        assert waiter.poll() is None
-        seen |= {path.stat().st_mtime_ns for path in (data_dir / "sessions").rglob("heartbeat-*")}
-        time.sleep(0.05)
+
+    def beats_again() -> bool:
+        seen.update(path.stat().st_mtime_ns for path in (data_dir / "sessions").rglob("heartbeat-*"))
+        return len(seen) > 2
+
+    assert until(lambda: beats_again() or waiter.poll() is not None)
+    assert waiter.poll() is None
     run("unclaim", "repo-x", "--session", "w1")
     assert waiter.communicate(timeout=60)[0].split() == [b"claimed", b"repo-x"]
 
@@ -250,12 +252,20 @@ def test_where_time_is_nothing_to_live_by_that_is_one_line_of_usage(
     assert holders() == {}
 
 
+@needs_flock
 @pytest.mark.parametrize("verb", [("claim", "repo-x", "--session", "agent"), ("session", "start")], ids=" ".join)
-def test_where_looop_itself_may_be_nobody_lives_by_time(run: Run, tmp_path: Path, verb: tuple[str, ...]) -> None:
-    pytest.importorskip("fcntl", reason="no flock(2), which the advisory backend needs")
-    code, out, err = said(run("--backend", "advisory", *verb, "--ttl", "30m"))
+@pytest.mark.parametrize("made", [False, True], ids=["to be made", "made before, and opened by auto"])
+def test_where_looop_itself_may_be_nobody_lives_by_time(run: Run, verb: tuple[str, ...], made: bool) -> None:
+    if made:
+        assert run("--backend", "advisory", "claim", "other", "--session", "w1").returncode == 0
+    options = () if made else ("--backend", "advisory")
+    code, out, err = said(run(*options, *verb, "--ttl", "30m"))
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert "advisory" in err
+    assert "cannot live by time: looop itself may have claims" in err
+    claims = Claims.open(backend="auto" if made else "advisory")
+    with pytest.raises(UsageError, match="cannot live by time"):
+        claims.sessions.register("program", lease_seconds=30, timed=True)
+    assert claims.sessions.ids() == []
 
 
 def test_two_who_begin_one_session_by_time_are_one_holder(run: Run) -> None:

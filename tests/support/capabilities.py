@@ -240,6 +240,11 @@ def mounted_or_skipped(kind: str, where: Path, size: int, *, options: str = "") 
         subprocess.run(["umount", "-l", str(point)], check=True)
 
 
+needs_flock = _needs(importlib.util.find_spec("fcntl") is not None, "no flock(2), which the advisory backend needs")
+needs_timed_signals = _needs(
+    sys.platform != "darwin" and hasattr(signal, "sigtimedwait"),
+    "sigtimedwait is missing: what another thread has taken is waited for",
+)
 needs_signal_masks = _needs(hasattr(signal, "pthread_sigmask"), "signals cannot be blocked: pthread_sigmask is missing")
 needs_timers = _needs(hasattr(signal, "setitimer"), "signal.setitimer is missing: no timer sends signals")
 needs_interpreters = _needs(

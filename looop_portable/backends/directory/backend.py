@@ -50,7 +50,7 @@ class DirectoryBackend(Backend):
         self.policy = policy
         self.ledger = Ledger(f"{data_dir}/claims/.ledger", files, keep, policy=policy, floors=True)
         self.projection = Projection(f"{data_dir}/claims", self.ledger)
-        self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions)
+        self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions, is_looops=self._may_be_looops)
         self.tickets = TicketFiles(self.ledger, self.projection)
         self._adoption = Adoption(self.ledger, self.projection)
         self._whole: dict[str, Lease] = {}  # The leases that are known to have a record, for `Ledger.release`.
@@ -223,6 +223,10 @@ class DirectoryBackend(Backend):
     def _is_shared_with_looop(self) -> bool:
         stamped = self.ledger.ledger_root.format()
         return stamped is not None and stamped.guard == FLOCK
+
+    def _may_be_looops(self) -> bool:
+        """The same, also of a directory that is yet to be made."""
+        return self._is_shared_with_looop() or (not self.ledger.ledger_root.format() and self.policy.guard == FLOCK)
 
     def _head_if_held(self, key: str, known: str) -> tuple[str, Head | None] | None:
         name = known or unspelled(key, once=True)

@@ -39,8 +39,17 @@ class Registry(SessionStore):
 
     signs: SignFiles
 
-    def __init__(self, directory: str, files: Files, clock: Callable[[], str] = timestamp, policy: Policy = POLICY) -> None:
+    def __init__(
+        self,
+        directory: str,
+        files: Files,
+        clock: Callable[[], str] = timestamp,
+        policy: Policy = POLICY,
+        is_looops: Callable[[], bool] = bool,
+    ) -> None:
+        """`is_looops`: whether looop itself may have claims beside these sessions."""
         self.directory = directory
+        self._is_looops = is_looops
         self.files = files
         self._clock = clock
         self.ledger = Ledger(f"{directory}/.ledger", files, durable=True, policy=policy)
@@ -54,6 +63,13 @@ class Registry(SessionStore):
         if own is not None and not own.incarnation:
             return SessionHead(generation, None, foreign, damaged=True, torn=torn)
         return SessionHead(generation, own, foreign, torn=torn)
+
+    def refuses(self, registration: Registration) -> str:
+        """Looop asks whether process 0 runs, and is told that it does: its own group is called so."""
+        if not registration.timed or not self._is_looops():
+            return ""
+        why = "looop itself may have claims in this directory, and takes a session without a process for alive for ever"
+        return f"session '{registration.session}' cannot live by time: {why}"
 
     def stamp(self, session: str, generation: int) -> int:
         with contextlib.suppress(OSError):

@@ -175,8 +175,3 @@ def lease_fields(lease: Lease | None) -> dict[str, object]:
 def verdict_fields(verdict: Verdict | None) -> dict[str, object]:
     """What --json says of a session's liveness."""
     return no_verdict() if verdict is None else verdict.as_dict()
-
-
-def until(verdict: Verdict) -> str:
-    """When a session that lives by its renewals is over, by this host's clock; empty for any other."""
-    return verdict.until

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.output import Fields, Output, lease_fields, until, verdict_fields
+from looop_portable.cli.output import Fields, Output, lease_fields, verdict_fields
 from looop_portable.errors import LooopError
 from looop_portable.protocol.codec import is_word
 from looop_portable.protocol.liveness import Liveness, Verdict
@@ -81,7 +81,7 @@ def _facts(
             f"{lease.claimed_at} ({age(lease.claimed_at)} ago by this host's clock), generation {lease.generation}",
         )
     yield "note", lease.note
-    over = f", until {until(verdict)} unless it is renewed" if verdict.left is not None else ""
+    over = f", until {verdict.until} unless it is renewed" if verdict.left is not None else ""
     yield "evidence", f"{verdict.description}{over}"
     if line:
         yield "waiting", f"{line.number}, next: {_who(line.next)}" if line.next else str(line.number or "nobody")

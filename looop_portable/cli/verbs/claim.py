@@ -49,8 +49,9 @@ def claim(
     """Claim NAME, or all of several NAMEs or none: at once or not at all, unless told to wait.
 
     Exit 0: it is ours (`claimed NAME`; nothing is printed if it was ours already, so workers that are to exclude each
-    other need a session each). Exit 1: a live session holds it. Exit 124: one still did when --timeout was over. A session
-    that is not registered can claim, but its claim can be taken over at once.
+    other need a session each). Exit 1: a live session holds it. Exit 124: one still did when the time for waiting was over.
+    A session that has ended claims nothing: exit 2. One that nobody has registered can claim, but whoever asks next takes
+    its claim over: that is said, and --strict refuses it.
 
     Those who wait are served in the order in which they came; nothing keeps somebody who does not wait from taking what is
     free. Several NAMEs are taken in one order, whatever the order here, and kept while the next is waited for.

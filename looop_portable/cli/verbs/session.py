@@ -6,12 +6,12 @@ import shlex
 
 import click
 
-from looop_portable.cli.acting import TTL, acting, refuse_time
+from looop_portable.cli.acting import TTL, acting
 from looop_portable.cli.caller import caller, described, named
 from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.ending import Endings, endings
 from looop_portable.cli.keeper import Kept, end_keeper, give_up, keep, register_kept
-from looop_portable.cli.output import until, verdict_fields
+from looop_portable.cli.output import verdict_fields
 from looop_portable.cli.output.tables import FORM, show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verbs
@@ -93,7 +93,6 @@ def _register(
     if ttl is None:
         found = claims.sessions.register(session, pid=pid)
     else:
-        refuse_time(claims)
         found = claims.sessions.register(session, lease_seconds=lease_of(ttl), timed=True)
     try:
         ended.hear()
@@ -144,7 +143,7 @@ def renew(out: Setting, session_id: str) -> int:
     who = acting(out, claims, session_id, strict=True)
     if not (who.registration and who.registration.timed):
         raise UsageError(f"session '{who.me.session}' lives by its process, and needs no renewal")
-    fields = {"session": who.me.session, "incarnation": who.me.incarnation, "until": until(who.verdict)}
+    fields = {"session": who.me.session, "incarnation": who.me.incarnation, "until": who.verdict.until}
     out.answer("session renew", "renewed", f"session '{who.me.session}' lives until {fields['until']}", fields)
     return 0
 

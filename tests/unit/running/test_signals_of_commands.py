@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import signal
-import sys
 
 import pytest
-from support.capabilities import needs_signal_masks
+from support.capabilities import needs_signal_masks, needs_timed_signals
 
 
 @needs_signal_masks
+@needs_timed_signals
 def test_a_signal_that_another_thread_has_taken_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     from looop_portable.running.child.posix import Child
 
-    if sys.platform == "darwin" or not hasattr(signal, "sigtimedwait"):
-        pytest.skip("sigtimedwait is missing: what another thread has taken is waited for")
     child = Child(["true"])
     monkeypatch.setattr(child, "_signals", {signal.SIGUSR1})
     seen = [set[int](), {signal.SIGUSR1}, {signal.SIGUSR1}]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from looop_portable.cli.output import lease_fields, until, verdict_fields
+from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.output.ages import age
 from looop_portable.cli.output.tables import form_of, show_table
 from looop_portable.cli.root import Setting
@@ -91,7 +91,7 @@ def show(out: Setting, name: str) -> int:
     if lease.note:
         out.line(f"  note        {lease.note}")
     if verdict.left is not None:
-        out.line(f"  until       {until(verdict)} by this host's clock, unless it is renewed")
+        out.line(f"  until       {verdict.until} by this host's clock, unless it is renewed")
     if verdict.dead:
         out.line("  next        whoever claims it takes it over at once")
     return 0

@@ -34,7 +34,7 @@ def wait(out: Setting, name: str, timeout: float | None, slots: int | None) -> i
     with endings(), waiting_for(out) as told:
         found = wait_until_free(claims, name, limit, slots or 0, told)
     if isinstance(found, Held):
-        refuse(out, "wait", "held by live session", found.lease, found.verdict, {}, late=True, claims=claims)
+        refuse(out, "wait", "held by live session", *found, {}, late=True, claims=claims, slots=slots or 0)
         return 124
     out.answer("wait", "free", f"free {found.name}", {"name": found.name, "generation": found.generation})
     return 0
