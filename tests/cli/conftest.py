@@ -18,6 +18,7 @@ from looop_portable.cli import main
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
 Dying = Callable[..., "subprocess.Popen[bytes]"]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 PACKAGE = str(Path(looop_portable.__file__).parents[1])
 IDLER = [sys.executable, "-I", "-S", "-c", "import time; time.sleep(3600)"]
@@ -134,6 +135,22 @@ def dead(alive: Living, data_dir: Path) -> Dying:
         return process
 
     return start
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """The command as a process, not waited for."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(*args: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "looop_portable", *args]
+        started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,23 +18,6 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """The command as a process, not waited for."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(*args: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "looop_portable", *args]
-        pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import os
 import re
 import select
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -60,22 +59,6 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
 @pytest.fixture
 def line(data_dir: Path) -> Line:
     return Line(data_dir, "repo-x")
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """The command as a process, not waited for."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(*args: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "looop_portable", *args]
-        started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture

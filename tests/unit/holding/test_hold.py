@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from support.capabilities import NATIVE, needs_fork
 from support.crew import program_says
 from support.steps import Steps
+from support.watching import Watched
 
 from looop_portable import ClaimHeld, ClaimLost, Claims, Hold, Unavailable, WaitedTooLong, hold, hold_all
 from looop_portable.backends.memory import MemoryBackend
@@ -19,7 +20,7 @@ from looop_portable.config import resolve
 from looop_portable.holding.blocks.one_claim import OneClaim
 from looop_portable.holding.member import Member, this_process
 from looop_portable.holding.visits import Visit
-from looop_portable.protocol.records import Head, Lease, Registration
+from looop_portable.protocol.records import Head, Lease
 from looop_portable.system.watch.waking import LocalWatcher, ThreadWatcher, new_watcher
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
@@ -46,31 +47,12 @@ def member(store: str, lease_seconds: int = 30) -> Member:
     return found
 
 
-class Endless:
-    """A watcher that only wakes: no time ends a wait. `waits` is set when somebody does."""
+class Endless(Watched):
+    """`waits` is set when somebody does."""
 
     def __init__(self, watcher: ThreadWatcher) -> None:
-        self._watcher = watcher
         self.waits = threading.Event()
-
-    def watch(self, paths: Iterable[str]) -> bool:
-        return self._watcher.watch(paths)
-
-    def follow(self, process: Registration | None) -> bool:
-        return self._watcher.follow(process)
-
-    def forget(self) -> None:
-        self._watcher.forget()
-
-    def wake(self) -> None:
-        self._watcher.wake()
-
-    def wait(self, seconds: float) -> None:
-        self.waits.set()
-        self._watcher.wait(10 * PATIENCE)
-
-    def close(self) -> None:
-        self._watcher.close()
+        super().__init__(watcher, lambda _: self.waits.set())
 
 
 @pytest.fixture
