@@ -218,9 +218,9 @@ class Claims(Judging):
 
     def list(self) -> list[Status]:
         """Every claim that is held. One that cannot be read has no lease and an UNKNOWN verdict that says why."""
-        from looop_portable.claims.scanning import each_judged, scan
+        from looop_portable.claims.scanning import each_judged
 
-        found = scan(self.backend)
+        found = list(self.backend.scan())
         verdicts = each_judged(found, self.sessions.verdict)
         return [status for name, head in found if (status := self._status(name, head, verdicts))]
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from looop_portable.backends.base import Backend, Tickets
-from looop_portable.claims.scanning import scan
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Reaped, SessionStatus, Sweep
@@ -40,7 +39,7 @@ def sweep(
             return Sweep(skipped=strange, dry_run=dry_run)
         statuses = sessions.statuses()
         say("listing the claims")
-        claims = scan(backend)
+        claims = list(backend.scan())
     except LooopError as error:
         return Sweep(skipped=str(error), dry_run=dry_run)
     verdicts = {s.registration.holder: s.verdict for s in statuses}

@@ -1,21 +1,15 @@
-"""All claims that are held, each with its head, read once.
+"""All claims that are held, each with its head read once (`Backend.scan`), judged together.
 
 Does not guarantee: that a head is still the latest when the next one is read. Who acts upon one reads it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
-from looop_portable.backends.base import Backend, Found
-from looop_portable.errors import LooopError
+from looop_portable.backends.base import Found
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.records import Holder
-
-
-def scan(backend: Backend) -> list[Found]:
-    """Raises `Unavailable` if the claims cannot be enumerated."""
-    return list(backend.scan())
 
 
 def each_judged(found: list[Found], judge: Callable[[str, str], Verdict]) -> dict[Holder, Verdict]:
@@ -25,14 +19,3 @@ def each_judged(found: list[Found], judge: Callable[[str, str], Verdict]) -> dic
     """
     leases = [lease for _, head in found if head for lease in (head.lease, head.over) if lease and lease.session]
     return {holder: judge(*holder) for holder in dict.fromkeys(Holder(*lease[1:3]) for lease in leases)}
-
-
-def each_read(backend: Backend, names: Iterable[str]) -> Iterator[Found]:
-    """The claims of these `names`, one after the other."""
-    for name in names:
-        try:
-            head = backend.read(name)
-        except LooopError:
-            yield name, None
-        else:
-            yield name, head

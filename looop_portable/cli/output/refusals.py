@@ -41,8 +41,8 @@ def refuse(
     verdict: Verdict,
     more: Fields,
     *,
+    claims: Claims,
     late: bool = False,
-    claims: Claims | None = None,
     slots: int = 0,
 ) -> None:
     """`late`: it was still so when the time for waiting was over. `slots`: of the name of which `lease` is a slot.
@@ -51,7 +51,7 @@ def refuse(
     """
     if out.quiet:
         return
-    holder, line = (_registered(claims, lease), _waiting(claims, lease, slots)) if claims else (None, None)
+    holder, line = _registered(claims, lease), _waiting(claims, lease, slots)
     outcome = "timeout" if late else "refused" if verb in ("unclaim", "transfer") else "held"
     fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **more, **verdict_fields(verdict)}
     fields |= {
