@@ -22,6 +22,7 @@ __all__ = [
     "NotEnded",
     "SessionAlive",
     "SessionEnded",
+    "Settling",
     "Unavailable",
     "UnknownProtocol",
     "UsageError",
@@ -111,6 +112,19 @@ class NotEnded(Unavailable):
     def __init__(self, message: str, failed: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.failed = failed
+
+
+class Settling(Unavailable):
+    """The store may have lost what it had confirmed, as in a crash. Until all who held something know, nothing is claimed.
+
+    `seconds` from now it is over, as far as is known. Whoever waits for a claim waits on.
+    """
+
+    code = "settling"
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class CannotExclude(Unavailable):

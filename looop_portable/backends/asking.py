@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 from looop_portable.backends.engine import Engine, Heard, Record
 from looop_portable.errors import CannotExclude, Unavailable, unavailable
 from looop_portable.protocol.codec import encode
+from looop_portable.system.clock import elapsed
 
 WITHIN = 5.0
 """Seconds in which the store has to begin what it is asked to change: see `Engine.advance`."""
@@ -20,6 +21,7 @@ MOST = 2**63 - 1
 """The greatest number of a record: as great as what a lease is read with."""
 
 _TRIES = 2
+_AT_ONCE = 1.0
 _PAGE = 1000
 
 _T = TypeVar("_T")
@@ -51,8 +53,8 @@ class Store:
     def forget(self, about: str, kind: str, key: str) -> None:
         _answered(about, self.engine.forget, kind, key)
 
-    def beat(self, about: str, word: str, keep: float) -> None:
-        _answered(about, self.engine.beat, word, keep)
+    def beat(self, about: str, word: str, lease: float) -> None:
+        _answered(about, self.engine.beat, word, lease)
 
     def heard(self, about: str, word: str) -> Heard | None:
         return _answered(about, self.engine.heard, word)
@@ -88,13 +90,22 @@ class Store:
 
 
 def _answered(about: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """What an engine answers; every failure of it is one line, and says what it is about."""
-    try:
-        return call(*args, **kwargs)
-    except CannotExclude:
-        raise
-    except (OSError, Unavailable) as error:
-        raise _failed(about, error) from error
+    """What an engine answers; every failure of it is one line, and says what it is about.
+
+    What fails at once is asked once more, as it changes nothing that a second time would change again: a connection that was
+    idle, and that the server has ended, says so when it is used.
+    """
+    began = elapsed()
+    while True:
+        try:
+            return call(*args, **kwargs)
+        except CannotExclude:
+            raise
+        except (OSError, Unavailable) as error:
+            if elapsed() - began < _AT_ONCE:
+                began -= _AT_ONCE
+                continue
+            raise _failed(about, error) from error
 
 
 def _failed(about: str, error: OSError | Unavailable) -> Unavailable:

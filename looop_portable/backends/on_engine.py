@@ -38,9 +38,6 @@ from looop_portable.system.opening.nonces import nonce
 
 __all__ = ["OnEngine"]
 
-KEEP = 7 * 86400.0
-"""Seconds for which a heartbeat is kept, beyond its lease: a job that looks once a day or two can still judge it."""
-
 _DIGITS = 12
 _MOST = 1000
 
@@ -74,7 +71,7 @@ class EngineSigns(Signs):
         if not lease:
             raise FileNotFoundError(errno.ENOENT, "it has promised no heartbeat, or has ended", session)
         self._promised[word] = lease  # Whoever beats once beats again: asked once.
-        self._store.beat(_about(session), word, KEEP + 2 * lease)
+        self._store.beat(_about(session), word, lease)
 
     def has_beat(self, session: str, incarnation: str) -> bool:
         return self._store.heard(_about(session), _word(session, incarnation)) is not None
@@ -86,10 +83,10 @@ class EngineSigns(Signs):
         is never overestimated. A session whose heartbeat was lost could otherwise never be judged dead.
         """
         session, lease = registration.session, registration.lease_seconds
-        word, about, keep = _word(session, registration.incarnation), _about(session), KEEP + 2 * lease
+        word, about = _word(session, registration.incarnation), _about(session)
         heard = self._store.heard(about, word)
         if heard is None:
-            self._store.beat(about, word, keep)
+            self._store.beat(about, word, lease)
             return Silence(0.0)
         seconds, beat = heard
         if self._store.engine.steady:
@@ -98,7 +95,7 @@ class EngineSigns(Signs):
             return Silence(seconds)
         since = self._store.heard(about, f"{word}/{beat}")
         if since is None or since.seconds < -interval(lease):  # The clock has been set back while it was watched.
-            self._store.beat(about, f"{word}/{beat}", keep)
+            self._store.beat(about, f"{word}/{beat}", lease)
             return Silence(seconds)
         return Silence(seconds, max(since.seconds, 0.0))
 

@@ -86,8 +86,8 @@ class EndsPagesEarly(InProcess):
 
 
 class HearsOthers(InProcess):
-    def beat(self, word: str, keep: float) -> None:
-        super().beat(word[:1], keep)
+    def beat(self, word: str, lease: float) -> None:
+        super().beat(word[:1], lease)
 
     def heard(self, word: str) -> Heard | None:
         return super().heard(word[:1])
@@ -130,9 +130,9 @@ def test_an_engine_that_breaks_a_law_fails_the_exam(liar: type[InProcess]) -> No
 class BeatsOnce(InProcess):
     """A beat that is there is never given again."""
 
-    def beat(self, word: str, keep: float) -> None:
+    def beat(self, word: str, lease: float) -> None:
         if super().heard(word) is None:
-            super().beat(word, keep)
+            super().beat(word, lease)
 
 
 class IsAlwaysJustHeard(InProcess):

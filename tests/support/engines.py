@@ -59,8 +59,8 @@ class Faulty(Engine):
     def forget(self, kind: str, key: str) -> None:
         self._asked("forget", lambda: self.engine.forget(kind, key))
 
-    def beat(self, word: str, keep: float) -> None:
-        self._asked("beat", lambda: self.engine.beat(word, keep))
+    def beat(self, word: str, lease: float) -> None:
+        self._asked("beat", lambda: self.engine.beat(word, lease))
 
     def heard(self, word: str) -> Heard | None:
         return self._asked("heard", lambda: self.engine.heard(word))
