@@ -92,8 +92,8 @@ class Store:
 def _answered(about: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """What an engine answers; every failure of it is one line, and says what it is about.
 
-    What fails at once is asked once more, as it changes nothing that a second time would change again: a connection that was
-    idle, and that the server has ended, says so when it is used.
+    What fails at once is asked once more, as to do it twice is to do it once: a connection that was idle, and that the server
+    has ended meanwhile, says so when it is used.
     """
     began = elapsed()
     while True:

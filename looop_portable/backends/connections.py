@@ -1,11 +1,10 @@
 """The connections of one engine in this process: few, each used by one caller at a time, and none that a parent has.
 
-Guarantees: `most` connections at once, also among threads, and where a signal's handler comes in the middle of another call.
-A forked child makes its own, and neither uses nor closes those of its parent. One that has failed is not used again.
-Does not guarantee: that a connection which was idle is still good. Whoever uses it finds out, and it is tried once more by
-`asking`.
-How: `most` places in a queue, whose `get` and `put` may interrupt each other (`queue.SimpleQueue`). Whoever has a place takes
-an idle connection or makes one. The one that was used last is used next, so most processes have one.
+Guarantees: `most` connections at once, among threads, and where a signal's handler comes in the middle of another call. A
+forked child makes its own, and neither uses nor closes those of its parent. One that has failed is not used again.
+Does not guarantee: that a connection which was idle is still good. Whoever uses it finds out, and asks again: see `asking`.
+How: `most` places in a queue, whose `get` and `put` may interrupt each other (`queue.SimpleQueue`). Whoever has a place
+takes an idle connection, or makes one. The one that was used last is used next, so most processes have one.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ class Connections(Generic[C]):
 
     @contextmanager
     def one(self) -> Iterator[C]:
-        """A connection, for as long as the block runs. One whose block fails is closed: nobody knows what it has to say yet.
+        """A connection, for as long as the block runs. One whose block fails is closed: its next answer may be to that.
 
         So are those that are idle: a server that was restarted has ended them all.
         Raises `Unavailable` when all are in use for too long, or what `connect` raises.

@@ -138,8 +138,8 @@ class Engine(ABC):
         is told, it is where a crash of the server, a failover or an eviction does not reach it. A number is never used
         twice, and never goes back. `after` is from 0 to 2^63 - 2.
 
-        It is `Settling` where the store may have lost what it had confirmed, and whoever held something may not know yet: for
-        4/3 of the longest lease that was promised there, nothing is published of kind CLAIM. All else is.
+        It is `Settling` where the store may have lost what it had confirmed, and whoever held something may not know yet:
+        for 4/3 of the longest lease that was promised there, nothing is published of kind CLAIM. All else is.
 
         `not_after` is a moment of `looop_portable.system.clock.elapsed`, in this process. What the *store* begins after
         that changes nothing: a request that was held up would else make a holder who does not know it. So the store
@@ -169,10 +169,10 @@ class Engine(ABC):
 
     @abstractmethod
     def beat(self, word: str, lease: float) -> None:
-        """Say `word`, now: by the engine's clock, at the moment of the deed. It is said again before `lease` seconds are over.
+        """Say `word`, now: by the engine's clock, at the moment of the deed. It is said again within `lease` seconds.
 
-        It is kept for `kept(lease)` seconds at least, whether it is said again or not: a silence is judged by it. What is not
-        there is made. What is said of one word is never heard of another.
+        It is kept for `kept(lease)` seconds at least, whether it is said again or not: a silence is judged by it. What is
+        not there is made. What is said of one word is never heard of another.
         """
 
     @abstractmethod
@@ -194,8 +194,8 @@ class Engine(ABC):
         """Call `ring` after each change of this record, from any thread; None: nobody here tells of changes.
 
         Every change that is made after this has returned rings; so does everything that may have hidden one, as a lost
-        connection. What rings once too often does no harm. `ring` returns at once, and raises nothing. What is returned ends
-        it, and may be called twice. Kind CLAIM, or TICKET: a ticket that is forgotten has changed.
+        connection. What rings once too often does no harm. `ring` returns at once, and raises nothing. What is returned
+        ends it, and may be called twice. Kind CLAIM, or TICKET: a ticket that is forgotten has changed.
         """
         return None
 
@@ -211,5 +211,5 @@ class Engine(ABC):
 
 
 def kept(lease: float) -> float:
-    """Seconds for which a beat is kept that promises another one within `lease`: a job that looks once a week still judges it."""
+    """Seconds for which a beat is kept that promises the next one within `lease`: who looks once a week still judges it."""
     return 7 * 86400.0 + 2 * lease
