@@ -1,0 +1,174 @@
+"""One connection to the server, and what has to be known of the server before it is believed.
+
+Guarantees: a server that cannot exclude is refused on each new connection: a replica, one that evicts, one of a cluster, an
+old one. Each failure is `Unavailable` or `CannotExclude`, in one line, without a credential. Nothing is tried again here.
+Does not guarantee: that a policy is noticed which is changed while a connection is open.
+How: deadlines are the server's own time. Each reply has that; it is at least what it was then, plus what has passed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from looop_portable.errors import CannotExclude, Unavailable
+from looop_portable.system.clock import elapsed
+from looop_portable_redis.address import Address
+from looop_portable_redis.scripts import STAMP, Script, stamped
+from looop_portable_redis.wire import Command, Wire, failing
+
+__all__ = ["Info", "Link", "info_in", "is_lossless", "refusals"]
+
+OLDEST = (6, 2)
+UNSET = "0" * 40
+Info = dict[str, str]
+
+
+class Link:
+    """A connection that has looked at its server."""
+
+    def __init__(self, address: Address, wire: Wire) -> None:
+        self._address = address
+        self._wire = wire
+        self.ahead = 0
+        """Microseconds that the server's time is ahead of `elapsed`, at least."""
+        try:
+            self.greet()
+        except BaseException:
+            self.close()
+            raise
+
+    def greet(self) -> None:
+        """Look at the server, and let the stamp know its run. Raises `CannotExclude`, or `Unavailable`."""
+        records = keys_of(self._address)[0]
+        asked: list[Command] = [("INFO",), ("CONFIG", "GET", "*append*"), ("TIME",), ("HGET", records, "stamp")]
+        replies = self._replies(asked)
+        for place in (0, 2, 3):
+            if isinstance(replies[place], Exception):
+                with failing(self._address.where):
+                    raise replies[place]
+        self._learn(int(replies[2][0]) * 1_000_000 + int(replies[2][1]))
+        info = info_in(replies[0])
+        self._refuse(info)
+        config = {} if isinstance(replies[1], Exception) else config_in(replies[1])
+        safety = is_lossless(info, config) if not self._address.master else 0
+        run, sure = stamped(replies[3])
+        if run == info.get("master_replid") and sure == bool(safety):
+            return
+        longest = int(self._address.longest * 1_000_000)
+        status, *_ = self.ask(STAMP, info.get("master_replid", ""), safety, longest)
+        if status != b"ok":
+            raise Unavailable(f"{self._address.where}: it has changed its role meanwhile: try again")
+
+    def ask(self, script: Script, *values: object, replicas: int = 0) -> list[Any]:
+        """The script's reply: what came of it, and the server's time, which is learnt, and what else it says.
+
+        With `replicas`, how many of them have confirmed it comes last. The server is asked by the script's hash, and if it
+        does not know that, by its text.
+        """
+        values = (len(keys_of(self._address)), *keys_of(self._address), *values)
+        wait: list[Command] = [("WAIT", replicas, max(int(self._address.timeout * 900), 1))] if replicas else []
+        replies = self._replies([("EVALSHA", script.sha, *values), *wait])
+        if isinstance(replies[0], NoScriptError):
+            replies = self._replies([("EVAL", script.text, *values), *wait])
+        for reply in replies:
+            if isinstance(reply, Exception):
+                with failing(self._address.where):
+                    raise reply
+        self._learn(replies[0][1])
+        return [*replies[0], *replies[1:]]
+
+    def info(self) -> tuple[Info, Info, float]:
+        """What the server says of itself, what of its configuration, and how many seconds its clock is ahead of ours."""
+        import time
+
+        before = time.time()
+        replies = self._replies([("INFO",), ("CONFIG", "GET", "*append*"), ("TIME",)])
+        middle = (before + time.time()) / 2
+        with failing(self._address.where):
+            for place in (0, 2):
+                if isinstance(replies[place], Exception):
+                    raise replies[place]
+        config = {} if isinstance(replies[1], Exception) else config_in(replies[1])
+        return info_in(replies[0]), config, int(replies[2][0]) + int(replies[2][1]) / 1e6 - middle
+
+    def close(self) -> None:
+        self._wire.disconnect()
+
+    def _learn(self, server: int) -> None:
+        self.ahead = server - _micros(elapsed()) - 1
+
+    def _replies(self, commands: Sequence[Command]) -> list[Any]:
+        """What is said to each, in one round trip. An error of one is in its place."""
+        end = elapsed() + self._address.timeout
+        with failing(self._address.where):
+            self._wire.send_packed_command(self._wire.pack_commands(commands))
+            return [self._reply(end) for _ in commands]
+
+    def _reply(self, end: float) -> Any:
+        try:
+            return self._wire.read_response(timeout=max(end - elapsed(), 0.001))
+        except ResponseError as error:
+            return error
+
+    def _refuse(self, info: Info) -> None:
+        """Raises `CannotExclude`, or `Unavailable` where Sentinels are about to find another master."""
+        for name, found, advice in refusals(info):
+            if name == "role" and self._address.master:
+                raise Unavailable(f"{self._address.where}: the Sentinels' master is {found}: try again")
+            raise CannotExclude(f"{self._address.where}: it is {found}: {advice}")
+
+
+def keys_of(address: Address) -> tuple[str, str, str]:
+    """All under one hash tag."""
+    tag = f"{{{address.prefix}}}"
+    return f"{tag}:records", f"{tag}:keys", f"{tag}:until"
+
+
+def info_in(reply: bytes) -> Info:
+    lines = reply.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+
+
+def config_in(reply: Sequence[bytes]) -> Info:
+    texts = [each.decode("utf-8", "replace") for each in reply]
+    return dict(zip(texts[::2], texts[1::2], strict=False))
+
+
+def refusals(info: Info) -> list[tuple[str, str, str]]:
+    """Why this server cannot exclude: by what, what it is, and what to do."""
+    found = []
+    version = info.get("redis_version", "")
+    numbers = tuple(int(each) for each in version.split(".")[:2] if each.isdecimal())
+    if numbers < OLDEST:
+        found.append(("version", f"Redis {version or 'of an unknown version'}", "6.2 is the oldest that can be used"))
+    if info.get("role") != "master":
+        master = f"{info.get('master_host', '')}:{info.get('master_port', '')}".strip(":")
+        found.append(("role", f"a replica of {master}", "name the master, or its Sentinels: redis+sentinel://"))
+    if info.get("redis_mode") == "cluster" or info.get("cluster_enabled") == "1":
+        found.append(("cluster", "a node of a cluster", "name a server that is none: a slot that moves is not followed"))
+    policy = info.get("maxmemory_policy", "")
+    if policy.startswith("allkeys"):
+        advice = "a claim that is evicted is granted again: set maxmemory-policy to noeviction or volatile-lru"
+        found.append(("eviction", f"a cache that drops any key (maxmemory-policy {policy})", advice))
+    return found
+
+
+def is_lossless(info: Info, config: Info) -> int:
+    """0: what is confirmed can be lost. 2: it cannot. 1: it cannot, unless all that is there was never in the log.
+
+    That is while the log is being written anew: it may be the first one. Who may not ask for the configuration is told 0.
+    """
+    is_synced = config.get("appendfsync") == "always" and config.get("no-appendfsync-on-rewrite") == "no"
+    is_logged = info.get("aof_enabled") == "1" and config.get("appendonly") == "yes"
+    is_alone = info.get("connected_slaves") == "0" and info.get("master_replid2", UNSET) == UNSET
+    if not (is_synced and is_logged and is_alone and info.get("aof_last_write_status") == "ok"):
+        return 0
+    is_written = info.get("aof_rewrite_in_progress") == "0" == info.get("aof_rewrite_scheduled")
+    return 2 if is_written and info.get("aof_last_bgrewrite_status") == "ok" else 1
+
+
+def _micros(seconds: float) -> int:
+    return int(seconds * 1_000_000)
