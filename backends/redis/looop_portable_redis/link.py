@@ -32,6 +32,7 @@ class Link:
     def __init__(self, address: Address, wire: Wire) -> None:
         self._address = address
         self._wire = wire
+        self._run = ""
         self.ahead = 0
         """Microseconds that the server's time is ahead of `elapsed`, at least."""
         try:
@@ -45,38 +46,44 @@ class Link:
         records = keys_of(self._address)[0]
         asked: list[Command] = [("INFO",), ("CONFIG", "GET", "*append*"), ("TIME",), ("HGET", records, "stamp")]
         replies = self._replies(asked)
-        for place in (0, 2, 3):
-            if isinstance(replies[place], Exception):
-                with failing(self._address.where):
-                    raise replies[place]
+        self._raise_first([replies[0], *replies[2:]])
         self._learn(int(replies[2][0]) * 1_000_000 + int(replies[2][1]))
         info = info_in(replies[0])
         self._refuse(info)
         config = {} if isinstance(replies[1], Exception) else config_in(replies[1])
         safety = is_lossless(info, config) if not self._address.master else 0
-        run, sure = stamped(replies[3])
-        if run == info.get("master_replid") and sure == bool(safety):
+        self._run, before = info.get("run_id", ""), info.get("master_replid2", "")
+        if not (self._run.isalnum() and before.isalnum()):
+            raise CannotExclude(f"{self._address.where}: it does not say which run this is (INFO: run_id, master_replid2)")
+        if stamped(replies[3]) == (self._run, before, bool(safety)):
             return
-        longest = int(self._address.longest * 1_000_000)
-        status, *_ = self.ask(STAMP, info.get("master_replid", ""), safety, longest)
+        status, *_ = self._run_script(STAMP, before, safety, int(self._address.longest * 1_000_000))
         if status != b"ok":
             raise Unavailable(f"{self._address.where}: it has changed its role meanwhile: try again")
 
     def ask(self, script: Script, *values: object, replicas: int = 0) -> list[Any]:
         """The script's reply: what came of it, and the server's time, which is learnt, and what else it says.
 
-        With `replicas`, how many of them have confirmed it comes last. The server is asked by the script's hash, and if it
-        does not know that, by its text.
+        With `replicas`, how many of them have confirmed it comes last. A server that does not know the script's hash is
+        looked at again: it may be another one.
         """
-        values = (len(keys_of(self._address)), *keys_of(self._address), *values)
-        wait: list[Command] = [("WAIT", replicas, max(int(self._address.timeout * 900), 1))] if replicas else []
-        replies = self._replies([("EVALSHA", script.sha, *values), *wait])
+        try:
+            return self._run_script(script, *values, replicas=replicas, by_hash=True)
+        except NoScriptError:
+            self.greet()
+            return self._run_script(script, *values, replicas=replicas)
+
+    def _run_script(self, script: Script, *values: object, replicas: int = 0, by_hash: bool = False) -> list[Any]:
+        text, sha = script.of(self._run)
+        keys = keys_of(self._address)
+        asked: list[Command] = [("EVALSHA", sha) if by_hash else ("EVAL", text)]
+        asked[0] += (len(keys), *keys, *values)
+        if replicas:
+            asked.append(("WAIT", replicas, max(int(self._address.timeout * 900), 1)))
+        replies = self._replies(asked)
         if isinstance(replies[0], NoScriptError):
-            replies = self._replies([("EVAL", script.text, *values), *wait])
-        for reply in replies:
-            if isinstance(reply, Exception):
-                with failing(self._address.where):
-                    raise reply
+            raise replies[0]
+        self._raise_first(replies)
         self._learn(replies[0][1])
         return [*replies[0], *replies[1:]]
 
@@ -87,10 +94,7 @@ class Link:
         before = time.time()
         replies = self._replies([("INFO",), ("CONFIG", "GET", "*append*"), ("TIME",)])
         middle = (before + time.time()) / 2
-        with failing(self._address.where):
-            for place in (0, 2):
-                if isinstance(replies[place], Exception):
-                    raise replies[place]
+        self._raise_first([replies[0], replies[2]])
         config = {} if isinstance(replies[1], Exception) else config_in(replies[1])
         return info_in(replies[0]), config, int(replies[2][0]) + int(replies[2][1]) / 1e6 - middle
 
@@ -112,6 +116,12 @@ class Link:
             return self._wire.read_response(timeout=max(end - elapsed(), 0.001))
         except ResponseError as error:
             return error
+
+    def _raise_first(self, replies: list[Any]) -> None:
+        for reply in replies:
+            if isinstance(reply, Exception):
+                with failing(self._address.where):
+                    raise reply
 
     def _refuse(self, info: Info) -> None:
         """Raises `CannotExclude`, or `Unavailable` where Sentinels are about to find another master."""

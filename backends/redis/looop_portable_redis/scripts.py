@@ -1,18 +1,25 @@
 """What the server is asked: one script each, which is atomic there, and begins by asking the server who it is.
 
-Guarantees: a script answers, or changes something, only on a master whose run the stamp knows. The server itself tells
-that in the middle of the script: so neither a restart, a failover, a demotion nor a FLUSHALL can come between.
-How: three keys, all under one hash tag. `records` has the stamp, the records ("NUMBER DATA") and the beats ("MICROSECONDS
+Guarantees: a script answers, or changes something, only on a master whose run the stamp knows. So neither a restart, a
+failover, a demotion nor a FLUSHALL can come between a look at the server and the deed.
+How: a *run* is one life of the data: that of a process, for as long as it is nobody's replica. Each script has the run_id of
+the process in its text. So a process that was not looked at does not know the script's hash, whatever stands between it and
+us: NOSCRIPT means that it has to be looked at. The rest is asked in the script: a process that was a replica meanwhile has
+another master_replid2.
+
+Three keys, all under one hash tag. `records` has the stamp, the records ("NUMBER DATA") and the beats ("MICROSECONDS
 NONCE"): whoever loses some of it loses the stamp as well. `keys` has the records' keys in order, and `until` how long beats
 are kept. Numbers are compared as decimal text: Lua's own have 53 bits.
 
-The stamp is "RUN FLOOR SINCE LONGEST SURE". RUN is the server's master_replid, which is new after each start and each
-promotion. FLOOR: numbers below it are of a run that may have lost something. SINCE: when this run was first seen. LONGEST:
-the longest lease, in microseconds. SURE: nothing that was confirmed in this run can be lost.
+The stamp is "RUN BEFORE FLOOR SINCE LONGEST SURE". RUN is run_id, and BEFORE is master_replid2, which is zero where this
+process was never a replica, or is a master for long. FLOOR: numbers below it are of a run that may have lost something.
+SINCE: when this run was first seen. LONGEST: the longest lease, in microseconds. SURE: nothing that was confirmed in it can
+be lost.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 
 __all__ = ["ADVANCE", "BEAT", "FORGET", "HEARD", "LOOK", "READ", "SCAN", "STAMP", "Script", "stamped"]
@@ -23,16 +30,17 @@ local H, KEYS_, UNTIL = KEYS[1], KEYS[2], KEYS[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local info = redis.call('INFO', 'replication')
-local server = string.match(info, 'master_replid:(%x+)')
+local RUN, BEFORE = '$RUN', string.match(info, 'master_replid2:(%x+)')
 local is_master = string.find(info, 'role:master', 1, true)
 local is_alone = string.find(info, 'connected_slaves:0', 1, true)
-local run, floor, since, longest, sure
+local run, before, floor, since, longest, sure
 local stamp = redis.call('HGET', H, 'stamp')
 if stamp then
-  run, floor, since, longest, sure = string.match(stamp, '^(%x+) (%d+) (%d+) (%d+) ([01])$')
+  run, before, floor, since, longest, sure = string.match(stamp, '^(%x+) (%x+) (%d+) (%d+) (%d+) ([01])$')
 end
+local is_known = run == RUN and (before == BEFORE or not string.find(BEFORE, '[^0]'))
 local function put_stamp()
-  redis.call('HSET', H, 'stamp', table.concat({run, floor, since, longest, sure}, ' '))
+  redis.call('HSET', H, 'stamp', table.concat({run, before, floor, since, longest, sure}, ' '))
 end
 local function whole(number) return string.format('%.0f', number) end
 """
@@ -40,7 +48,7 @@ local function whole(number) return string.format('%.0f', number) end
 _KNOWN_RUN = (
     _SERVER
     + """
-if not is_master or run ~= server or (sure == '1' and not is_alone) then return {'run', now} end
+if not is_master or not is_known or (sure == '1' and not is_alone) then return {'run', now} end
 """
 )
 
@@ -153,19 +161,19 @@ return {'ok', now, number, data, word, session, registration, redis.call('HGET',
 """
 
 _STAMP = """
-if not is_master or server ~= ARGV[1] then return {'run', now} end
+if not is_master or BEFORE ~= ARGV[1] then return {'run', now} end
 local safety = is_alone and ARGV[2] or '0'
 local sure_now = (safety == '2' or (safety == '1' and sure == '1')) and '1' or '0'
 if not run then
   if redis.call('EXISTS', H) == 0 then redis.call('DEL', KEYS_, UNTIL) end
   floor, longest = '0', '0'
 end
-if run ~= server and (sure ~= '1' or safety == '0') then
+if not is_known and (sure ~= '1' or safety == '0') then
   floor = whole(math.max(time[1] * 1048576, floor + 16777216))
   since = whole(now)
 end
 if tonumber(longest) < tonumber(ARGV[3]) then longest = ARGV[3] end
-run, sure = server, sure_now
+run, before, sure = RUN, BEFORE, sure_now
 put_stamp()
 return {'ok', now}
 """
@@ -175,14 +183,16 @@ The floor is a second's worth of 2^20 numbers, as of now; where the clock was se
 """
 
 
-class Script:
-    """A script, and what the server calls it."""
+class Script(str):
+    """A script's text, but for the run."""
 
-    __slots__ = ("sha", "text")
+    __slots__ = ()
 
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+    @functools.lru_cache(maxsize=100)  # noqa: B019 (there are eight, for ever)
+    def of(self, run: str) -> tuple[str, str]:
+        """Its text for that run, and what the server calls it."""
+        text = self.replace("$RUN", run)
+        return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 READ = Script(_KNOWN_RUN + _STANDS + _READ)
@@ -195,7 +205,7 @@ LOOK = Script(_KNOWN_RUN + _STANDS + _LOOK)
 STAMP = Script(_SERVER + _STAMP)
 
 
-def stamped(stamp: bytes | None) -> tuple[str, bool]:
-    """Which run a stamp knows, and whether that is sure. Empty: none."""
+def stamped(stamp: bytes | None) -> tuple[str, str, bool]:
+    """Which run a stamp knows: RUN, BEFORE, SURE. Empty: none."""
     fields = (stamp or b"").decode("ascii", "replace").split()
-    return (fields[0], fields[4] == "1") if len(fields) == 5 else ("", False)
+    return (fields[0], fields[1], fields[5] == "1") if len(fields) == 6 else ("", "", False)

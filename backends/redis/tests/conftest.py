@@ -20,15 +20,16 @@ def new_prefix() -> str:
     return f"test-{os.getpid()}-{next(NUMBERS)}"
 
 
-def settle(server: Redis, prefix: str) -> None:
-    """What a store is where claims have been for long: its stamp knows the run, and nothing was ever lost."""
+def _settle(server: Redis, prefix: str) -> None:
+    """Make it what a store is where claims have been for long: its stamp knows the run, and nothing was ever lost."""
     with redis.Redis(port=server.port) as client:
-        run = client.info("replication")["master_replid"]
-        client.hset(f"{{{prefix}}}:records", "stamp", f"{run} 0 0 30000000 0")
+        run = client.info("server")["run_id"]
+        client.hset(f"{{{prefix}}}:records", "stamp", f"{run} {'0' * 40} 0 0 1000000 0")
 
 
-def opened(url: str) -> RedisEngine:
-    return RedisEngine(read_url(url, {}))
+@pytest.fixture
+def settle() -> Callable[[Redis, str], None]:
+    return _settle
 
 
 @pytest.fixture(scope="module", params=EACH)
@@ -44,22 +45,28 @@ def shared(request: pytest.FixtureRequest) -> Iterator[Redis]:
 def prefix(shared: Redis) -> str:
     """One that nobody has used, and that does not settle any more."""
     name = new_prefix()
-    settle(shared, name)
+    _settle(shared, name)
     return name
 
 
 @pytest.fixture
-def connect(shared: Redis, prefix: str) -> Iterator[Callable[[], RedisEngine]]:
-    """What opens the same store anew, as another process would."""
+def opening() -> Iterator[Callable[..., RedisEngine]]:
+    """What opens the store at a URL."""
     engines: list[RedisEngine] = []
 
-    def opening() -> RedisEngine:
-        engines.append(opened(shared.url(prefix=prefix)))
+    def opened(url: str, **environment: str) -> RedisEngine:
+        engines.append(RedisEngine(read_url(url, environment)))
         return engines[-1]
 
-    yield opening
+    yield opened
     for engine in engines:
         engine.close()
+
+
+@pytest.fixture
+def connect(shared: Redis, prefix: str, opening: Callable[..., RedisEngine]) -> Callable[[], RedisEngine]:
+    """What opens the same store anew, as another process would."""
+    return lambda: opening(shared.url(prefix=prefix))
 
 
 @pytest.fixture
