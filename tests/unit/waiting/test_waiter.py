@@ -379,7 +379,9 @@ def test_the_first_in_line_follows_the_holder_and_the_others_those_before_them(s
 
 
 class Unordered(MemoryBackend):
-    tickets = None  # type: ignore[assignment]
+    def __init__(self) -> None:
+        super().__init__()
+        self.tickets = None
 
 
 def test_without_tickets_it_asks_again_and_again(scene: Scene) -> None:
