@@ -16,7 +16,7 @@ from looop_portable.protocol.liveness import Lock, Silence
 from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.protocol.standings import is_ours
 
-__all__ = ["Backend", "Directory", "Fact", "Seen", "SessionHead", "SessionStore", "Signs", "Tickets"]
+__all__ = ["Backend", "Directory", "Fact", "HolderSigns", "SessionHead", "SessionStore", "Signs", "Tickets"]
 
 Found = tuple[str, Head | None]
 """A claim's name and its head; None: it cannot be read, and `read` says why."""
@@ -37,7 +37,7 @@ class SessionHead(NamedTuple):
     torn: bool = False
 
 
-class Seen(NamedTuple):
+class HolderSigns(NamedTuple):
     """What a look at a claim told of its `holder` as well: its session, and for how long there was no heartbeat of it."""
 
     holder: Holder
@@ -202,7 +202,7 @@ class Backend(ABC):
     def read(self, claim: str) -> Head:
         """The latest generation."""
 
-    def look(self, claim: str) -> tuple[Head, Seen | None]:
+    def look(self, claim: str) -> tuple[Head, HolderSigns | None]:
         """The latest generation, and what was learnt of its holder on the way, after that or at once with it."""
         return self.read(claim), None
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from looop_portable.backends.base import Backend, Seen
+from looop_portable.backends.base import Backend, HolderSigns
 from looop_portable.claims.events import Events, by_whom
 from looop_portable.claims.judging import Judging, Verdicts
 from looop_portable.claims.retiring import Steps, retire
@@ -212,7 +212,7 @@ class Claims(Judging):
         name = canonical(name)
         return self._shown(name, *self.backend.look(name))
 
-    def _shown(self, name: str, head: Head, seen: Seen | None = None, verdicts: Verdicts | None = None) -> Status:
+    def _shown(self, name: str, head: Head, seen: HolderSigns | None = None, verdicts: Verdicts | None = None) -> Status:
         lease, standing, verdict = self._judge(head, NOBODY, verdicts, seen)
         return Status(name, head.generation, lease, verdict if lease else None, standing)
 

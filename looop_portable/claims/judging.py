@@ -6,7 +6,7 @@ Does not guarantee: that it is still so when somebody acts on it. The number of 
 
 from __future__ import annotations
 
-from looop_portable.backends.base import Backend, Seen
+from looop_portable.backends.base import Backend, HolderSigns
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.records import Head, Holder, Lease
 from looop_portable.protocol.standings import Standing, is_ours, judge
@@ -27,7 +27,7 @@ class Judging:
         self.sessions = sessions
 
     def _judge(
-        self, head: Head, me: Holder, verdicts: Verdicts | None = None, seen: Seen | None = None
+        self, head: Head, me: Holder, verdicts: Verdicts | None = None, seen: HolderSigns | None = None
     ) -> tuple[Lease | None, Standing, Verdict]:
         """The lease that counts, what it looks like, and on what evidence. `seen`: what `look` has told with the head.
 
@@ -44,12 +44,12 @@ class Judging:
         return found
 
     def _judge_lease(
-        self, lease: Lease | None, me: Holder, verdicts: Verdicts | None, seen: Seen | None = None
+        self, lease: Lease | None, me: Holder, verdicts: Verdicts | None, seen: HolderSigns | None = None
     ) -> tuple[Lease | None, Standing, Verdict]:
         verdict = self._evidence(lease, me, verdicts, seen)
         return lease, judge(lease, me, verdict.liveness), verdict
 
-    def _evidence(self, lease: Lease | None, me: Holder, verdicts: Verdicts | None, seen: Seen | None) -> Verdict:
+    def _evidence(self, lease: Lease | None, me: Holder, verdicts: Verdicts | None, seen: HolderSigns | None) -> Verdict:
         if lease is None:
             return _FREE
         if is_ours(lease, me):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from looop_portable.backends.base import Seen, SessionHead, SessionStore
+from looop_portable.backends.base import HolderSigns, SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
 from looop_portable.protocol.inquiry import Found, Sign, inquiry
 from looop_portable.protocol.liveness import (
@@ -54,7 +54,7 @@ class Evidence:
         return Births()
 
     def verdict(
-        self, session: str, incarnation: str, known: SessionHead | None = None, seen: Seen | None = None
+        self, session: str, incarnation: str, known: SessionHead | None = None, seen: HolderSigns | None = None
     ) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see below. `known`: what was read of it.
         `seen`: what a look at its claim has told.

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
-from looop_portable.backends.base import Backend, Fact, Seen
+from looop_portable.backends.base import Backend, Fact, HolderSigns
 from looop_portable.backends.engine import CLAIM, Engine, Record, word_in
 from looop_portable.backends.on_engine.asking import Store
 from looop_portable.backends.on_engine.keys import name_in, of_claim, word_of
@@ -56,13 +56,13 @@ class OnEngine(Backend):
     def read(self, claim: str) -> Head:
         return _head_in(claim, self._store.read(of_claim(claim), CLAIM, spelled(claim)))
 
-    def look(self, claim: str) -> tuple[Head, Seen | None]:
+    def look(self, claim: str) -> tuple[Head, HolderSigns | None]:
         found = self._store.look(of_claim(claim), spelled(claim))
         head = _head_in(claim, found.claim)
         if not head.lease or word_in(found.claim.data) != word_of(holder := Holder(*head.lease[1:3])):
             return head, None
         session = session_in(holder.session, found.session)
-        return head, Seen(holder, session, partial(self.sessions.signs.silence_after, found.heard))
+        return head, HolderSigns(holder, session, partial(self.sessions.signs.silence_after, found.heard))
 
     def recall(self, claim: str) -> Head | None:
         """What this process has made of it with its last release: a step from there that is lost costs one more."""
