@@ -79,8 +79,10 @@ class Store:
         for _ in range(_TRIES):
             try:
                 won, now = self.engine.advance(kind, key, number - 1, data, not_after=not_after)
-            except (CannotExclude, Settling):
+            except CannotExclude:
                 raise
+            except Settling as error:
+                raise Settling(f"{about}: {' '.join(str(error).split())}", error.seconds) from error
             except (OSError, Unavailable) as error:
                 unanswered = _failed(about, error)
                 continue
@@ -105,7 +107,7 @@ def _answered(about: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.k
     while True:
         try:
             return call(*args, **kwargs)
-        except (CannotExclude, Settling):
+        except CannotExclude:
             raise
         except (OSError, Unavailable) as error:
             if elapsed() - began < _AT_ONCE:
