@@ -115,10 +115,7 @@ class NotEnded(Unavailable):
 
 
 class Settling(Unavailable):
-    """The store may have lost what it had confirmed, as in a crash. Until all who held something know, nothing is claimed.
-
-    `seconds` from now it is over, as far as is known. Whoever waits for a claim waits on.
-    """
+    """The store may have lost what it had confirmed. For `seconds` from now nothing is claimed: until all holders know."""
 
     code = "settling"
 
@@ -233,8 +230,6 @@ _REMEDIES = {
     errno.EROFS: "choose another place with --data-dir or LOOOP_DATA_DIR",
     errno.ENOSPC: "make room, or choose another place with --data-dir or LOOOP_DATA_DIR",
 }
-
-
 _WINDOWS_REMEDIES = {
     5: 'to share a directory among users, let them modify it: icacls DIRECTORY /grant "*S-1-5-32-545:(OI)(CI)M" /T',
     19: "choose another place with --data-dir or LOOOP_DATA_DIR",

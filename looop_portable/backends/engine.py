@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+from looop_portable.backends.base import Fact
 from looop_portable.protocol.codec import decode, text
 
 __all__ = [
@@ -83,18 +84,6 @@ class Look(NamedTuple):
     claim: Record
     session: Record = NOTHING
     heard: Heard | None = None
-
-
-class Fact(NamedTuple):
-    """What `looop doctor` says of a store, after it has looked: `persistence`, and what is so there, in one line.
-
-    `excludes`: whether never two win, and no number is given twice, though this is so. `advice`: what to change; one line.
-    """
-
-    name: str
-    found: str
-    excludes: bool = True
-    advice: str = ""
 
 
 def word_in(data: bytes) -> str:

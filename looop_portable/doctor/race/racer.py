@@ -16,8 +16,6 @@ from looop_portable.errors import LooopError, describe_error
 from looop_portable.protocol.outcomes import Won
 from looop_portable.system.processes.python import job
 
-CLAIM = "doctor"
-
 
 class _Gone(Exception):
     """The arbiter does not answer."""
@@ -50,7 +48,8 @@ def serve() -> None:
     todo = job()
     line = _Line(int(str(todo["port"])), str(todo["secret"]))
     try:
-        _race(line, str(todo["backend"]), str(todo["directory"]), float(str(todo["seconds"])), str(todo["turns"]))
+        claims = Claims.open(str(todo["directory"]), str(todo["backend"]))
+        _race(line, claims, str(todo["claim"]), float(str(todo["seconds"])), str(todo["turns"]))
     except _Gone:
         return
     except LooopError as error:
@@ -59,8 +58,7 @@ def serve() -> None:
         line.say(f"failed {describe_error(error)}")
 
 
-def _race(line: _Line, backend: str, directory: str, seconds: float, turns: str) -> None:
-    claims = Claims.open(directory, backend)
+def _race(line: _Line, claims: Claims, name: str, seconds: float, turns: str) -> None:
     refused = claims.backend.unavailable()
     if refused:
         line.say(f"refused {refused}")
@@ -69,12 +67,12 @@ def _race(line: _Line, backend: str, directory: str, seconds: float, turns: str)
     line.ask("ready")
     until = time.monotonic() + seconds
     while me and time.monotonic() < until and not line.cut() and not (turnstile and turnstile.full):
-        outcome = claims.claim(CLAIM, me)
+        outcome = claims.claim(name, me)
         if isinstance(outcome, Won):
             line.ask(f"enter {outcome.lease.generation}")
             number = _through(turnstile, line) if turnstile else 0
             line.ask(f"leave {number}")
-            claims.release(CLAIM, me)
+            claims.release(name, me)
 
 
 def _through(turnstile: Turnstile, line: _Line) -> int:

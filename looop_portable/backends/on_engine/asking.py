@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from looop_portable.backends.engine import Engine, Heard, Record
-from looop_portable.errors import CannotExclude, Unavailable, unavailable
+from looop_portable.backends.engine import Engine, Heard, Look, Record
+from looop_portable.errors import CannotExclude, Settling, Unavailable, unavailable
 from looop_portable.protocol.codec import encode
 from looop_portable.system.clock import elapsed
 
@@ -59,6 +59,12 @@ class Store:
     def heard(self, about: str, word: str) -> Heard | None:
         return _answered(about, self.engine.heard, word)
 
+    def look(self, about: str, key: str) -> Look:
+        return _answered(about, self.engine.look, key)
+
+    def subscribe(self, about: str, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
+        return _answered(about, self.engine.subscribe, kind, key, ring)
+
     def advance(self, about: str, kind: str, key: str, after: int, fields: dict[str, object]) -> bool:
         """Publish `fields` as number `after` + 1, or lose to another (False). Raises `Unavailable` if it cannot be told.
 
@@ -75,6 +81,8 @@ class Store:
                 won, now = self.engine.advance(kind, key, number - 1, data, not_after=not_after)
             except CannotExclude:
                 raise
+            except Settling as error:
+                raise Settling(f"{about}: {' '.join(str(error).split())}", error.seconds) from error
             except (OSError, Unavailable) as error:
                 unanswered = _failed(about, error)
                 continue
@@ -92,8 +100,8 @@ class Store:
 def _answered(about: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """What an engine answers; every failure of it is one line, and says what it is about.
 
-    What fails at once is asked once more, as to do it twice is to do it once: a connection that was idle, and that the server
-    has ended meanwhile, says so when it is used.
+    What fails at once is asked once more, as to do it twice is to do it once: a connection that was idle, and that the
+    server has ended meanwhile, says so when it is used.
     """
     began = elapsed()
     while True:
