@@ -57,18 +57,16 @@ class Changes:
     def subscribe(self, channel: str, ring: Ring) -> Ring:
         """What ends it is returned. Raises `Unavailable`."""
         end = elapsed() + self._timeout
-        while True:
+        while (left := end - elapsed()) > 0:
             listener, subscription = self._current(), _Subscription(channel, ring)
             listener.put(subscription, wanted=True)
-            if listener.is_over or not subscription.answered.wait(max(end - elapsed(), 0.001)):
-                subscription.refused = listener.is_over
-                listener.put(subscription, wanted=False)
-                if not listener.is_over:
-                    raise Unavailable(f"{self._where}: it has not confirmed a subscription within {self._timeout:g} s")
+            is_answered = not listener.is_over and subscription.answered.wait(left)
             if subscription.failure:
                 raise subscription.failure
-            if not subscription.refused:
+            if is_answered and not subscription.refused:
                 return lambda: listener.put(subscription, wanted=False)
+            listener.put(subscription, wanted=False)
+        raise Unavailable(f"{self._where}: it has not confirmed a subscription within {self._timeout:g} s")
 
     def close(self) -> None:
         if self._listener and self._listener.pid == os.getpid():
@@ -240,8 +238,13 @@ class _Listener:
             while True:
                 subscription, _ = self._queue.get_nowait()
                 if subscription:
-                    subscription.refused = True
-                    subscription.answered.set()
+                    self._refuse(subscription)
         for subscriptions in self._wanted.values():
             for each in subscriptions:
-                each.answered.set()
+                self._refuse(each)
+
+    def _refuse(self, subscription: _Subscription) -> None:
+        """One that was confirmed long ago is rung for the last time."""
+        subscription.refused = True
+        subscription.answered.set()
+        subscription.ring()

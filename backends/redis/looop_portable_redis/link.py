@@ -46,10 +46,11 @@ class Link:
         records = keys_of(self._address)[0]
         asked: list[Command] = [("INFO",), ("CONFIG", "GET", "*append*"), ("TIME",), ("HGET", records, "stamp")]
         replies = self._replies(asked)
-        self._raise_first([replies[0], *replies[2:]])
-        self._learn(int(replies[2][0]) * 1_000_000 + int(replies[2][1]))
+        self._raise_first(replies[:1])
         info = info_in(replies[0])
         self._refuse(info)
+        self._raise_first(replies[2:])
+        self._learn(int(replies[2][0]) * 1_000_000 + int(replies[2][1]))
         config = {} if isinstance(replies[1], Exception) else config_in(replies[1])
         safety = is_lossless(info, config) if not self._address.master else 0
         self._run, before = info.get("run_id", ""), info.get("master_replid2", "")

@@ -2,10 +2,10 @@
 
 Guarantees: a script answers, or changes something, only on a master whose run the stamp knows. So neither a restart, a
 failover, a demotion nor a FLUSHALL can come between a look at the server and the deed.
-How: a *run* is one life of the data: that of a process, for as long as it is nobody's replica. Each script has the run_id of
-the process in its text. So a process that was not looked at does not know the script's hash, whatever stands between it and
-us: NOSCRIPT means that it has to be looked at. The rest is asked in the script: a process that was a replica meanwhile has
-another master_replid2.
+How: a *run* is one life of the data: that of a process, for as long as it is nobody's replica. Each script has the run_id
+of the process in its text. So a process that was not looked at does not know the script's hash, whatever stands between it
+and us: NOSCRIPT means that it has to be looked at. The rest is asked in the script: a process that was a replica meanwhile
+has another master_replid2.
 
 Three keys, all under one hash tag. `records` has the stamp, the records ("NUMBER DATA") and the beats ("MICROSECONDS
 NONCE"): whoever loses some of it loses the stamp as well. `keys` has the records' keys in order, and `until` how long beats

@@ -6,6 +6,7 @@ a credential. What this host has not sent when a connection is closed is thrown 
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 from collections.abc import Iterator, Sequence
@@ -29,10 +30,13 @@ _GRANT = "the README of looop-portable-redis has the ACL rule that this user nee
 _REMEDIES = {
     "CERTIFICATE_VERIFY_FAILED": "name the authority's file: ?ssl_ca_certs=FILE",
     "WRONG_VERSION_NUMBER": "it speaks no TLS: redis://",
+    "maxmemory": "make room there",
+    "Timeout connecting": "nobody answers there, or not by TLS where that was asked for",
     "closed by server": "if it speaks TLS: rediss://",
     "reset by peer": "if it speaks TLS: rediss://",
     "read only replica": "it has become a replica: try again",
 }
+_IN_SCRIPT = re.compile(r"\.? ?script: [0-9a-f]{40}.*| -? ?@user_script.*")
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -113,7 +117,7 @@ def failing(about: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, UnicodeError) as error:
-        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        text = _IN_SCRIPT.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
         raise Unavailable(f"{about}: {text}{_remedy(error, text)}") from error
 
 

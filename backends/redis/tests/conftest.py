@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 import redis
+
 from looop_portable_redis.address import read_url
 from looop_portable_redis.engine import RedisEngine
 from support.servers.redis import EACH, Redis

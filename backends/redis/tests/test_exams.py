@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from support.servers.redis import Redis
 
 from looop_portable.backends.base import Backend
 from looop_portable.backends.on_engine import OnEngine
@@ -11,6 +10,7 @@ from looop_portable.testing.engine_exam import Connect, EngineExam
 from looop_portable.testing.exam import BackendExam
 from looop_portable.testing.examiner import Reopen
 from looop_portable.testing.faults import ONWARD, Fault, Injector, faulty
+from support.servers.redis import Redis
 
 
 class TestEngine(EngineExam):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import redis
-from support.servers.redis import ALWAYS, EACH, EVERYSEC, Redis, needs_redis
 
 from looop_portable import Claims, Held, hold
 from looop_portable.backends.engine import CLAIM, NOTHING, SESSION, TICKET, Engine, Record
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import Settling, Unavailable
 from looop_portable.system.clock import elapsed
+from support.servers.redis import ALWAYS, EACH, EVERYSEC, Redis, needs_redis
 
 pytestmark = needs_redis
 

@@ -57,7 +57,8 @@ class Redis(Server):
             self.set_clock(0)
 
     def command(self) -> Sequence[str]:
-        return [PROGRAMS[self.kind], "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
+        quick = ["--repl-diskless-sync-delay", "0", "--save", ""]
+        return [PROGRAMS[self.kind], "--port", str(self.port), "--bind", "127.0.0.1", *quick, *self._options]
 
     def environment(self) -> Mapping[str, str]:
         if not self._faked:
