@@ -80,7 +80,7 @@ class Link:
         asked: list[Command] = [("EVALSHA", sha) if by_hash else ("EVAL", text)]
         asked[0] += (len(keys), *keys, *values)
         if replicas:
-            asked.append(("WAIT", replicas, max(int(self._address.timeout * 900), 1)))
+            asked.append(("WAIT", replicas, _wait_for(self._address.timeout)))
         replies = self._replies(asked)
         if isinstance(replies[0], NoScriptError):
             raise replies[0]
@@ -179,6 +179,11 @@ def is_lossless(info: Info, config: Info) -> int:
         return 0
     is_written = info.get("aof_rewrite_in_progress") == "0" == info.get("aof_rewrite_scheduled")
     return 2 if is_written and info.get("aof_last_bgrewrite_status") == "ok" else 1
+
+
+def _wait_for(timeout: float) -> int:
+    """Milliseconds within which replicas confirm a write. Servers look at the time ten times a second."""
+    return max(int(timeout * 1000) - 300, int(timeout * 500))
 
 
 def _micros(seconds: float) -> int:
