@@ -33,7 +33,7 @@ from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import Address
 from looop_portable_redis.changes import Changes
 from looop_portable_redis.facts import facts
-from looop_portable_redis.link import Link
+from looop_portable_redis.link import Link, look_at
 from looop_portable_redis.scripts import ADVANCE, BEAT, FORGET, HEARD, LOOK, READ, SCAN, Script
 from looop_portable_redis.wire import connect
 
@@ -112,8 +112,12 @@ class RedisEngine(Engine):
         return self._changes.subscribe(self._channel(kind, key), ring)
 
     def verify(self) -> list[Fact]:
-        with self._links.one() as link:
-            return facts(self._address, *link.info())
+        """On a connection of its own, as the server may be one that is refused."""
+        wire = connect(self._address)
+        try:
+            return facts(self._address, *look_at(self._address, wire))
+        finally:
+            wire.disconnect()
 
     def close(self) -> None:
         self._changes.close()

@@ -8,6 +8,7 @@ How: deadlines are the server's own time. Each reply has that; it is at least wh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,13 +18,15 @@ from looop_portable.errors import CannotExclude, Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import Address
 from looop_portable_redis.scripts import STAMP, Script, stamped
-from looop_portable_redis.wire import Command, Wire, failing
+from looop_portable_redis.wire import Command, Wire, failing, packed
 
-__all__ = ["Info", "Link", "info_in", "is_lossless", "refusals"]
+__all__ = ["Info", "Link", "is_lossless", "look_at", "refusals"]
 
 OLDEST = (6, 2)
 UNSET = "0" * 40
 Info = dict[str, str]
+
+_ASKED: tuple[Command, ...] = (("INFO",), ("CONFIG", "GET", "*append*"), ("TIME",))
 
 
 class Link:
@@ -32,6 +35,7 @@ class Link:
     def __init__(self, address: Address, wire: Wire) -> None:
         self._address = address
         self._wire = wire
+        self._keys = keys_of(address)
         self._run = ""
         self.ahead = 0
         """Microseconds that the server's time is ahead of `elapsed`, at least."""
@@ -43,13 +47,12 @@ class Link:
 
     def greet(self) -> None:
         """Look at the server, and let the stamp know its run. Raises `CannotExclude`, or `Unavailable`."""
-        records = keys_of(self._address)[0]
-        asked: list[Command] = [("INFO",), ("CONFIG", "GET", "*append*"), ("TIME",), ("HGET", records, "stamp")]
+        asked: list[Command] = [*_ASKED, ("HGET", self._keys[0], "stamp")]
         replies = self._replies(asked)
-        self._raise_first(replies[:1])
+        raise_first(self._address, replies[:1])
         info = info_in(replies[0])
         self._refuse(info)
-        self._raise_first(replies[2:])
+        raise_first(self._address, replies[2:])
         self._learn(int(replies[2][0]) * 1_000_000 + int(replies[2][1]))
         config = {} if isinstance(replies[1], Exception) else config_in(replies[1])
         safety = is_lossless(info, config) if not self._address.master else 0
@@ -76,28 +79,16 @@ class Link:
 
     def _run_script(self, script: Script, *values: object, replicas: int = 0, by_hash: bool = False) -> list[Any]:
         text, sha = script.of(self._run)
-        keys = keys_of(self._address)
-        asked: list[Command] = [("EVALSHA", sha) if by_hash else ("EVAL", text)]
-        asked[0] += (len(keys), *keys, *values)
+        begin = ("EVALSHA", sha) if by_hash else ("EVAL", text)
+        asked: list[Command] = [(*begin, len(self._keys), *self._keys, *values)]
         if replicas:
             asked.append(("WAIT", replicas, _wait_for(self._address.timeout)))
         replies = self._replies(asked)
         if isinstance(replies[0], NoScriptError):
             raise replies[0]
-        self._raise_first(replies)
+        raise_first(self._address, replies)
         self._learn(replies[0][1])
         return [*replies[0], *replies[1:]]
-
-    def info(self) -> tuple[Info, Info, float]:
-        """What the server says of itself, what of its configuration, and how many seconds its clock is ahead of ours."""
-        import time
-
-        before = time.time()
-        replies = self._replies([("INFO",), ("CONFIG", "GET", "*append*"), ("TIME",)])
-        middle = (before + time.time()) / 2
-        self._raise_first([replies[0], replies[2]])
-        config = {} if isinstance(replies[1], Exception) else config_in(replies[1])
-        return info_in(replies[0]), config, int(replies[2][0]) + int(replies[2][1]) / 1e6 - middle
 
     def close(self) -> None:
         self._wire.disconnect()
@@ -106,23 +97,7 @@ class Link:
         self.ahead = server - _micros(elapsed()) - 1
 
     def _replies(self, commands: Sequence[Command]) -> list[Any]:
-        """What is said to each, in one round trip. An error of one is in its place."""
-        end = elapsed() + self._address.timeout
-        with failing(self._address.where):
-            self._wire.send_packed_command(self._wire.pack_commands(commands))
-            return [self._reply(end) for _ in commands]
-
-    def _reply(self, end: float) -> Any:
-        try:
-            return self._wire.read_response(timeout=max(end - elapsed(), 0.001))
-        except ResponseError as error:
-            return error
-
-    def _raise_first(self, replies: list[Any]) -> None:
-        for reply in replies:
-            if isinstance(reply, Exception):
-                with failing(self._address.where):
-                    raise reply
+        return replies_to(self._address, self._wire, commands)
 
     def _refuse(self, info: Info) -> None:
         """Raises `CannotExclude`, or `Unavailable` where Sentinels are about to find another master."""
@@ -130,6 +105,40 @@ class Link:
             if name == "role" and self._address.master:
                 raise Unavailable(f"{self._address.where}: the Sentinels' master is {found}: try again")
             raise CannotExclude(f"{self._address.where}: it is {found}: {advice}")
+
+
+def look_at(address: Address, wire: Wire) -> tuple[Info, Info, float]:
+    """What a server says of itself, what of its configuration, and how many seconds its clock is ahead of ours.
+
+    It may be one that is refused.
+    """
+    before = time.time()
+    replies = replies_to(address, wire, _ASKED)
+    middle = (before + time.time()) / 2
+    raise_first(address, [replies[0], replies[2]])
+    config = {} if isinstance(replies[1], Exception) else config_in(replies[1])
+    return info_in(replies[0]), config, int(replies[2][0]) + int(replies[2][1]) / 1e6 - middle
+
+
+def replies_to(address: Address, wire: Wire, commands: Sequence[Command]) -> list[Any]:
+    """What is said to each, in one round trip. An error of one is in its place."""
+    end = elapsed() + address.timeout
+    replies: list[Any] = []
+    with failing(address.where):
+        wire.send_packed_command(packed(commands))
+        for _ in commands:
+            try:
+                replies.append(wire.read_response(timeout=max(end - elapsed(), 0.001)))
+            except ResponseError as error:
+                replies.append(error)
+    return replies
+
+
+def raise_first(address: Address, replies: list[Any]) -> None:
+    for reply in replies:
+        if isinstance(reply, Exception):
+            with failing(address.where):
+                raise reply
 
 
 def keys_of(address: Address) -> tuple[str, str, str]:

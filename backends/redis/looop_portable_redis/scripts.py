@@ -25,7 +25,7 @@ import hashlib
 __all__ = ["ADVANCE", "BEAT", "FORGET", "HEARD", "LOOK", "READ", "SCAN", "STAMP", "Script", "stamped"]
 
 _SERVER = """
-if redis.replicate_commands then redis.replicate_commands() end
+if not redis.REDIS_VERSION_NUM then redis.replicate_commands() end
 local H, KEYS_, UNTIL = KEYS[1], KEYS[2], KEYS[3]
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -329,3 +331,88 @@ def test_a_store_that_nobody_has_used_yet_may_have_lost_everything(starting: Sta
 def stamp_of(server: Redis) -> list[str]:
     with redis.Redis(port=server.port) as client:
         return bytes(client.hget("{p}:records", "stamp")).decode().split()
+
+
+class Proxy:
+    """It keeps its clients' connections, and makes new ones to the server whenever those have ended."""
+
+    def __init__(self, port: int) -> None:
+        self._server_port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._sockets = [self._listener]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._sockets.append(client)
+                self._threads.append(threading.Thread(target=self._serve, args=(client,), daemon=True))
+                self._threads[-1].start()
+
+    def _serve(self, client: socket.socket) -> None:
+        """One request at a time, which has come as a whole; the reply ends when nothing more comes for a while."""
+        server = None
+        with contextlib.suppress(OSError):
+            while asked := client.recv(2**20):
+                for _ in range(2):
+                    try:
+                        server = server or self._connected()
+                        server.sendall(asked)
+                        server.settimeout(PATIENCE)
+                        reply = server.recv(2**20)
+                    except OSError:
+                        reply = b""
+                    if reply:
+                        break
+                    server = None
+                assert server
+                server.settimeout(0.1)
+                with contextlib.suppress(OSError):
+                    while more := server.recv(2**20):
+                        reply += more
+                client.sendall(reply)
+
+    def _connected(self) -> socket.socket:
+        self._sockets.append(socket.create_connection(("127.0.0.1", self._server_port)))
+        return self._sockets[-1]
+
+    def close(self) -> None:
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(PATIENCE)
+        for each in self._sockets:
+            each.close()
+
+
+def test_a_server_that_was_restarted_behind_a_proxy_is_looked_at_again(
+    starting: Starting, opening: Opening, settle: Settle
+) -> None:
+    """The connection stays; the server has an old log, so that it may lack something, and the stamp is in it."""
+    server = starting(*EVERYSEC)
+    settle(server, "p")
+    with contextlib.closing(Proxy(server.port)) as proxy:
+        engine = opening(f"redis://127.0.0.1:{proxy.port}/0?prefix=p&longest=1")
+        assert won(engine, "a", 0, b"one")
+        server.kill()
+        server.start()
+        with pytest.raises(Settling):
+            won(engine, "a", 1, b"two")
+        assert engine.read(CLAIM, "a").number > 2**40
+
+
+def test_a_copy_of_old_data_is_another_run(starting: Starting, opening: Opening, settle: Settle) -> None:
+    """A backup that is restored: it has the stamp of then, of a run that this process is not."""
+    server = starting("--dbfilename", "dump.rdb")
+    settle(server, "p")
+    with redis.Redis(port=server.port) as client:
+        client.save()
+    assert won(opening(server.url(prefix="p")), "a", 0, b"one")
+    server.kill()
+    server.start()
+    with pytest.raises(Settling):
+        won(opening(server.url(prefix="p", longest=1)), "a", 0, b"two")
