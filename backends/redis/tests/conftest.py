@@ -26,7 +26,7 @@ def _settle(server: Redis, prefix: str) -> None:
     """Make it what a store is where claims have been for long: its stamp knows the run, and nothing was ever lost."""
     with redis.Redis(port=server.port) as client:
         run = client.info("server")["run_id"]
-        client.hset(f"{{{prefix}}}:records", "stamp", f"{run} {'0' * 40} 0 0 1000000 0")
+        client.hset(f"{{{prefix}}}:records", "stamp", f"{run} {'0' * 40} 0 0 1000000 0 0 0")
 
 
 @pytest.fixture

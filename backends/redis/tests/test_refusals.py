@@ -17,6 +17,7 @@ from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import read_url
 from looop_portable_redis.link import is_lossless, refusals
 from looop_portable_redis.wire import connect as connect_wire
+from support.servers import free_port
 from support.servers.redis import ALWAYS, EACH, Redis, needs_openssl, needs_redis
 
 pytestmark = needs_redis
@@ -107,7 +108,8 @@ def test_a_replica_is_refused_by_name(kind: str, starting: Starting, opening: Op
 
 
 def test_a_node_of_a_cluster_is_refused(starting: Starting, opening: Opening) -> None:
-    assert "a node of a cluster" in refused(opening(starting("--cluster-enabled", "yes").url()), CannotExclude)
+    server = starting("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    assert "a node of a cluster" in refused(opening(server.url()), CannotExclude)
 
 
 def test_one_that_is_too_old_or_something_else_is_refused() -> None:
