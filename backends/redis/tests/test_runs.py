@@ -284,10 +284,11 @@ def test_a_longest_lease_that_nobody_uses_any_more_is_forgotten_in_time(
 
     longest(1, 0)  # From now on.
     assert longest(3600, 0) == 3600
-    assert longest(60, 7) == 3600
+    assert longest(60, 7.05) == 3600
     assert longest(60, 0.1) == 3600  # Another week begins; in the last one there was one of an hour.
     assert longest(300, 1) == 3600
-    assert longest(60, 6.2) == 300
+    assert longest(60, 5.96) == 3600  # A beat of an hour's lease is kept for a week and two hours.
+    assert longest(60, 0.2) == 300
 
 
 def test_each_run_begins_above_all_numbers_of_the_one_before(starting: Starting, opening: Opening, settle: Settle) -> None:
