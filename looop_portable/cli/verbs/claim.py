@@ -61,13 +61,13 @@ def claim(
     A --note stays as long as the claim: of one that was ours already the old one is kept, and that is said.
     """
     note = as_note(note)
-    claims, ordered = out.claims(), in_order(names)
+    claims, ordered = out.claims(renews=False), in_order(names)
     who = acting(out, claims, session, ttl=ttl, strict=strict)
     limit = limit_of(wait, timeout)
     # Without this, a session whose keeper is gone would be taken for dead while it waits, and lose its turn.
     kept = limit == 0 or ensure_kept(out, claims, who.me, who.known)
     with endings() as ended_by:
-        with _progress(out, limit) as told, renewing(out, who) if limit != 0 else contextlib.nullcontext():
+        with _progress(out, limit) as told, renewing(out, who.registration) if limit != 0 else contextlib.nullcontext():
             outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait, note)
         if not isinstance(outcome, Held):
             _describe_kept_notes(out, outcome, note)
@@ -145,7 +145,7 @@ def unclaim(
     """
     if not names and pattern is None:
         raise click.UsageError("Missing argument 'NAME...', or --pattern.")
-    claims, wanted = out.claims(), in_order(names)  # Nothing is released where one of them cannot be a name.
+    claims, wanted = out.claims(renews=False), in_order(names)  # Nothing is released where one of them cannot be a name.
     me, code = holder(claims, session), 0
     if slots is not None:
         wanted = ours_of(claims, wanted, slots, me)
@@ -176,7 +176,7 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     the resource that it writes to. Where a session is named, it has to be that one's: a number alone may be another's in a
     store that was restored from a backup, or made anew.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     me = holder(claims, session) if session_id(session) else None
     found = claims.check(name, generation)
     fields = {"name": found.name, "generation": generation, "head": found.head, **lease_fields(found.lease)}

@@ -139,7 +139,7 @@ def renew(out: Setting, session_id: str) -> int:
 
     It lives for its whole time again. Each verb that acts for it does the same. Exit 2: it is over, or lives by a process.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     who = acting(out, claims, session_id, strict=True)
     if not (who.registration and who.registration.timed):
         raise UsageError(f"session '{who.me.session}' lives by its process, and needs no renewal")
@@ -156,7 +156,7 @@ def stop(out: Setting, session_id: str) -> int:
 
     Exit 0 also if it had ended before; 2 if there never was one of that ID.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     holder = claims.sessions.holder(session_id)
     if holder.incarnation and not holder.incarnation.startswith(FOREIGN):
         stopped, released, failed = claims.retire(holder)

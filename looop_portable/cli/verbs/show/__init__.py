@@ -12,7 +12,7 @@ from looop_portable.cli.output.ages import age
 from looop_portable.cli.output.tables import form_of, show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
-from looop_portable.cli.verbs.options import NAME
+from looop_portable.cli.verbs.options import NAME, SESSION
 from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable, selecting
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.standings import Standing
@@ -68,13 +68,14 @@ def _expose(out: Setting, found: list[Status], unreadable: int) -> None:
 
 @click.command(cls=Verb, short_help="Show one claim: who holds it, on what evidence alive.")
 @NAME
+@SESSION
 @click.pass_obj
-def show(out: Setting, name: str) -> int:
+def show(out: Setting, name: str, session: str | None) -> int:
     """Show one claim: whether it is held, by whom, and on what evidence its holder is alive or dead.
 
     With -q the exit code tells. 0: it is held by somebody who is alive, or may be; 1: it can be had.
     """
-    status = out.claims().show(name)
+    status = out.claims(session).show(name)
     if out.quiet:
         return 0 if status.standing is Standing.HELD else 1
     if out.as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from looop_portable.cli.acting import renewing
 from looop_portable.cli.ending import endings
 from looop_portable.cli.output.ages import age
 from looop_portable.cli.output.progress import waiting_for
@@ -11,7 +12,7 @@ from looop_portable.cli.output.refusals import refuse
 from looop_portable.cli.output.tables import FORM, show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import HOW, Duration, Verb
-from looop_portable.cli.verbs.options import NAME, SLOTS, limit_of
+from looop_portable.cli.verbs.options import NAME, SESSION, SLOTS, limit_of
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.slots import line_for
@@ -21,17 +22,18 @@ from looop_portable.waiting.looking import wait_until_free
 @click.command(cls=Verb, short_help="Wait until a claim can be had, and do not take it.")
 @NAME
 @click.option("--timeout", type=Duration(), metavar="DURATION", help=f"No longer than DURATION ({HOW}), then exit 124.")
+@SESSION
 @SLOTS
 @click.pass_obj
-def wait(out: Setting, name: str, timeout: float | None, slots: int | None) -> int:
+def wait(out: Setting, name: str, timeout: float | None, session: str | None, slots: int | None) -> int:
     """Wait until NAME can be had: it is free, or whoever holds it is dead. Nothing is claimed, and no place in line taken.
 
     Exit 0: it can be had, for whoever claims it first; 124: it was still held when --timeout was over. With --slots N,
-    until one of NAME#1 to NAME#N can be had.
+    until one of NAME#1 to NAME#N can be had. A session that lives by time is renewed meanwhile.
     """
-    claims = out.claims()
+    claims = out.claims(session)
     limit = None if timeout is None else limit_of(timeout)
-    with endings(), waiting_for(out) as told:
+    with endings(), waiting_for(out) as told, renewing(out, out.renewed):
         found = wait_until_free(claims, name, limit, slots or 0, told)
     if isinstance(found, Held):
         refuse(out, "wait", "held by live session", *found, {}, late=True, claims=claims, slots=slots or 0)
@@ -42,16 +44,17 @@ def wait(out: Setting, name: str, timeout: float | None, slots: int | None) -> i
 
 @click.command(cls=Verb, short_help="List who waits for a claim: which place, since when.")
 @NAME
+@SESSION
 @SLOTS
 @FORM
 @click.pass_obj
-def queue(out: Setting, name: str, slots: int | None, form: str | None) -> int:
+def queue(out: Setting, name: str, session: str | None, slots: int | None, form: str | None) -> int:
     """List who waits for NAME, the next first: session, process, host, and since when by its own clock.
 
     Those who wait for any of its slots are in one line: --slots N. -o name prints the sessions. Who waits without a place
     in line (`looop wait`, looop itself) is not listed, nor is one that has ended.
     """
-    claims = out.claims()
+    claims = out.claims(session)
     tickets, line = claims.backend.tickets, line_for(name, slots or 0)
     rows: list[tuple[str, ...]] = []
     for ticket in tickets.line(line) if tickets else ():
