@@ -11,7 +11,7 @@ import click
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.output.ages import age
 from looop_portable.cli.output.refusals import Told, of_nobody, told_of
-from looop_portable.cli.output.tables import form_of, show_table
+from looop_portable.cli.output.tables import form_of, show_some
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.options import NAME, SESSION
@@ -44,9 +44,7 @@ def claims(out: Setting, /, form: str | None, **selection: Any) -> int:
     if form == "prometheus":
         _expose(out, found, len(unreadable))
     elif rows:
-        columns = [column for column in rows[0] if form == "wide" or column != "NOTE" or any(row["NOTE"] for row in rows)]
-        cells = [[row[column] for column in columns] for row in rows]
-        show_table(out, columns, cells, form, giving=2 if "NOTE" in columns else 1)
+        show_some(out, rows, form, {"NOTE"}, giving={"NOTE"})
     elif listed:
         out.hint(f"no such claims are held, of {len(listed)}")
     else:

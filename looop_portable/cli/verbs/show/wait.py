@@ -68,7 +68,7 @@ def queue(out: Setting, name: str, session: str | None, slots: int | None, form:
         pid = str(waiter.pid or "-")
         rows.append((waiter.session or "-", str(place), pid, age(since), since or "-", waiter.host or "-"))
     if rows:
-        show_table(out, ("SESSION", "PLACE", "PID", "WAITS", "SINCE", "HOST"), rows, form)
+        show_table(out, ("SESSION", "PLACE", "PID", "WAITS", "SINCE", "HOST"), rows, form, giving=0)
     else:
         ordered = "" if tickets else f": the backend '{claims.backend.name}' keeps no line"
         out.hint(f"nobody waits for {canonical(name)}{ordered}")
