@@ -1,7 +1,8 @@
 """Several claims at once, all or none; and a claim that several may hold, each a slot of it.
 
 Guarantees: of several names either all are won, or none that was not ours before. Two that name them in opposite orders do
-not wait for each other: all take them in one order, that of their file names.
+not wait for each other: all take them in one order, that of their file names. What a session around ours holds is joined:
+its lease is the answer (`Renewed`, of another session), and nobody here releases it.
 Does not guarantee: that nothing is held meanwhile: the first is held while the second is waited for. Two waiters that held
 something before they began to wait may wait for each other. While the last is waited for, an operator may break the first:
 its generation shows that. A session that asks for a slot in two processes at once may get two.
@@ -25,7 +26,7 @@ from looop_portable.protocol.slots import in_order, line_for, slots_of
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed, timestamp
 from looop_portable.system.threads.apart import apart
-from looop_portable.waiting.attempts import Attempts, take_back
+from looop_portable.waiting.attempts import Attempts, joins, take_back
 from looop_portable.waiting.limits import limit
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def waiter(
     undo, who = attempt.take_back, partial(who_waits, claims, me)
 
     def ours(lease: Lease) -> bool:
-        return is_ours(lease, me)
+        return is_ours(lease, me) or joins(claims, me, lease)
 
     return Waiting(claims, line_for(name, slots), wanted, attempt, watcher, ours, undo=undo, who=who)
 

@@ -121,6 +121,17 @@ def refuse(
             out.hint(f"  {key:<10}{value}")
 
 
+def say_inside(out: Output, verb: str, lease: Lease, verdict: Verdict, outcome: str = "joined") -> None:
+    """Of a claim that a session around ours holds (`inside.joins`): that is no refusal, and it is not released here."""
+    fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **verdict_fields(verdict)}
+    if verb == "claim":
+        fields |= {"previous": None, "protected": not verdict.dead}
+    out.answer(verb, outcome, "", fields)
+    whose = f"session '{lease.session}'{' around this one' if outcome == 'joined' else ''} holds it"
+    goes = "" if verb == "wait" else ", and goes on holding it"
+    out.hint(f"looop: {verb} {lease.name}: inside already: {whose}{goes} (generation {lease.generation})")
+
+
 def _facts(told: Told, *, late: bool) -> Iterator[tuple[str, str]]:
     lease, verdict = told.lease, told.verdict
     yield "host", lease.host
