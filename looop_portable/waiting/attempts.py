@@ -69,6 +69,8 @@ class Attempts:
         self._me = me
         self._note = note
         self._won: Won | None = None
+        self.refused: Held | None = None
+        """Who held it when it was last asked for."""
 
     def __call__(self) -> Won | Renewed | Held:
         """Interrupted, it has not won. Raises as `Claims.claim` does."""
@@ -76,6 +78,7 @@ class Attempts:
         try:
             outcome = claim_any(self._claims, self._wanted, self._me, self._note)
             self._won = outcome if isinstance(outcome, Won) else None
+            self.refused = outcome if isinstance(outcome, Held) else None
         except BaseException:  # It may have been won all the same.
             for lease in self._had():
                 if lease not in before:
