@@ -37,7 +37,7 @@ def keep(out: Setting, session_id: str, incarnation: str, state: str, foreground
     `session start` has left it behind: a small process that gives the session's heartbeats while its own process lives,
     and then releases what it holds. `claim` starts it again too. Exit 2: that session has none, or not on this host.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     holder = Holder(canonical(session_id, "session id"), incarnation) if incarnation else claims.sessions.holder(session_id)
     registration = _kept(claims, holder)
     if foreground:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TextIO
 
 import click
@@ -62,6 +63,26 @@ def show_table(
     cleaned = [[readable(cell) for cell in row] for row in rows]
     for line in drawn(columns, cleaned, width, _TONES if coloured(stream) else {}, _ellipsis(stream), giving):
         out.drawn(line)
+
+
+def show_some(
+    out: Output,
+    rows: Sequence[Mapping[str, str]],
+    form: str | None,
+    some: AbstractSet[str],
+    wide: AbstractSet[str] = frozenset(),
+    giving: AbstractSet[str] = frozenset(),
+) -> None:
+    """The rows, by their columns. A wide table has all of them; else `some` are there only if a row has something in them,
+    and `wide` are not. The last one gives way, and those of `giving`, which are before it.
+    """
+    columns = [
+        column
+        for column in rows[0]
+        if form == "wide" or (column not in wide and (column not in some or any(row[column] for row in rows)))
+    ]
+    cells = [[row[column] or "-" if column not in giving else row[column] for column in columns] for row in rows]
+    show_table(out, columns, cells, form, giving=1 + sum(column in giving for column in columns))
 
 
 def coloured(stream: TextIO | None) -> bool:

@@ -11,14 +11,14 @@ from looop_portable.cli.caller import caller, described, named
 from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.ending import Endings, endings
 from looop_portable.cli.keeper import Kept, end_keeper, give_up, keep, register_kept
-from looop_portable.cli.output import verdict_fields
-from looop_portable.cli.output.tables import FORM, show_table
+from looop_portable.cli.output.tables import FORM, show_some
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verbs
 from looop_portable.cli.verbs.options import LEASE_LENGTH
 from looop_portable.config import SESSION_ID
 from looop_portable.errors import Interrupted, LooopError, UsageError
 from looop_portable.protocol.liveness import lease_of
+from looop_portable.protocol.outcomes import SessionStatus
 from looop_portable.protocol.records import FOREIGN, Registration
 
 
@@ -139,7 +139,7 @@ def renew(out: Setting, session_id: str) -> int:
 
     It lives for its whole time again. Each verb that acts for it does the same. Exit 2: it is over, or lives by a process.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     who = acting(out, claims, session_id, strict=True)
     if not (who.registration and who.registration.timed):
         raise UsageError(f"session '{who.me.session}' lives by its process, and needs no renewal")
@@ -156,7 +156,7 @@ def stop(out: Setting, session_id: str) -> int:
 
     Exit 0 also if it had ended before; 2 if there never was one of that ID.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     holder = claims.sessions.holder(session_id)
     if holder.incarnation and not holder.incarnation.startswith(FOREIGN):
         stopped, released, failed = claims.retire(holder)
@@ -179,25 +179,35 @@ session.add_command(keep)
 @FORM
 @click.pass_obj
 def list_(out: Setting, form: str | None) -> int:
-    """List the sessions, and whether they are alive."""
-    rows = []
+    """List the sessions, and whether they are alive.
+
+    There is a column for until when, if one of them lives by time. With -o wide, all columns.
+    """
+    rows: list[dict[str, str]] = []
     for status in out.claims().sessions.statuses():
-        found, verdict = status.registration, status.verdict
-        fields = {
-            "session": found.session,
-            "incarnation": found.incarnation or None,
-            "pid": found.pid or None,
-            "host": found.host or None,
-            "started_at": found.started_at or None,
-            "lease": found.lease_seconds,
-            **verdict_fields(verdict),
-        }
         if out.as_json:
-            out.answer("session list", "session", "", fields)
-        lease = f"{found.lease_seconds}s" if found.lease_seconds else "-"
-        rows.append((found.session, found.started_at, found.host, lease, verdict.liveness.value, verdict.description))
+            out.answer("session list", "session", "", status.as_dict())
+        rows.append(_row(status))
     if rows:
-        show_table(out, ("SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"), rows, form)
+        show_some(out, rows, form, {"UNTIL"}, {"PID", "USER", "COMMAND"})
     else:
         out.hint("no sessions are registered")
     return 0
+
+
+def _row(status: SessionStatus) -> dict[str, str]:
+    """The cells of a session, by their columns."""
+    found, verdict = status.registration, status.verdict
+    lease = f"{found.lease_seconds}s" if found.lease_seconds and not found.timed else "-"
+    return {
+        "SESSION": found.session,
+        "STARTED": found.started_at,
+        "HOST": found.host,
+        "PID": str(found.pid or "-"),
+        "USER": found.user or "-",
+        "COMMAND": found.command or "-",
+        "LEASE": lease,
+        "UNTIL": verdict.until,
+        "LIVENESS": verdict.liveness.value,
+        "EVIDENCE": verdict.description,
+    }

@@ -33,7 +33,7 @@ def transfer(out: Setting, name: str, to: str, session: str | None, slots: int |
     With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: it is not ours; 2: SESSION is not registered,
     or not alive.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     me = holder(claims, session)
     wanted = [canonical(name)] if slots is None else ours_of(claims, [name], slots, me)
     if not wanted:
