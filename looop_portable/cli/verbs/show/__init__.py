@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.output.ages import age
 from looop_portable.cli.output.tables import form_of, show_table
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.options import NAME
+from looop_portable.cli.verbs.show.rows import COLUMNS, fields_of, has_notes, row_of, without_notes
 from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable, selecting
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.standings import Standing
@@ -31,18 +31,13 @@ def claims(out: Setting, /, form: str | None, **selection: Any) -> int:
     selected, listed = Selection(**selection), out.claims().list()
     found = selected.of(listed)
     unreadable = [status for status in listed if is_unreadable(status) and selected.names(status.name)]
-    rows: list[tuple[str, ...]] = []
-    for status in found:
-        if out.as_json and form != "prometheus":
+    rows = [row_of(status) for status in found]
+    if out.as_json and form != "prometheus":
+        for status in found:
             _print(out, "claims", status)
-        assert status.lease
-        assert status.verdict
-        lease, verdict = status.lease, status.verdict
-        told = status.name, lease.session, str(status.generation), age(lease.claimed_at), verdict.liveness.value
-        rows.append((*told, lease.note, verdict.description))
-    columns: tuple[str, ...] = ("NAME", "SESSION", "GENERATION", "AGE", "LIVENESS", "NOTE", "EVIDENCE")
-    if form != "wide" and not any(row[-2] for row in rows):
-        columns, rows = (*columns[:-2], columns[-1]), [(*row[:-2], row[-1]) for row in rows]
+    columns: tuple[str, ...] = COLUMNS
+    if form != "wide" and not has_notes(rows):
+        (columns, *rows) = without_notes([columns, *rows])
     if form == "prometheus":
         _expose(out, found, len(unreadable))
     elif rows:
@@ -98,14 +93,4 @@ def show(out: Setting, name: str) -> int:
 
 
 def _print(out: Setting, verb: str, status: Status) -> None:
-    out.answer(
-        verb,
-        "held" if status.lease else "free",
-        "",
-        {
-            "name": status.name,
-            "generation": status.generation,
-            **lease_fields(status.lease),
-            **verdict_fields(status.verdict),
-        },
-    )
+    out.answer(verb, "held" if status.lease else "free", "", fields_of(status))
