@@ -144,7 +144,7 @@ def _never_stopped() -> Iterator[None]:
 
 
 def has_no_reader(fd: int) -> bool:
-    """Whether it is a pipe that nobody reads any more, as far as the system tells."""
+    """Whether it is a pipe that nobody reads any more. macOS tells so only whoever asks for something else, too."""
     poll = select.poll()
-    poll.register(fd, 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    poll.register(fd, select.POLLOUT)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
