@@ -150,7 +150,7 @@ def test_nothing_is_held_and_then_something(watch: Callable[..., Watching], data
 
 
 def test_an_interval_that_is_none_is_usage(run: Run) -> None:
-    for wrong in ("0", "-1", "soon", "nan"):
+    for wrong in ("0", "-1", "soon", "nan", "1e300"):
         done = run("watch", "-n", wrong)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 

@@ -27,6 +27,10 @@ from looop_portable.system.clock import elapsed, timestamp
 
 _SLOW = 3.0
 """Seconds after which it is said that the store does not answer."""
+_REDRAWN = 2.0
+"""Seconds from one drawing to the next, at most: ages grow."""
+_LONGEST = 86400.0
+"""Seconds between two looks, at most."""
 
 
 @click.command(cls=Verb, short_help="Show the claims live, and what changes.")
@@ -34,7 +38,7 @@ _SLOW = 3.0
 @click.option(
     "-n",
     "--interval",
-    type=Duration(least=0.1),
+    type=Duration(least=0.1, most=_LONGEST),
     default=2.0,
     metavar="DURATION",
     help="Look so often, if nothing tells of a change before.  [2s]",
@@ -85,8 +89,9 @@ def _show_live(claims: Claims, selection: Selection, interval: float) -> int:
                 chosen, chosen_for = Chosen.of_all(seen, selection, view), wanted
             drawn = page(chosen, seen, view, paper, _trouble(looker), has_keys=sys.stdin is not None and sys.stdin.isatty())
             screen.draw(drawn.lines, paper)
-            for key in keyboard.wait(interval):
-                rows = len(chosen.found) if chosen else 0
+            rows = len(chosen.found) if chosen else 0
+            view = view.within(rows, drawn.rows)
+            for key in keyboard.wait(min(interval, _REDRAWN)):
                 if key == STOPPED:
                     screen.leave()
                     keyboard.stop()

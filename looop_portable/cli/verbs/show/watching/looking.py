@@ -107,7 +107,7 @@ class Looker:
                 return
 
     def _sessions_have_changed(self) -> bool:
-        """Whether one has died, say. What is seen of the others is told at once."""
+        """Whether one has died, say: a whole look tells of it, or that the store has gone. Else the evidence is told."""
         seen = self.seen
         if seen is None or seen.trouble or elapsed() - self._looked < _IDLE * self._took_sessions:
             return bool(seen and seen.trouble)
@@ -118,9 +118,11 @@ class Looker:
             return True
         finally:
             self._took_sessions = time.thread_time() - began
+        if any(verdicts[holder].liveness is not verdict.liveness for holder, verdict in seen.verdicts.items()):
+            return True
         self.seen = seen._replace(verdicts=verdicts)
         self._tell()
-        return any(verdicts[holder].liveness is not verdict.liveness for holder, verdict in seen.verdicts.items())
+        return False
 
     def _has_changed(self) -> bool:
         return self._last_change() != self._changed

@@ -43,8 +43,11 @@ class Screen:
 
     def draw(self, lines: Sequence[str], paper: Paper) -> None:
         self._console.size = (paper.width, paper.height)
-        drawn = [Text.from_ansi(line, no_wrap=True, overflow="crop", end="\n") for line in lines]
-        self._console.update_screen(Group(*drawn))
+        encoding = sys.stdout.encoding or "utf-8"
+        said = (line.encode(encoding, "backslashreplace").decode(encoding) for line in lines)
+        self._console.update_screen(
+            Group(*(Text.from_ansi(line, no_wrap=True, overflow="crop", end="\n") for line in said))
+        )
 
     def leave(self) -> None:
         if self._is_entered:
