@@ -121,6 +121,7 @@ SECTIONS = {
     "Who holds what": {
         "claims": "verbs.show:claims",
         "show": "verbs.show:show",
+        "watch": "verbs.show.watching:watch",
         "queue": "verbs.show.wait:queue",
         "events": "verbs.events:events",
     },
@@ -140,6 +141,7 @@ SECTIONS = {
 _UNLISTED = {"_": "verbs.claim:worker_contract"}
 _SYNONYMS = {
     **dict.fromkeys(("ls", "list", "ps", "locks"), "`looop claims` lists them"),
+    **dict.fromkeys(("top", "monitor"), "`looop watch` shows them live"),
     **dict.fromkeys(("status", "info", "get", "who"), "`looop show NAME` shows a claim, `looop claims` lists all"),
     **dict.fromkeys(("lock", "acquire", "take"), "`looop claim NAME` takes it"),
     **dict.fromkeys(("unlock", "release", "free", "drop"), "`looop unclaim NAME` lets it go"),

@@ -27,6 +27,7 @@ VERBS = [
     "transfer",
     "claims",
     "show",
+    "watch",
     "queue",
     "events",
     "session",

@@ -49,7 +49,7 @@ def answer(run: Run, *args: str) -> Fields:
     return found
 
 
-@pytest.mark.parametrize("verb", [("show", "x"), ("claims",)], ids=" ".join)
+@pytest.mark.parametrize("verb", [("show", "x"), ("claims", "-o", "wide")], ids=" ".join)
 def test_json_has_all_that_a_refusal_has(
     run: Run, start: Start, running: object, data_dir: Path, verb: tuple[str, ...]
 ) -> None:

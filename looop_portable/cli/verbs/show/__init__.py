@@ -8,13 +8,12 @@ from typing import Any
 
 import click
 
-from looop_portable.cli.output import lease_fields, verdict_fields
-from looop_portable.cli.output.ages import age
 from looop_portable.cli.output.refusals import Told, of_nobody, told_of
 from looop_portable.cli.output.tables import form_of, show_some
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.options import NAME, SESSION
+from looop_portable.cli.verbs.show.rows import COLUMNS, fields_of, row_of
 from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable, selecting
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.standings import Standing
@@ -38,9 +37,10 @@ def claims(out: Setting, /, form: str | None, **selection: Any) -> int:
     for status in found:
         assert status.lease
         assert status.verdict
+        told = told_of(store, status.lease, status.verdict) if form == "wide" else None  # It costs two looks for each.
         if out.as_json and form != "prometheus":
-            _print(out, "claims", status, told_of(store, status.lease, status.verdict))
-        rows.append(_row(status, told_of(store, status.lease, status.verdict) if form == "wide" else None))
+            _print(out, "claims", status, told)
+        rows.append(_row(status, told))
     if form == "prometheus":
         _expose(out, found, len(unreadable))
     elif rows:
@@ -57,16 +57,12 @@ def claims(out: Setting, /, form: str | None, **selection: Any) -> int:
 
 def _row(status: Status, told: Told | None) -> dict[str, str]:
     """The cells of a claim, by their columns. `told`: what is for wide tables."""
-    lease, verdict = status.lease, status.verdict
-    assert lease
-    assert verdict
-    row = {"NAME": status.name, "SESSION": lease.session, "GENERATION": str(status.generation)}
-    row |= {"AGE": age(lease.claimed_at), "LIVENESS": verdict.liveness.value}
-    if told:
-        waiting = "-" if told.line is None else str(told.line.number)
-        row |= {"HOST": lease.host or "-", "USER": told.user or "-", "COMMAND": told.command or "-"}
-        row |= {"UNTIL": verdict.until or "-", "WAITING": waiting}
-    return row | {"NOTE": lease.note, "EVIDENCE": verdict.description}
+    row = dict(zip(COLUMNS, row_of(status), strict=True))
+    if not told:
+        return row
+    waiting, last = "-" if told.line is None else str(told.line.number), {key: row.pop(key) for key in COLUMNS[-2:]}
+    row |= {"HOST": told.lease.host or "-", "USER": told.user or "-", "COMMAND": told.command or "-"}
+    return row | {"UNTIL": told.verdict.until or "-", "WAITING": waiting} | last
 
 
 def _expose(out: Setting, found: list[Status], unreadable: int) -> None:
@@ -96,7 +92,9 @@ def show(out: Setting, name: str, session: str | None) -> int:
     lease, verdict = status.lease, status.verdict
     told = told_of(claims, lease, verdict) if lease and verdict else None
     if out.as_json:
-        _print(out, "show", status, told)
+        out.answer(
+            "show", "held" if told else "free", "", {**fields_of(status), **(told.fields() if told else of_nobody())}
+        )
         return 0
     if told is None:
         out.line(f"{status.name}: free, at generation {status.generation}")
@@ -124,15 +122,5 @@ def _facts(told: Told) -> Iterator[tuple[str, str]]:
 
 
 def _print(out: Setting, verb: str, status: Status, told: Told | None) -> None:
-    out.answer(
-        verb,
-        "held" if status.lease else "free",
-        "",
-        {
-            "name": status.name,
-            "generation": status.generation,
-            **lease_fields(status.lease),
-            **verdict_fields(status.verdict),
-            **(told.fields() if told else of_nobody()),
-        },
-    )
+    more = told.fields() if told else {}
+    out.answer(verb, "held" if status.lease else "free", "", {**fields_of(status), **more})
