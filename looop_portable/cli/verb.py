@@ -93,7 +93,25 @@ class Patience(click.Option):
         super().__init__(words, **attributes | {"type": _Wait(), "is_flag": False, "flag_value": FOR_EVER})
 
 
-class Verb(click.Command):
+class Exemplified(click.Command):
+    """What has examples in its help: command lines, and what each is for. Nothing breaks them: they are there to be copied.
+
+    They stand above the options. A comment has a line of its own: `#` begins none in cmd.
+    """
+
+    def __init__(self, *args: Any, examples: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples or {}
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        if self.examples:
+            formatter.write("\nExamples:\n")
+        for line, purpose in self.examples.items():
+            formatter.write(f"  # {purpose}\n  {line}\n")
+
+
+class Verb(Exemplified):
     """A verb. Its context's object is an `Output`, of which the root's options are told here too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -124,7 +142,7 @@ class Verb(click.Command):
         yield from rest
 
 
-class Verbs(click.Group):
+class Verbs(Exemplified, click.Group):
     """A group of verbs, in sections: `module:attribute` below `looop_portable.cli`, imported when used."""
 
     command_class = Verb

@@ -58,7 +58,14 @@ class Moment(OfSeconds):
             self.fail(f"{value!r} is no time: write how long ago ({HOW}), or 2026-01-31T12:00:00Z", param, ctx)
 
 
-@click.command(cls=Verb, short_help="Print what happened to claims.")
+@click.command(
+    cls=Verb,
+    short_help="Print what happened to claims.",
+    examples={
+        "looop events --since 1h": "What happened in the last hour.",
+        "looop events --claim repo-x --tail 5": "The last five things that happened to it.",
+    },
+)
 @click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
 @click.option("--since", type=Moment(), metavar="WHEN", help="Not before: 1h ago, or 2026-01-31T12:00:00Z (or a date).")
 @click.option("--claim", "wanted", metavar="PATTERN", help="Only of claims with such names ('ci-*': quote it).")

@@ -14,7 +14,15 @@ from looop_portable.errors import LooopError
 from looop_portable.protocol.outcomes import Broken, Status, Superseded
 
 
-@click.command("break", cls=Verb, short_help="Release a claim whoever holds it.")
+@click.command(
+    "break",
+    cls=Verb,
+    short_help="Release a claim whoever holds it.",
+    examples={
+        'looop break repo-x --generation 7 --reason "its host is gone"': "At the generation that `looop show` tells.",
+        'looop break --pattern "ci-*" --reason "the runner is gone" --dry-run': "Say what would be free.",
+    },
+)
 @click.argument("name", required=False, shell_complete=claim_names)
 @click.option("--generation", type=click.IntRange(min=0), metavar="N", help="The generation that holds NAME.")
 @click.option("--pattern", metavar="PATTERN", help="All whose name fits it ('ci-*': quote it), each at its generation now.")

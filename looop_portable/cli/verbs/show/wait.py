@@ -18,7 +18,14 @@ from looop_portable.protocol.slots import line_for
 from looop_portable.waiting.looking import wait_until_free
 
 
-@click.command(cls=Verb, short_help="Wait until a claim can be had, and do not take it.")
+@click.command(
+    cls=Verb,
+    short_help="Wait until a claim can be had, and do not take it.",
+    examples={
+        "looop wait repo-x": "Until it can be had.",
+        "looop wait repo-y --timeout 1s": "For no longer than a second: exit 124, it was still held.",
+    },
+)
 @NAME
 @click.option("--timeout", type=Duration(), metavar="DURATION", help=f"No longer than DURATION ({HOW}), then exit 124.")
 @SLOTS
@@ -40,7 +47,14 @@ def wait(out: Setting, name: str, timeout: float | None, slots: int | None) -> i
     return 0
 
 
-@click.command(cls=Verb, short_help="List who waits for a claim: which place, since when.")
+@click.command(
+    cls=Verb,
+    short_help="List who waits for a claim: which place, since when.",
+    examples={
+        "looop queue repo-x": "Who is next?",
+        "looop queue repo-x -o name": "Only the ids of the sessions, for a script.",
+    },
+)
 @NAME
 @SLOTS
 @FORM
