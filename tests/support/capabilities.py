@@ -283,3 +283,4 @@ needs_locale = {
 needs_inotify = _needs(_has_inotify(), "inotify is missing")
 needs_sqlite = _needs(importlib.util.find_spec("_sqlite3") is not None, "this Python was built without sqlite3")
 needs_hatchling = _needs(importlib.util.find_spec("hatchling") is not None, "no hatchling to build the distribution with")
+needs_yaml = _needs(importlib.util.find_spec("yaml") is not None, "no PyYAML to read workflows with")
