@@ -26,6 +26,11 @@ HOW = "30, 30s, 5m or 1h30m"
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
 _ALONE = re.compile(rf"{_NUMBER}(?:[eE][+-]?\d+)?", re.ASCII)
 _PART = re.compile(rf"({_NUMBER})(ms|[smhdw])", re.ASCII)
+_LIKE_A_DURATION = re.compile(
+    rf"-{_NUMBER}\w*|{_NUMBER} *(?:msecs?|millis\w*|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?)",
+    re.ASCII | re.IGNORECASE,
+)
+"""What people write for one, and would else be a name: `--wait 5min`."""
 
 FOR_EVER = "for ever"
 """The value of a `Patience` that was given none."""
@@ -103,6 +108,23 @@ class Exemplified(click.Command):
         super().__init__(*args, **kwargs)
         self.examples = examples or {}
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from looop_portable.cli.output.suggestions import instead_of_option
+
+            options = [word for each in self.get_params(ctx) for word in each.opts if word.startswith("-")]
+            instead = instead_of_option(error.option_name, ctx.command_path, options, self.options_behind(ctx))
+            raise click.UsageError(f"there is no option '{error.option_name}'{instead}", ctx) from None
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    def options_behind(self, _: click.Context, /) -> list[str]:
+        """Those of verbs of its own: none."""
+        return []
+
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_help_text(ctx, formatter)
         if self.examples:
@@ -134,6 +156,8 @@ class Verb(Exemplified):
             if option and option.name == "as_json" and isinstance(ctx.obj, Output):
                 ctx.obj.as_json = True
             if isinstance(option, Patience):
+                if rest and _LIKE_A_DURATION.fullmatch(rest[0]) and not ctx.resilient_parsing:
+                    raise click.BadParameter(f"{rest[0]!r} is no duration: write {HOW}; a name behind --", ctx, option)
                 yield f"{word}={rest.pop(0) if rest and _is_duration(rest[0]) else FOR_EVER}"
                 continue
             yield word
@@ -175,15 +199,14 @@ class Verbs(Exemplified, click.Group):
         word = args[0]
         if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word):
             return super().resolve_command(ctx, args)
-        raise click.UsageError(f"there is no verb {word!r}{self._instead(ctx, word)}", ctx)
+        from looop_portable.cli.output.suggestions import instead_of_verb
 
-    def _instead(self, ctx: click.Context, word: str) -> str:
-        if word.lower() in self._synonyms:
-            return f": {self._synonyms[word.lower()]}"
-        from difflib import get_close_matches
+        instead = instead_of_verb(word, ctx.command_path, self.list_commands(ctx), self._synonyms)
+        raise click.UsageError(f"there is no verb {word!r}{instead}", ctx)
 
-        near = get_close_matches(word.lower(), self.list_commands(ctx), n=2)
-        return f": did you mean {' or '.join(f'`{ctx.command_path} {each}`' for each in near)}?" if near else ""
+    def options_behind(self, ctx: click.Context, /) -> list[str]:
+        verbs = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
+        return [word for verb in verbs if verb for each in verb.params for word in each.opts if word.startswith("--")]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Each section has a heading, and all have their summaries in one column."""

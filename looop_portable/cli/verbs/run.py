@@ -180,7 +180,8 @@ def run(
             refuse(out, *said, late=late, claims=claims, slots=slots or 0)
         return conflict_exit_code if conflict_exit_code is not None else TIMED_OUT if late else HELD
     if outcome.failure:
-        out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure)
+        unclaimed = f": to hold a claim, `looop run --claim {command[0]} -- ...`" if command[1:2] == ("--",) else ""
+        out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure + unclaimed)
     if outcome.left:
         Words(out).stays(outcome.left)
     out.describe_trouble(claims)

@@ -25,9 +25,17 @@ from looop_portable.protocol.records import FOREIGN, Registration
 @click.group(
     cls=Verbs,
     synonyms={
-        **dict.fromkeys(("ls", "ps", "status", "show"), "`looop session list` lists them"),
-        **dict.fromkeys(("new", "register", "create", "begin"), "`looop session start` registers one"),
-        **dict.fromkeys(("end", "kill", "rm", "delete", "close"), "`looop session stop` ends one"),
+        **dict.fromkeys(
+            ("ls", "ps", "status", "show", "get", "info", "describe", "inspect", "who", "whoami"),
+            "`looop session list` lists them",
+        ),
+        **dict.fromkeys(
+            ("new", "register", "create", "begin", "add", "open", "login", "run"), "`looop session start` registers one"
+        ),
+        **dict.fromkeys(
+            ("end", "kill", "rm", "remove", "del", "delete", "close", "logout"), "`looop session stop` ends one"
+        ),
+        **dict.fromkeys(("refresh", "extend", "touch", "heartbeat", "restart"), "`looop session renew` renews one by time"),
     },
     short_help="Register who may hold claims; list and end sessions.",
     examples={
