@@ -58,6 +58,8 @@ def seconds_in(text: str) -> float:
 
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     OfSeconds = click.ParamType[float]
 else:  # Click 8.2 has one for all.
     OfSeconds = click.ParamType
@@ -96,6 +98,11 @@ class Patience(click.Option):
 
     def __init__(self, words: Sequence[str], **attributes: Any) -> None:
         super().__init__(words, **attributes | {"type": _Wait(), "is_flag": False, "flag_value": FOR_EVER})
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What stands behind it is a duration, which nobody can offer, or what the verb takes."""
+        arguments = [each for each in ctx.command.params if isinstance(each, click.Argument)]
+        return arguments[0].shell_complete(ctx, incomplete) if arguments else []
 
 
 class Exemplified(click.Command):
@@ -139,6 +146,14 @@ class Verb(Exemplified):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_everywhere())
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Of the options of `looop` too, which --help shows elsewhere."""
+        from click.shell_completion import CompletionItem
+
+        found = super().shell_complete(ctx, incomplete)
+        words = [word for each in _everywhere() for word in each.opts if word.startswith("--")]
+        return found + [CompletionItem(word) for word in words if incomplete and word.startswith(incomplete)]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, list(self._read(ctx, args)))

@@ -145,7 +145,12 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
     },
 )
 @click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=claim_names)
-@click.option("--pattern", metavar="PATTERN", help="All of ours whose name fits it ('ci-*': quote it); each is said.")
+@click.option(
+    "--pattern",
+    metavar="PATTERN",
+    shell_complete=claim_names,
+    help="All of ours whose name fits it ('ci-*': quote it); each is said.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
 @SESSION
 @SLOTS

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import click
 
 from looop_portable.claims.events import CAP
+from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import HOW, OfSeconds, Verb, seconds_in
 from looop_portable.cli.verbs.show.selecting import fits
@@ -68,7 +69,13 @@ class Moment(OfSeconds):
 )
 @click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
 @click.option("--since", type=Moment(), metavar="WHEN", help="Not before: 1h ago, or 2026-01-31T12:00:00Z (or a date).")
-@click.option("--claim", "wanted", metavar="PATTERN", help="Only of claims with such names ('ci-*': quote it).")
+@click.option(
+    "--claim",
+    "wanted",
+    metavar="PATTERN",
+    shell_complete=claim_names,
+    help="Only of claims with such names ('ci-*': quote it).",
+)
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N; 0 with --follow: from now on.")
 @click.pass_obj
 def events(out: Setting, follow: bool, since: float | None, wanted: str | None, tail: int | None) -> int:

@@ -25,7 +25,12 @@ from looop_portable.protocol.outcomes import Broken, Status, Superseded
 )
 @click.argument("name", required=False, shell_complete=claim_names)
 @click.option("--generation", type=click.IntRange(min=0), metavar="N", help="The generation that holds NAME.")
-@click.option("--pattern", metavar="PATTERN", help="All whose name fits it ('ci-*': quote it), each at its generation now.")
+@click.option(
+    "--pattern",
+    metavar="PATTERN",
+    shell_complete=claim_names,
+    help="All whose name fits it ('ci-*': quote it), each at its generation now.",
+)
 @click.option("--reason", required=True, metavar="TEXT", help="Why, for the event log.")
 @click.option("--dry-run", is_flag=True, help="Say what would be broken; change nothing.")
 @click.pass_obj
