@@ -24,7 +24,14 @@ from looop_portable.system.opening.locales import as_given
 from looop_portable.system.processes.python import KEPT_BY, leave_job
 
 
-@click.command("keep", cls=Verb, short_help="Start a session's keeper again, if it is gone.")
+@click.command(
+    "keep",
+    cls=Verb,
+    short_help="Start a session's keeper again, if it is gone.",
+    examples={
+        "looop session keep worker-1": "Of a session that lives by a process, on this host.",
+    },
+)
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.option("--incarnation", hidden=True, default="")
 @click.option("--state", hidden=True, default="")

@@ -140,17 +140,36 @@ SECTIONS = {
 
 _UNLISTED = {"_": "verbs.claim:worker_contract"}
 _SYNONYMS = {
-    **dict.fromkeys(("ls", "list", "ps", "locks"), "`looop claims` lists them"),
+    **dict.fromkeys(("ls", "list", "ps", "locks", "leases"), "`looop claims` lists them"),
     **dict.fromkeys(("top", "monitor"), "`looop watch` shows them live"),
-    **dict.fromkeys(("status", "info", "get", "who"), "`looop show NAME` shows a claim, `looop claims` lists all"),
-    **dict.fromkeys(("lock", "acquire", "take"), "`looop claim NAME` takes it"),
-    **dict.fromkeys(("unlock", "release", "free", "drop"), "`looop unclaim NAME` lets it go"),
+    **dict.fromkeys(
+        ("status", "stat", "info", "get", "who", "describe", "inspect", "view", "cat"),
+        "`looop show NAME` shows a claim, `looop claims` lists all",
+    ),
+    **dict.fromkeys(
+        ("lock", "acquire", "take", "add", "create", "new", "make", "apply", "reserve", "grab", "try", "trylock", "hold"),
+        "`looop claim NAME` takes it",
+    ),
+    **dict.fromkeys(
+        ("unlock", "release", "free", "drop", "rm", "remove", "del", "delete", "destroy"), "`looop unclaim NAME` lets it go"
+    ),
     **dict.fromkeys(("steal", "force", "force-unlock", "kill"), "`looop break NAME --generation N` ends another's claim"),
     **dict.fromkeys(("give", "handover", "hand-over", "move"), "`looop transfer NAME --to SESSION` hands it over"),
     **dict.fromkeys(("waiters", "line", "waiting"), "`looop queue NAME` lists who waits"),
     **dict.fromkeys(("exec", "with", "flock"), "`looop run --claim NAME -- COMMAND` runs it"),
     **dict.fromkeys(("log", "logs", "history"), "`looop events` prints what happened"),
-    **dict.fromkeys(("sessions", "register", "login"), "`looop session start` registers, `looop session list` lists"),
+    **dict.fromkeys(
+        ("sessions", "register", "login", "attach", "whoami"), "`looop session start` registers, `looop session list` lists"
+    ),
+    **dict.fromkeys(("start", "begin", "up"), "`looop session start` begins a session"),
+    **dict.fromkeys(("stop", "end", "down", "logout"), "`looop session stop` ends a session"),
+    **dict.fromkeys(
+        ("renew", "refresh", "heartbeat", "keep", "keepalive", "touch"), "`looop session renew` renews one by time"
+    ),
+    **dict.fromkeys(("init", "config", "env", "where", "path"), "`looop paths` prints where things are"),
+    **dict.fromkeys(("completions", "autocomplete", "complete"), "`looop completion SHELL` prints the script"),
+    **dict.fromkeys(("follow", "tail"), "`looop events --follow` prints what happens"),
+    **dict.fromkeys(("verify", "validate", "fence"), "`looop check NAME --generation N` is for fencing"),
     **dict.fromkeys(("gc", "clean", "cleanup", "prune"), "`looop reap` releases what the dead held"),
     **dict.fromkeys(("check-health", "health", "test", "diagnose"), "`looop doctor` measures a directory"),
     "help": "`looop --help`, or `looop VERB --help`",

@@ -183,6 +183,7 @@ def test_verbs_claims_and_sessions_are_offered(run: Run, looop: Run, alive: Livi
         ("looop unclaim --data-dir '{}' r", "r", ["repo-a"]),
         (r"looop unclaim --data-dir C:\no\such r", "r", []),
         ("looop claim --wait 5m r", "r", ["repo-a"]),
+        ("looop claim --wait 5min r", "r", ["repo-a"]),
         ("looop unclaim 'rep", "'rep", ["repo-a"]),
         ("looop completion p", "p", ["powershell"]),
     ],

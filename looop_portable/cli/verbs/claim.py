@@ -26,7 +26,14 @@ from looop_portable.waiting.attempts import joins
 from looop_portable.waiting.claiming import claim_all, ours_of
 
 
-@click.command(cls=Verb, short_help="Take a claim, or all of several or none; --wait for your turn.")
+@click.command(
+    cls=Verb,
+    short_help="Take a claim, or all of several or none; --wait for your turn.",
+    examples={
+        "looop claim repo-x --session agent-7 --ttl 30m": "As agent-7: it lives for 30 minutes after its last renewal.",
+        "looop claim repo-x repo-y --session agent-7 --wait 5m": "Wait for your turn, for no longer than five minutes.",
+    },
+)
 @NAMES
 @SESSION
 @WAIT
@@ -135,9 +142,21 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
         out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
 
 
-@click.command(cls=Verb, short_help="Let go of claims that are ours.")
+@click.command(
+    cls=Verb,
+    short_help="Let go of claims that are ours.",
+    examples={
+        "looop unclaim repo-x --session agent-7": "Let go of it.",
+        'looop unclaim --pattern "ci-*" --session agent-7 --dry-run': "Say which of ours would be released.",
+    },
+)
 @click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=claim_names)
-@click.option("--pattern", metavar="PATTERN", help="All of ours whose name fits it ('ci-*': quote it); each is said.")
+@click.option(
+    "--pattern",
+    metavar="PATTERN",
+    shell_complete=claim_names,
+    help="All of ours whose name fits it ('ci-*': quote it); each is said.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
 @SESSION
 @SLOTS
@@ -172,7 +191,14 @@ def unclaim(
     return code
 
 
-@click.command(cls=Verb, short_help="Is generation N still current and held? For fencing.")
+@click.command(
+    cls=Verb,
+    short_help="Is generation N still current and held? For fencing.",
+    examples={
+        "looop check repo-x --generation 7": "Before you write with the word of generation 7: exit 0, it holds repo-x.",
+        "looop check repo-x --generation 5": "Of one that has been superseded: exit 1.",
+    },
+)
 @NAME
 @GENERATION
 @SESSION

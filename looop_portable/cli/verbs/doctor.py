@@ -19,7 +19,14 @@ from looop_portable.doctor.findings import Across, Filesystem, Findings, Measure
 _CODES = {Outcome.USE: 0, Outcome.NONE: 1, Outcome.UNANSWERED: 3}
 
 
-@click.command(cls=Verb, short_help="Measure what a directory can do, and say which backend to use.")
+@click.command(
+    cls=Verb,
+    short_help="Measure what a directory can do, and say which backend to use.",
+    examples={
+        "looop doctor": "Where claims are kept.",
+        "looop doctor . --processes 2 --seconds 500ms": "Another directory, in less time.",
+    },
+)
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(file_okay=False))
 @click.option("--processes", type=click.IntRange(2, 64), default=4, metavar="N", show_default=True, help="How many race.")
 @click.option(

@@ -25,17 +25,35 @@ from looop_portable.protocol.records import FOREIGN, Registration
 @click.group(
     cls=Verbs,
     synonyms={
-        **dict.fromkeys(("ls", "ps", "status", "show"), "`looop session list` lists them"),
-        **dict.fromkeys(("new", "register", "create", "begin"), "`looop session start` registers one"),
-        **dict.fromkeys(("end", "kill", "rm", "delete", "close"), "`looop session stop` ends one"),
+        **dict.fromkeys(
+            ("ls", "ps", "status", "show", "get", "info", "describe", "inspect", "who", "whoami"),
+            "`looop session list` lists them",
+        ),
+        **dict.fromkeys(
+            ("new", "register", "create", "begin", "add", "open", "login", "run"), "`looop session start` registers one"
+        ),
+        **dict.fromkeys(
+            ("end", "kill", "rm", "remove", "del", "delete", "close", "logout"), "`looop session stop` ends one"
+        ),
+        **dict.fromkeys(("refresh", "extend", "touch", "heartbeat", "restart"), "`looop session renew` renews one by time"),
     },
     short_help="Register who may hold claims; list and end sessions.",
+    examples={
+        "looop session list": "Who is there?",
+    },
 )
 def session() -> None:
     """Register who may hold claims, end it, list it."""
 
 
-@session.command(short_help="Register a session that lives as long as a process does.")
+@session.command(
+    short_help="Register a session that lives as long as a process does.",
+    examples={
+        'eval "$(looop session start --shell)" || exit': "This shell (sh, bash, zsh) is a session, while it lives.",
+        "$env:LOOOP_SESSION_ID = looop session start --pid $PID": "The same in PowerShell.",
+        "looop session start agent-7 --ttl 30m": "By time: it lives until 30 minutes after its last renewal.",
+    },
+)
 @click.argument("session_id", metavar="[ID]", required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="The process that the session lives by. [the caller: the shell]")
 @LEASE_LENGTH
@@ -45,18 +63,12 @@ def session() -> None:
 def start(out: Setting, session_id: str | None, pid: int | None, lease: int, ttl: float | None, shell: bool) -> int:
     """Register a session that lives as long as a process does. Without ID a new one is made up.
 
-    \b
-        eval "$(looop session start --shell)" || exit                 (a POSIX shell)
-        $env:LOOOP_SESSION_ID = looop session start --pid $PID        (PowerShell)
-        for /f %i in ('looop session start') do set LOOOP_SESSION_ID=%i       (cmd; in a batch file %%i)
-
     The process is the caller, and stderr says which that is. Where each command has a shell of its own, which ends with
-    it (an agent's tools, the steps of a CI job), nothing lives as long as the work: use a session by time, and name it.
+    it (an agent's tools, the steps of a CI job), nothing lives as long as the work: use a session by time, and name it:
+    each verb that acts for it renews it, as `looop session renew` does. In cmd (%%i in a batch file):
 
     \b
-        looop session start agent-7 --ttl 30m       it lives for 30 minutes after its last renewal
-        looop claim repo-x --session agent-7        renews it, as each verb that acts for it does
-        looop session renew agent-7                 nothing else
+        for /f %i in ('looop session start') do set LOOOP_SESSION_ID=%i
 
     All processes that inherit LOOOP_SESSION_ID act for one and the same session: workers that are to exclude each other
     each need one of their own. Exit 1: a session of that ID is alive. Exit 2: the process does not run, or the caller was
@@ -131,7 +143,12 @@ def _print_process(out: Setting, found: Registration) -> tuple[str, str]:
     return program, trouble
 
 
-@session.command(short_help="Renew a session that lives by time.")
+@session.command(
+    short_help="Renew a session that lives by time.",
+    examples={
+        "looop session renew agent-7": "It lives for its whole time again.",
+    },
+)
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.pass_obj
 def renew(out: Setting, session_id: str) -> int:
@@ -148,7 +165,12 @@ def renew(out: Setting, session_id: str) -> int:
     return 0
 
 
-@session.command(short_help="End a session, and release what it holds.")
+@session.command(
+    short_help="End a session, and release what it holds.",
+    examples={
+        "looop session stop agent-7": "The work is done: all that it holds is free.",
+    },
+)
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.pass_obj
 def stop(out: Setting, session_id: str) -> int:
@@ -175,7 +197,14 @@ def stop(out: Setting, session_id: str) -> int:
 session.add_command(keep)
 
 
-@session.command("list", short_help="List the sessions, and whether they are alive.")
+@session.command(
+    "list",
+    short_help="List the sessions, and whether they are alive.",
+    examples={
+        "looop session list": "Who is there, and on what evidence alive?",
+        "looop session list -o name": "Only their ids, for a script.",
+    },
+)
 @FORM
 @click.pass_obj
 def list_(out: Setting, form: str | None) -> int:

@@ -18,7 +18,13 @@ from looop_portable.protocol.records import Holder
 from looop_portable.waiting.claiming import ours_of
 
 
-@click.command(cls=Verb, short_help="Hand a claim of ours to another session.")
+@click.command(
+    cls=Verb,
+    short_help="Hand a claim of ours to another session.",
+    examples={
+        "looop transfer repo-x --to agent-8 --session agent-7": "From agent-7 to agent-8, with no gap.",
+    },
+)
 @NAME
 @click.option("--to", required=True, metavar="SESSION", shell_complete=session_ids, help="Who is to hold it from now on.")
 @SESSION

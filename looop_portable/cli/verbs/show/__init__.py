@@ -19,7 +19,15 @@ from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.standings import Standing
 
 
-@click.command("claims", cls=Verb, short_help="List the claims that are held, and by whom.")
+@click.command(
+    "claims",
+    cls=Verb,
+    short_help="List the claims that are held, and by whom.",
+    examples={
+        "looop claims": "All of them.",
+        'looop claims "ci-*" --older-than 1h --sort age': "What has been held for too long, the oldest first.",
+    },
+)
 @selecting
 @form_of(prometheus="for the node exporter's textfile collector")
 @click.pass_obj
@@ -74,7 +82,14 @@ def _expose(out: Setting, found: list[Status], unreadable: int) -> None:
         out.drawn(line)
 
 
-@click.command(cls=Verb, short_help="Show one claim: who holds it, on what evidence alive.")
+@click.command(
+    cls=Verb,
+    short_help="Show one claim: who holds it, on what evidence alive.",
+    examples={
+        "looop show repo-x": "Who holds it, and is he alive?",
+        "looop show -q repo-y": "For a script: exit 1, it can be had.",
+    },
+)
 @NAME
 @SESSION
 @click.pass_obj

@@ -27,7 +27,14 @@ from looop_portable.waiting.attempts import joins
 from looop_portable.waiting.looking import wait_until_free
 
 
-@click.command(cls=Verb, short_help="Wait until a claim can be had, and do not take it.")
+@click.command(
+    cls=Verb,
+    short_help="Wait until a claim can be had, and do not take it.",
+    examples={
+        "looop wait repo-x": "Until it can be had.",
+        "looop wait repo-y --timeout 1s": "For no longer than a second: exit 124, it was still held.",
+    },
+)
 @NAME
 @click.option("--timeout", type=Duration(), metavar="DURATION", help=f"No longer than DURATION ({HOW}), then exit 124.")
 @SESSION
@@ -63,7 +70,14 @@ def wait(out: Setting, name: str, timeout: float | None, session: str | None, sl
     return 0
 
 
-@click.command(cls=Verb, short_help="List who waits for a claim: which place, since when.")
+@click.command(
+    cls=Verb,
+    short_help="List who waits for a claim: which place, since when.",
+    examples={
+        "looop queue repo-x": "Who is next?",
+        "looop queue repo-x -o name": "Only the ids of the sessions, for a script.",
+    },
+)
 @NAME
 @SESSION
 @SLOTS

@@ -33,7 +33,11 @@ _LONGEST = 86400.0
 """Seconds between two looks, at most."""
 
 
-@click.command(cls=Verb, short_help="Show the claims live, and what changes.")
+@click.command(
+    cls=Verb,
+    short_help="Show the claims live, and what changes.",
+    examples={'looop watch "ci-*" --sort age': "Those whose name begins so, until q or Ctrl-C."},
+)
 @selecting
 @click.option(
     "-n",
@@ -46,9 +50,6 @@ _LONGEST = 86400.0
 @click.pass_obj
 def watch(out: Setting, /, interval: float, **selection: Any) -> int:
     """Show the claims that are held, as `looop claims` does, and what changes, until q or Ctrl-C.
-
-    \b
-      looop watch 'ci-*' --sort age
 
     Keys filter (/), sort (s, r), choose (d, h) and scroll; ? shows them. Where stdout is no terminal, the table is printed
     once, and then a line for each change; with --json an object each. A store that does not answer is waited for. With many
