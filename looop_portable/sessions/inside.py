@@ -10,16 +10,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from looop_portable.config import SESSION_ID
+from looop_portable.config import OUTER, SESSION_ID
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical
-from looop_portable.protocol.records import Lease
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.opening.locales import for_children
 
 GENERATION_OF = "LOOOP_GENERATION_"
-OUTER = "LOOOP_OUTER_SESSIONS"
 _BETWEEN = "/"
 """What no id has in it."""
 
@@ -32,6 +31,16 @@ def is_inside(sessions: Sessions, lease: Lease, verdict: Verdict | None = None) 
     if told and told != str(lease.generation):
         return False
     return (verdict or sessions.verdict(lease.session, lease.incarnation)).liveness is Liveness.ALIVE
+
+
+def joins(sessions: Sessions, me: Holder, lease: Lease, verdict: Verdict | None = None) -> bool:
+    """Whether `me` is inside already of what `lease` holds, as that is a session around it, and alive.
+
+    `me` is the session that this process acts for ($LOOOP_SESSION_ID). One that somebody has named instead is in none.
+    """
+    if lease.session == me.session or me.session != _stored(os.environ.get(SESSION_ID, "")):
+        return False
+    return is_inside(sessions, lease, verdict)
 
 
 def surrounding() -> list[str]:

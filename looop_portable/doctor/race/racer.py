@@ -11,9 +11,12 @@ import time
 from typing import TextIO
 
 from looop_portable.claims.gate import Claims
+from looop_portable.config import recognized
+from looop_portable.doctor.race.leaving import is_elsewhere, leave
 from looop_portable.doctor.race.turnstile import Turnstile
 from looop_portable.errors import LooopError, describe_error
 from looop_portable.protocol.outcomes import Won
+from looop_portable.protocol.records import Holder
 from looop_portable.system.processes.python import job
 
 
@@ -64,7 +67,15 @@ def _race(line: _Line, claims: Claims, name: str, seconds: float, turns: str) ->
         line.say(f"refused {refused}")
     turnstile = Turnstile(turns) if turns else None
     me = None if refused else claims.sessions.register().holder
-    line.ask("ready")
+    try:
+        line.ask(f"ready {me.session} {me.incarnation}" if me else "ready")
+        _take_turns(line, claims, me, seconds, turnstile)
+    finally:
+        if me and is_elsewhere(recognized(backend)):
+            leave(claims, me)
+
+
+def _take_turns(line: _Line, claims: Claims, me: Holder | None, seconds: float, turnstile: Turnstile | None) -> None:
     until = time.monotonic() + seconds
     while me and time.monotonic() < until and not line.cut() and not (turnstile and turnstile.full):
         outcome = claims.claim(name, me)

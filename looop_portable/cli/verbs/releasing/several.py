@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.output import lease_fields
-from looop_portable.cli.output.refusals import refuse
+from looop_portable.cli.output.refusals import refuse, say_inside
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable
 from looop_portable.errors import LooopError
@@ -14,6 +14,7 @@ from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Refused, Status
 from looop_portable.protocol.records import Holder
 from looop_portable.protocol.standings import Standing, is_ours
+from looop_portable.waiting.attempts import joins
 
 
 def that_fit(out: Setting, listed: Sequence[Status], pattern: str) -> tuple[list[Status], bool]:
@@ -52,6 +53,9 @@ def unclaim_several(
 
 def _release(out: Setting, claims: Claims, name: str, me: Holder) -> int:
     outcome = claims.release(name, me)
+    if isinstance(outcome, Refused) and joins(claims, me, *outcome):
+        say_inside(out, "unclaim", *outcome)
+        return 0
     if isinstance(outcome, Refused):
         refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict, {}, claims=claims)
         return 1
@@ -64,6 +68,9 @@ def _would_release(out: Setting, claims: Claims, name: str, me: Holder) -> int:
     status = claims.show(canonical(name))
     lease, verdict = status.lease, status.verdict
     if lease is None or verdict is None:
+        return 0
+    if status.standing is Standing.HELD and joins(claims, me, lease, verdict):
+        say_inside(out, "unclaim", lease, verdict)
         return 0
     if status.standing is Standing.HELD and not is_ours(lease, me):
         refuse(out, "unclaim", "held by another live session", lease, verdict, {}, claims=claims)
