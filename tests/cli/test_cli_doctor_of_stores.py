@@ -17,6 +17,7 @@ PLUGIN = """
 import os, sys
 sys.path[:0] = [{examples!r}]
 from looop_portable.backends.base import Fact
+from looop_portable.backends.engine import Look, Record
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import CannotExclude, Unavailable
 from sqlite_engine import SqliteEngine
@@ -37,6 +38,10 @@ class Says(SqliteEngine):
     def advance(self, kind, key, after, data, *, not_after):
         step = super().advance(kind, key, after, data, not_after=not_after)
         return step._replace(won=True) if "everybody" in self.url else step
+
+    def look(self, key):
+        found = super().look(key)
+        return Look(Record(found.claim.number, b"")) if "everybody" in self.url else found
 
 def open_tape(data_dir, url=""):
     return OnEngine(Says(url), "tape")
