@@ -139,3 +139,21 @@ def test_it_is_renewed_while_a_command_runs_inside_of_it(
         assert is_renewed_again_and_again(data_dir, process)
         process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+def test_to_renew_it_may_give_it_another_time(run: Run) -> None:
+    assert run("session", "renew", "agent", "--ttl", "2h").returncode == 0
+    (found,) = [json.loads(line) for line in run("--json", "session", "list").stdout.splitlines() if "agent" in line]
+    assert found["ttl"] == 7200
+    for words in (("w2", "--ttl", "2h"), ("nobody", "--ttl", "2h"), ("agent", "--ttl", "soon")):
+        done = run("session", "renew", *words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "nobody" not in run("session", "list").stdout
+
+
+def test_whoever_starts_it_once_more_is_told_how_to_renew_it(run: Run) -> None:
+    done = run("session", "start", "agent", "--ttl", "30m")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "`looop session renew agent` renews it" in done.stderr
+    other = run("session", "start", "w2", "--ttl", "30m")
+    assert (other.returncode, "renew" in other.stderr) == (1, False)
