@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.crew import until
 
-from looop_portable import Claims
+from looop_portable import Claims, hold
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -157,3 +157,10 @@ def test_whoever_starts_it_once_more_is_told_how_to_renew_it(run: Run) -> None:
     assert "`looop session renew agent` renews it" in done.stderr
     other = run("session", "start", "w2", "--ttl", "30m")
     assert (other.returncode, "renew" in other.stderr) == (1, False)
+
+
+def test_a_block_that_has_joined_renews_it(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOOP_SESSION_ID", "agent")
+    with hold("repo-x", lease_seconds=3) as block:
+        assert block.joined
+        assert until(lambda: silence(data_dir) < LONG_AGO / 2)
