@@ -85,7 +85,7 @@ class Setting(Output):
 
     def _renew(self, claims: Claims, session: str, *, chosen: bool) -> None:
         """What is asked for is answered whether that can be done or not. `chosen`: whoever has named it wants to know."""
-        from looop_portable.sessions.renewals import renewed
+        from looop_portable.sessions.inside import renewed
 
         try:
             self.renewed = renewed(claims.sessions, session)

@@ -18,13 +18,6 @@ from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.threads.standby import Standby
 
 
-def renewed(sessions: Sessions, session: str) -> Registration | None:
-    """Renew `session`, if it lives by its renewals. None: it does not, or it is over. Raises `LooopError`."""
-    me, head = sessions.look(session)
-    found = standing(head, me)
-    return found if found and found.timed and sessions.resume(me) else None
-
-
 class Renewals:
     """Renews sessions from its making until `end`, in a thread of its own. To make it may raise `Unavailable`.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.crew import until
 
-from looop_portable import Claims
+from looop_portable import Claims, hold
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -139,3 +139,28 @@ def test_it_is_renewed_while_a_command_runs_inside_of_it(
         assert is_renewed_again_and_again(data_dir, process)
         process.communicate(timeout=60)
     assert process.returncode == 0
+
+
+def test_to_renew_it_may_give_it_another_time(run: Run) -> None:
+    assert run("session", "renew", "agent", "--ttl", "2h").returncode == 0
+    (found,) = [json.loads(line) for line in run("--json", "session", "list").stdout.splitlines() if "agent" in line]
+    assert found["ttl"] == 7200
+    for words in (("w2", "--ttl", "2h"), ("nobody", "--ttl", "2h"), ("agent", "--ttl", "soon")):
+        done = run("session", "renew", *words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "nobody" not in run("session", "list").stdout
+
+
+def test_whoever_starts_it_once_more_is_told_how_to_renew_it(run: Run) -> None:
+    done = run("session", "start", "agent", "--ttl", "30m")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "`looop session renew agent` renews it" in done.stderr
+    other = run("session", "start", "w2", "--ttl", "30m")
+    assert (other.returncode, "renew" in other.stderr) == (1, False)
+
+
+def test_a_block_that_has_joined_renews_it(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOOP_SESSION_ID", "agent")
+    with hold("repo-x", lease_seconds=3) as block:
+        assert block.joined
+        assert until(lambda: silence(data_dir) < LONG_AGO / 2)

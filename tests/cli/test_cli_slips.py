@@ -70,7 +70,7 @@ SLIPS = {
     "show --name x": "without an option",
     "claims --filter x": "without an option",
     "claims --format json": "--output",
-    "claims --watch": "looop events --follow",
+    "claims --watch": "looop watch",
     "claims --all": "all are listed",
     "unclaim --all": "--pattern",
     "break x -m why": "--reason",

@@ -69,6 +69,8 @@ class Machine:
         return int(self.succeed("sh", "-c", '"$@" >/dev/null 2>&1 & echo $!', "sh", *command))
 
     def journal(self, unit: str) -> str:
+        """What the unit and systemd have said of it until now."""
+        self.succeed("journalctl", "--sync")
         return self.run("journalctl", "--no-pager", "--output=cat", "-u", unit).stdout
 
 
@@ -136,7 +138,7 @@ def _wait_for(nspawn: subprocess.Popen[bytes], root: Path, log: Path) -> Machine
 def _binds(aside: Path) -> list[str]:
     """This Python, and what it imports, where no sandbox hides them: it hides /home, /root and /tmp."""
     binds = [f"--bind-ro={path}:/opt/path-{number}" for number, path in enumerate(_imported())]
-    if not sys.base_prefix.startswith("/usr"):
+    if sys.base_prefix != "/usr":
         binds.append(f"--bind-ro={sys.base_prefix}:/opt/python")
     return ["--bind-ro=/usr", *binds, f"--bind-ro={aside}/bin:/usr/local/bin"]
 
@@ -147,9 +149,9 @@ def _imported() -> list[str]:
 
 
 def _script() -> str:
-    python, paths = sys.executable, ":".join(f"/opt/path-{number}" for number, _ in enumerate(_imported()))
-    if not sys.base_prefix.startswith("/usr"):
-        python = f"/opt/python/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+    paths = ":".join(f"/opt/path-{number}" for number, _ in enumerate(_imported()))
+    prefix = "/usr" if sys.base_prefix == "/usr" else "/opt/python"
+    python = f"{prefix}/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
     begin = f'#!/bin/sh\nPYTHONPATH="{paths}" LD_LIBRARY_PATH=/opt/python/lib'
     return f'{begin} exec "{python}" -m looop_portable "$@"\n'
 

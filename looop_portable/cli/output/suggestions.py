@@ -49,7 +49,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("--filter", "--selector", "--match", "--glob"), "the pattern stands without an option"),
     **dict.fromkeys(("-c", "--command"), "the command stands last, behind --"),
     **dict.fromkeys(("-a", "--all"), "without it, all are listed"),
-    **dict.fromkeys(("-w", "--watch"), "`looop events --follow` prints what happens"),
+    **dict.fromkeys(("-w", "--watch"), "`looop watch` shows the claims live"),
     "--id": "the id stands without an option",
 }
 """What no option of the verb does."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 
 import click
 
@@ -17,6 +19,7 @@ from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb, Verbs
 from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, NOTE, SESSION, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.config import session_id
+from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, OnWaiting, Refused, Renewed, Won
@@ -171,24 +174,41 @@ def unclaim(
     if not names and pattern is None:
         raise click.UsageError("Missing argument 'NAME...', or --pattern.")
     claims, wanted = out.claims(renews=False), in_order(names)  # Nothing is released where one of them cannot be a name.
-    me, code = holder(claims, session), 0
+    me, codes = holder(claims, session), {0}
     if slots is not None:
         wanted = ours_of(claims, wanted, slots, me)
+    release: Callable[[Setting, Claims, str, Holder], int] = partial(_release, slots=slots or 0, says=pattern is not None)
     if pattern is not None or dry_run:
-        from looop_portable.cli.verbs.releasing.several import unclaim_several
+        from looop_portable.cli.verbs.releasing.several import more_of_ours, would_release
 
-        return unclaim_several(out, claims, wanted, me, pattern, dry_run=dry_run)
+        release = would_release if dry_run else release
+        if pattern is not None:
+            more, code = more_of_ours(out, claims, me, pattern)
+            wanted += [name for name in more if name not in wanted]
+            codes.add(code)
+            if not wanted:
+                out.hint(f"session '{me.session}' holds no claim that fits '{pattern}'")
     for name in wanted:
-        outcome = claims.release(name, me)
-        if isinstance(outcome, Refused) and joins(claims, me, *outcome):
-            say_inside(out, "unclaim", *outcome)
-        elif isinstance(outcome, Refused):
-            refuse(out, "unclaim", "held by another live session", *outcome, {}, claims=claims, slots=slots or 0)
-            code = 1
-        else:
-            out.answer("unclaim", "released", "", {"name": outcome.name, "generation": outcome.generation})
+        try:
+            codes.add(release(out, claims, name, me))
+        except Unavailable as error:  # The others may be released all the same.
+            out.error(error.code, str(error))
+            codes.add(3)
     out.describe_trouble(claims)
-    return code
+    return max(codes)
+
+
+def _release(out: Setting, claims: Claims, name: str, me: Holder, *, slots: int, says: bool) -> int:
+    outcome = claims.release(name, me)
+    if isinstance(outcome, Refused):
+        if joins(claims, me, *outcome):
+            say_inside(out, "unclaim", *outcome)
+            return 0
+        refuse(out, "unclaim", "held by another live session", *outcome, {}, claims=claims, slots=slots)
+        return 1
+    line = f"released {outcome.name}" if says and outcome.previous else ""
+    out.answer("unclaim", "released", line, {"name": outcome.name, "generation": outcome.generation})
+    return 0
 
 
 @click.command(

@@ -6,6 +6,7 @@ import shlex
 
 import click
 
+from looop_portable.claims.gate import Claims
 from looop_portable.cli.acting import TTL, acting
 from looop_portable.cli.caller import caller, described, named
 from looop_portable.cli.completion.offers import session_ids
@@ -16,7 +17,7 @@ from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verbs
 from looop_portable.cli.verbs.options import LEASE_LENGTH
 from looop_portable.config import SESSION_ID
-from looop_portable.errors import Interrupted, LooopError, UsageError
+from looop_portable.errors import Interrupted, LooopError, SessionAlive, UsageError
 from looop_portable.protocol.liveness import lease_of
 from looop_portable.protocol.outcomes import SessionStatus
 from looop_portable.protocol.records import FOREIGN, Registration
@@ -102,10 +103,7 @@ def _register(
     if lease and ttl is None:
         return register_kept(out, session, pid, lease, ended)
     claims = out.claims()
-    if ttl is None:
-        found = claims.sessions.register(session, pid=pid)
-    else:
-        found = claims.sessions.register(session, lease_seconds=lease_of(ttl), timed=True)
+    found = claims.sessions.register(session, pid=pid) if ttl is None else _begin_by_time(claims, session, lease_of(ttl))
     try:
         ended.hear()
         ended.wait()
@@ -113,6 +111,19 @@ def _register(
         give_up(out, claims, found.holder)
         raise
     return found, None
+
+
+def _begin_by_time(claims: Claims, session: str, lease: int) -> Registration:
+    """Whoever starts one that lives already, as each step of a job may, is told what to do instead."""
+    try:
+        return claims.sessions.register(session, lease_seconds=lease, timed=True)
+    except SessionAlive as error:
+        found = claims.sessions.registration(claims.sessions.holder(session))
+        if not (found and found.timed):
+            raise
+        name = shlex.quote(found.session)
+        how = f"`looop session renew {name}` renews it, and so does `looop claim NAME --session {name}`"
+        raise SessionAlive(error.session, f"{error.evidence}; {how}") from None
 
 
 def _print_start(
@@ -150,16 +161,20 @@ def _print_process(out: Setting, found: Registration) -> tuple[str, str]:
     },
 )
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
+@TTL
 @click.pass_obj
-def renew(out: Setting, session_id: str) -> int:
+def renew(out: Setting, session_id: str, ttl: float | None) -> int:
     """Renew a session that lives by time (`session start --ttl`), by default $LOOOP_SESSION_ID.
 
-    It lives for its whole time again. Each verb that acts for it does the same. Exit 2: it is over, or lives by a process.
+    It lives for its whole time again, or for --ttl from now on. Each verb that acts for it renews it, too. Exit 2: it is
+    over, or lives by a process.
     """
     claims = out.claims(renews=False)
     who = acting(out, claims, session_id, strict=True)
     if not (who.registration and who.registration.timed):
         raise UsageError(f"session '{who.me.session}' lives by its process, and needs no renewal")
+    if ttl is not None:
+        who = acting(out, claims, session_id, ttl=ttl)
     fields = {"session": who.me.session, "incarnation": who.me.incarnation, "until": who.verdict.until}
     out.answer("session renew", "renewed", f"session '{who.me.session}' lives until {fields['until']}", fields)
     return 0

@@ -72,13 +72,13 @@ def page(chosen: Chosen | None, seen: Seen | None, view: View, paper: Paper, tro
     else:
         header, table, rows = _table(chosen, seen, view, paper, body)
         view = view.within(len(chosen.found), rows)
-        lines = [cut(_title(chosen, view, rows), paper.width, paper.ellipsis), header, *table[:body]]
+        lines = [cut(_title(chosen, view, rows), paper.width, paper.ellipsis), *header, *table]
     lines = [*lines[: paper.height - 1], *[""] * (paper.height - 1 - len(lines))]
     return Page([*lines, _footer(view, paper, trouble, has_keys=has_keys)][-paper.height :], rows)
 
 
-def _table(chosen: Chosen, seen: Seen, view: View, paper: Paper, body: int) -> tuple[str, list[str], int]:
-    """The columns, the lines of the rows, and how many rows there is room for."""
+def _table(chosen: Chosen, seen: Seen, view: View, paper: Paper, body: int) -> tuple[list[str], list[str], int]:
+    """The lines of the columns, those of the rows, and how many rows there is room for."""
     columns: Row = COLUMNS
     if not chosen.notes:
         columns, widest = without_notes([columns, chosen.widest])
@@ -88,17 +88,16 @@ def _table(chosen: Chosen, seen: Seen, view: View, paper: Paper, body: int) -> t
     def lines_of(rows: Sequence[Row]) -> list[str]:
         return drawn(columns, rows, paper.width, paper.tones, paper.ellipsis, 2 if chosen.notes else 1)
 
-    each = len(list(_folded(lines_of([widest])[1], paper.width)))
-    rows = max(1, body // each)
+    head, each = (list(_folded(line, paper.width)) for line in lines_of([widest]))
+    rows = max(1, (body - len(head) + 1) // len(each))
     top = view.within(len(chosen.found), rows).top
     shown = [row_of(seen.judged(status)) for status in chosen.found[top : top + rows]]
     cleaned = [tuple(map(readable, row)) for row in (shown if chosen.notes else without_notes(shown))]
-    header, *lines = lines_of([*cleaned, widest])
-    head = next(iter(_folded(header, paper.width)), "")
-    if not lines[:-1]:
+    lines = lines_of([*cleaned, widest])[1:-1]
+    if not lines:
         none = f"no such claims are held, of {chosen.of}" if chosen.of else "no claims are held"
         return head, [cut(none, paper.width, paper.ellipsis)], rows
-    return head, [part for line in lines[:-1] for part in _folded(line, paper.width)], rows
+    return head, [part for line in lines for part in _folded(line, paper.width)], rows
 
 
 def _title(chosen: Chosen, view: View, rows: int) -> str:
