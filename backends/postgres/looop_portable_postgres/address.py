@@ -13,18 +13,18 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
+from looop_portable.errors import Unavailable, UsageError
+from looop_portable.system.clock import elapsed
 from psycopg import Error
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
-
-from looop_portable.errors import Unavailable, UsageError
-from looop_portable.system.clock import elapsed
 
 __all__ = ["Target", "attempts", "target_in"]
 
 Parameters = dict[str, str]
 
 _SCHEMA = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+DEFAULT_PORT = "5432"
 _OURS = ("prefix", "schema", "timeout", "listen")
 _ALWAYS = {"client_encoding": "UTF8", "fallback_application_name": "looop-portable", "keepalives_idle": "15"}
 
@@ -152,10 +152,10 @@ def _parameters(url: str, what: str) -> Parameters:
 
 
 def _where(server: Parameters, schema: str) -> str:
-    host, port = server.get("host") or server.get("hostaddr") or "", server.get("port", "")
-    hosts, ports = host.split(","), port.split(",")
+    hosts = (server.get("host") or server.get("hostaddr") or "").split(",")
+    ports = server.get("port", "").split(",")
     places = [
-        (f"[{each}]" if ":" in each else quote(each, safe="")) + (f":{ports[at if at < len(ports) else 0]}" if port else "")
+        f"{f'[{each}]' if ':' in each else quote(each, safe='')}:{ports[at if at < len(ports) else 0] or DEFAULT_PORT}"
         for at, each in enumerate(hosts)
     ]
     return f"postgresql://{','.join(places)}/{quote(server.get('dbname', server.get('user', '')))}?prefix={schema}"

@@ -22,6 +22,7 @@ from looop_portable.backends.connections import Connections
 from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Engine, Heard, Look, Record, Step, kept, word_in
 from looop_portable.errors import CannotExclude, Settling, Unavailable, UnknownProtocol
 from looop_portable.system.clock import elapsed
+
 from looop_portable_postgres.address import Target, attempts
 from looop_portable_postgres.schema import VERSION, make, replica
 from looop_portable_postgres.wire import Refused, Value, Wire
@@ -66,7 +67,7 @@ class PostgresEngine(Engine):
         word = word_in(data).encode() if kind == CLAIM and b'"word"' in data else b""
         values = (kind, key.encode(), after, data, word, self._channel(kind, key))
         ((_, won, number, found, settling, why),) = self._ask("advance", *values, not_after=not_after)
-        if settling is not None and settling > 0:
+        if settling is not None and settling > 0 and number == after:  # Else it is lost, whatever may come.
             raise self._settling(settling, why)
         return Step(True, Record(after + 1, data)) if won else Step(False, Record(number, found))
 
@@ -102,7 +103,10 @@ class PostgresEngine(Engine):
         return Settling(f"{lost}, until all who held something know it", seconds)
 
     def _ask(self, function: str, *values: Value, not_after: float | None = None) -> list[tuple[Any, ...]]:
-        """The rows that one of our functions answers, in one round trip. `not_after`: the server begins before that."""
+        """The rows that one of our functions answers, in one round trip.
+
+        `not_after`: what the server begins after that, or when nobody waits for it any more, changes nothing.
+        """
         now = elapsed()
         end = now + self._target.timeout
         if not_after is not None:
@@ -117,7 +121,7 @@ class PostgresEngine(Engine):
                 if not_after is not None:
                     if elapsed() - wire.asked > _FRESH:
                         self._greet(wire, end)
-                    values = (*values, wire.clock + (1 - _DRIFT) * (not_after - wire.asked))
+                    values = (*values, wire.clock + (1 - _DRIFT) * (end - wire.asked))
                 return self._called(wire, function, values, end)
             except Refused as error:
                 if error.state == _READ_ONLY:

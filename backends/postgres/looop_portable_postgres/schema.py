@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import resources
 
 from looop_portable.errors import CannotExclude
+
 from looop_portable_postgres.wire import Wire
 
 __all__ = ["OLDEST", "VERSION", "make"]

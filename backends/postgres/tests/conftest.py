@@ -7,9 +7,10 @@ import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.servers.postgres import PASSWORD, PgBouncer, Postgres
+
 from looop_portable_postgres.address import target_in
 from looop_portable_postgres.engine import PostgresEngine
-from support.servers.postgres import PASSWORD, PgBouncer, Postgres
 
 _numbers = itertools.count(1)
 

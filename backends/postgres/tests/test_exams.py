@@ -7,16 +7,16 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from looop_portable_postgres.engine import PostgresEngine
-from support.servers import free_port
-from support.servers.postgres import PgBouncer, Postgres
-
 from looop_portable import Lease, Unavailable
 from looop_portable.backends.base import Backend
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.testing.engine_exam import Connect, EngineExam
 from looop_portable.testing.exam import BackendExam
 from looop_portable.testing.examiner import Reopen
+from support.servers import free_port
+from support.servers.postgres import PgBouncer, Postgres
+
+from looop_portable_postgres.engine import PostgresEngine
 
 Opened = Callable[[str], PostgresEngine]
 
@@ -46,7 +46,7 @@ class TestBackend(BackendExam):
     def _where_nobody_listens(self, opened: Opened) -> None:
         self._open = opened
 
-    def cut_off(self, backend: Backend) -> Backend:  # noqa: ARG002 (the interface)
+    def cut_off(self, backend: Backend) -> Backend:
         return OnEngine(self._open(f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"), "postgresql")
 
 
