@@ -14,6 +14,8 @@ much as the server's clock was set back within the last minute. That clock is it
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -24,6 +26,7 @@ from looop_portable.errors import CannotExclude, Settling, Unavailable, UnknownP
 from looop_portable.system.clock import elapsed
 
 from looop_portable_postgres.address import Target, attempts
+from looop_portable_postgres.listening import Listener
 from looop_portable_postgres.schema import VERSION, make, replica
 from looop_portable_postgres.wire import Refused, Value, Wire
 
@@ -56,6 +59,7 @@ class PostgresEngine(Engine):
         self._target = target
         self._has_met = False
         self._statements: dict[str, bytes] = {}
+        self._listeners: dict[int, Listener] = {}
         open_wire = partial(Wire, self.where, partial(attempts, target, target.server))
         self._connections = Connections(self.where, open_wire, Wire.close, seconds=target.timeout)
 
@@ -91,8 +95,18 @@ class PostgresEngine(Engine):
         session = NOTHING if registered is None else Record(registered, registration)
         return Look(Record(number, data), session, None if beat is None else Heard(seconds, beat))
 
+    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
+        return self._listener().subscribe(self._channel(kind, key), ring)
+
     def close(self) -> None:
         self._connections.close()
+        if listener := self._listeners.get(os.getpid()):
+            listener.close()
+
+    def _listener(self) -> Listener:
+        """That of this process: a forked child has none of its parent's threads, and leaves its connection alone."""
+        known = self._listeners.get(os.getpid())
+        return known or self._listeners.setdefault(os.getpid(), Listener(self._target, self._ask))
 
     def _channel(self, kind: str, key: str) -> str:
         """A name for NOTIFY: those of one database are shared by all its schemas."""

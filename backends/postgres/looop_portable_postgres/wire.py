@@ -21,11 +21,11 @@ from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PollingStatus
 from psycopg.pq import PGconn as Libpq
 from psycopg.pq.abc import PGconn, PGresult
 
-__all__ = ["Refused", "Wire", "one_line"]
+__all__ = ["IN", "Refused", "Wire", "one_line", "ready"]
 
 Value = bytes | str | int | float
 
-_IN, _OUT = 1, 4
+IN, OUT = 1, 4
 """What a socket is waited for: as poll(2) has it, here also where there is no poll."""
 
 _DECODE: dict[int, Callable[[bytes], Any]] = {
@@ -91,7 +91,7 @@ class Wire:
         try:
             connection.send_query_params(statement, encoded, types, [1] * len(types), 1)
             while connection.flush():
-                self._wait(_IN | _OUT, end)
+                self._wait(IN | OUT, end)
                 connection.consume_input()
             results: list[PGresult] = []
             while (result := self._result(end)) is not None:
@@ -107,7 +107,7 @@ class Wire:
         """The channels and payloads of what has come; nothing, if `wake` has something to read, or `end` has come."""
         connection = self.connection
         found = self._came()
-        if not found and connection.socket in _ready({connection.socket: _IN, wake.fileno(): _IN}, end):
+        if not found and connection.socket in ready({connection.socket: IN, wake.fileno(): IN}, end):
             try:
                 connection.consume_input()
             except Error as error:
@@ -134,8 +134,8 @@ class Wire:
                     return connection
                 if state == PollingStatus.FAILED:
                     break
-                wanted = _IN if state == PollingStatus.READING else _OUT
-                if not _ready({connection.socket: wanted}, end):
+                wanted = IN if state == PollingStatus.READING else OUT
+                if not ready({connection.socket: wanted}, end):
                     raise Unavailable(f"{self._where}: it cannot be connected to in time: no answer")
             raise Unavailable(f"{self._where}: {one_line(connection.get_error_message())}")
         except BaseException:
@@ -145,7 +145,7 @@ class Wire:
     def _result(self, end: float) -> PGresult | None:
         connection = self.connection
         while connection.is_busy():
-            self._wait(_IN, end)
+            self._wait(IN, end)
             connection.consume_input()
         return connection.get_result()
 
@@ -160,7 +160,7 @@ class Wire:
         raise Refused(f"{self._where}: {one_line(_text(said))}", _text(state or b""))
 
     def _wait(self, events: int, end: float) -> None:
-        if not _ready({self.connection.socket: events}, end):
+        if not ready({self.connection.socket: events}, end):
             raise Unavailable(f"{self._where}: no answer in time")
 
     def _failed(self, error: Error) -> Unavailable:
@@ -172,14 +172,14 @@ def one_line(text: str) -> str:
     return "; ".join(dict.fromkeys(line.strip() for line in text.splitlines() if line.strip())) or "no reason was given"
 
 
-def _ready(wanted: dict[int, int], end: float) -> list[int]:
+def ready(wanted: dict[int, int], end: float) -> list[int]:
     """The descriptors that can be read or written as wanted; none, when `end` has come. Signals' handlers run meanwhile."""
     left = end - elapsed()
     if left <= 0:
         return []
     if not hasattr(select, "poll"):
         readable, writable, _ = select.select(
-            [each for each in wanted if wanted[each] & _IN], [each for each in wanted if wanted[each] & _OUT], [], left
+            [each for each in wanted if wanted[each] & IN], [each for each in wanted if wanted[each] & OUT], [], left
         )
         return [*readable, *writable]
     poll = select.poll()
