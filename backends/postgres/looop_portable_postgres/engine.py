@@ -21,11 +21,12 @@ from hashlib import blake2b
 from typing import Any
 
 from looop_portable.backends.connections import Connections
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Engine, Heard, Look, Record, Step, kept, word_in
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Engine, Fact, Heard, Look, Record, Step, kept, word_in
 from looop_portable.errors import CannotExclude, Settling, Unavailable, UnknownProtocol
 from looop_portable.system.clock import elapsed
 
 from looop_portable_postgres.address import Target, attempts
+from looop_portable_postgres.facts import found
 from looop_portable_postgres.listening import Listener
 from looop_portable_postgres.schema import VERSION, make, replica
 from looop_portable_postgres.wire import Refused, Value, Wire
@@ -97,6 +98,9 @@ class PostgresEngine(Engine):
 
     def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
         return self._listener().subscribe(self._channel(kind, key), ring)
+
+    def verify(self) -> list[Fact]:
+        return found(self._target)
 
     def close(self) -> None:
         self._connections.close()
