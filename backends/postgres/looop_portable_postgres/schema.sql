@@ -109,43 +109,53 @@ begin
   declare
     stamp "looop".stamp;
     low bigint := 0;
-    may boolean := true;
+    listened boolean;
+    grace float8;
   begin
     $DURABLE$
-    won := false;
     clock := $NOW$;
-    if kind_ <> 'ticket' then
-      $KNOWN$
-      low := stamp.floor;
-      if kind_ = 'claim' and stamp.since is not null then
-        settling := date_part('epoch', stamp.since) + coalesce(stamp.longest, 30) * 4 / 3 - clock;
-        if settling > coalesce(stamp.longest, 30) * 4 / 3 then  -- The clock has been set back.
-          update "looop".stamp s set since = clock_timestamp() where s.since > clock_timestamp();
-        end if;
-        why := stamp.why;
-        may := settling <= 0;
-      end if;
-    end if;
-    if may and clock <= deadline then
-      -- Whoever subscribes waits for all of these, and those after that see who has subscribed.
+    won := false;
+    if clock <= deadline then
+      -- Whoever subscribes waits for all of these; and those that come after that see who has subscribed.
       perform pg_advisory_xact_lock_shared(hashtextextended(channel_, 0));
+      -- Most are done by this one: nothing of them has to be settled.
       update "looop".records r set number = after_ + 1, data = data_, word = nullif(word_, '')
-        where r.kind = kind_ and r.key = key_ and greatest(r.number, low) = after_;
+        from "looop".stamp s
+        where r.kind = kind_ and r.key = key_ and s.run = $RUN$
+          and case when kind_ = 'ticket' then r.number else greatest(r.number, s.floor) end = after_
+          and (s.since is null or kind_ <> 'claim'
+            or date_part('epoch', s.since) + coalesce(s.longest, 30) * 4 / 3 <= clock)
+        returning exists (select from "looop".listeners l where l.channel = channel_) into listened;
       won := found;
-      if not won and after_ = low then
-        insert into "looop".records values (kind_, key_, after_ + 1, data_, nullif(word_, '')) on conflict do nothing;
+    end if;
+    if not won then
+      if kind_ <> 'ticket' then
+        $KNOWN$
+        low := stamp.floor;
+        if kind_ = 'claim' and stamp.since is not null then
+          grace := coalesce(stamp.longest, 30) * 4 / 3;
+          settling := date_part('epoch', stamp.since) + grace - clock;
+          why := stamp.why;
+          if settling > grace then  -- The clock has been set back.
+            update "looop".stamp s set since = clock_timestamp() where s.since > clock_timestamp();
+          end if;
+        end if;
+      end if;
+      if after_ = low and clock <= deadline and coalesce(settling, 0) <= 0 then
+        insert into "looop".records values (kind_, key_, after_ + 1, data_, nullif(word_, '')) on conflict do nothing
+          returning exists (select from "looop".listeners l where l.channel = channel_) into listened;
         won := found;
       end if;
-      if won then
-        clock := $NOW$;
-        if clock > deadline then  -- It has waited for a lock.
-          raise exception using errcode = 'LP001', message = 'it was reached too late, so nothing was changed';
-        end if;
-        if exists (select from "looop".listeners l where l.channel = channel_) then
-          perform pg_notify(channel_, '');
-        end if;
-        return;
+    end if;
+    if won then
+      clock := $NOW$;
+      if clock > deadline then  -- It has waited for a lock.
+        raise exception using errcode = 'LP001', message = 'it was reached too late, so nothing was changed';
       end if;
+      if listened then
+        perform pg_notify(channel_, '');
+      end if;
+      return;
     end if;
     select greatest(r.number, low), case when kind_ = 'claim' and r.number < low then '' else r.data end into number, data
       from "looop".records r where r.kind = kind_ and r.key = key_;
