@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["ANYTHING", "NOTHING_THERE", "Busy", "Client", "Found", "Refused", "Version"]
 
 Version = dict[str, str]
-"""What tells a version of an object from all others. `NOTHING_THERE`: there must be none; `ANYTHING`: it does not matter."""
+"""What tells a version of an object from all others. `NOTHING_THERE`: there must be none. `ANYTHING`: all are right."""
 
 NOTHING_THERE: Version = {}
 ANYTHING = None

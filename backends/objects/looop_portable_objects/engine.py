@@ -155,8 +155,8 @@ class ObjectEngine(Engine):
     def _is_seldom_wrong(self, kind: str, new: Record, not_after: float) -> bool:
         """Whether it may be believed without a look that it came in time.
 
-        It fails if the store's clock was set since it was asked. Where nobody comes to hold by it, no more happens then than
-        that a claim stays held until its session ends.
+        It fails if the store's clock was set since it was asked. As nobody holds by it, a claim stays held then, until its
+        session ends.
         """
         held = kind != TICKET and (kind != CLAIM or word_in(new.data))
         return not held and self._clock.was_asked and elapsed() < not_after - _EARLY
@@ -176,8 +176,7 @@ class ObjectEngine(Engine):
     def _read(self, name: str) -> _Standing:
         found = self.bucket.get(name)
         if found is None:
-            self._standing.pop(name, None)
-            return _NOBODY
+            return self._keep(name, _NOBODY)
         try:
             stands = _Standing(record_in(found.data, found.stamp), found.version)
         except (ValueError, KeyError, TypeError):

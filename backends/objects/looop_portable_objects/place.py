@@ -89,8 +89,8 @@ def _prefix(path: str) -> str:
         return ""
     if len(prefix) > _LONGEST_PREFIX or not all(map(_SEGMENT.fullmatch, prefix.split("/"))):
         raise UsageError(
-            f"the prefix in a bucket has at most {_LONGEST_PREFIX} characters: letters, digits, `_`, `-`, `.` and `/`; and no "
-            "part of it is empty or ends in a dot"
+            f"the prefix in a bucket has at most {_LONGEST_PREFIX} characters: letters, digits, `_`, `-`, `.` and `/`; "
+            "and no part of it is empty or ends in a dot"
         )
     return f"{prefix}/"
 

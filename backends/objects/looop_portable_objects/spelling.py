@@ -8,10 +8,13 @@ What is longer than 200 bytes is cut into pieces, as file names end at 255; each
 
 from __future__ import annotations
 
+import re
+
 __all__ = ["key_in", "spelled"]
 
 _MARK_OF = dict(zip("/. %~:@+,=!\"#$&'()*;<>?[\\]^`{|}", "sdbptcalkefghijmnoqruvwxyz12345", strict=True))
 _CHARACTER_OF = {mark: character for character, mark in _MARK_OF.items()}
+_CODE = re.compile("[0-9A-F]{1,4}")
 _LONGEST = 200
 _CUT = "=+/"
 
@@ -35,7 +38,7 @@ def key_in(name: str) -> str | None:
     for part in rest:
         if part[:1] == "U":  # What XML has no word for.
             code, _, after = part[1:].partition("_")
-            key += (chr(int(code, 16)) if code.isalnum() else "") + after
+            key += (chr(int(code, 16)) if _CODE.fullmatch(code) else "") + after
         else:
             key += _CHARACTER_OF.get(part[:1], "") + part[1:]
     return key if spelled(key) == name else None

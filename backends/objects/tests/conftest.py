@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
 from looop_portable_objects.engine import ObjectEngine
 from looop_portable_objects.place import place_in
 from support.servers.azurite import Azurite
+from support.servers.shops import Shop, fresh
 from support.servers.versitygw import VersityGW
 
-Shop = VersityGW | Azurite
 Open = Callable[[], ObjectEngine]
-
-_numbers = itertools.count(1)
-
-
-def fresh() -> str:
-    """A prefix that nobody has had."""
-    return f"ci/{os.getpid()}-{next(_numbers)}"
 
 
 def _served(server: Shop) -> Iterator[Shop]:
