@@ -4,7 +4,7 @@ Guarantees: what is confirmed is on the disks of most members, so no crash, rest
 version of its key, which etcd counts: one transaction compares and publishes it. Reads are linearizable: a member that most
 others cannot reach says nothing.
 Does not guarantee: anything once keys of the prefix are deleted by hand, or its data come back from a backup: numbers begin
-anew then. Nor that a request which a stopped server finds in its queue is refused at once: see `deadlines`.
+anew then. And of a late request all that `deadlines` says.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TRIES = 3
 class EtcdEngine(Engine):
     """Trips: each method one, as a rule. `look` two where the holder is another than at the last look, or at the first.
 
-    `advance` two where this process has not asked for anything for 2 s: see `deadlines`.
+    `advance` two where this process has published nothing for 2 s, and read nothing since: see `deadlines`.
     """
 
     steady = True
@@ -50,24 +50,15 @@ class EtcdEngine(Engine):
         name = self._key(kind, key)
         put = {"request_put": {"key": name, "value": b64encode(data).decode()}}
         number = {"key": name, "target": "VERSION", "result": "EQUAL", "version": str(after)}
+        stands = {"request_range": {"key": name}}
         for _ in range(_TRIES):
             if elapsed() >= not_after:
                 return Step(False, self.read(kind, key))
-            until = self._deadlines.until(not_after, not_after)
-            in_time = {"key": until.key, "target": "VERSION", "result": "GREATER", "version": "0"}
-            stands = [{"request_range": {"key": each}} for each in (name, until.key)]
-            body = {"compare": [number, in_time], "success": [put], "failure": stands}
-            try:
-                (found,) = self._deadlines.ask(Call("/v3/kv/txn", body), end=not_after)
-            except BaseException:
-                self._deadlines.burn(until)
-                raise
-            if found.get("succeeded"):
+            found = self._deadlines.transact([number], [put], [stands], not_after)
+            if found and found.get("succeeded"):
                 return Step(True, Record(after + 1, data))
-            now, left = (each["response_range"] for each in found["responses"])
-            if _record(now).number != after or left.get("kvs"):
-                return Step(False, _record(now))
-            self._deadlines.drop(until)
+            if found:
+                return Step(False, _record(found["responses"][0]["response_range"]))
         raise Unavailable(
             f"{self.where}: each request came later than etcd keeps a lease: it is overloaded, or stops at times"
         )

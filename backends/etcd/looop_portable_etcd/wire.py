@@ -13,9 +13,9 @@ import io
 import json
 import socket
 import ssl
-from collections.abc import Sequence
-from http.client import HTTPException, HTTPResponse
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator, Sequence
+from http.client import HTTPException
+from typing import Any, NamedTuple, Self
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
@@ -25,8 +25,11 @@ from looop_portable_etcd.address import Endpoint
 
 __all__ = ["BROKEN", "Answer", "Call", "Wire", "why"]
 
-BROKEN = (OSError, HTTPException, HTTPError)
+BROKEN = (OSError, HTTPException, HTTPError, ValueError)
 """What a connection fails by."""
+
+_LONGEST = 65536
+"""Bytes of a line of a header."""
 
 Json = dict[str, Any]
 
@@ -52,7 +55,7 @@ class Wire:
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
         self._connection: HTTPConnection | None = None
-        self._reader: _Reader | None = None
+        self._reader: Reader | None = None
         self.endpoint: Endpoint | None = None
 
     def ask(self, endpoint: Endpoint, calls: Sequence[Call], headers: str, end: float) -> list[Answer]:
@@ -61,22 +64,20 @@ class Wire:
         self.send(calls, headers, end)
         answers = []
         for _ in calls:
-            response = HTTPResponse(cast("socket.socket", reader), method="POST")
-            response.begin()
-            answers.append(_answer(response.status, response.read()))
-            if response.will_close:
+            status, length, closes = reader.head()
+            answers.append(_answer(status, b"".join(reader.chunks()) if length < 0 else reader.exactly(length)))
+            if closes:
                 self.close()
         return answers
 
-    def open(self, endpoint: Endpoint, end: float) -> _Reader:
+    def open(self, endpoint: Endpoint, end: float) -> Reader:
         """What reads from it, until `end`."""
         if self._reader is None or self.endpoint != endpoint:
             self.close()
             self._connection = self._connect(endpoint, end)
-            self._reader = _Reader(_Bytes(self._connection.sock))
+            self._reader = Reader(_Bytes(self._connection.sock))
             self.endpoint = endpoint
-        self._reader.end = end
-        return self._reader
+        return self._reader.until(end)
 
     def send(self, calls: Sequence[Call], headers: str, end: float) -> None:
         assert self._connection
@@ -135,24 +136,50 @@ class _Bytes(io.RawIOBase):
         return self._socket.recv_into(buffer)
 
 
-class _Reader(io.BufferedReader):
-    """What several answers are read from, one after the other: the end of one does not close it. `end` 0: no deadline."""
+class Reader(io.BufferedReader):
+    """The answers of one connection, one after the other, until `end`; 0: without a deadline."""
 
     raw: _Bytes
 
-    @property
-    def end(self) -> float:
-        return self.raw.end
-
-    @end.setter
-    def end(self, end: float) -> None:
+    def until(self, end: float) -> Self:
         self.raw.end = end
-
-    def makefile(self, mode: str) -> _Reader:  # noqa: ARG002 (a socket's)
         return self
 
-    def close(self) -> None:
-        """The wire is closed, not what reads from it."""
+    def head(self) -> tuple[int, int, bool]:
+        """The status; how many bytes the body has, or -1 if it comes in chunks; whether the connection ends with it."""
+        version, _, rest = self.line().partition(b" ")
+        if version != b"HTTP/1.1" or not rest[:3].isdigit():
+            raise HTTPException(version[:20])
+        length, closes = 0, False
+        while line := self.line():
+            name, _, value = line.lower().partition(b":")
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"transfer-encoding":
+                length = -1
+            elif name == b"connection":
+                closes = b"close" in value
+        return int(rest[:3]), length, closes
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body, as it comes."""
+        while size := int(self.line().partition(b";")[0], 16):
+            yield self.exactly(size)
+            self.line()
+        while self.line():
+            pass
+
+    def line(self) -> bytes:
+        found = self.readline(_LONGEST)
+        if not found.endswith(b"\n"):
+            raise ConnectionResetError
+        return found.rstrip(b"\r\n")
+
+    def exactly(self, size: int) -> bytes:
+        found = self.read(size)
+        if len(found) < size:
+            raise ConnectionResetError
+        return found
 
 
 def _left(end: float) -> float:
@@ -198,5 +225,5 @@ _WHY: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((TimeoutError, ConnectTimeoutError), "no answer in time"),
     ((ConnectionRefusedError,), "nobody listens there"),
     ((ConnectionError,), "it has closed the connection, as one does that speaks TLS (etcds://) or that ends"),
-    ((HTTPException,), "what answers is no HTTP server"),
+    ((HTTPException, ValueError), "what answers is no HTTP server"),
 )
