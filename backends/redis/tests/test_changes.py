@@ -113,9 +113,9 @@ def test_a_lost_connection_rings_and_subscribes_anew(
     settle(server, "p")
     engine, bell = opening(server.url(prefix="p", longest=1)), Bell()
     engine.subscribe(CLAIM, "a", bell)
-    for end in (lambda: drop(server), server.kill):
+    for is_killed in (False, True):
         before = bell.rung
-        end()
+        server.kill() if is_killed else drop(server)
         bell.wait(before)
         if not server_runs(server):
             server.start()
@@ -152,6 +152,31 @@ def test_a_server_that_says_nothing_any_more_rings(
         engine.subscribe(CLAIM, "b", Bell())
     server.thaw()
     becomes(lambda: subscribers(server), 1)
+
+
+def test_nobody_is_told_of_a_subscription_that_is_not_confirmed(
+    starting: Starting, opening: Opening, settle: Callable[[Redis, str], None]
+) -> None:
+    """Nor the second one to the same record."""
+    server, failures = starting(), list[Unavailable]()
+    settle(server, "p")
+    engine = opening(server.url(prefix="p", timeout=0.5))
+    engine.subscribe(CLAIM, "a", Bell())
+    server.freeze()
+
+    def work() -> None:
+        try:
+            engine.subscribe(CLAIM, "b", Bell())
+        except Unavailable as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    server.thaw()
+    assert len(failures) == 3
 
 
 def test_where_nobody_listens_it_is_told_at_once(opening: Opening) -> None:

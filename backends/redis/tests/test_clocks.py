@@ -66,15 +66,19 @@ def test_a_connection_that_knew_the_clock_learns_that_it_was_set(ahead: int, fak
 
 
 def test_what_is_read_too_late_changes_nothing_where_the_clock_was_set_back(faked: Redis, opening: Opening) -> None:
-    engine = opening(faked.url(prefix="p", timeout=0.5))
+    """The deadline is by a clock that is not there any more, on a connection that was idle meanwhile."""
+    engine, other = opening(faked.url(prefix="p", timeout=0.5)), opening(faked.url(prefix="p"))
     engine.read(CLAIM, "a")
+    other.beat("a/i", LEASE)
+    faked.set_clock(-HOUR)
+    end = elapsed() + PATIENCE
+    while not ((heard := other.heard("a/i")) and heard.seconds < -PATIENCE):
+        assert elapsed() < end
     faked.freeze()
     with pytest.raises(Unavailable):
         engine.advance(CLAIM, "a", 0, b"ghost", not_after=elapsed() + 0.5)
     threading.Event().wait(0.2)
-    faked.set_clock(-HOUR)
     faked.thaw()
-    other = opening(faked.url(prefix="p"))
     assert other.read(CLAIM, "a") == NOTHING
     assert other.advance(CLAIM, "a", 0, b"two", not_after=elapsed() + 5).now == Record(1, b"two")
 

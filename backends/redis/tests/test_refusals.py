@@ -28,6 +28,10 @@ Starting = Callable[..., Redis]
 Settle = Callable[[Redis, str], None]
 
 
+def nothing() -> None:
+    """What is rung."""
+
+
 def refused(engine: Engine, kind: type[Unavailable] = Unavailable, within: float = 5.0) -> str:
     """What every question is answered with: one line, soon, without a credential, as are the errors behind it."""
     asked: list[Callable[[], object]] = [
@@ -134,7 +138,7 @@ def test_a_wrong_password_and_none(starting: Starting, opening: Opening, settle:
     server = starting()
     settle(server, "p")
     with redis.Redis(port=server.port) as client:
-        client.config_set("requirepass", SECRET)  # type: ignore[no-untyped-call]
+        client.config_set("requirepass", SECRET)
     place = f"127.0.0.1:{server.port}/0?prefix=p"
     for login in ("", ":s3cret-wrong@", f"nobody:{ENCODED}@"):
         assert "REDIS_PASSWORD" in refused(opening(f"redis://{login}{place}"))
@@ -233,7 +237,7 @@ def test_a_user_with_the_rule_of_the_readme_can_do_all_and_one_without_is_told(
         except Settling:
             threading.Event().wait(0.05)
     engine.beat("a/i", 1)
-    leave = engine.subscribe(CLAIM, "a", list)
+    leave = engine.subscribe(CLAIM, "a", nothing)
     assert leave
     leave()
     assert engine.heard("a/i")
@@ -277,7 +281,7 @@ def test_tls(authority: Path, starting: Starting, opening: Opening) -> None:
     for scheme in ("rediss", "valkeys"):
         engine = opening(f"{scheme}://{place}&ssl_ca_certs={authority / 'ca.pem'}")
         assert engine.read(CLAIM, "a").data == b""
-        leave = engine.subscribe(CLAIM, "a", list)
+        leave = engine.subscribe(CLAIM, "a", nothing)
         assert leave
         leave()
     assert "ssl_ca_certs" in refused(opening(f"rediss://{place}"))

@@ -164,7 +164,7 @@ def test_a_replica_that_is_promoted_and_lacks_a_claim_grants_nothing_until_its_h
     master.kill()
     killed = elapsed()
     with redis.Redis(port=replica.port) as client:
-        client.replicaof("NO", "ONE")  # type: ignore[no-untyped-call]
+        client.replicaof("NO", "ONE")
     at, number = claimed(opening(replica.url(prefix="p", longest=LEASE)))
     assert at >= killed + GRACE
     assert holder.is_told() < at
@@ -174,7 +174,7 @@ def test_a_replica_that_is_promoted_and_lacks_a_claim_grants_nothing_until_its_h
 def follow(replica: Redis, master: Redis) -> None:
     """Until the replica has all."""
     with redis.Redis(port=replica.port) as client:
-        client.replicaof("127.0.0.1", str(master.port))  # type: ignore[no-untyped-call]
+        client.replicaof("127.0.0.1", str(master.port))
         end = elapsed() + PATIENCE
         while client.info("replication")["master_link_status"] != "up":
             assert elapsed() < end
@@ -306,14 +306,14 @@ def test_a_master_that_was_a_replica_meanwhile_has_another_run(
     settle(first, "p")
     follow(second, first)
     with redis.Redis(port=second.port) as client:
-        client.replicaof("NO", "ONE")  # type: ignore[no-untyped-call]
+        client.replicaof("NO", "ONE")
     engine = opening(first.url(prefix="p", longest=1))
     assert won(engine, "a", 0, b"one")
     follow(first, second)
     with pytest.raises(Unavailable, match="a replica of"):
         engine.read(CLAIM, "a")
     with redis.Redis(port=first.port) as client:
-        client.replicaof("NO", "ONE")  # type: ignore[no-untyped-call]
+        client.replicaof("NO", "ONE")
     with pytest.raises(Settling):
         won(engine, "a", 0, b"two")
     assert engine.read(CLAIM, "a").number > 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from redis.connection import Connection
@@ -26,7 +26,7 @@ class Trips:
 
 
 @pytest.fixture
-def trips(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trips]:
+def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
     trips, send = Trips(), Connection.send_packed_command
 
     def counted(self: Connection, command: object, check_health: bool = True) -> None:
