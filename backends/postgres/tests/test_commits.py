@@ -67,9 +67,7 @@ def test_a_commit_that_is_nowhere_but_here_is_not_told_as_won(opened: Opened) ->
         server.close()
 
 
-def test_one_that_waits_for_another_s_lock_is_too_late_when_it_gets_it(
-    server: Postgres, opened: Opened, prefix: str
-) -> None:
+def test_one_that_gets_a_lock_too_late_changes_nothing(server: Postgres, opened: Opened, prefix: str) -> None:
     engine = opened(server.url(prefix=prefix))
     assert engine.advance(CLAIM, "a", 0, b"one", not_after=later()).won
     with psycopg.connect(server.url()) as other:
