@@ -84,7 +84,8 @@ class ObjectEngine(Engine):
             stands = self._read(name)
         pause = 0.0
         while stands.record.number == after and elapsed() + pause < not_after:
-            time.sleep(pause)
+            if pause:
+                time.sleep(pause)
             if self._publishes(kind, name, stands, new, not_after):
                 return Step(True, new)
             stands = self._read(name)
