@@ -51,16 +51,16 @@ class Bucket:
             self._client.close()
 
     def _answer(self, request: str, until: float, *args: Any) -> Any:
-        until = until or elapsed() + self.place.seconds
+        end = until or elapsed() + self.place.seconds
         pause = _FIRST_PAUSE
         while True:
             seconds = self.place.seconds
-            if until - elapsed() < seconds:
+            if until and until - elapsed() < seconds:
                 seconds = min(seconds, _SHORT)
             try:
                 return self._reached().ask(request, seconds, *args)
             except Busy:
-                if elapsed() + pause > until:
+                if elapsed() + pause > end:
                     raise
                 time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (that not all come again at once)
                 pause *= 2

@@ -84,7 +84,8 @@ class ObjectEngine(Engine):
             stands = self._read(name)
         pause = 0.0
         while stands.record.number == after and elapsed() + pause < not_after:
-            time.sleep(pause)
+            if pause:
+                time.sleep(pause)
             if self._publishes(kind, name, stands, new, not_after):
                 return Step(True, new)
             stands = self._read(name)
@@ -187,9 +188,19 @@ class ObjectEngine(Engine):
     def _records(self, objects: Iterable[tuple[str, Version]]) -> list[Record]:
         """What stands in each. One that is gone meanwhile has the number 0."""
 
+        failures: list[Unavailable] = []
+
         def known(name: str, version: Version) -> Record:
             stands = self._standing.get(name)
-            return stands.record if stands and _is_same(stands.version, version) else self._read(name).record
+            if stands and _is_same(stands.version, version):
+                return stands.record
+            if failures:
+                raise failures[0]  # One that is not answered is waited for, and not a thousand.
+            try:
+                return self._read(name).record
+            except Unavailable as error:
+                failures.append(error)
+                raise
 
         wanted = list(objects)
         if len(wanted) <= 1:

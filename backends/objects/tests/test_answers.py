@@ -117,6 +117,14 @@ def test_the_requests_are_counted(connect: Open, between: Between) -> None:
     assert len(counted(lambda: other.scan(SESSION))) == 11
 
 
+def test_a_scan_whose_objects_are_not_answered_ends_as_soon_as_one_request(connect: Open, between: Between) -> None:
+    engine, judge = connect(), ObjectEngine(connect().bucket.place._replace(seconds=1.0))
+    for number in range(20):
+        assert engine.advance(SESSION, f"s{number}", 0, b"x", not_after=later()).won
+    between.does = lambda method, path: Do.HOLD if method == "GET" and "=" not in path.partition("?")[2] else Do.PASS
+    told(lambda: judge.scan(SESSION), 1)
+
+
 def told(call: Callable[[], object], seconds: float) -> str:
     """The one line that says why `call` has no answer, within `seconds` and one more."""
     began = elapsed()
@@ -205,6 +213,18 @@ def test_a_frozen_server_is_one_line_and_has_no_ghost_when_it_goes_on(own: Versi
     assert others.read(CLAIM, "x") == NOTHING
     assert others.advance(CLAIM, "x", 0, HELD, not_after=later()).won
     assert engine.read(CLAIM, "x") == Record(1, HELD)
+
+
+def test_a_request_has_the_time_that_the_url_says(own: VersityGW) -> None:
+    engine = ObjectEngine(place_in(f"{own.url('x')}&timeout=2.5"))
+    own.freeze()
+    try:
+        for call in ("read", "beat", "scan"):
+            began = elapsed()
+            assert "within 2.5 s" in told(lambda call=call: CALLS[call](engine), 2.5)  # type: ignore[misc]
+            assert elapsed() - began >= 2.5
+    finally:
+        own.thaw()
 
 
 def test_what_was_won_stays_when_the_server_is_killed(own: VersityGW) -> None:
