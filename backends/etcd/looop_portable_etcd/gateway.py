@@ -101,6 +101,10 @@ class Gateway:
             raise self._refused(answer)
         self._token = str(answer.found.get("token", ""))
 
+    def forget_token(self) -> None:
+        """It may be why nothing is answered: whoever asks next logs in."""
+        self._token = ""
+
     def close(self) -> None:
         self._wires.close()
 
