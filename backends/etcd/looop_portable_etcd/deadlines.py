@@ -66,12 +66,12 @@ class Deadlines:
         first = [Call("/v3/lease/revoke", {"ID": each}) for each in burnt]
         last = self._new(TTL) if prepare and self._wanted and not self._is_any_fresh() else ()
         began = elapsed()
-        answers = self._gateway.ask(*first, *calls, *last, end=end)
+        answers = self._gateway.ask(*first, *calls, *last, end=end, spare=len(last))
         for each, answer in zip(burnt, answers, strict=False):
             if answer.get("code", NOT_FOUND) == NOT_FOUND:
                 with suppress(ValueError):
                     self._burnt.remove(each)
-        if last:
+        if last and not any("code" in each for each in answers[-len(last) :]):
             self._wanted = False
             self._free.append(_made(last, answers[-len(last)], began))
         return answers[len(first) : len(answers) - len(last)]

@@ -45,8 +45,11 @@ class Gateway:
         self._tls: ssl.SSLContext | None = None
         self._wires = Connections(self.where, self.wire, Wire.close, seconds=address.timeout)
 
-    def ask(self, *calls: Call, end: float = 0.0) -> list[Json]:
-        """What each call found. Of one that failed as lease ids do (not there, there already) it is {"code": ...}."""
+    def ask(self, *calls: Call, end: float = 0.0, spare: int = 0) -> list[Json]:
+        """What each call found. Of one that failed as lease ids do (not there, there already) it is {"code": ...}.
+
+        So it is of the last ones, the `spare` ones, however they failed.
+        """
         end = min(end or elapsed() + self.address.timeout, elapsed() + self.address.timeout)
         members, failed, may_log_in = self.address.endpoints, 0, bool(self.address.user)
         while True:
@@ -54,7 +57,8 @@ class Gateway:
             endpoint = self.endpoint
             try:
                 answers = self._asked(endpoint, calls, share)
-                refusal = next((each for each in answers if _code(each) not in (0, NOT_FOUND, EXISTS)), None)
+                needed = answers[: len(calls) - spare]
+                refusal = next((each for each in needed if _code(each) not in (0, NOT_FOUND, EXISTS)), None)
                 if refusal is None:
                     return [each.found for each in answers]
                 if may_log_in and _is_token(refusal):

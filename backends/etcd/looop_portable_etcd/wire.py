@@ -59,7 +59,7 @@ class Wire:
         self.endpoint: Endpoint | None = None
 
     def ask(self, endpoint: Endpoint, calls: Sequence[Call], headers: str, end: float) -> list[Answer]:
-        """What was answered, to each. Raises one of `BROKEN`."""
+        """What was answered, to each; to fewer, if what answers is no etcd. Raises one of `BROKEN`."""
         reader = self.open(endpoint, end)
         self.send(calls, headers, end)
         answers = []
@@ -68,6 +68,9 @@ class Wire:
             answers.append(_answer(status, b"".join(reader.chunks()) if length < 0 else reader.exactly(length)))
             if closes:
                 self.close()
+                if len(answers) < len(calls) and (status == 200 or answers[-1].found):
+                    raise ConnectionResetError
+                break
         return answers
 
     def open(self, endpoint: Endpoint, end: float) -> Reader:

@@ -35,6 +35,7 @@ class Etcd(Server):
         self.peer = free_port()
         self.members: Sequence[Etcd] = (self,)
         self.scheme = "https" if tls else "http"
+        self.asks_for_certificates = False
         self._options = options
 
     @property
