@@ -12,12 +12,13 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Engine, Heard, Look, Record, Step, word_in
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Engine, Fact, Heard, Look, Record, Step, word_in
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.address import Address
 from looop_portable_etcd.beats import Beats
 from looop_portable_etcd.deadlines import Deadlines
+from looop_portable_etcd.facts import facts
 from looop_portable_etcd.gateway import Gateway
 from looop_portable_etcd.watching import Watches
 from looop_portable_etcd.wire import Call, Json
@@ -100,6 +101,9 @@ class EtcdEngine(Engine):
                 self._holders.clear()
             self._holders[key] = word
         return Look(found, _record(others[0]), self._beats.heard(word, others[1:]))
+
+    def verify(self) -> list[Fact]:
+        return facts(self.gateway)
 
     def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None]:
         """One connection for each key that somebody here wants to know of, beside the three."""

@@ -105,6 +105,32 @@ class Gateway:
             raise self._refused(answer)
         self._token = str(answer.found.get("token", ""))
 
+    def text(self, path: str) -> str:
+        """What is no JSON."""
+        end = elapsed() + self.address.timeout
+        try:
+            (answer,) = self._asked(self.endpoint, (Call(path, None),), end)
+        except BROKEN as error:
+            raise Unavailable(f"{self.where}: {self.endpoint}: {why(error)}") from None
+        return answer.text if answer.status == 200 else ""
+
+    def answers(self, endpoint: Endpoint) -> bool:
+        """Whether that member does, and knows a leader."""
+        wire = self.wire()
+        end = elapsed() + self.address.timeout / len(self.address.endpoints)
+        try:
+            self.login(endpoint, wire, end)
+            (answer,) = wire.ask(endpoint, [Call("/v3/kv/range", {"key": "AA=="})], self.headers(), end)
+        except BROKEN:
+            return False
+        finally:
+            wire.close()
+        return _code(answer) not in (UNAVAILABLE, TIMED_OUT)
+
+    @property
+    def is_logged_in(self) -> bool:
+        return bool(self._token)
+
     def forget_token(self) -> None:
         """It may be why nothing is answered: whoever asks next logs in."""
         self._token = ""
