@@ -14,15 +14,18 @@ __all__ = ["facts"]
 _METRICS = re.compile(r"^(etcd_server_quota_backend_bytes) ([0-9.e+]+)$", re.MULTILINE)
 _MIB = 1 << 20
 
+_NO_LEADER = Fact("role", "nobody leads: most members are down, or cut off", False, "start them, or mend the network")
+
 
 def facts(gateway: Gateway) -> list[Fact]:
     """Whatever a member does not tell is a fact as well. Raises `Unavailable` if it tells nothing at all."""
-    (status,) = gateway.ask(Call("/v3/maintenance/status", {}))
-    found = [
-        _version(status),
-        _role(status),
-        Fact("persistence", "each change is on the disks of most members before it is confirmed"),
-    ]
+    try:
+        (status,) = gateway.ask(Call("/v3/maintenance/status", {}))
+    except Unavailable as error:
+        if "no leader" in str(error):
+            return [_NO_LEADER]
+        raise
+    found = [_version(status), _role(status), Fact("persistence", "what is confirmed is on the disks of most members")]
     for name, ask in (("members", _members), ("alarms", _alarms), ("users", _users)):
         try:
             found.append(ask(gateway))
@@ -44,7 +47,7 @@ def _role(status: Json) -> Fact:
         return Fact("role", "a learner, which answers no reads that are the latest", False, "name the members that vote")
     leader = str(status.get("leader", "0"))
     if leader == "0":
-        return Fact("role", "nobody leads: most members are down, or cut off", False, "start them, or mend the network")
+        return _NO_LEADER
     own = str(status["header"].get("member_id", ""))
     return Fact("role", "the leader" if own == leader else "a follower of the one that leads")
 
@@ -55,9 +58,7 @@ def _members(gateway: Gateway) -> Fact:
     may_fail = (len(voting) - 1) // 2
     told = f"{len(voting)} that vote{_answering(gateway)}: {may_fail} may fail"
     if len(voting) == 1:
-        return Fact(
-            "members", told, advice="with one alone nothing is claimed while it is down: three survive the loss of one"
-        )
+        return Fact("members", told, advice="nothing is claimed while it is down: three survive the loss of one")
     return Fact("members", told, advice="" if len(voting) % 2 else "an even number survives no more than one less")
 
 
@@ -80,9 +81,7 @@ def _alarms(gateway: Gateway) -> Fact:
 def _users(gateway: Gateway) -> Fact:
     if gateway.is_logged_in:
         return Fact("users", f"they are asked for their passwords: this is '{gateway.address.user}'")
-    return Fact(
-        "users", "nobody is asked for a password", advice="whoever reaches it may do anything: `etcdctl auth enable`"
-    )
+    return Fact("users", "nobody is asked for a password", advice="whoever reaches it may do all: `etcdctl auth enable`")
 
 
 def _size(gateway: Gateway, status: Json) -> Fact:

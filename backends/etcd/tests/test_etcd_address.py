@@ -57,7 +57,7 @@ def test_a_url_is_believed_before_the_environment() -> None:
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(wrong: str, said: str) -> None:
-    with pytest.raises(UsageError, match=".") as refusal:
+    with pytest.raises(UsageError, match=r".") as refusal:
         Address(wrong, {})
     assert said in str(refusal.value)
     assert str(refusal.value).isprintable()
