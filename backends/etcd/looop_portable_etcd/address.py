@@ -93,10 +93,13 @@ def _login(login: str, given: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _options(query: str) -> dict[str, str]:
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    for name in options:
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in ("timeout", *_FILES):
             raise UsageError("the URL of an etcd has a parameter that nobody knows: there are timeout, ca, cert and key")
+        if name in options:
+            raise UsageError(f"the URL of an etcd has a parameter that is said twice: {name}")
+        options[name] = value
     return options
 
 

@@ -29,7 +29,10 @@ from looop_portable_etcd.wire import Call, Json
 __all__ = ["Deadline", "Deadlines"]
 
 TTL = 3
-"""Seconds, whole ones. etcd's shortest are 2, by default: 3/2 of its election timeout, rounded up."""
+"""Seconds, whole ones."""
+
+_SHORTEST = 2
+"""Where less time is left. etcd's shortest by default: 3/2 of its election timeout, rounded up."""
 
 _ON_THE_WAY = 1.0
 """Seconds that are left of a lease which is used once more."""
@@ -61,14 +64,14 @@ class Deadlines:
         """
         burnt = list(self._burnt)
         first = [Call("/v3/lease/revoke", {"ID": each}) for each in burnt]
-        last = self._new() if prepare and self._wanted and not self._is_any_fresh() else ()
+        last = self._new(TTL) if prepare and self._wanted and not self._is_any_fresh() else ()
         began = elapsed()
-        answers = self._gateway.ask(*first, *calls, *last, end=end)
+        answers = self._gateway.ask(*first, *calls, *last, end=end, spare=len(last))
         for each, answer in zip(burnt, answers, strict=False):
             if answer.get("code", NOT_FOUND) == NOT_FOUND:
                 with suppress(ValueError):
                     self._burnt.remove(each)
-        if last:
+        if last and not any("code" in each for each in answers[-len(last) :]):
             self._wanted = False
             self._free.append(_made(last, answers[-len(last)], began))
         return answers[len(first) : len(answers) - len(last)]
@@ -100,8 +103,10 @@ class Deadlines:
             while found is None or elapsed() >= found.fresh:
                 found = self._free.pop()
         if found is None or elapsed() >= found.fresh:
-            calls, began = self._new(), elapsed()
-            found = _made(calls, self.ask(*calls, end=not_after)[0], began)
+            found = self._grant(TTL, not_after)
+        if found.over > not_after:
+            self._free.append(found)
+            found = self._grant(_SHORTEST, not_after)
         if found.over <= not_after:
             return found
         where = self._gateway.where
@@ -117,11 +122,15 @@ class Deadlines:
         now = elapsed()
         return any(now < each.fresh for each in list(self._free))
 
-    def _new(self) -> tuple[Call, Call]:
+    def _grant(self, ttl: int, end: float) -> Deadline:
+        calls, began = self._new(ttl), elapsed()
+        return _made(calls, self.ask(*calls, end=end)[0], began)
+
+    def _new(self, ttl: int) -> tuple[Call, Call]:
         lease = str(secrets.randbits(62) + 1)
         key = b64encode(f"{self._gateway.address.prefix}/until/{lease}".encode()).decode()
         put = {"key": key, "value": "", "lease": lease}
-        return Call("/v3/lease/grant", {"ID": lease, "TTL": str(TTL)}), Call("/v3/kv/put", put)
+        return Call("/v3/lease/grant", {"ID": lease, "TTL": str(ttl)}), Call("/v3/kv/put", put)
 
 
 def _made(calls: tuple[Call, ...], granted: Json, began: float) -> Deadline:

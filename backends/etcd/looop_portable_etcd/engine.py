@@ -10,14 +10,17 @@ anew then. And of a late request all that `deadlines` says.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Engine, Heard, Look, Record, Step, word_in
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Engine, Fact, Heard, Look, Record, Step, word_in
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.address import Address
 from looop_portable_etcd.beats import Beats
 from looop_portable_etcd.deadlines import Deadlines
+from looop_portable_etcd.facts import facts
 from looop_portable_etcd.gateway import Gateway
+from looop_portable_etcd.watching import Watches
 from looop_portable_etcd.wire import Call, Json
 
 __all__ = ["EtcdEngine"]
@@ -40,6 +43,7 @@ class EtcdEngine(Engine):
         self._prefix = address.prefix
         self._deadlines = Deadlines(self.gateway)
         self._beats = Beats(self.where, self._prefix, self._deadlines)
+        self._watches = Watches(self.gateway)
         self._holders: dict[str, str] = {}
 
     def read(self, kind: str, key: str) -> Record:
@@ -98,7 +102,15 @@ class EtcdEngine(Engine):
             self._holders[key] = word
         return Look(found, _record(others[0]), self._beats.heard(word, others[1:]))
 
+    def verify(self) -> list[Fact]:
+        return facts(self.gateway)
+
+    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None]:
+        """One connection for each key that somebody here wants to know of, beside the three."""
+        return self._watches.subscribe(self._key(kind, key), ring)
+
     def close(self) -> None:
+        self._watches.close()
         self.gateway.close()
 
     def _of(self, word: str) -> tuple[Call, ...]:

@@ -45,8 +45,11 @@ class Gateway:
         self._tls: ssl.SSLContext | None = None
         self._wires = Connections(self.where, self.wire, Wire.close, seconds=address.timeout)
 
-    def ask(self, *calls: Call, end: float = 0.0) -> list[Json]:
-        """What each call found. Of one that failed as lease ids do (not there, there already) it is {"code": ...}."""
+    def ask(self, *calls: Call, end: float = 0.0, spare: int = 0) -> list[Json]:
+        """What each call found. Of one that failed as lease ids do (not there, there already) it is {"code": ...}.
+
+        So it is of the last ones, the `spare` ones, however they failed.
+        """
         end = min(end or elapsed() + self.address.timeout, elapsed() + self.address.timeout)
         members, failed, may_log_in = self.address.endpoints, 0, bool(self.address.user)
         while True:
@@ -54,7 +57,8 @@ class Gateway:
             endpoint = self.endpoint
             try:
                 answers = self._asked(endpoint, calls, share)
-                refusal = next((each for each in answers if _code(each) not in (0, NOT_FOUND, EXISTS)), None)
+                needed = answers[: len(calls) - spare]
+                refusal = next((each for each in needed if _code(each) not in (0, NOT_FOUND, EXISTS)), None)
                 if refusal is None:
                     return [each.found for each in answers]
                 if may_log_in and _is_token(refusal):
@@ -100,6 +104,36 @@ class Gateway:
         if _code(answer):
             raise self._refused(answer)
         self._token = str(answer.found.get("token", ""))
+
+    def text(self, path: str) -> str:
+        """What is no JSON."""
+        end = elapsed() + self.address.timeout
+        try:
+            (answer,) = self._asked(self.endpoint, (Call(path, None),), end)
+        except BROKEN as error:
+            raise Unavailable(f"{self.where}: {self.endpoint}: {why(error)}") from None
+        return answer.text if answer.status == 200 else ""
+
+    def answers(self, endpoint: Endpoint) -> bool:
+        """Whether that member does, and knows a leader."""
+        wire = self.wire()
+        end = elapsed() + self.address.timeout / len(self.address.endpoints)
+        try:
+            self.login(endpoint, wire, end)
+            (answer,) = wire.ask(endpoint, [Call("/v3/kv/range", {"key": "AA=="})], self.headers(), end)
+        except BROKEN:
+            return False
+        finally:
+            wire.close()
+        return _code(answer) not in (UNAVAILABLE, TIMED_OUT)
+
+    @property
+    def is_logged_in(self) -> bool:
+        return bool(self._token)
+
+    def forget_token(self) -> None:
+        """It may be why nothing is answered: whoever asks next logs in."""
+        self._token = ""
 
     def close(self) -> None:
         self._wires.close()

@@ -18,7 +18,7 @@ from http.client import HTTPException
 from typing import Any, NamedTuple, Self
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import HTTPError
 
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.address import Endpoint
@@ -59,7 +59,7 @@ class Wire:
         self.endpoint: Endpoint | None = None
 
     def ask(self, endpoint: Endpoint, calls: Sequence[Call], headers: str, end: float) -> list[Answer]:
-        """What was answered, to each. Raises one of `BROKEN`."""
+        """What was answered, to each; to fewer, if what answers is no etcd. Raises one of `BROKEN`."""
         reader = self.open(endpoint, end)
         self.send(calls, headers, end)
         answers = []
@@ -68,6 +68,9 @@ class Wire:
             answers.append(_answer(status, b"".join(reader.chunks()) if length < 0 else reader.exactly(length)))
             if closes:
                 self.close()
+                if len(answers) < len(calls) and (status == 200 or answers[-1].found):
+                    raise ConnectionResetError
+                break
         return answers
 
     def open(self, endpoint: Endpoint, end: float) -> Reader:
@@ -88,7 +91,7 @@ class Wire:
         """From any thread: whoever reads from it has read all."""
         connection = self._connection
         if connection and connection.sock:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         connection, self._connection, self._reader = self._connection, None, None
@@ -208,21 +211,20 @@ def _answer(status: int, body: bytes) -> Answer:
 
 def why(error: BaseException) -> str:
     """Why a connection failed, for people."""
-    cause = error.__cause__ or error
+    cause = (error.__cause__ if isinstance(error, HTTPError) else None) or error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is refused: {cause.verify_message}"
     if isinstance(cause, ssl.SSLError):
         return f"TLS is refused: {(cause.reason or str(cause)).lower().replace('_', ' ')}"
     for kinds, meaning in _WHY:
-        if isinstance(error, kinds) or isinstance(cause, kinds):
+        if isinstance(cause, kinds):
             return meaning
-    found = cause if isinstance(error, NewConnectionError) else error
-    return str(getattr(found, "strerror", "") or found)
+    return " ".join(str(getattr(cause, "strerror", "") or cause).split())
 
 
 _WHY: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    ((NameResolutionError, socket.gaierror), "there is no such host"),
-    ((TimeoutError, ConnectTimeoutError), "no answer in time"),
+    ((socket.gaierror,), "there is no such host"),
+    ((TimeoutError,), "no answer in time"),
     ((ConnectionRefusedError,), "nobody listens there"),
     ((ConnectionError,), "it has closed the connection, as one does that speaks TLS (etcds://) or that ends"),
     ((HTTPException, ValueError), "what answers is no HTTP server"),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
+import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import pytest
 
-from support.servers import Server, free_port
+from support.servers import PATIENCE, Server, free_port
 
 BINARY = shutil.which(os.environ.get("ETCD_BINARY", "etcd")) or ""
 """The server; another one by ETCD_BINARY."""
@@ -32,6 +35,7 @@ class Etcd(Server):
         self.peer = free_port()
         self.members: Sequence[Etcd] = (self,)
         self.scheme = "https" if tls else "http"
+        self.asks_for_certificates = False
         self._options = options
 
     @property
@@ -49,7 +53,7 @@ class Etcd(Server):
     def is_ready(self) -> bool:
         if self.scheme == "https" or len(self.members) > 1:
             return super().is_ready()
-        return self.ask("/health") == {"health": "true"} or self.ask("/health").get("health") == "true"
+        return self.ask("/health").get("health") == "true"
 
     def ask(self, path: str, body: object = None) -> dict[str, object]:
         """What its gateway answers, without TLS and users."""
@@ -57,3 +61,37 @@ class Etcd(Server):
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", data, timeout=5) as answer:
             found: dict[str, object] = json.loads(answer.read())
             return found
+
+
+@contextmanager
+def cluster(*options: str) -> Iterator[list[Etcd]]:
+    """Three members, ready."""
+    members = [Etcd(*options) for _ in range(3)]
+    try:
+        for each in members:
+            each.members = members
+        starts = [threading.Thread(target=each.start) for each in members]
+        for start in starts:
+            start.start()
+        for start in starts:
+            start.join()
+        yield members
+    finally:
+        for each in members:
+            each.close()
+
+
+def leader_of(members: Sequence[Etcd]) -> Etcd:
+    """Who leads them, and so all who run agree."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        with suppress(OSError):
+            found = [each.ask("/v3/maintenance/status", {}) for each in members]
+            leaders = {str(each.get("leader", "0")) for each in found}
+            for member, status in zip(members, found, strict=True):
+                header = status["header"]
+                assert isinstance(header, dict)
+                if leaders == {header["member_id"]}:
+                    return member
+        time.sleep(0.05)
+    raise AssertionError("nobody leads the cluster")
