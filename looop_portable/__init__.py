@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from looop_portable.holding.hold import Hold, hold
     from looop_portable.holding.hold_all import HoldAll, hold_all
     from looop_portable.waiting.claiming import claim_all, wait_for
-    from looop_portable.waiting.stopping import CancelEvent
+    from looop_portable.waiting.limits import CancelEvent
 
 __version__ = "0.1.0"
 
@@ -113,7 +113,7 @@ __all__ = [
 ]
 
 _LATER = {
-    "CancelEvent": "waiting.stopping",
+    "CancelEvent": "waiting.limits",
     "Hold": "holding.hold",
     "HoldAll": "holding.hold_all",
     "hold": "holding.hold",

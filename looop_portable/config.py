@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DATA_DIR = "LOOOP_DATA_DIR"
 BACKEND = "LOOOP_BACKEND"
 SESSION_ID = "LOOOP_SESSION_ID"
+OUTER = "LOOOP_OUTER_SESSIONS"
+"""The sessions around that one: see `sessions/inside`."""
 LEASE = "LOOOP_LEASE"
 
 PathLike = str | os.PathLike[str]

@@ -190,7 +190,7 @@ class WaitedTooLong(ClaimHeld, TimeoutError):
 
 
 class WaitCancelled(ClaimHeld):
-    """`hold(cancel=...)` or `hold(cancel_check=...)` was to wait no more. `holder`: empty, if none was seen."""
+    """Somebody who waits with `cancel=` or `cancel_check=` was to wait no more. `holder`: empty, if none was seen."""
 
     code = "wait_cancelled"
 

@@ -11,6 +11,7 @@ How: `aio/waiting.py`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import closing
 
 from looop_portable.aio.blocks import AsyncHold, AsyncHoldAll, hold, hold_all
@@ -23,7 +24,8 @@ from looop_portable.protocol.records import Holder
 from looop_portable.protocol.slots import slots_of
 from looop_portable.waiting.attempts import Attempts
 from looop_portable.waiting.claiming import waiter
-from looop_portable.waiting.limits import limit
+from looop_portable.waiting.limits import CancelEvent, limit
+from looop_portable.waiting.stopping import Cancel, Cancelled, cancelled
 
 __all__ = ["AsyncHold", "AsyncHoldAll", "claim", "hold", "hold_all", "release"]
 
@@ -35,10 +37,14 @@ async def claim(
     timeout: float | None = 0,
     slots: int = 0,
     note: str = "",
+    cancel_check: Callable[[], bool] | None = None,
+    cancel: CancelEvent | None = None,
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, for `session` (else $LOOOP_SESSION_ID); wait for it for `timeout` seconds.
 
     None or -1: without end. Raises as `Claims.claim` does, which `note` is for. Cancelled, it has not won.
+    `cancel`, which any thread may set, and `cancel_check`, which is called in the event loop, end the wait with
+    `WaitCancelled`, as those of `hold` do.
     """
 
     def begin() -> tuple[Holder, Attempts]:
@@ -49,10 +55,13 @@ async def claim(
     me, attempts = await whole(begin)
     if timeout is not None and timeout <= 0:
         return await whole(attempts, attempts.take_back)
-    watcher = LoopWatcher(asyncio.get_running_loop())
+    watcher = LoopWatcher(asyncio.get_running_loop(), Cancel.of(cancel_check, cancel))
     with closing(watcher):
         waiting = await whole(lambda: waiter(claims, name, me, slots, watcher, attempts))
-        return await run(waiting, watcher, timeout, attempts.take_back)
+        try:
+            return await run(waiting, watcher, timeout, attempts.take_back)
+        except Cancelled:
+            raise cancelled(name, attempts.refused) from None
 
 
 async def release(claims: Claims, name: str, session: str | Holder | None = None) -> Released | Refused:

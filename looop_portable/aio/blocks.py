@@ -25,6 +25,8 @@ from looop_portable.protocol.names import canonical
 from looop_portable.protocol.records import Lease
 from looop_portable.protocol.slots import in_order
 from looop_portable.system.clock import elapsed
+from looop_portable.waiting.limits import CancelEvent
+from looop_portable.waiting.stopping import Cancelled, cancelled
 
 __all__ = ["AsyncHold", "AsyncHoldAll", "hold", "hold_all"]
 
@@ -109,14 +111,16 @@ class AsyncHold:
             if timeout is not None and timeout <= 0:
                 outcome = await whole(entrance.attempt, entrance.undo)
             else:
-                watcher = LoopWatcher(self._loop)
+                watcher = LoopWatcher(self._loop, self._options.cancel)
                 with closing(watcher), member.waking(watcher):
                     outcome = await run(entrance.waiting(watcher), watcher, timeout, entrance.undo, log.waiting())
             self._block.enter(outcome, by_hand=by_hand)
-        except BaseException:
+        except BaseException as error:
             if self._block.entered:  # What logs it has raised that; or there is no thread for its limit.
                 await whole(entrance.undo)
             entrance.spare()
+            if isinstance(error, Cancelled):
+                raise cancelled(self.name, entrance.refused) from None
             raise
 
     async def __aexit__(
@@ -202,12 +206,16 @@ def hold(
     slots: int = 0,
     max_hold: float | None = None,
     note: str = "",
+    cancel_check: Callable[[], bool] | None = None,
+    cancel: CancelEvent | None = None,
 ) -> AsyncHold:
     """Claim `name` for this process while an `async with` block runs: `looop_portable.hold`, but for asyncio.
 
     Tasks exclude each other. `on_lost` is called in the event loop; `lost` is an `asyncio.Event`.
+    `cancel_check` is called in the event loop, too.
     """
-    return AsyncHold(name, options_of(data_dir, backend, lease_seconds, None, timeout, slots, max_hold, note), on_lost)
+    options = options_of(data_dir, backend, lease_seconds, None, timeout, slots, max_hold, note, cancel_check, cancel)
+    return AsyncHold(name, options, on_lost)
 
 
 def hold_all(
@@ -220,9 +228,12 @@ def hold_all(
     slots: int = 0,
     max_hold: float | None = None,
     note: str = "",
+    cancel_check: Callable[[], bool] | None = None,
+    cancel: CancelEvent | None = None,
 ) -> AsyncHoldAll:
     """Claim all of `names` for this process while an `async with` block runs; it is given an `AsyncHold` for each.
 
     `looop_portable.hold_all`, but for asyncio. Cancelled while it enters, none is held.
     """
-    return AsyncHoldAll(names, options_of(data_dir, backend, lease_seconds, None, timeout, slots, max_hold, note), on_lost)
+    options = options_of(data_dir, backend, lease_seconds, None, timeout, slots, max_hold, note, cancel_check, cancel)
+    return AsyncHoldAll(names, options, on_lost)

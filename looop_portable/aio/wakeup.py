@@ -21,6 +21,7 @@ from looop_portable.errors import LooopError
 from looop_portable.protocol.records import Registration
 from looop_portable.system.threads.standby import no_thread
 from looop_portable.system.watch.waking import subscriptions
+from looop_portable.waiting.stopping import Cancel
 
 _THREADS = 4
 _T = TypeVar("_T")
@@ -121,12 +122,15 @@ if hasattr(os, "register_at_fork"):
 
 
 class LoopWatcher:
-    """A `Watcher` of one task in `loop`, made and closed in its thread."""
+    """A `Watcher` of one task in `loop`, made and closed in its thread. `cancel`: what ends the wait, too; asked there."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, cancel: Cancel | None = None) -> None:
         self._loop = loop
+        self._cancel = cancel
         self.woken = asyncio.Event()
         self._subscriptions = subscriptions(self)
+        if cancel:
+            cancel.add(self)
 
     def watch(self, paths: Iterable[str]) -> bool:
         return self._subscriptions.watch(paths)
@@ -143,10 +147,17 @@ class LoopWatcher:
             self._loop.call_soon_threadsafe(self.woken.set)
 
     async def wait(self, seconds: float) -> None:
-        """Until it wakes, or for so long."""
+        """Until it wakes, or for so long. Raises `Cancelled`."""
+        if self._cancel:
+            self._cancel.look()
+            seconds = self._cancel.pause(seconds)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.woken.wait()
+        if self._cancel:
+            self._cancel.look()
 
     def close(self) -> None:
+        if self._cancel:
+            self._cancel.remove(self)
         self._subscriptions.close()

@@ -2,10 +2,12 @@
 
 Guarantees: a user who forgets `--backend` there is refused, before he claims in files what is claimed elsewhere; and
 the other way round. Of a backend for files and one of these that come first at once, one is refused.
-Does not guarantee: that where nothing can be written, or read. Whoever can do neither cannot claim in files there.
+Does not guarantee: that two names of one host are known for that: then the refusal names the way out. Nor any of it where
+nothing can be written, or read. Whoever can do neither cannot claim in files there.
 How: the directory's stamp (see `stamp`) names the backend. It is made before the first claim or session. Its guard is one
-that nobody has, so that versions before 0.2, which know of no backends in stamps, refuse the directory too. Of an address
-the scheme counts, as hosts may have their own names for one server. The rest is there for people, without what is secret.
+that nobody has, so that versions before 0.2, which know of no backends in stamps, refuse the directory too. An address is
+there without what is secret. Its scheme counts, and which store that is (`addresses.may_be_one`): another one of the same
+scheme is refused, and another spelling of the same one is not.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from looop_portable.ledger.stamp import (
     describe,
     elsewhere,
 )
+from looop_portable.protocol.addresses import may_be_one
 from looop_portable.protocol.codec import decode
 from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.system.files import OS, Files
@@ -157,8 +160,15 @@ class _Mark(Stamp):
 
     def _read(self, data: bytes) -> Format:
         ours, (theirs, address) = self._policy.backend, elsewhere(decode(data))
-        if theirs == ours:
+        if theirs == ours and (not address or self._address.startswith(address) or self._may_be_at(address)):
             return Format()
+        if theirs == ours:
+            raise WrongBackend(
+                f"{self.root}: the claims of this directory are in the backend {describe(theirs, address)}, not at "
+                f"{self._address}: use --backend {address}, or another directory with --data-dir or LOOOP_DATA_DIR; if "
+                f"both are names of one store, or it has moved, end all that use it and remove {self.root}/{NAME}",
+                self.root,
+            )
         where = f"in the backend {describe(theirs, address)}" if theirs else "in files"
         way_out = f"use --backend {address or theirs}" if theirs else "use it without --backend and LOOOP_BACKEND"
         raise WrongBackend(
@@ -166,6 +176,10 @@ class _Mark(Stamp):
             f"directory with --data-dir or LOOOP_DATA_DIR; to move it, end all that use it and remove {self.root}/{NAME}",
             self.root,
         )
+
+    def _may_be_at(self, address: str) -> bool:
+        """Whoever has chosen the backend by its name does not say where."""
+        return not self._address or may_be_one(address, self._address)
 
     def _aliases(self) -> bool:
         return True  # Nothing is published there.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,8 +19,8 @@ from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration
-from looop_portable.errors import SessionEnded, Unavailable, UsageError
-from looop_portable.protocol.liveness import SHORTEST_TTL, Verdict, interval, lease_of
+from looop_portable.errors import SessionEnded, UsageError
+from looop_portable.protocol.liveness import SHORTEST_TTL, Verdict, lease_of
 from looop_portable.protocol.records import LONGEST_LEASE, Holder, Registration
 from looop_portable.sessions.evidence import standing
 from looop_portable.sessions.ids import named
@@ -108,30 +107,18 @@ def _renewed(claims: Claims, found: Registration, lease: int) -> Acting:
 
 
 @contextlib.contextmanager
-def renewing(out: Setting, who: Acting) -> Iterator[None]:
+def renewing(out: Setting, found: Registration | None) -> Iterator[None]:
     """While a verb waits, a session that lives by its renewals has them. What cannot be renewed is tried again."""
-    found = who.registration
     if not (found and found.timed):
         yield
         return
-    over = threading.Event()
+    from looop_portable.sessions.renewals import Renewals  # Who does not wait needs no thread.
 
-    def go_on() -> None:
-        sessions = out.claims().sessions
-        while not over.wait(interval(found.lease_seconds)):
-            try:
-                if not sessions.resume(found.holder):
-                    return  # The verb finds that out itself.
-            except Unavailable as error:
-                out.detail(str(error))
-
-    thread = threading.Thread(target=go_on, name="looop renewals", daemon=True)
-    thread.start()
+    renewals = Renewals(lambda: out.claims(renews=False).sessions, [found], out.detail)
     try:
         yield
     finally:
-        over.set()
-        thread.join()
+        renewals.end()
 
 
 def _is_set(variable: str) -> bool:

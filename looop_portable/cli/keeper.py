@@ -24,7 +24,14 @@ from looop_portable.system.opening.locales import as_given
 from looop_portable.system.processes.python import KEPT_BY, leave_job
 
 
-@click.command("keep", cls=Verb, short_help="Start a session's keeper again, if it is gone.")
+@click.command(
+    "keep",
+    cls=Verb,
+    short_help="Start a session's keeper again, if it is gone.",
+    examples={
+        "looop session keep worker-1": "Of a session that lives by a process, on this host.",
+    },
+)
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.option("--incarnation", hidden=True, default="")
 @click.option("--state", hidden=True, default="")
@@ -37,7 +44,7 @@ def keep(out: Setting, session_id: str, incarnation: str, state: str, foreground
     `session start` has left it behind: a small process that gives the session's heartbeats while its own process lives,
     and then releases what it holds. `claim` starts it again too. Exit 2: that session has none, or not on this host.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     holder = Holder(canonical(session_id, "session id"), incarnation) if incarnation else claims.sessions.holder(session_id)
     registration = _kept(claims, holder)
     if foreground:

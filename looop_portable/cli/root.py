@@ -11,8 +11,9 @@ from looop_portable import __version__
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.output import Output
 from looop_portable.cli.verb import Verbs
-from looop_portable.config import Chosen, Config, backend_name, given, located, resolve
-from looop_portable.errors import UsageError
+from looop_portable.config import Chosen, Config, backend_name, given, located, resolve, session_id
+from looop_portable.errors import InvalidName, LooopError, UsageError
+from looop_portable.protocol.records import Registration
 
 _HELP = """Claim a named resource so that nobody else alive holds it, on any filesystem.
 
@@ -48,6 +49,8 @@ class Setting(Output):
         super().__init__(as_json)
         self._data_dir: str | None = None
         self._backend: str | None = None
+        self.renewed: Registration | None = None
+        """The session that lives by its renewals, and had one when the claims were opened."""
 
     def place(self, data_dir: str | None, backend: str | None) -> None:
         """Where the claims are, as far as the command line tells. Raises `UsageError`."""
@@ -67,12 +70,31 @@ class Setting(Output):
         """Raises `UsageError` where it cannot be told: a page of help needs no store."""
         return resolve(self._data_dir, self._backend)
 
-    def claims(self) -> Claims:
-        """The claims of the configured store. The store in this process's memory is empty for each command: refused."""
+    def claims(self, session: str | None = None, *, renews: bool = True) -> Claims:
+        """The claims of the configured store. The store in this process's memory is empty for each command: refused.
+
+        `session`, else $LOOOP_SESSION_ID, is renewed if it lives by its renewals: so each verb renews it. Not `renews`: the
+        verb acts for it, reads it, and renews it then.
+        """
         self.backend()
         claims = Claims.open(self.config.data_dir, given(self.config.backend))
         self.detail(f"backend {claims.backend.name} in {self.config.data_dir}")
+        if renews and (name := session_id(session)):
+            self._renew(claims, name, chosen=bool(session))
         return claims
+
+    def _renew(self, claims: Claims, session: str, *, chosen: bool) -> None:
+        """What is asked for is answered whether that can be done or not. `chosen`: whoever has named it wants to know."""
+        from looop_portable.sessions.inside import renewed
+
+        try:
+            self.renewed = renewed(claims.sessions, session)
+        except InvalidName as error:
+            if chosen:
+                raise
+            self.detail(str(error))
+        except LooopError as error:
+            self.detail(str(error))
 
     def backend(self) -> Chosen:
         """The configured backend's name or address, that of one which several processes can share."""
@@ -99,6 +121,7 @@ SECTIONS = {
     "Who holds what": {
         "claims": "verbs.show:claims",
         "show": "verbs.show:show",
+        "watch": "verbs.show.watching:watch",
         "queue": "verbs.show.wait:queue",
         "events": "verbs.events:events",
     },
@@ -117,16 +140,36 @@ SECTIONS = {
 
 _UNLISTED = {"_": "verbs.claim:worker_contract"}
 _SYNONYMS = {
-    **dict.fromkeys(("ls", "list", "ps", "locks"), "`looop claims` lists them"),
-    **dict.fromkeys(("status", "info", "get", "who"), "`looop show NAME` shows a claim, `looop claims` lists all"),
-    **dict.fromkeys(("lock", "acquire", "take"), "`looop claim NAME` takes it"),
-    **dict.fromkeys(("unlock", "release", "free", "drop"), "`looop unclaim NAME` lets it go"),
+    **dict.fromkeys(("ls", "list", "ps", "locks", "leases"), "`looop claims` lists them"),
+    **dict.fromkeys(("top", "monitor"), "`looop watch` shows them live"),
+    **dict.fromkeys(
+        ("status", "stat", "info", "get", "who", "describe", "inspect", "view", "cat"),
+        "`looop show NAME` shows a claim, `looop claims` lists all",
+    ),
+    **dict.fromkeys(
+        ("lock", "acquire", "take", "add", "create", "new", "make", "apply", "reserve", "grab", "try", "trylock", "hold"),
+        "`looop claim NAME` takes it",
+    ),
+    **dict.fromkeys(
+        ("unlock", "release", "free", "drop", "rm", "remove", "del", "delete", "destroy"), "`looop unclaim NAME` lets it go"
+    ),
     **dict.fromkeys(("steal", "force", "force-unlock", "kill"), "`looop break NAME --generation N` ends another's claim"),
     **dict.fromkeys(("give", "handover", "hand-over", "move"), "`looop transfer NAME --to SESSION` hands it over"),
     **dict.fromkeys(("waiters", "line", "waiting"), "`looop queue NAME` lists who waits"),
     **dict.fromkeys(("exec", "with", "flock"), "`looop run --claim NAME -- COMMAND` runs it"),
     **dict.fromkeys(("log", "logs", "history"), "`looop events` prints what happened"),
-    **dict.fromkeys(("sessions", "register", "login"), "`looop session start` registers, `looop session list` lists"),
+    **dict.fromkeys(
+        ("sessions", "register", "login", "attach", "whoami"), "`looop session start` registers, `looop session list` lists"
+    ),
+    **dict.fromkeys(("start", "begin", "up"), "`looop session start` begins a session"),
+    **dict.fromkeys(("stop", "end", "down", "logout"), "`looop session stop` ends a session"),
+    **dict.fromkeys(
+        ("renew", "refresh", "heartbeat", "keep", "keepalive", "touch"), "`looop session renew` renews one by time"
+    ),
+    **dict.fromkeys(("init", "config", "env", "where", "path"), "`looop paths` prints where things are"),
+    **dict.fromkeys(("completions", "autocomplete", "complete"), "`looop completion SHELL` prints the script"),
+    **dict.fromkeys(("follow", "tail"), "`looop events --follow` prints what happens"),
+    **dict.fromkeys(("verify", "validate", "fence"), "`looop check NAME --generation N` is for fencing"),
     **dict.fromkeys(("gc", "clean", "cleanup", "prune"), "`looop reap` releases what the dead held"),
     **dict.fromkeys(("check-health", "health", "test", "diagnose"), "`looop doctor` measures a directory"),
     "help": "`looop --help`, or `looop VERB --help`",

@@ -26,6 +26,11 @@ HOW = "30, 30s, 5m or 1h30m"
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
 _ALONE = re.compile(rf"{_NUMBER}(?:[eE][+-]?\d+)?", re.ASCII)
 _PART = re.compile(rf"({_NUMBER})(ms|[smhdw])", re.ASCII)
+_LIKE_A_DURATION = re.compile(
+    rf"-{_NUMBER}\w*|{_NUMBER} *(?:msecs?|millis\w*|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?)",
+    re.ASCII | re.IGNORECASE,
+)
+"""What people write for one, and would else be a name: `--wait 5min`."""
 
 FOR_EVER = "for ever"
 """The value of a `Patience` that was given none."""
@@ -53,6 +58,8 @@ def seconds_in(text: str) -> float:
 
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     OfSeconds = click.ParamType[float]
 else:  # Click 8.2 has one for all.
     OfSeconds = click.ParamType
@@ -92,13 +99,61 @@ class Patience(click.Option):
     def __init__(self, words: Sequence[str], **attributes: Any) -> None:
         super().__init__(words, **attributes | {"type": _Wait(), "is_flag": False, "flag_value": FOR_EVER})
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """What stands behind it is a duration, which nobody can offer, or what the verb takes."""
+        arguments = [each for each in ctx.command.params if isinstance(each, click.Argument)]
+        return arguments[0].shell_complete(ctx, incomplete) if arguments else []
 
-class Verb(click.Command):
+
+class Exemplified(click.Command):
+    """What has examples in its help: command lines, and what each is for. Nothing breaks them: they are there to be copied.
+
+    They stand above the options. A comment has a line of its own: `#` begins none in cmd.
+    """
+
+    def __init__(self, *args: Any, examples: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples or {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from looop_portable.cli.output.suggestions import instead_of_option
+
+            options = [word for each in self.get_params(ctx) for word in each.opts if word.startswith("-")]
+            instead = instead_of_option(error.option_name, ctx.command_path, options, self.options_behind(ctx))
+            raise click.UsageError(f"there is no option '{error.option_name}'{instead}", ctx) from None
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    def options_behind(self, _: click.Context, /) -> list[str]:
+        """Those of verbs of its own: none."""
+        return []
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_help_text(ctx, formatter)
+        if self.examples:
+            formatter.write("\nExamples:\n")
+        for line, purpose in self.examples.items():
+            formatter.write(f"  # {purpose}\n  {line}\n")
+
+
+class Verb(Exemplified):
     """A verb. Its context's object is an `Output`, of which the root's options are told here too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params.extend(_everywhere())
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Of the options of `looop` too, which --help shows elsewhere."""
+        from click.shell_completion import CompletionItem
+
+        found = super().shell_complete(ctx, incomplete)
+        words = [word for each in _everywhere() for word in each.opts if word.startswith("--")]
+        return found + [CompletionItem(word) for word in words if incomplete and word.startswith(incomplete)]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, list(self._read(ctx, args)))
@@ -116,6 +171,8 @@ class Verb(click.Command):
             if option and option.name == "as_json" and isinstance(ctx.obj, Output):
                 ctx.obj.as_json = True
             if isinstance(option, Patience):
+                if rest and _LIKE_A_DURATION.fullmatch(rest[0]) and not ctx.resilient_parsing:
+                    raise click.BadParameter(f"{rest[0]!r} is no duration: write {HOW}; a name behind --", ctx, option)
                 yield f"{word}={rest.pop(0) if rest and _is_duration(rest[0]) else FOR_EVER}"
                 continue
             yield word
@@ -124,7 +181,7 @@ class Verb(click.Command):
         yield from rest
 
 
-class Verbs(click.Group):
+class Verbs(Exemplified, click.Group):
     """A group of verbs, in sections: `module:attribute` below `looop_portable.cli`, imported when used."""
 
     command_class = Verb
@@ -157,15 +214,14 @@ class Verbs(click.Group):
         word = args[0]
         if ctx.resilient_parsing or word.startswith("-") or self.get_command(ctx, word):
             return super().resolve_command(ctx, args)
-        raise click.UsageError(f"there is no verb {word!r}{self._instead(ctx, word)}", ctx)
+        from looop_portable.cli.output.suggestions import instead_of_verb
 
-    def _instead(self, ctx: click.Context, word: str) -> str:
-        if word.lower() in self._synonyms:
-            return f": {self._synonyms[word.lower()]}"
-        from difflib import get_close_matches
+        instead = instead_of_verb(word, ctx.command_path, self.list_commands(ctx), self._synonyms)
+        raise click.UsageError(f"there is no verb {word!r}{instead}", ctx)
 
-        near = get_close_matches(word.lower(), self.list_commands(ctx), n=2)
-        return f": did you mean {' or '.join(f'`{ctx.command_path} {each}`' for each in near)}?" if near else ""
+    def options_behind(self, ctx: click.Context, /) -> list[str]:
+        verbs = [self.get_command(ctx, name) for name in self.list_commands(ctx)]
+        return [word for verb in verbs if verb for each in verb.params for word in each.opts if word.startswith("--")]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Each section has a heading, and all have their summaries in one column."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from looop_portable.config import Config
 from looop_portable.errors import ClaimHeld, LooopError, Unavailable
 from looop_portable.holding.blocks import Taker, log
-from looop_portable.holding.blocks.refusals import cancelled, refused
+from looop_portable.holding.blocks.refusals import refused
 from looop_portable.holding.leftovers import release_later
 from looop_portable.holding.member import Member, Process, this_process
 from looop_portable.holding.own_session import Session
@@ -33,7 +33,7 @@ from looop_portable.sessions.inside import is_inside, surrounding
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher
 from looop_portable.waiting.claiming import who_waits
-from looop_portable.waiting.stopping import Cancel, Cancelled, Stoppable, Stopped
+from looop_portable.waiting.stopping import Cancel, Cancelled, Stoppable, Stopped, cancelled
 from looop_portable.waiting.waiter import Waiting, run
 
 _HERE = "this process holds it already"
@@ -54,7 +54,7 @@ class Entrance:
         self._lease_seconds = lease_seconds
         self._noted = {"note": note} if note else {}
         self._cancel = cancel
-        self._refused: Held | None = None  # Who had it when it was last asked for.
+        self.refused: Held | None = None  # Who had it when it was last asked for.
         self.owner: object = None
         self.watcher: Watcher | None = None
         self.process: Process | None = None
@@ -145,7 +145,7 @@ class Entrance:
         try:
             return apart(lambda: self._wait(visit, member, watcher, timeout, new_watcher), watcher)
         except Cancelled:
-            raise cancelled(self._name, self._refused) from None
+            raise cancelled(self._name, self.refused) from None
 
     def _wait(
         self,
@@ -197,7 +197,7 @@ class Entrance:
             return self._attempt(member)
 
     def _attempt(self, member: Member) -> Won | Renewed | Held:
-        held = self._refused = None
+        held = self.refused = None
         is_own = self._is_at_home = True
         for name in self._wanted if len(self._wanted) == 1 else self._best_first(member):
             if member.take(name, self):
@@ -210,7 +210,7 @@ class Entrance:
             held = held or outcome
             is_own = is_own and taker is not None and taker.owner == self.owner
         assert held
-        self._refused = held
+        self.refused = held
         if is_own:
             verdict = held.verdict._replace(evidence=f"{held.verdict.evidence}; {_NOT_REENTRANT}")
             raise refused(self._name, Held(held.lease, verdict))

@@ -27,7 +27,7 @@ from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.visits import Exit, Visit, visit_of
 from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.records import Lease
-from looop_portable.waiting.stopping import CancelEvent
+from looop_portable.waiting.limits import CancelEvent
 
 __all__ = ["Hold", "hold"]
 

@@ -24,7 +24,7 @@ from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.slots import in_order
 from looop_portable.system.clock import elapsed
-from looop_portable.waiting.stopping import CancelEvent
+from looop_portable.waiting.limits import CancelEvent
 
 __all__ = ["HoldAll", "hold_all"]
 

@@ -11,8 +11,8 @@ from looop_portable.errors import UsageError
 from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
 from looop_portable.protocol.names import as_note, excerpt
 from looop_portable.sessions.ids import refuse_lease
-from looop_portable.waiting.limits import limit
-from looop_portable.waiting.stopping import Cancel, CancelEvent
+from looop_portable.waiting.limits import CancelEvent, limit
+from looop_portable.waiting.stopping import Cancel
 
 
 class Options(NamedTuple):
@@ -52,6 +52,6 @@ def options_of(
     if max_hold is not None and (type(max_hold) not in (int, float) or not 0 < max_hold < math.inf):
         raise UsageError(f"max_hold is a number of seconds above 0, or None to hold without end, not {excerpt(max_hold)}")
     note = as_note(note) if note != "" else ""
-    ends = Cancel(cancel_check, cancel) if cancel_check or cancel else None
+    ends = Cancel.of(cancel_check, cancel)
     config = resolve(data_dir, backend)
     return Options(config, lease_seconds, on_lost, limit(timeout), slots, note, ends, max_hold=max_hold)

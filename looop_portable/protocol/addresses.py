@@ -11,7 +11,7 @@ import re
 
 from looop_portable.errors import UsageError
 
-__all__ = ["FILE", "HIDDEN", "Address", "chosen", "in_files"]
+__all__ = ["FILE", "HIDDEN", "Address", "chosen", "in_files", "may_be_one"]
 
 FILE = "file"
 """The scheme of a directory, whose claims are files in it."""
@@ -24,6 +24,18 @@ _HOSTS = re.compile(r"(\[[^\]@]*\]|[^:\[\]@,]*)(:\d*)?(,(\[[^\]@]*\]|[^:\[\]@,]*
 _SECRET_NAMES = re.compile("pass|pwd|^pw|secret|token|key|auth|cred|sig|sas|otp|pin$|jwt|bearer|cert|dsn", re.IGNORECASE)
 _HARMLESS = re.compile(r"(?!.*://)[\w.,:/+~-]*")
 _DRIVE = re.compile(r"/[A-Za-z]:(/|$)")
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*):?(\d*)")
+_PORTS = {"etcd": "2379", "etcds": "2379", "redis": "6379", "rediss": "6379", "postgresql": "5432", "postgres": "5432"}
+_PORTS |= {"http": "80", "https": "443", "mysql": "3306", "mongodb": "27017", "consul": "8500", "zookeeper": "2181"}
+_FIRST = {"redis": "/0", "rediss": "/0"}
+"""The path that is meant where there is none."""
+_HERE = ("127.0.0.1", "[::1]", "")
+"""Other names of localhost."""
+_PLACES = re.compile(
+    "host|port|prefix|root|path|name_?space|ns|db|db_?name|database|schema|table|collection|keyspace|bucket|container|account",
+    re.IGNORECASE,
+)
+"""The parameters that say where something is. The others say how it is reached."""
 _SHORT = 4
 """Characters. What is shorter is hidden in a message only where it is a word of its own."""
 _NOT_REPEATED = "it is not repeated here, as it may hold a password"
@@ -103,6 +115,39 @@ def decoded(text: str) -> str:
     parts = re.split("((?:%[0-9A-Fa-f]{2})+)", text)
     parts[1::2] = [bytes.fromhex(each.replace("%", "")).decode("utf-8", "surrogateescape") for each in parts[1::2]]
     return "".join(parts)
+
+
+def may_be_one(one: str, other: str) -> bool:
+    """Whether two addresses of one scheme, as they are shown, may name one store: by hosts, ports, path and prefix.
+
+    Of several hosts one in common is enough. Credentials do not count, nor what says how the store is reached; nor does
+    what is hidden. Does not guarantee: that two names of one host are known for that.
+    """
+    first, second = _place(one), _place(other)
+    if first is None or second is None:
+        return True
+    (hosts, path, found), (others, their_path, theirs) = first, second
+    known = [name for name in found.keys() | theirs.keys() if HIDDEN not in (found.get(name), theirs.get(name))]
+    return bool(hosts & others) and path == their_path and all(found.get(name) == theirs.get(name) for name in known)
+
+
+def _place(shown: str) -> tuple[set[tuple[str, str]], str, dict[str, str]] | None:
+    """Hosts with ports, path, and the parameters that name a place. None: too much of it is hidden."""
+    scheme, _, rest = shown.partition("://")
+    place, query = _split(rest)
+    place = place if place.startswith("/") else place.rpartition("@")[2]
+    if HIDDEN in place:
+        return None
+    authority, slash, path = place.partition("/")
+    path = "/".join(["", *filter(None, decoded(slash + path).split("/"))])
+    hosts = set[tuple[str, str]]()
+    for each in authority.split(","):
+        found = _HOST.match(each)
+        host = decoded(found[1]).lower().rstrip(".") if found else each
+        hosts.add(("localhost" if host in _HERE else host, (found and found[2]) or _PORTS.get(scheme, "")))
+    parts = [part.partition("=") for part in re.split("[&;]", query.partition("#")[0][1:])]
+    parameters = {decoded(name).lower(): decoded(value) for name, _, value in parts if _PLACES.fullmatch(decoded(name))}
+    return hosts, path or _FIRST.get(scheme, ""), parameters
 
 
 def _parted(rest: str) -> tuple[str, list[str]]:

@@ -7,7 +7,7 @@ frozen dataclass takes 1.2 ms.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from looop_portable.protocol.liveness import Verdict
+from looop_portable.protocol.liveness import Verdict, time_to_live
 from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.protocol.standings import Standing
 
@@ -268,7 +268,10 @@ class SessionStatus(NamedTuple):
     verdict: Verdict
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON, with the keys of --json. `lease`: for how many seconds it may be silent; 0: it promises nothing."""
+        """For JSON, with the keys of --json. `lease`: for how many seconds it may be silent; 0: it promises nothing.
+
+        `ttl`: for how many seconds it lives after a renewal, if it lives by time; `until`: when that is over.
+        """
         found = self.registration
         return {
             "outcome": "session",
@@ -278,5 +281,8 @@ class SessionStatus(NamedTuple):
             "host": found.host or None,
             "started_at": found.started_at or None,
             "lease": found.lease_seconds,
+            "ttl": int(time_to_live(found.lease_seconds)) if found.timed else None,
+            "user": found.user or None,
+            "command": found.command or None,
             **self.verdict.as_dict(),
         }

@@ -32,6 +32,7 @@ from looop_portable.running.leaving import leave_session
 from looop_portable.running.request import Ended, Listener, Request
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.sessions.inside import around, variable
+from looop_portable.sessions.renewals import Renewals
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.standby import Standby
 from looop_portable.waiting.claiming import claim_all, joined_of
@@ -85,6 +86,7 @@ class _Run:
         self._why_lost = ""
         self._deadline: float | None = None
         self._limiter: Standby | None = None
+        self._renewals: Renewals | None = None
         self._has_expired = False
 
     def run(self) -> Ended | Held:
@@ -153,6 +155,7 @@ class _Run:
             renew = partial(self._own.renew, look=self._look)
             self._pulse = Pulse(renew, self._request.lease_seconds, self._lose_all, elapsed())
             self._pulse.prepare()
+        self._renewals = Renewals.of_those_around(self._claims.sessions)
 
     def _register(self, pid: int) -> Holder:
         request = self._request
@@ -260,6 +263,8 @@ class _Run:
         """
         if self._pulse:
             self._pulse.stop()
+        if self._renewals:
+            self._renewals.end(0)
         if self._limiter:
             self._limiter.dismiss()
         if not self._own.holder.session or self._standby is None:

@@ -1,5 +1,6 @@
 """Which sessions this process runs inside of: that of $LOOOP_SESSION_ID, and those around it ($LOOOP_OUTER_SESSIONS).
 
+A session that lives by its renewals has one of whoever is inside of it, and finds that its time is nearly over.
 Guarantees: a process is inside of no claim whose holder is not alive. Nor of a later one than it was started in, where
 `looop run` has told it the generation: what an earlier run of a session of this name has left behind is not inside.
 Does not guarantee: that two processes inside of one session exclude each other. They are one holder.
@@ -7,19 +8,20 @@ Does not guarantee: that two processes inside of one session exclude each other.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 
-from looop_portable.config import SESSION_ID
+from looop_portable.config import OUTER, SESSION_ID
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical
-from looop_portable.protocol.records import Lease
+from looop_portable.protocol.records import Holder, Lease, Registration
+from looop_portable.sessions.evidence import standing
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.opening.locales import for_children
 
 GENERATION_OF = "LOOOP_GENERATION_"
-OUTER = "LOOOP_OUTER_SESSIONS"
 _BETWEEN = "/"
 """What no id has in it."""
 
@@ -31,7 +33,29 @@ def is_inside(sessions: Sessions, lease: Lease, verdict: Verdict | None = None) 
     told = os.environ.get(variable(lease.name), "")
     if told and told != str(lease.generation):
         return False
-    return (verdict or sessions.verdict(lease.session, lease.incarnation)).liveness is Liveness.ALIVE
+    found = verdict or sessions.verdict(lease.session, lease.incarnation)
+    if found.liveness is Liveness.UNKNOWN and found.left is not None:  # It lives by time, which this one gives it.
+        with contextlib.suppress(LooopError):
+            own = renewed(sessions, lease.session)
+            return own is not None and own.incarnation == lease.incarnation
+    return found.liveness is Liveness.ALIVE
+
+
+def renewed(sessions: Sessions, session: str) -> Registration | None:
+    """Renew `session`, if it lives by its renewals. None: it does not, or it is over. Raises `LooopError`."""
+    me, head = sessions.look(session)
+    found = standing(head, me)
+    return found if found and found.timed and sessions.resume(me) else None
+
+
+def joins(sessions: Sessions, me: Holder, lease: Lease, verdict: Verdict | None = None) -> bool:
+    """Whether `me` is inside already of what `lease` holds, as that is a session around it, and alive.
+
+    `me` is the session that this process acts for ($LOOOP_SESSION_ID). One that somebody has named instead is in none.
+    """
+    if lease.session == me.session or me.session != _stored(os.environ.get(SESSION_ID, "")):
+        return False
+    return is_inside(sessions, lease, verdict)
 
 
 def surrounding() -> list[str]:

@@ -7,9 +7,11 @@ Does not guarantee: a release where the store does not answer: then the error is
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Sequence
 
 from looop_portable.claims.gate import Claims
+from looop_portable.config import OUTER
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
@@ -19,18 +21,29 @@ from looop_portable.protocol.standings import is_ours
 _TRIES = 3
 
 
+def joins(claims: Claims, me: Holder, lease: Lease, verdict: Verdict | None = None) -> bool:
+    """Whether a session around `me` holds `lease`: see `inside.joins`."""
+    if not os.environ.get(OUTER):
+        return False
+    from looop_portable.sessions.inside import joins  # Few are within two sessions.
+
+    return joins(claims.sessions, me, lease, verdict)
+
+
 def claim_any(claims: Claims, wanted: Sequence[str], me: Holder, note: str = "") -> Won | Renewed | Held:
     """The first of `wanted` that can be had; one that is ours already, if there is one. Raises as `Claims.claim` does.
 
+    What a session around ours holds (`inside`) is as good as ours: that is never waited for. Then its lease is the answer.
     Of several each is read once, and one that can be had once more by `claim`.
     """
     noted = {"note": note} if note else {}  # A `Claims` of somebody else's, from before there were notes, does without.
     if len(wanted) == 1:
-        return claims.claim(wanted[0], me, **noted)
+        outcome = claims.claim(wanted[0], me, **noted)
+        return Renewed(outcome.lease) if isinstance(outcome, Held) and joins(claims, me, *outcome) else outcome
     heads: list[tuple[str, Head]] = []
     for name in wanted:
         head = claims.backend.read(name)
-        if head.lease and is_ours(head.lease, me):
+        if head.lease and (is_ours(head.lease, me) or joins(claims, me, head.lease)):
             return Renewed(head.lease)
         heads.append((name, head))
     first: Held | None = None
@@ -56,6 +69,8 @@ class Attempts:
         self._me = me
         self._note = note
         self._won: Won | None = None
+        self.refused: Held | None = None
+        """Who held it when it was last asked for."""
 
     def __call__(self) -> Won | Renewed | Held:
         """Interrupted, it has not won. Raises as `Claims.claim` does."""
@@ -63,6 +78,7 @@ class Attempts:
         try:
             outcome = claim_any(self._claims, self._wanted, self._me, self._note)
             self._won = outcome if isinstance(outcome, Won) else None
+            self.refused = outcome if isinstance(outcome, Held) else None
         except BaseException:  # It may have been won all the same.
             for lease in self._had():
                 if lease not in before:

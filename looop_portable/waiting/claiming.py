@@ -1,7 +1,8 @@
 """Several claims at once, all or none; and a claim that several may hold, each a slot of it.
 
 Guarantees: of several names either all are won, or none that was not ours before. Two that name them in opposite orders do
-not wait for each other: all take them in one order, that of their file names.
+not wait for each other: all take them in one order, that of their file names. What a session around ours holds is joined:
+its lease is the answer (`Renewed`, of another session), and nobody here releases it.
 Does not guarantee: that nothing is held meanwhile: the first is held while the second is waited for. Two waiters that held
 something before they began to wait may wait for each other. While the last is waited for, an operator may break the first:
 its generation shows that. A session that asks for a slot in two processes at once may get two.
@@ -25,8 +26,8 @@ from looop_portable.protocol.slots import in_order, line_for, slots_of
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed, timestamp
 from looop_portable.system.threads.apart import apart
-from looop_portable.waiting.attempts import Attempts, take_back
-from looop_portable.waiting.limits import limit
+from looop_portable.waiting.attempts import Attempts, joins, take_back
+from looop_portable.waiting.limits import CancelEvent, limit
 
 if TYPE_CHECKING:
     from looop_portable.system.watch.waking import Watcher
@@ -44,15 +45,17 @@ def wait_for(
     slots: int = 0,
     on_waiting: OnWaiting | None = None,
     note: str = "",
+    cancel_check: Callable[[], bool] | None = None,
+    cancel: CancelEvent | None = None,
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, and wait for it for `timeout` seconds: None or -1: without end, 0: not at all.
 
     `on_waiting` is called after each look that finds it held, from 2 s on. Interrupted, it has not been won. Raises as
-    `Claims.claim` does, which `note` is for.
+    `Claims.claim` does, which `note` is for. `cancel` and `cancel_check` are as for `hold`: `WaitCancelled`.
     """
     timeout = limit(timeout)
     attempts = Attempts(claims, slots_of(name, slots), me, as_note(note))
-    watcher = _stoppable(timeout)
+    watcher = _stoppable(timeout, cancel_check, cancel)
 
     def wait() -> Won | Renewed | Held:
         try:
@@ -75,7 +78,7 @@ def waiter(
     undo, who = attempt.take_back, partial(who_waits, claims, me)
 
     def ours(lease: Lease) -> bool:
-        return is_ours(lease, me)
+        return is_ours(lease, me) or joins(claims, me, lease)
 
     return Waiting(claims, line_for(name, slots), wanted, attempt, watcher, ours, undo=undo, who=who)
 
@@ -94,16 +97,18 @@ def claim_all(
     on_waiting: OnWaiting | None = None,
     settled: Callable[[], object] | None = None,
     note: str = "",
+    cancel_check: Callable[[], bool] | None = None,
+    cancel: CancelEvent | None = None,
 ) -> list[Won | Renewed] | Held:
     """Claim all of `names`, or none: then who holds the first that could not be had, within `timeout` seconds for them all.
 
     What was ours before stays so. Raises as `Claims.claim` does; then, too, nothing more is ours than was.
     `settled` is called when all are ours. What a signal's handler raises before that is undone; afterwards it is not.
-    `note` is that of each claim that is won.
+    `note` is that of each claim that is won. `cancel` and `cancel_check` are as for `hold`: `WaitCancelled`.
     """
     timeout, note = limit(timeout), as_note(note)
     begun: list[Attempts] = []
-    watcher = _stoppable(timeout)
+    watcher = _stoppable(timeout, cancel_check, cancel)
 
     def claim() -> list[Won | Renewed] | Held:
         try:
@@ -163,20 +168,26 @@ def _wait(
     if watcher is None or (timeout is not None and timeout <= 0):
         return attempts()
     from looop_portable.system.watch.waking import new_watcher  # Who does not wait does not import what waits.
+    from looop_portable.waiting.stopping import Cancelled, cancelled
     from looop_portable.waiting.waiter import run
 
     watcher.wake_by(new_watcher())
-    with contextlib.closing(watcher):
-        return run(waiter(claims, name, me, slots, watcher, attempts), watcher, timeout, on_waiting)
+    try:
+        with contextlib.closing(watcher):
+            return run(waiter(claims, name, me, slots, watcher, attempts), watcher, timeout, on_waiting)
+    except Cancelled:
+        raise cancelled(name, attempts.refused) from None
 
 
-def _stoppable(timeout: float | None) -> Stoppable | None:
+def _stoppable(
+    timeout: float | None, cancel_check: Callable[[], bool] | None, cancel: CancelEvent | None
+) -> Stoppable | None:
     """For whoever waits: None, if nobody does."""
     if timeout is not None and timeout <= 0:
         return None
-    from looop_portable.waiting.stopping import Stoppable
+    from looop_portable.waiting.stopping import Cancel, Stoppable
 
-    return Stoppable()
+    return Stoppable(Cancel.of(cancel_check, cancel))
 
 
 def ours_of(claims: Claims, names: Iterable[str], slots: int, session: str | Holder | None) -> list[str]:

@@ -1,12 +1,16 @@
-"""For how long a program waits, as it says it; and when something is said of it meanwhile."""
+"""For how long a program waits, as it says it; what ends that; and when something is said of it meanwhile."""
 
 from __future__ import annotations
 
 import math
+import threading
+from typing import Protocol
 
 from looop_portable.errors import UsageError
 from looop_portable.protocol.names import excerpt
 from looop_portable.protocol.outcomes import Held, HeldInLine
+
+__all__ = ["CancelEvent"]
 
 _AGES = 1e12
 """Longer than anything waits: 31,000 years. What adds it to a clock still has a number."""
@@ -22,6 +26,31 @@ def limit(timeout: object) -> float | None:
     if isinstance(timeout, int | float) and 0 <= timeout < math.inf:
         return min(timeout, _AGES)
     raise UsageError(f"a timeout is a number of seconds from 0 on, or None to wait without end, not {excerpt(timeout)}")
+
+
+class Wakes(Protocol):
+    def wake(self) -> None: ...
+
+
+class CancelEvent(threading.Event):
+    """An event that ends the waiting of all who were given it (`cancel=`), as soon as it is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waiters: dict[int, Wakes] = {}
+
+    def set(self) -> None:
+        """Those who wait end with `WaitCancelled`; and so do those who begin to wait before it is cleared."""
+        super().set()
+        for waiter in list(self._waiters.values()):
+            waiter.wake()
+
+    def _add(self, waiter: Wakes) -> None:
+        """To be woken until it is removed."""
+        self._waiters[id(waiter)] = waiter
+
+    def _remove(self, waiter: Wakes) -> None:
+        self._waiters.pop(id(waiter), None)
 
 
 class Minutes:

@@ -10,7 +10,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 
 from looop_portable.claims.gate import Claims
+from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Held, OnWaiting, Status
+from looop_portable.protocol.records import Lease
 from looop_portable.protocol.slots import slots_of
 from looop_portable.protocol.standings import Standing
 from looop_portable.system.threads.apart import apart
@@ -22,11 +24,21 @@ from looop_portable.waiting.waiter import run
 from looop_portable.waiting.waits import Pending, is_looops
 
 
+def _nobodys(lease: Lease, verdict: Verdict) -> bool:  # noqa: ARG001 (as `ours` is called)
+    return False
+
+
 def wait_until_free(
-    claims: Claims, name: str, timeout: float | None = None, slots: int = 0, on_waiting: OnWaiting | None = None
+    claims: Claims,
+    name: str,
+    timeout: float | None = None,
+    slots: int = 0,
+    on_waiting: OnWaiting | None = None,
+    ours: Callable[[Lease, Verdict], bool] = _nobodys,
 ) -> Status | Held:
     """Wait until `name`, or one of its `slots`, can be had: the one that can. `Held`: `timeout` seconds were over.
 
+    `ours`: whether who waits has a claim already: that can be had, and is held.
     None or -1: without end, 0: it does not wait. `on_waiting` is called after each look that finds it held, from 2 s on.
     Raises as `Claims.show` does.
     """
@@ -35,7 +47,7 @@ def wait_until_free(
     def wait() -> Status | Held:
         watcher.wake_by(new_watcher())
         with contextlib.closing(watcher):
-            return run(Looking(claims, wanted, watcher), watcher, seconds, on_waiting)
+            return run(Looking(claims, wanted, watcher, ours=ours), watcher, seconds, on_waiting)
 
     return apart(wait, watcher)
 
@@ -44,8 +56,14 @@ class Looking:
     """One that waits until any of `wanted` can be had, and takes none."""
 
     def __init__(
-        self, claims: Claims, wanted: Sequence[str], watcher: Watcher, chance: Callable[[], float] = chance
+        self,
+        claims: Claims,
+        wanted: Sequence[str],
+        watcher: Watcher,
+        chance: Callable[[], float] = chance,
+        ours: Callable[[Lease, Verdict], bool] = _nobodys,
     ) -> None:
+        self._ours = ours
         self._claims = claims
         self._wanted = wanted
         self._watcher = watcher
@@ -72,11 +90,13 @@ class Looking:
         return Pending(found, self._pause(found, watched=watched))
 
     def last_look(self) -> Status | Held:
-        """How it stands: the first that can be had, or who holds the first."""
+        """How it stands: the first that can be had, or is ours; or who holds the first."""
         held: Held | None = None
         for name in self._wanted:
             status = self._claims.show(name)
             if status.standing is not Standing.HELD or status.lease is None or status.verdict is None:
+                return status
+            if self._ours(status.lease, status.verdict):
                 return status
             held = held or Held(status.lease, status.verdict)
         assert held

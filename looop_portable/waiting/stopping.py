@@ -9,44 +9,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from looop_portable.errors import WaitCancelled
+from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Registration
 from looop_portable.system.watch.waking import ThreadWatcher
-
-__all__ = ["CancelEvent"]
+from looop_portable.waiting.limits import CancelEvent, Wakes
 
 ASKED = 0.5
 """Seconds from one question to the next, at most."""
 
 
-class Wakes(Protocol):
-    def wake(self) -> None: ...
-
-
-class CancelEvent(threading.Event):
-    """An event that ends the waiting of all who were given it (`cancel=`), as soon as it is set."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._waiters: dict[int, Wakes] = {}
-
-    def set(self) -> None:
-        """Those who wait end with `WaitCancelled`; and so do those who begin to wait before it is cleared."""
-        super().set()
-        for waiter in list(self._waiters.values()):
-            waiter.wake()
-
-    def _add(self, waiter: Wakes) -> None:
-        """To be woken until it is removed."""
-        self._waiters[id(waiter)] = waiter
-
-    def _remove(self, waiter: Wakes) -> None:
-        self._waiters.pop(id(waiter), None)
-
-
 class Cancelled(Exception):
     """The caller wants to wait no more."""
+
+
+def cancelled(name: str, held: Held | None) -> WaitCancelled:
+    """What is raised of a wait that its caller has cancelled. `held`: who had it when it was last asked for."""
+    if held is None:
+        return WaitCancelled(name, "", "others are before this one in line")
+    lease = held.lease
+    return WaitCancelled(name, lease.session, held.verdict.evidence, lease.claimed_at, lease.host, lease.note)
 
 
 class Cancel(NamedTuple):
@@ -54,6 +38,11 @@ class Cancel(NamedTuple):
 
     check: Callable[[], bool] | None = None
     event: CancelEvent | None = None
+
+    @classmethod
+    def of(cls, check: Callable[[], bool] | None, event: CancelEvent | None) -> Cancel | None:
+        """None: nothing does."""
+        return cls(check, event) if check or event else None
 
     def look(self) -> None:
         """Raises `Cancelled`, and what the caller's own question raises."""

@@ -18,7 +18,7 @@ OF_THE_VERB = {"verb"}
 OF_THE_CALLER = {"previous", "protected", "liveness", "evidence", "basis", "evidence_age", "until"}
 """What `claim` says of the session that claims, and a refusal of what it would have taken over."""
 OF_A_REFUSAL = {"user", "command", "waiting", "next", "end"}
-"""What a refusal of the command looks up besides: who runs the holder, who waits, and the way out."""
+"""What a refusal of the command looks up besides, and `show`, and `claims`: who runs the holder, who waits, the way out."""
 AGES = {"evidence_age", "evidence"}
 """What may be another a moment later."""
 
@@ -62,10 +62,10 @@ def test_a_claim_and_a_refusal(claims: Claims, said: Said) -> None:
 def test_what_is_shown_and_listed(claims: Claims, said: Said) -> None:
     claims.claim("a", "w1")
     for name in ("a", "free"):
-        assert alike(claims.show(name).as_dict(), said("show", name)[0])
+        assert alike(claims.show(name).as_dict(), said("show", name)[0], OF_A_REFUSAL)
     (listed,) = said("claims")
     (status,) = claims.list()
-    assert alike(status.as_dict(), listed)
+    assert alike(status.as_dict(), listed, OF_A_REFUSAL)
     assert status.as_dict()["session"] == "w1"
     for ours, theirs in zip(claims.sessions.statuses(), said("session", "list"), strict=True):
         assert alike(ours.as_dict(), theirs)

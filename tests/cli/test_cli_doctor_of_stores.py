@@ -17,6 +17,7 @@ PLUGIN = """
 import os, sys
 sys.path[:0] = [{examples!r}]
 from looop_portable.backends.base import Fact
+from looop_portable.backends.memory import MemoryEngine
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import CannotExclude, Unavailable
 from sqlite_engine import SqliteEngine
@@ -34,12 +35,11 @@ class Says(SqliteEngine):
         facts = [Fact("version", "tape 7"), Fact("persistence", f"all of it, at {{self.url}}", advice="keep it dry")]
         return facts + [Fact("eviction", "old claims are dropped", False, "turn it off")] * ("evicts" in self.url)
 
-    def advance(self, kind, key, after, data, *, not_after):
-        step = super().advance(kind, key, after, data, not_after=not_after)
-        return step._replace(won=True) if "everybody" in self.url else step
+class Everybody(MemoryEngine):
+    '''Each process has a store of its own.'''
 
 def open_tape(data_dir, url=""):
-    return OnEngine(Says(url), "tape")
+    return OnEngine(Everybody() if "everybody" in url else Says(url), "tape")
 """
 
 

@@ -115,7 +115,7 @@ def test_break(run: Run, held: dict[str, int]) -> None:
 
 def test_show(run: Run, held: dict[str, int]) -> None:
     found = [only(run("--json", "show", name), 0) for name in ("repo-a", "repo-b", "repo-c", "repo-d")]
-    assert all(set(each) == CLAIM | LEASE | VERDICT for each in found)
+    assert all(set(each) == CLAIM | LEASE | VERDICT | REFUSAL for each in found)
     assert [each["outcome"] for each in found] == ["held", "held", "free", "free"]
     assert [each["liveness"] for each in found] == ["alive", "dead", None, None]
     assert [(each["basis"], each["evidence_age"]) for each in found] == [("process", 0.0)] * 2 + [(None, None)] * 2
@@ -183,7 +183,8 @@ def test_session(run: Run, held: dict[str, int]) -> None:
     assert (started["verb"], started["outcome"], started["session"]) == ("session start", "started", "w3")
     assert started["pid"] == pid
     listed = objects(run("--json", "session", "list"))
-    keys = {"verb", "outcome", "session", "incarnation", "pid", "host", "started_at", "lease"} | VERDICT
+    keys = {"verb", "outcome", "session", "incarnation", "pid", "host", "started_at", "lease", "ttl", "user", "command"}
+    keys |= VERDICT
     assert all(set(each) == keys for each in listed)
     assert [(each["verb"], each["outcome"], each["session"], each["liveness"]) for each in listed] == [
         ("session list", "session", "w1", "alive"),

@@ -84,7 +84,7 @@ def test_versions_before_refuse_it_too(data_dir: Path) -> None:
 
 
 def test_an_address_is_remembered_without_what_is_secret_in_it(tmp_path: Path) -> None:
-    for name in ("tape://user:secret@host/0?token=secret", "tape", "tape://another-name-of-that-host"):
+    for name in ("tape://user:secret@host/0?token=secret", "tape", "tape://another:one@HOST/0?token=other"):
         Remembered(MemoryBackend(), name, str(tmp_path)).advance("x", 0, LEASE)
     assert record(tmp_path) == {
         "protocol": 1,
@@ -99,6 +99,32 @@ def test_an_address_is_remembered_without_what_is_secret_in_it(tmp_path: Path) -
     assert "secret" not in str(refusal.value)
     with pytest.raises(WrongBackend, match=r"use --backend tape://user:\*\*\*@host/0"):
         Remembered(MemoryBackend(), "floppy://host", str(tmp_path))
+
+
+def test_another_store_of_the_same_scheme_is_refused(tmp_path: Path) -> None:
+    Remembered(MemoryBackend(), "tape://user:secret@host/0", str(tmp_path)).advance("x", 0, LEASE)
+    for other in ("tape://user:secret@other/0", "tape://user:secret@host/1", "tape://host:1/0", "tape://host/0?prefix=ci"):
+        with pytest.raises(
+            WrongBackend, match=r"are in the backend 'tape' \(tape://user:\*\*\*@host/0\), not at "
+        ) as refusal:
+            Remembered(MemoryBackend(), other, str(tmp_path))
+        told = str(refusal.value)
+        assert "secret" not in told
+        assert "use --backend tape://user:***@host/0" in told
+        assert f"remove {str(tmp_path).replace(os.sep, '/')}/claims/.ledger/.protocol.json" in told
+
+
+def test_who_came_by_the_name_alone_says_not_which(tmp_path: Path) -> None:
+    Remembered(MemoryBackend(), "tape", str(tmp_path)).advance("x", 0, LEASE)
+    for name in ("tape://host/0", "tape://other/1", "tape"):
+        Remembered(MemoryBackend(), name, str(tmp_path))
+
+
+def test_a_long_address_is_itself(tmp_path: Path) -> None:
+    for directory in (tmp_path / "a", tmp_path / "b"):
+        long = f"tape://host/{directory.name * 1000}"
+        Remembered(MemoryBackend(), long, str(directory)).advance("x", 0, LEASE)
+        Remembered(MemoryBackend(), long, str(directory))
 
 
 def test_one_of_two_that_come_first_at_once_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -173,3 +174,15 @@ def test_what_is_meant_has_to_be_said(run: Run, held: object, args: tuple[str, .
     code, out, err = said(run(*args))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert tree() == before
+
+
+def test_one_that_cannot_be_released_is_in_no_others_way(run: Run, alive: Living, data_dir: Path) -> None:
+    alive("w1")
+    run("claim", "a", "b", "c", "--session", "w1")
+    ledger = data_dir / "claims" / ".ledger" / "a"
+    shutil.rmtree(ledger)
+    ledger.write_text("no directory")
+    code, out, err = said(run("unclaim", "a", "b", "c", "--session", "w1"))
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert Claims.open().show("b").lease is None
+    assert Claims.open().show("c").lease is None

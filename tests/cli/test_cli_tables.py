@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -144,4 +145,60 @@ def test_output_is_names_or_json_where_it_is_asked_for(run: Run, some: None) -> 
     assert run("claims", "-o", "name").stdout.splitlines() == ["b", LONG]
     assert run("claims", "-o", "json").stdout == run("--json", "claims").stdout
     assert run("session", "list", "--output", "name").stdout == "w1\n"
+    assert run("session", "list", "-o", "json").stdout == run("--json", "session", "list").stdout
     assert run("claims", "-o", "yaml").returncode == 2
+
+
+# Sessions, and who waits.
+
+LONG_ID = "agent-of-a-pipeline-with-a-long-name-of-its-own"
+
+
+@pytest.fixture
+def by_time(alive: Living) -> None:
+    """A session that lives by its process, and one by time."""
+    alive("w1")
+    Claims.open().sessions.register(LONG_ID, lease_seconds=1350, timed=True)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_of_sessions_evidence_alone_gives_way(on_a_terminal: Callable[..., str], by_time: None, width: int) -> None:
+    lines = ESCAPES.sub("", on_a_terminal("session", "list", width=width)).splitlines()
+    assert lines[0].split()[:6] == ["SESSION", "STARTED", "HOST", "LEASE", "UNTIL", "LIVENESS"]
+    (timed,) = [line.split() for line in lines if line.startswith(LONG_ID)]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", timed[4])
+    assert (timed[3], timed[5]) == ("-", "alive")
+
+
+def test_until_when_has_a_column_where_somebody_lives_by_time(run: Run, alive: Living) -> None:
+    alive("w1")
+    assert "UNTIL" not in run("session", "list").stdout
+    assert "UNTIL" in run("session", "list", "-o", "wide").stdout
+    Claims.open().sessions.register(LONG_ID, lease_seconds=1350, timed=True)
+    shown = run("session", "list").stdout
+    timed, by_process = (json.loads(line) for line in run("--json", "session", "list").stdout.splitlines())
+    assert timed["until"] in shown
+    assert (timed["ttl"], by_process["ttl"], by_process["until"]) == (1800, None, None)
+
+
+def test_a_wide_list_of_sessions_says_who_they_are(run: Run, by_time: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "ann")
+    claims = Claims.open()
+    claims.sessions.register("w2", command="make")
+    head, *_, row = run("session", "list", "-o", "wide").stdout.splitlines()
+    assert {"PID", "USER", "COMMAND", "UNTIL"} <= {*head.split()}
+    assert {"w2", str(os.getpid()), "ann", "make"} <= {*row.split()}
+    found = json.loads(run("--json", "session", "list").stdout.splitlines()[-1])
+    assert (found["user"], found["command"]) == ("ann", "make")
+
+
+@pytest.mark.parametrize("width", [20, 60])
+def test_nothing_gives_way_of_those_who_wait(on_a_terminal: Callable[..., str], width: int) -> None:
+    claims = Claims.open()
+    claims.claim("x", "w1")
+    tickets, me = claims.backend.tickets, claims.sessions.evidence.this_process()
+    assert tickets
+    tickets.take("x", me._replace(session=LONG_ID, host="a-host-with-a-long-name.example.org"))
+    assert (
+        ESCAPES.sub("", on_a_terminal("queue", "x", width=width)).rstrip().endswith("a-host-with-a-long-name.example.org")
+    )

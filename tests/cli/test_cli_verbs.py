@@ -44,7 +44,9 @@ def test_show_tells_the_holder_and_the_evidence(run: Run, alive: Living) -> None
     assert re.fullmatch(
         r"  claimed     \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(\d+[smhd] ago by this host's clock\), on .+", lines[2]
     )
-    assert len(lines) == 3
+    found = {line.split()[0]: line for line in lines[3:]}
+    assert found.keys() - {"user"} == {"waiting", "end"}
+    assert found["end"].endswith(": looop break repo-x --generation 1 --reason TEXT")
 
 
 def test_show_tells_that_a_dead_sessions_claim_is_there_for_the_taking(run: Run, dead: Dying) -> None:

@@ -160,6 +160,7 @@ PROC = _stats_this_process("/proc/self/stat")
 BASH = shutil.which("bash") or ""
 SH = shutil.which("sh") or ""
 CMD = shutil.which("cmd.exe") or ""
+PWSH = shutil.which("pwsh") or ""
 
 
 @functools.cache
@@ -272,6 +273,7 @@ needs_bash = _needs(BASH, "no bash on PATH")
 needs_sh = _needs(SH, "no sh on PATH")
 needs_jobs = _needs(hasattr(ctypes, "WinDLL"), "there are no job objects, which end processes together")
 needs_cmd = _needs(CMD, "no cmd.exe on PATH")
+needs_pwsh = _needs(PWSH, "no pwsh (PowerShell 6 or later) on PATH")
 needs_dev_full = _needs(_is_always_full("/dev/full"), "no /dev/full")
 needs_posix_homes = _needs(os.name == "posix", "home directories are not told by the variable HOME")
 needs_locale = {
@@ -281,3 +283,4 @@ needs_locale = {
 needs_inotify = _needs(_has_inotify(), "inotify is missing")
 needs_sqlite = _needs(importlib.util.find_spec("_sqlite3") is not None, "this Python was built without sqlite3")
 needs_hatchling = _needs(importlib.util.find_spec("hatchling") is not None, "no hatchling to build the distribution with")
+needs_yaml = _needs(importlib.util.find_spec("yaml") is not None, "no PyYAML to read workflows with")

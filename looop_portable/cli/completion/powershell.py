@@ -48,6 +48,15 @@ class PowerShellComplete(ShellComplete):
             words.pop()
         return words, incomplete
 
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+        """Of `--session=w` PowerShell replaces all: the option is offered with its value."""
+        found = super().get_completions(args, incomplete)
+        option, equals, _ = incomplete.partition("=")
+        if option.startswith("-") and equals:
+            for item in found:
+                item.value = f"{option}={item.value}"
+        return found
+
     def format_completion(self, item: CompletionItem) -> str:
         return f"{item.type},{item.value}"
 

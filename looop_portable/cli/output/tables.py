@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TextIO
 
 import click
@@ -20,7 +21,7 @@ _NARROWEST = 12
 """Cells of the last column: with fewer there is none."""
 _USUAL = 80
 """Columns of a terminal that does not tell how many it has."""
-_TONES = {"dead": "31", "unknown": "33"}
+TONES = {"dead": "31", "unknown": "33"}
 """The colours of words that somebody looks for: red, yellow."""
 
 
@@ -60,8 +61,28 @@ def show_table(
     terminal = stream is not None and stream.isatty()
     width = _width(stream) if terminal and form != "wide" else None
     cleaned = [[readable(cell) for cell in row] for row in rows]
-    for line in drawn(columns, cleaned, width, _TONES if coloured(stream) else {}, _ellipsis(stream), giving):
+    for line in drawn(columns, cleaned, width, TONES if coloured(stream) else {}, ellipsis_of(stream), giving):
         out.drawn(line)
+
+
+def show_some(
+    out: Output,
+    rows: Sequence[Mapping[str, str]],
+    form: str | None,
+    some: AbstractSet[str],
+    wide: AbstractSet[str] = frozenset(),
+    giving: AbstractSet[str] = frozenset(),
+) -> None:
+    """The rows, by their columns. A wide table has all of them; else `some` are there only if a row has something in them,
+    and `wide` are not. The last one gives way, and those of `giving`, which are before it.
+    """
+    columns = [
+        column
+        for column in rows[0]
+        if form == "wide" or (column not in wide and (column not in some or any(row[column] for row in rows)))
+    ]
+    cells = [[row[column] or "-" if column not in giving else row[column] for column in columns] for row in rows]
+    show_table(out, columns, cells, form, giving=1 + sum(column in giving for column in columns))
 
 
 def coloured(stream: TextIO | None) -> bool:
@@ -85,7 +106,8 @@ def _width(terminal: TextIO) -> int:
         return _USUAL
 
 
-def _ellipsis(stream: TextIO | None) -> str:
+def ellipsis_of(stream: TextIO | None) -> str:
+    """What says there that something is cut off."""
     try:
         "\u2026".encode((stream and stream.encoding) or "utf-8")
     except UnicodeEncodeError:
@@ -109,8 +131,7 @@ def drawn(
     widths = [*widths[:fixed], *found]
     columns = columns[: len(widths)]
     rows = [
-        [*row[:fixed], *(_cut(cell, most, ellipsis) for cell, most in zip(row[fixed:], found, strict=False))]
-        for row in rows
+        [*row[:fixed], *(cut(cell, most, ellipsis) for cell, most in zip(row[fixed:], found, strict=False))] for row in rows
     ]
     lines = [_line(row, widths, tones) for row in [columns, *rows]]
     return [f"\x1b[1m{lines[0]}\x1b[0m" if tones else lines[0], *lines[1:]]
@@ -140,7 +161,7 @@ def _line(row: Sequence[str], widths: Sequence[int], tones: Mapping[str, str]) -
     return "".join(word + space for word, space in zip(words, spaces, strict=True)).rstrip()
 
 
-def _cut(text: str, most: int, ellipsis: str) -> str:
+def cut(text: str, most: int, ellipsis: str) -> str:
     """At most so many cells of it, with an ellipsis for what is missing."""
     if cells(text) <= most:
         return text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 
 import click
 
@@ -12,20 +14,29 @@ from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.ending import endings
 from looop_portable.cli.keeper import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
-from looop_portable.cli.output.refusals import refuse
+from looop_portable.cli.output.refusals import refuse, say_inside
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb, Verbs
 from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, NOTE, SESSION, SLOTS, TIMEOUT, WAIT, limit_of
 from looop_portable.config import session_id
+from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, OnWaiting, Refused, Renewed, Won
-from looop_portable.protocol.records import Lease
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import in_order
+from looop_portable.waiting.attempts import joins
 from looop_portable.waiting.claiming import claim_all, ours_of
 
 
-@click.command(cls=Verb, short_help="Take a claim, or all of several or none; --wait for your turn.")
+@click.command(
+    cls=Verb,
+    short_help="Take a claim, or all of several or none; --wait for your turn.",
+    examples={
+        "looop claim repo-x --session agent-7 --ttl 30m": "As agent-7: it lives for 30 minutes after its last renewal.",
+        "looop claim repo-x repo-y --session agent-7 --wait 5m": "Wait for your turn, for no longer than five minutes.",
+    },
+)
 @NAMES
 @SESSION
 @WAIT
@@ -49,7 +60,9 @@ def claim(
     """Claim NAME, or all of several NAMEs or none: at once or not at all, unless told to wait.
 
     Exit 0: it is ours (`claimed NAME`; nothing is printed if it was ours already, so workers that are to exclude each
-    other need a session each). Exit 1: a live session holds it. Exit 124: one still did when the time for waiting was over.
+    other need a session each; nor if a session around ours holds it, as within `looop run`: we are inside already, which
+    stderr says, and `unclaim` leaves it held). Exit 1: a live session holds it. Exit 124: one still did when the time for
+    waiting was over.
     A session that has ended claims nothing: exit 2. One that nobody has registered can claim, but whoever asks next takes
     its claim over: that is said, and --strict refuses it.
 
@@ -61,16 +74,16 @@ def claim(
     A --note stays as long as the claim: of one that was ours already the old one is kept, and that is said.
     """
     note = as_note(note)
-    claims, ordered = out.claims(), in_order(names)
+    claims, ordered = out.claims(renews=False), in_order(names)
     who = acting(out, claims, session, ttl=ttl, strict=strict)
     limit = limit_of(wait, timeout)
     # Without this, a session whose keeper is gone would be taken for dead while it waits, and lose its turn.
     kept = limit == 0 or ensure_kept(out, claims, who.me, who.known)
     with endings() as ended_by:
-        with _progress(out, limit) as told, renewing(out, who) if limit != 0 else contextlib.nullcontext():
+        with _progress(out, limit) as told, renewing(out, who.registration) if limit != 0 else contextlib.nullcontext():
             outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait, note)
         if not isinstance(outcome, Held):
-            _describe_kept_notes(out, outcome, note)
+            _describe_kept_notes(out, outcome, note, who.me)
         return _print_all(out, claims, who, outcome, waited=limit != 0, kept=kept, slots=slots or 0)
 
 
@@ -100,7 +113,10 @@ def _print_all(
                 claims.release_lease(each.lease)
         raise ended(me, mine.evidence)
     for each in outcome:
-        _print(out, each, mine)
+        if each.lease.session == me.session:
+            _print(out, each, mine)
+        else:
+            say_inside(out, "claim", each.lease, claims.sessions.verdict(each.lease.session, each.lease.incarnation))
     won = [each.lease for each in outcome if isinstance(each, Won)]
     if won and mine.dead:
         _warn(out, won[0], mine)
@@ -110,9 +126,9 @@ def _print_all(
     return 0
 
 
-def _describe_kept_notes(out: Setting, outcome: list[Won | Renewed], note: str) -> None:
+def _describe_kept_notes(out: Setting, outcome: list[Won | Renewed], note: str, me: Holder) -> None:
     for each in outcome:
-        if isinstance(each, Renewed) and note and each.lease.note != note:
+        if isinstance(each, Renewed) and note and each.lease.note != note and each.lease.session == me.session:
             kept = f"'{each.lease.note}' stays its note" if each.lease.note else "it has no note"
             out.hint(f"looop: claim {each.lease.name}: ours already, so {kept}: `looop unclaim` it first for another one")
 
@@ -129,9 +145,21 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
         out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
 
 
-@click.command(cls=Verb, short_help="Let go of claims that are ours.")
+@click.command(
+    cls=Verb,
+    short_help="Let go of claims that are ours.",
+    examples={
+        "looop unclaim repo-x --session agent-7": "Let go of it.",
+        'looop unclaim --pattern "ci-*" --session agent-7 --dry-run': "Say which of ours would be released.",
+    },
+)
 @click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=claim_names)
-@click.option("--pattern", metavar="PATTERN", help="All of ours whose name fits it ('ci-*': quote it); each is said.")
+@click.option(
+    "--pattern",
+    metavar="PATTERN",
+    shell_complete=claim_names,
+    help="All of ours whose name fits it ('ci-*': quote it); each is said.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
 @SESSION
 @SLOTS
@@ -145,26 +173,52 @@ def unclaim(
     """
     if not names and pattern is None:
         raise click.UsageError("Missing argument 'NAME...', or --pattern.")
-    claims, wanted = out.claims(), in_order(names)  # Nothing is released where one of them cannot be a name.
-    me, code = holder(claims, session), 0
+    claims, wanted = out.claims(renews=False), in_order(names)  # Nothing is released where one of them cannot be a name.
+    me, codes = holder(claims, session), {0}
     if slots is not None:
         wanted = ours_of(claims, wanted, slots, me)
+    release: Callable[[Setting, Claims, str, Holder], int] = partial(_release, slots=slots or 0, says=pattern is not None)
     if pattern is not None or dry_run:
-        from looop_portable.cli.verbs.releasing.several import unclaim_several
+        from looop_portable.cli.verbs.releasing.several import more_of_ours, would_release
 
-        return unclaim_several(out, claims, wanted, me, pattern, dry_run=dry_run)
+        release = would_release if dry_run else release
+        if pattern is not None:
+            more, code = more_of_ours(out, claims, me, pattern)
+            wanted += [name for name in more if name not in wanted]
+            codes.add(code)
+            if not wanted:
+                out.hint(f"session '{me.session}' holds no claim that fits '{pattern}'")
     for name in wanted:
-        outcome = claims.release(name, me)
-        if isinstance(outcome, Refused):
-            refuse(out, "unclaim", "held by another live session", *outcome, {}, claims=claims, slots=slots or 0)
-            code = 1
-        else:
-            out.answer("unclaim", "released", "", {"name": outcome.name, "generation": outcome.generation})
+        try:
+            codes.add(release(out, claims, name, me))
+        except Unavailable as error:  # The others may be released all the same.
+            out.error(error.code, str(error))
+            codes.add(3)
     out.describe_trouble(claims)
-    return code
+    return max(codes)
 
 
-@click.command(cls=Verb, short_help="Is generation N still current and held? For fencing.")
+def _release(out: Setting, claims: Claims, name: str, me: Holder, *, slots: int, says: bool) -> int:
+    outcome = claims.release(name, me)
+    if isinstance(outcome, Refused):
+        if joins(claims, me, *outcome):
+            say_inside(out, "unclaim", *outcome)
+            return 0
+        refuse(out, "unclaim", "held by another live session", *outcome, {}, claims=claims, slots=slots)
+        return 1
+    line = f"released {outcome.name}" if says and outcome.previous else ""
+    out.answer("unclaim", "released", line, {"name": outcome.name, "generation": outcome.generation})
+    return 0
+
+
+@click.command(
+    cls=Verb,
+    short_help="Is generation N still current and held? For fencing.",
+    examples={
+        "looop check repo-x --generation 7": "Before you write with the word of generation 7: exit 0, it holds repo-x.",
+        "looop check repo-x --generation 5": "Of one that has been superseded: exit 1.",
+    },
+)
 @NAME
 @GENERATION
 @SESSION
@@ -176,13 +230,13 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     the resource that it writes to. Where a session is named, it has to be that one's: a number alone may be another's in a
     store that was restored from a backup, or made anew.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     me = holder(claims, session) if session_id(session) else None
     found = claims.check(name, generation)
     fields = {"name": found.name, "generation": generation, "head": found.head, **lease_fields(found.lease)}
-    if found.current and (me is None or found.is_held_by(me)):
-        assert found.lease
-        line = f"{found.name}: generation {generation} is current, held by '{found.lease.session}'"
+    lease = found.lease
+    if found.current and lease and (me is None or found.is_held_by(me) or joins(claims, me, lease)):
+        line = f"{found.name}: generation {generation} is current, held by '{lease.session}'"
         out.answer("check", "current", line, fields)
         return 0
     if found.lease and found.current:

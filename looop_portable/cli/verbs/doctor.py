@@ -21,7 +21,14 @@ _RACE = ("BACKEND", "PROCESSES", "ACQUISITIONS", "OVERLAPS", "")
 _CODES = {Outcome.USE: 0, Outcome.NONE: 1, Outcome.UNANSWERED: 3}
 
 
-@click.command(cls=Verb, short_help="Measure what a directory or a store can do, and say what to use.")
+@click.command(
+    cls=Verb,
+    short_help="Measure what a directory or a store can do, and say what to use.",
+    examples={
+        "looop doctor": "Where claims are kept.",
+        "looop doctor . --processes 2 --seconds 500ms": "Another directory, in less time.",
+    },
+)
 @click.argument("place", metavar="[DIR|URL]", required=False)
 @click.option("--processes", type=click.IntRange(2, 64), default=4, metavar="N", show_default=True, help="How many race.")
 @click.option(

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import click
 
 from looop_portable.claims.events import CAP
+from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import HOW, OfSeconds, Verb, seconds_in
 from looop_portable.cli.verbs.show.selecting import fits
@@ -58,10 +59,23 @@ class Moment(OfSeconds):
             self.fail(f"{value!r} is no time: write how long ago ({HOW}), or 2026-01-31T12:00:00Z", param, ctx)
 
 
-@click.command(cls=Verb, short_help="Print what happened to claims.")
+@click.command(
+    cls=Verb,
+    short_help="Print what happened to claims.",
+    examples={
+        "looop events --since 1h": "What happened in the last hour.",
+        "looop events --claim repo-x --tail 5": "The last five things that happened to it.",
+    },
+)
 @click.option("--follow", is_flag=True, help="Wait for more, until interrupted.")
 @click.option("--since", type=Moment(), metavar="WHEN", help="Not before: 1h ago, or 2026-01-31T12:00:00Z (or a date).")
-@click.option("--claim", "wanted", metavar="PATTERN", help="Only of claims with such names ('ci-*': quote it).")
+@click.option(
+    "--claim",
+    "wanted",
+    metavar="PATTERN",
+    shell_complete=claim_names,
+    help="Only of claims with such names ('ci-*': quote it).",
+)
 @click.option("--tail", type=click.IntRange(min=0), metavar="N", help="Only the last N; 0 with --follow: from now on.")
 @click.pass_obj
 def events(out: Setting, follow: bool, since: float | None, wanted: str | None, tail: int | None) -> int:

@@ -67,6 +67,11 @@ class Words:
     cls=Verb,
     context_settings={"allow_interspersed_args": False},
     short_help="Run a command while its claims are held: flock(1) that recovers.",
+    examples={
+        "looop run --claim nightly -- rsync -a /srv/ backup:": "One at a time; whoever comes second is refused.",
+        "looop run --claim nightly -E 0 -- make backup": "In a crontab: still running? Not again, and no mail: exit 0.",
+        "looop run --claim licence --wait --max-hold 1h -- make deploy": "Wait for it, and hold it for an hour at most.",
+    },
 )
 @click.option(
     "--claim", "names", multiple=True, metavar="NAME", shell_complete=claim_names, help="Claim it; again for more of them."
@@ -126,9 +131,6 @@ def run(
 ) -> int:
     """Run COMMAND while its claims are held: the flock(1) that recovers, and that ends who has lost.
 
-    \b
-        looop run --claim nightly -- rsync -a /srv/ backup:
-
     The command is a session of its own; it lives by the command's process, and without --claim it holds nothing yet. When
     it ends, all that it holds is released. Nothing is said on stdout. A claim that $LOOOP_SESSION_ID holds here, as within
     another `looop run`, is joined: the command runs inside of it, acts for that session, and does not release it (see -v).
@@ -178,7 +180,8 @@ def run(
             refuse(out, *said, late=late, claims=claims, slots=slots or 0)
         return conflict_exit_code if conflict_exit_code is not None else TIMED_OUT if late else HELD
     if outcome.failure:
-        out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure)
+        unclaimed = f": to hold a claim, `looop run --claim {command[0]} -- ...`" if command[1:2] == ("--",) else ""
+        out.error("not_found" if outcome.code == NOT_FOUND else "not_executable", outcome.failure + unclaimed)
     if outcome.left:
         Words(out).stays(outcome.left)
     out.describe_trouble(claims)

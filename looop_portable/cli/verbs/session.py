@@ -6,36 +6,55 @@ import shlex
 
 import click
 
+from looop_portable.claims.gate import Claims
 from looop_portable.cli.acting import TTL, acting
 from looop_portable.cli.caller import caller, described, named
 from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.ending import Endings, endings
 from looop_portable.cli.keeper import Kept, end_keeper, give_up, keep, register_kept
-from looop_portable.cli.output import verdict_fields
-from looop_portable.cli.output.tables import FORM, show_table
+from looop_portable.cli.output.tables import FORM, show_some
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verbs
 from looop_portable.cli.verbs.options import LEASE_LENGTH
 from looop_portable.config import SESSION_ID
-from looop_portable.errors import Interrupted, LooopError, UsageError
+from looop_portable.errors import Interrupted, LooopError, SessionAlive, UsageError
 from looop_portable.protocol.liveness import lease_of
+from looop_portable.protocol.outcomes import SessionStatus
 from looop_portable.protocol.records import FOREIGN, Registration
 
 
 @click.group(
     cls=Verbs,
     synonyms={
-        **dict.fromkeys(("ls", "ps", "status", "show"), "`looop session list` lists them"),
-        **dict.fromkeys(("new", "register", "create", "begin"), "`looop session start` registers one"),
-        **dict.fromkeys(("end", "kill", "rm", "delete", "close"), "`looop session stop` ends one"),
+        **dict.fromkeys(
+            ("ls", "ps", "status", "show", "get", "info", "describe", "inspect", "who", "whoami"),
+            "`looop session list` lists them",
+        ),
+        **dict.fromkeys(
+            ("new", "register", "create", "begin", "add", "open", "login", "run"), "`looop session start` registers one"
+        ),
+        **dict.fromkeys(
+            ("end", "kill", "rm", "remove", "del", "delete", "close", "logout"), "`looop session stop` ends one"
+        ),
+        **dict.fromkeys(("refresh", "extend", "touch", "heartbeat", "restart"), "`looop session renew` renews one by time"),
     },
     short_help="Register who may hold claims; list and end sessions.",
+    examples={
+        "looop session list": "Who is there?",
+    },
 )
 def session() -> None:
     """Register who may hold claims, end it, list it."""
 
 
-@session.command(short_help="Register a session that lives as long as a process does.")
+@session.command(
+    short_help="Register a session that lives as long as a process does.",
+    examples={
+        'eval "$(looop session start --shell)" || exit': "This shell (sh, bash, zsh) is a session, while it lives.",
+        "$env:LOOOP_SESSION_ID = looop session start --pid $PID": "The same in PowerShell.",
+        "looop session start agent-7 --ttl 30m": "By time: it lives until 30 minutes after its last renewal.",
+    },
+)
 @click.argument("session_id", metavar="[ID]", required=False)
 @click.option("--pid", type=click.IntRange(min=1), help="The process that the session lives by. [the caller: the shell]")
 @LEASE_LENGTH
@@ -45,18 +64,12 @@ def session() -> None:
 def start(out: Setting, session_id: str | None, pid: int | None, lease: int, ttl: float | None, shell: bool) -> int:
     """Register a session that lives as long as a process does. Without ID a new one is made up.
 
-    \b
-        eval "$(looop session start --shell)" || exit                 (a POSIX shell)
-        $env:LOOOP_SESSION_ID = looop session start --pid $PID        (PowerShell)
-        for /f %i in ('looop session start') do set LOOOP_SESSION_ID=%i       (cmd; in a batch file %%i)
-
     The process is the caller, and stderr says which that is. Where each command has a shell of its own, which ends with
-    it (an agent's tools, the steps of a CI job), nothing lives as long as the work: use a session by time, and name it.
+    it (an agent's tools, the steps of a CI job), nothing lives as long as the work: use a session by time, and name it:
+    each verb that acts for it renews it, as `looop session renew` does. In cmd (%%i in a batch file):
 
     \b
-        looop session start agent-7 --ttl 30m       it lives for 30 minutes after its last renewal
-        looop claim repo-x --session agent-7        renews it, as each verb that acts for it does
-        looop session renew agent-7                 nothing else
+        for /f %i in ('looop session start') do set LOOOP_SESSION_ID=%i
 
     All processes that inherit LOOOP_SESSION_ID act for one and the same session: workers that are to exclude each other
     each need one of their own. Exit 1: a session of that ID is alive. Exit 2: the process does not run, or the caller was
@@ -90,10 +103,7 @@ def _register(
     if lease and ttl is None:
         return register_kept(out, session, pid, lease, ended)
     claims = out.claims()
-    if ttl is None:
-        found = claims.sessions.register(session, pid=pid)
-    else:
-        found = claims.sessions.register(session, lease_seconds=lease_of(ttl), timed=True)
+    found = claims.sessions.register(session, pid=pid) if ttl is None else _begin_by_time(claims, session, lease_of(ttl))
     try:
         ended.hear()
         ended.wait()
@@ -101,6 +111,19 @@ def _register(
         give_up(out, claims, found.holder)
         raise
     return found, None
+
+
+def _begin_by_time(claims: Claims, session: str, lease: int) -> Registration:
+    """Whoever starts one that lives already, as each step of a job may, is told what to do instead."""
+    try:
+        return claims.sessions.register(session, lease_seconds=lease, timed=True)
+    except SessionAlive as error:
+        found = claims.sessions.registration(claims.sessions.holder(session))
+        if not (found and found.timed):
+            raise
+        name = shlex.quote(found.session)
+        how = f"`looop session renew {name}` renews it, and so does `looop claim NAME --session {name}`"
+        raise SessionAlive(error.session, f"{error.evidence}; {how}") from None
 
 
 def _print_start(
@@ -131,24 +154,38 @@ def _print_process(out: Setting, found: Registration) -> tuple[str, str]:
     return program, trouble
 
 
-@session.command(short_help="Renew a session that lives by time.")
+@session.command(
+    short_help="Renew a session that lives by time.",
+    examples={
+        "looop session renew agent-7": "It lives for its whole time again.",
+    },
+)
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
+@TTL
 @click.pass_obj
-def renew(out: Setting, session_id: str) -> int:
+def renew(out: Setting, session_id: str, ttl: float | None) -> int:
     """Renew a session that lives by time (`session start --ttl`), by default $LOOOP_SESSION_ID.
 
-    It lives for its whole time again. Each verb that acts for it does the same. Exit 2: it is over, or lives by a process.
+    It lives for its whole time again, or for --ttl from now on. Each verb that acts for it renews it, too. Exit 2: it is
+    over, or lives by a process.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     who = acting(out, claims, session_id, strict=True)
     if not (who.registration and who.registration.timed):
         raise UsageError(f"session '{who.me.session}' lives by its process, and needs no renewal")
+    if ttl is not None:
+        who = acting(out, claims, session_id, ttl=ttl)
     fields = {"session": who.me.session, "incarnation": who.me.incarnation, "until": who.verdict.until}
     out.answer("session renew", "renewed", f"session '{who.me.session}' lives until {fields['until']}", fields)
     return 0
 
 
-@session.command(short_help="End a session, and release what it holds.")
+@session.command(
+    short_help="End a session, and release what it holds.",
+    examples={
+        "looop session stop agent-7": "The work is done: all that it holds is free.",
+    },
+)
 @click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
 @click.pass_obj
 def stop(out: Setting, session_id: str) -> int:
@@ -156,7 +193,7 @@ def stop(out: Setting, session_id: str) -> int:
 
     Exit 0 also if it had ended before; 2 if there never was one of that ID.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     holder = claims.sessions.holder(session_id)
     if holder.incarnation and not holder.incarnation.startswith(FOREIGN):
         stopped, released, failed = claims.retire(holder)
@@ -175,29 +212,46 @@ def stop(out: Setting, session_id: str) -> int:
 session.add_command(keep)
 
 
-@session.command("list", short_help="List the sessions, and whether they are alive.")
+@session.command(
+    "list",
+    short_help="List the sessions, and whether they are alive.",
+    examples={
+        "looop session list": "Who is there, and on what evidence alive?",
+        "looop session list -o name": "Only their ids, for a script.",
+    },
+)
 @FORM
 @click.pass_obj
 def list_(out: Setting, form: str | None) -> int:
-    """List the sessions, and whether they are alive."""
-    rows = []
+    """List the sessions, and whether they are alive.
+
+    There is a column for until when, if one of them lives by time. With -o wide, all columns.
+    """
+    rows: list[dict[str, str]] = []
     for status in out.claims().sessions.statuses():
-        found, verdict = status.registration, status.verdict
-        fields = {
-            "session": found.session,
-            "incarnation": found.incarnation or None,
-            "pid": found.pid or None,
-            "host": found.host or None,
-            "started_at": found.started_at or None,
-            "lease": found.lease_seconds,
-            **verdict_fields(verdict),
-        }
         if out.as_json:
-            out.answer("session list", "session", "", fields)
-        lease = f"{found.lease_seconds}s" if found.lease_seconds else "-"
-        rows.append((found.session, found.started_at, found.host, lease, verdict.liveness.value, verdict.description))
+            out.answer("session list", "session", "", status.as_dict())
+        rows.append(_row(status))
     if rows:
-        show_table(out, ("SESSION", "STARTED", "HOST", "LEASE", "LIVENESS", "EVIDENCE"), rows, form)
+        show_some(out, rows, form, {"UNTIL"}, {"PID", "USER", "COMMAND"})
     else:
         out.hint("no sessions are registered")
     return 0
+
+
+def _row(status: SessionStatus) -> dict[str, str]:
+    """The cells of a session, by their columns."""
+    found, verdict = status.registration, status.verdict
+    lease = f"{found.lease_seconds}s" if found.lease_seconds and not found.timed else "-"
+    return {
+        "SESSION": found.session,
+        "STARTED": found.started_at,
+        "HOST": found.host,
+        "PID": str(found.pid or "-"),
+        "USER": found.user or "-",
+        "COMMAND": found.command or "-",
+        "LEASE": lease,
+        "UNTIL": verdict.until,
+        "LIVENESS": verdict.liveness.value,
+        "EVIDENCE": verdict.description,
+    }

@@ -10,7 +10,13 @@ from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
 
 
-@click.command(cls=Verb, short_help="Print where things are.")
+@click.command(
+    cls=Verb,
+    short_help="Print where things are.",
+    examples={
+        "looop paths": "Where claims are kept, and what happened to them.",
+    },
+)
 @click.pass_obj
 def paths(out: Setting) -> int:
     """Print where things are."""
@@ -26,16 +32,18 @@ def paths(out: Setting) -> int:
     return 0
 
 
-@click.command(cls=Verb, short_help="Print a shell's completion script.")
+@click.command(
+    cls=Verb,
+    short_help="Print a shell's completion script.",
+    examples={
+        'eval "$(looop completion bash)"': "In ~/.bashrc, or with zsh in ~/.zshrc.",
+        "looop completion powershell | Out-String | Invoke-Expression": "In PowerShell's $PROFILE.",
+    },
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish", "powershell"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> int:
-    """Print the completion script of a SHELL.
-
-    \b
-        eval "$(looop completion bash)"
-        looop completion powershell | Out-String | Invoke-Expression        (in $PROFILE)
-    """
+    """Print the completion script of a SHELL."""
     from click.shell_completion import get_completion_class
 
     if shell == "powershell":

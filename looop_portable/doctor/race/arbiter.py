@@ -21,6 +21,8 @@ from typing import NamedTuple
 
 from looop_portable.config import Chosen, given
 from looop_portable.doctor.findings import Race
+from looop_portable.doctor.race.leaving import clean, is_elsewhere
+from looop_portable.protocol.records import Holder
 from looop_portable.system.locks.guard import PATIENCE as GUARD_PATIENCE
 from looop_portable.system.processes.python import PATIENCE, end, start
 
@@ -69,6 +71,8 @@ class Arbiter:
         self.turns: list[Turn] = []
         self.refused = ""
         self.failures: list[str] = []
+        self.sessions: list[Holder] = []
+        """Of the racers."""
 
     def hear(self, racer: _Racer, line: str) -> bool:
         """False: this is nobody of ours."""
@@ -77,12 +81,7 @@ class Arbiter:
             racer.known = line == f"hello {self._secret}"
             return racer.known
         if word == "ready":
-            self._ready.append(racer)
-            if len(self._ready) == self._expected:
-                self._when_ready()
-                self.started = time.monotonic()
-                for each in self._ready:
-                    self._answer(each)
+            self._come(racer, rest)
         elif word == "enter":
             self._enter(racer, int(rest))
         elif word == "leave":
@@ -98,6 +97,16 @@ class Arbiter:
     def gone(self, racer: _Racer) -> None:
         if racer in self._inside:
             self._inside.remove(racer)
+
+    def _come(self, racer: _Racer, session: str) -> None:
+        if session:
+            self.sessions.append(Holder(*session.split(" ")))
+        self._ready.append(racer)
+        if len(self._ready) == self._expected:
+            self._when_ready()
+            self.started = time.monotonic()
+            for each in self._ready:
+                self._answer(each)
 
     def _enter(self, racer: _Racer, generation: int) -> None:
         if self._inside:
@@ -159,6 +168,9 @@ def race(
             late = _watch(arbiter, door, children, seconds)
             ended = [child.poll() is not None for child in children]  # By themselves. The others are ended now.
         finally:
+            door.close()  # Who has not been heard yet waits for no answer any more.
+            if is_elsewhere(backend):
+                clean(backend, directory, children, arbiter.sessions)
             said = [end(child) for child in children]
     dead = [(child.returncode, last) for child, last, own in zip(children, said, ended, strict=True) if own]
     failures = [*arbiter.failures, *_deaths(dead, late)]

@@ -80,11 +80,19 @@ class OneClaim:
             raise ClaimLost(f"claim {lease.name}: generation {lease.generation} {self._why_lost}")
 
     def look_again(self) -> None:
-        """Read the claim afresh; it is lost if it is no longer this one's. Raises `Unavailable` if nobody can tell."""
+        """Read the claim afresh; it is lost if it is no longer this one's. Raises `Unavailable` if nobody can tell.
+
+        A session that it has joined, and that lives by its renewals, is renewed: somebody acts for it.
+        """
         lease = self._lease
         if lease is None:
             return
         member = self._member
+        if self.joined:
+            from looop_portable.sessions.inside import renewed
+
+            with contextlib.suppress(LooopError):  # The next look may get through.
+                member.whole(lambda: renewed(member.claims.sessions, lease.session))
         found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
         if not found.is_still(lease) and self._lease is lease:  # Else the block has been left meanwhile.
             why = superseded(found.head)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from looop_portable.errors import ClaimHeld, WaitCancelled, WaitedTooLong
+from looop_portable.errors import ClaimHeld, WaitedTooLong
 from looop_portable.protocol.outcomes import Held
 
 
@@ -13,11 +13,3 @@ def refused(name: str, held: Held, waited: float = 0) -> ClaimHeld:
     if waited > 0:
         return WaitedTooLong(name, lease.session, evidence, waited, *known)
     return ClaimHeld(name, lease.session, evidence, *known)
-
-
-def cancelled(name: str, held: Held | None) -> WaitCancelled:
-    """What `hold` raises whose caller wants it to wait no more. `held`: who had it when it was last asked for."""
-    if held is None:
-        return WaitCancelled(name, "", "others are before this one in line")
-    lease = held.lease
-    return WaitCancelled(name, lease.session, held.verdict.evidence, lease.claimed_at, lease.host, lease.note)

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from looop_portable.config import BACKEND, DATA_DIR, SESSION_ID, Config, given
+from looop_portable.config import BACKEND, DATA_DIR, OUTER, SESSION_ID, Config, given
 from looop_portable.protocol.records import Lease
 from looop_portable.sessions.ids import is_made_up
-from looop_portable.sessions.inside import OUTER, environment_inside, variable
+from looop_portable.sessions.inside import environment_inside, variable
 
 __all__ = ["environment_of", "marks_of", "variable"]
 

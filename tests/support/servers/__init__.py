@@ -93,6 +93,7 @@ class Server:
     def freeze(self) -> None:
         """It answers nobody, and its connections stay."""
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)  # Until all of its threads are stopped.
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)

@@ -14,10 +14,23 @@ from looop_portable.errors import LooopError
 from looop_portable.protocol.outcomes import Broken, Status, Superseded
 
 
-@click.command("break", cls=Verb, short_help="Release a claim whoever holds it.")
+@click.command(
+    "break",
+    cls=Verb,
+    short_help="Release a claim whoever holds it.",
+    examples={
+        'looop break repo-x --generation 7 --reason "its host is gone"': "At the generation that `looop show` tells.",
+        'looop break --pattern "ci-*" --reason "the runner is gone" --dry-run': "Say what would be free.",
+    },
+)
 @click.argument("name", required=False, shell_complete=claim_names)
 @click.option("--generation", type=click.IntRange(min=0), metavar="N", help="The generation that holds NAME.")
-@click.option("--pattern", metavar="PATTERN", help="All whose name fits it ('ci-*': quote it), each at its generation now.")
+@click.option(
+    "--pattern",
+    metavar="PATTERN",
+    shell_complete=claim_names,
+    help="All whose name fits it ('ci-*': quote it), each at its generation now.",
+)
 @click.option("--reason", required=True, metavar="TEXT", help="Why, for the event log.")
 @click.option("--dry-run", is_flag=True, help="Say what would be broken; change nothing.")
 @click.pass_obj

@@ -15,7 +15,14 @@ from looop_portable.cli.verb import Duration, Verb
 from looop_portable.protocol.outcomes import Sweep
 
 
-@click.command(cls=Verb, short_help="Release the claims of sessions that are gone.")
+@click.command(
+    cls=Verb,
+    short_help="Release the claims of sessions that are gone.",
+    examples={
+        "looop reap --dry-run": "Say what would be released, and on what evidence.",
+        "looop reap": "Release it.",
+    },
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
 @click.option(
     "--watch",

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.output import lease_fields
-from looop_portable.cli.output.refusals import refuse
+from looop_portable.cli.output.refusals import refuse, say_inside
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable
-from looop_portable.errors import LooopError
 from looop_portable.protocol.names import canonical
-from looop_portable.protocol.outcomes import Refused, Status
+from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.records import Holder
 from looop_portable.protocol.standings import Standing, is_ours
+from looop_portable.waiting.attempts import joins
 
 
 def that_fit(out: Setting, listed: Sequence[Status], pattern: str) -> tuple[list[Status], bool]:
@@ -29,41 +29,19 @@ def none_fit(out: Setting, pattern: str) -> None:
     out.hint(f"no claim that is held fits '{pattern}'")
 
 
-def unclaim_several(
-    out: Setting, claims: Claims, names: Sequence[str], me: Holder, pattern: str | None, *, dry_run: bool
-) -> int:
-    """Release these `names`, and all that are ours and fit; or only say so. What fails is in no other's way."""
-    wanted, codes = list(names), {0}
-    if pattern is not None:
-        found, unreadable = that_fit(out, claims.list(), pattern)
-        wanted += [status.name for status in found if is_ours(status.lease, me) and status.name not in wanted]
-        codes.add(3 if unreadable else 0)
-        if not wanted:
-            out.hint(f"session '{me.session}' holds no claim that fits '{pattern}'")
-    for name in wanted:
-        try:
-            codes.add(_would_release(out, claims, name, me) if dry_run else _release(out, claims, name, me))
-        except LooopError as error:
-            out.error(error.code, str(error))
-            codes.add(3)
-    out.describe_trouble(claims)
-    return max(codes)
+def more_of_ours(out: Setting, claims: Claims, me: Holder, pattern: str) -> tuple[list[str], int]:
+    """The claims of `me` that fit; and the exit code: 3 where there are more, which cannot be read."""
+    found, unreadable = that_fit(out, claims.list(), pattern)
+    return [status.name for status in found if is_ours(status.lease, me)], 3 if unreadable else 0
 
 
-def _release(out: Setting, claims: Claims, name: str, me: Holder) -> int:
-    outcome = claims.release(name, me)
-    if isinstance(outcome, Refused):
-        refuse(out, "unclaim", "held by another live session", outcome.lease, outcome.verdict, {}, claims=claims)
-        return 1
-    line = f"released {outcome.name}" if outcome.previous else ""
-    out.answer("unclaim", "released", line, {"name": outcome.name, "generation": outcome.generation})
-    return 0
-
-
-def _would_release(out: Setting, claims: Claims, name: str, me: Holder) -> int:
+def would_release(out: Setting, claims: Claims, name: str, me: Holder) -> int:
     status = claims.show(canonical(name))
     lease, verdict = status.lease, status.verdict
     if lease is None or verdict is None:
+        return 0
+    if status.standing is Standing.HELD and joins(claims, me, lease, verdict):
+        say_inside(out, "unclaim", lease, verdict)
         return 0
     if status.standing is Standing.HELD and not is_ours(lease, me):
         refuse(out, "unclaim", "held by another live session", lease, verdict, {}, claims=claims)

@@ -18,7 +18,13 @@ from looop_portable.protocol.records import Holder
 from looop_portable.waiting.claiming import ours_of
 
 
-@click.command(cls=Verb, short_help="Hand a claim of ours to another session.")
+@click.command(
+    cls=Verb,
+    short_help="Hand a claim of ours to another session.",
+    examples={
+        "looop transfer repo-x --to agent-8 --session agent-7": "From agent-7 to agent-8, with no gap.",
+    },
+)
 @NAME
 @click.option("--to", required=True, metavar="SESSION", shell_complete=session_ids, help="Who is to hold it from now on.")
 @SESSION
@@ -33,7 +39,7 @@ def transfer(out: Setting, name: str, to: str, session: str | None, slots: int |
     With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: it is not ours; 2: SESSION is not registered,
     or not alive.
     """
-    claims = out.claims()
+    claims = out.claims(renews=False)
     me = holder(claims, session)
     wanted = [canonical(name)] if slots is None else ours_of(claims, [name], slots, me)
     if not wanted:

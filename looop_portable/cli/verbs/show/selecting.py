@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from looop_portable.cli.completion.offers import session_ids
+from looop_portable.cli.completion.offers import claim_names, session_ids
 from looop_portable.cli.output.ages import seconds_since
 from looop_portable.cli.verb import HOW, Duration
 from looop_portable.protocol.outcomes import Status
@@ -82,7 +82,7 @@ def selecting(verb: Callable[..., int]) -> Callable[..., int]:
 
 
 _OPTIONS = (
-    click.argument("pattern", required=False),
+    click.argument("pattern", required=False, shell_complete=claim_names),
     click.option("--session", metavar="PATTERN", shell_complete=session_ids, help="Only what such sessions hold."),
     click.option("--host", metavar="PATTERN", help="Only what was claimed on such hosts."),
     click.option("--dead", is_flag=True, help="Only those whose holder is dead: whoever claims one takes it over."),
