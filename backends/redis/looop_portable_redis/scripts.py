@@ -24,7 +24,7 @@ import functools
 import hashlib
 import re
 
-__all__ = ["ADVANCE", "BEAT", "FORGET", "HEARD", "LOOK", "READ", "SCAN", "STAMP", "Script", "stamped"]
+__all__ = ["ADVANCE", "BEAT", "FORGET", "HEARD", "LOOK", "READ", "SCAN", "STAMP", "Script", "marker", "stamped"]
 
 _SERVER = """
 if not redis.REDIS_VERSION_NUM then redis.replicate_commands() end
@@ -176,14 +176,15 @@ if not run then
 end
 if not is_known and (sure ~= '1' or safety == '0') then
   floor = whole(math.max(time[1] * 1048576, floor + 16777216))
-  since = whole(now)
+  since = whole(now - (run and 0 or tonumber(ARGV[4])))
 end
 if tonumber(longest) < tonumber(ARGV[3]) then longest = ARGV[3] end
 run, before, sure = RUN, BEFORE, sure_now
 put_stamp()
 return {'ok', now}
 """
-"""`ARGV[2]`: 0, what is confirmed can be lost; 1, it cannot, if it could not before; 2, it cannot.
+"""`ARGV[2]`: 0, what is confirmed can be lost; 1, it cannot, if it could not before; 2, it cannot. `ARGV[4]`: for so long
+nobody was here.
 
 The floor is a second's worth of 2^20 numbers, as of now; where the clock was set back, 2^24 more than the one before.
 """
@@ -209,6 +210,15 @@ BEAT = Script(_KNOWN_RUN + _BEAT)
 HEARD = Script(_KNOWN_RUN + _HEARD)
 LOOK = Script(_KNOWN_RUN + _STANDS + _LOOK)
 STAMP = Script(_SERVER + _STAMP)
+
+
+def marker(records: str, run: str) -> tuple[str, str]:
+    """A script that does nothing, of a prefix and a run: whether the server knows it says whether that prefix was used.
+
+    FLUSHALL leaves it, as it leaves all scripts, and it ends with the process. Its text, and what the server calls it.
+    """
+    text = f"return 0 -- looop {records} {run}".replace("\n", " ")
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 _STAMPED = re.compile(rb"([0-9a-fA-F]+) ([0-9a-fA-F]+) \d+ \d+ \d+ ([01]) \d+ \d+")

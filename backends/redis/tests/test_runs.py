@@ -364,6 +364,29 @@ def test_a_store_that_nobody_has_used_yet_may_have_lost_everything(starting: Sta
     assert engine.read(CLAIM, "a").data == b""
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_prefix_that_is_new_on_a_server_that_is_old_enough_is_settled_and_one_that_was_removed_is_not(
+    starting: Starting, opening: Opening, removed: bool
+) -> None:
+    """Since its start nobody was here, so whoever was before has given no heartbeat for as long."""
+    server = starting()
+    with redis.Redis(port=server.port) as client:
+        while client.info("server")["uptime_in_seconds"] < 2:
+            threading.Event().wait(0.1)
+        if removed:
+            before = opening(server.url(prefix="p", longest=1))
+            assert won(before, "a", before.read(CLAIM, "a").number, b"one")
+            client.delete("{p}:records")
+    engine = opening(server.url(prefix="p", longest=1))
+    if removed:
+        with pytest.raises(Settling):
+            won(engine, "a", engine.read(CLAIM, "a").number, b"two")
+    else:
+        assert won(engine, "a", engine.read(CLAIM, "a").number, b"one")
+        with pytest.raises(Settling):
+            won(opening(server.url(prefix="another")), "a", 0, b"one")
+
+
 def stamp_of(server: Redis) -> list[str]:
     with redis.Redis(port=server.port) as client:
         return bytes(client.hget("{p}:records", "stamp")).decode().split()
