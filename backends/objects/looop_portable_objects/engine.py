@@ -44,8 +44,8 @@ from looop_portable_objects.written import is_late, record_in, written
 __all__ = ["ObjectEngine"]
 
 _AT_ONCE = 8
-_MOST = 1000
-_LARGEST = 1 << 14
+_MOST = 10_000
+_LARGEST = 1 << 12
 _EARLY = 3.0
 _FIRST_PAUSE = 0.02
 _PROBES = 16
