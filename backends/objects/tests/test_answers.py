@@ -20,7 +20,7 @@ from support.servers.shops import Shop, fresh
 from support.servers.versitygw import PASSWORD, VersityGW
 
 from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Record, Step
-from looop_portable.errors import Unavailable, UsageError
+from looop_portable.errors import CannotExclude, Unavailable, UsageError
 from looop_portable.system.clock import elapsed
 
 Open = Callable[[], ObjectEngine]
@@ -89,6 +89,12 @@ def test_a_store_that_asks_for_less_haste_until_the_deadline_is_told_of(connect:
     assert elapsed() - began < 2
     assert between.counted().count("PUT") > 2
     assert connect().read(CLAIM, "x") == NOTHING
+
+
+def test_a_store_without_conditional_writes_is_refused(connect: Open, between: Between) -> None:
+    between.next_put(Do.LACK)
+    with pytest.raises(CannotExclude, match="no conditional writes"):
+        connect().advance(CLAIM, "x", 0, HELD, not_after=later())
 
 
 def test_the_requests_are_counted(connect: Open, between: Between) -> None:
@@ -184,8 +190,33 @@ def test_a_server_that_speaks_no_tls_is_one_line(own: VersityGW) -> None:
     assert "TLS" in told(lambda: engine.read(CLAIM, "x"), 4)
 
 
-def test_no_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has none in the environment is asked about by the machine's own service, which does not answer here."""
+NONE: dict[str, dict[str, str]] = {
+    "gs://claims/x?endpoint=http://127.0.0.1:1": {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"},
+    "gs://claims/y?endpoint=http://127.0.0.1:1": {"GOOGLE_SERVICE_ACCOUNT_KEY": "{s3cret"},
+    "az://claims/x": {},
+    "az://claims/y?endpoint=http://127.0.0.1:1": {
+        "AZURE_STORAGE_ACCOUNT_NAME": "me",
+        "AZURE_STORAGE_ACCOUNT_KEY": "!s3cret",
+    },
+    "s3://claims/x?endpoint=http://127.0.0.1:1": {"AWS_METADATA_ENDPOINT": "http://127.0.0.1:1"},
+}
+
+
+@pytest.mark.parametrize("url", NONE)
+def test_no_credentials_are_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has none in the environment is asked about by the machine's own service."""
+    for name in os.environ:
+        if name.startswith(("AWS_", "AZURE_", "GOOGLE_")):
+            monkeypatch.delenv(name)
+    for name, value in NONE[url].items():
+        monkeypatch.setenv(name, value)
+    engine = ObjectEngine(place_in(url))
+    said = told(lambda: engine.read(CLAIM, "x"), 1)
+    assert "no credentials" in said
+    assert "s3cret" not in said
+
+
+def test_a_machine_whose_own_service_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     with socket.socket() as silent:
