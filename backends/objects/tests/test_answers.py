@@ -304,6 +304,27 @@ def state_of(pid: int) -> str:
         return "Z"
 
 
+ENDS = """
+import atexit, sys, time
+from looop_portable_objects.engine import ObjectEngine
+from looop_portable_objects.place import place_in
+engine = ObjectEngine(place_in(sys.argv[1]))
+atexit.register(lambda: print(len(engine.scan("session"))))
+"""
+
+
+def test_a_process_that_ends_scans_as_others_do(connect: Open) -> None:
+    """Python starts no threads any more then."""
+    engine = connect()
+    for number in range(3):
+        assert engine.advance(SESSION, f"s{number}", 0, b"x", not_after=later()).won
+    place = engine.bucket.place
+    url = f"{place.scheme}://{place.bucket}/{place.prefix}?endpoint={place.endpoint}"
+    program = [sys.executable, "-c", ENDS, url]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 (this Python)
+    assert (done.stdout, done.stderr) == ("3\n", "")
+
+
 def test_an_object_of_somebody_else_s_is_told_of(connect: Open) -> None:
     engine = connect()
     for data in (b"", b"[]", b"{}", b"\xff", json.dumps({"looop": 1}).encode()):

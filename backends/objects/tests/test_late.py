@@ -58,6 +58,16 @@ def held_up(engine: ObjectEngine, between: Between, kind: str, after: int, data:
     assert between.landed.wait(20)
 
 
+def test_a_late_one_is_not_known_to_its_writer_either(slow: ObjectEngine, others: ObjectEngine, between: Between) -> None:
+    """The object was written, and the look at its stamp had no answer: a list then tells its version, and no more."""
+    slow._clock.ask(time.time() - 3600)  # As if the store's clock had been set forward since.
+    between.does = lambda method, _: Do.LOSE if method == "HEAD" else Do.PASS
+    with pytest.raises(Unavailable):
+        slow.advance(CLAIM, "x", 0, HELD, not_after=elapsed() + 60)
+    between.does = lambda _, __: Do.PASS
+    assert slow.scan(CLAIM) == others.scan(CLAIM) == []
+
+
 @pytest.mark.parametrize("kind", [CLAIM, SESSION])
 def test_a_first_record_that_comes_late_was_never_there(
     slow: ObjectEngine, others: ObjectEngine, between: Between, kind: str
