@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from looop_portable_objects.engine import ObjectEngine
 from looop_portable_objects.place import place_in
+from support.servers.pretending import Pretending
 
 from looop_portable.backends.base import Backend
 from looop_portable.backends.engine import Engine
@@ -16,6 +19,18 @@ from looop_portable.testing.examiner import Reopen
 
 class TestEngine(EngineExam):
     """The laws of engines."""
+
+
+class TestEngineAsIfAtGoogle(EngineExam):
+    """Generations in the place of tags: what our side does with them. It is no proof of what Google's does."""
+
+    @pytest.fixture
+    def connect(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
+        monkeypatch.setenv("GOOGLE_BEARER_TOKEN", "s3cret")
+        store = Pretending()
+        store.is_google = True
+        yield lambda: ObjectEngine(place_in(store.url()))
+        store.close()
 
 
 class TestBackend(BackendExam):
