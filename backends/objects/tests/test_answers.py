@@ -11,6 +11,10 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Record, Step
+from looop_portable.errors import CannotExclude, Unavailable, UsageError
+from looop_portable.system.clock import elapsed
 from looop_portable_objects import open_objects
 from looop_portable_objects.engine import ObjectEngine
 from looop_portable_objects.place import place_in
@@ -18,10 +22,6 @@ from support.servers import free_port
 from support.servers.between import Between, Do
 from support.servers.shops import Shop, fresh
 from support.servers.versitygw import PASSWORD, VersityGW
-
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Record, Step
-from looop_portable.errors import CannotExclude, Unavailable, UsageError
-from looop_portable.system.clock import elapsed
 
 Open = Callable[[], ObjectEngine]
 HELD = b'{"word": "a/i"}\n'
@@ -288,7 +288,7 @@ engine.read("claim", "x")
 def test_what_speaks_for_a_forked_child_ends_with_it(server: Shop) -> None:
     """And no credential is on its command line."""
     program = [sys.executable, "-c", FORKS, server.url("x")]
-    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 (this Python)
+    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)
     command, _, helper = done.stdout.rpartition(" ")
     assert "looop_portable_objects.apart" in command
     end = elapsed() + 20
@@ -321,7 +321,7 @@ def test_a_process_that_ends_scans_as_others_do(connect: Open) -> None:
     place = engine.bucket.place
     url = f"{place.scheme}://{place.bucket}/{place.prefix}?endpoint={place.endpoint}"
     program = [sys.executable, "-c", ENDS, url]
-    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 (this Python)
+    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout, done.stderr) == ("3\n", "")
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from looop_portable_objects.engine import ObjectEngine
-from looop_portable_objects.place import place_in
-from support.servers.pretending import Pretending
 
 from looop_portable.backends.base import Backend
 from looop_portable.backends.engine import Engine
@@ -15,6 +12,9 @@ from looop_portable.backends.on_engine import OnEngine
 from looop_portable.testing.engine_exam import Connect, EngineExam
 from looop_portable.testing.exam import BackendExam
 from looop_portable.testing.examiner import Reopen
+from looop_portable_objects.engine import ObjectEngine
+from looop_portable_objects.place import place_in
+from support.servers.pretending import Pretending
 
 
 class TestEngine(EngineExam):
@@ -41,7 +41,7 @@ class TestBackend(BackendExam):
     def reopen(self, connect: Connect) -> Reopen:
         return lambda: OnEngine(connect(), "s3")
 
-    def cut_off(self, backend: Backend) -> OnEngine:  # noqa: ARG002 (the exam's interface)
+    def cut_off(self, backend: Backend) -> OnEngine:
         return OnEngine(_nobody_listens(), "s3")
 
 

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from looop_portable_objects.engine import ObjectEngine
-from looop_portable_objects.place import place_in
-from support.servers.between import Between, Do
-from support.servers.shops import Shop, fresh
 
 from looop_portable.backends.engine import CLAIM, NOTHING, SESSION, Record, Step
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
+from looop_portable_objects.engine import ObjectEngine
+from looop_portable_objects.place import place_in
+from support.servers.between import Between, Do
+from support.servers.shops import Shop, fresh
 
 Open = Callable[[], ObjectEngine]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from looop_portable_objects.spelling import key_in, spelled
 
 ASCII = [chr(code) for code in range(32, 127)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+
+from looop_portable.backends.engine import CLAIM, Fact
+from looop_portable.system.clock import elapsed
 from looop_portable_objects import verify
 from looop_portable_objects.engine import ObjectEngine
 from looop_portable_objects.place import place_in
 from support.servers.pretending import Pretending
 from support.servers.s3s_fs import S3sFs
-
-from looop_portable.backends.engine import CLAIM, Fact
-from looop_portable.system.clock import elapsed
 
 Open = Callable[[], ObjectEngine]
 
