@@ -90,6 +90,9 @@ class Remembered(Backend):
     def tidy(self) -> list[tuple[str, str]]:
         return self._backend.tidy()
 
+    def far(self) -> bool:
+        return self._backend.far()
+
     def unavailable(self) -> str | None:
         try:
             self._answered(self._stamp.known)
