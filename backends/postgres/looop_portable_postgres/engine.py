@@ -164,7 +164,7 @@ class PostgresEngine(Engine):
         except Refused as error:
             if error.state not in (_NO_SCHEMA, _NO_FUNCTION, _NO_TABLE):
                 raise
-            make(wire, self.where, self._target.schema, end, lost=self._has_met)
+            make(wire, self._target, end, lost=self._has_met)
             ((_, version, recovering),) = self._called(wire, "hello", (), end)
         if recovering:
             raise CannotExclude(replica(self.where))

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -72,6 +73,14 @@ class Postgres(Server):
         os.kill(self._process.pid, signal.SIGINT)
         self._process.wait(PATIENCE)
         self._process = None
+
+    def freeze(self) -> None:
+        """Until each of its processes is stopped: one that is not could answer."""
+        super().freeze()
+        end = time.monotonic() + PATIENCE
+        while not all(each.status() == psutil.STATUS_STOPPED for each in psutil.Process(self.pid).children(recursive=True)):
+            assert time.monotonic() < end
+            time.sleep(0.001)
 
     def promote(self) -> None:
         self._as_user(str(self.binaries / "pg_ctl"), "-D", str(self.place / "data"), "promote", "-w", "-s")
