@@ -31,7 +31,8 @@ _DURABLE = """if current_setting('synchronous_commit') not in ('on', 'remote_app
       perform set_config('synchronous_commit', 'on', true);
     end if;"""
 _FACTS = b"""select pg_is_in_recovery(), current_setting('fsync'),
-  has_function_privilege('pg_walfile_name(pg_lsn)', 'execute') and has_function_privilege('pg_current_wal_lsn()', 'execute')"""
+  has_function_privilege('pg_walfile_name(pg_lsn)', 'execute')
+    and has_function_privilege('pg_current_wal_lsn()', 'execute')"""
 
 
 def make(wire: Wire, target: Target, end: float, *, lost: bool) -> None:
