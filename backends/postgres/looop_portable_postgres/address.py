@@ -13,11 +13,12 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
-from looop_portable.errors import Unavailable, UsageError
-from looop_portable.system.clock import elapsed
 from psycopg import Error
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
+
+from looop_portable.errors import Unavailable, UsageError
+from looop_portable.system.clock import elapsed
 
 __all__ = ["Target", "attempts", "target_in"]
 

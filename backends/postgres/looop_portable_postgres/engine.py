@@ -25,7 +25,6 @@ from looop_portable.backends.connections import Connections
 from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Engine, Fact, Heard, Look, Record, Step, kept, word_in
 from looop_portable.errors import CannotExclude, Settling, Unavailable, UnknownProtocol
 from looop_portable.system.clock import elapsed
-
 from looop_portable_postgres.address import Target, attempts
 from looop_portable_postgres.facts import found
 from looop_portable_postgres.listening import Listener

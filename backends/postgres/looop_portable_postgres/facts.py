@@ -10,11 +10,11 @@ from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
+from psycopg.pq.abc import PGconn
+
 from looop_portable.backends.engine import Fact
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
-from psycopg.pq.abc import PGconn
-
 from looop_portable_postgres.address import Target, attempts
 from looop_portable_postgres.schema import OLDEST
 from looop_portable_postgres.wire import Refused, Wire

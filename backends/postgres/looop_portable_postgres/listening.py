@@ -22,7 +22,6 @@ from typing import NamedTuple
 
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
-
 from looop_portable_postgres.address import Target, attempts
 from looop_portable_postgres.wire import IN, Wire, ready
 

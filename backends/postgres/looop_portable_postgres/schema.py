@@ -10,7 +10,6 @@ from __future__ import annotations
 from importlib import resources
 
 from looop_portable.errors import CannotExclude
-
 from looop_portable_postgres.address import Target
 from looop_portable_postgres.wire import Wire
 

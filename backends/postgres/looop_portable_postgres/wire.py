@@ -14,12 +14,13 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from looop_portable.errors import Unavailable
-from looop_portable.system.clock import elapsed
 from psycopg import Error
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PollingStatus
 from psycopg.pq import PGconn as Libpq
 from psycopg.pq.abc import PGconn, PGresult
+
+from looop_portable.errors import Unavailable
+from looop_portable.system.clock import elapsed
 
 __all__ = ["IN", "Refused", "Wire", "one_line", "ready"]
 

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from support.servers.postgres import Postgres
+
 from looop_portable import Unavailable
 from looop_portable.backends.engine import CLAIM, NOTHING, Record
 from looop_portable.errors import Settling
 from looop_portable.system.clock import elapsed
-from support.servers.postgres import Postgres
-
 from looop_portable_postgres.engine import PostgresEngine
 
 Opened = Callable[[str], PostgresEngine]

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.servers.postgres import PASSWORD, PgBouncer, Postgres
+
 from looop_portable import CannotExclude, Unavailable
 from looop_portable.backends.engine import CLAIM, NOTHING, SESSION, TICKET, Record
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import Settling
 from looop_portable.protocol.records import Lease
 from looop_portable.system.clock import elapsed
-from support.servers.postgres import PASSWORD, PgBouncer, Postgres
-
 from looop_portable_postgres import schema
 from looop_portable_postgres.engine import PostgresEngine
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from looop_portable import Unavailable
-from looop_portable.backends.engine import Fact
 from support.servers import free_port
 from support.servers.postgres import PgBouncer, Postgres
 
+from looop_portable import Unavailable
+from looop_portable.backends.engine import Fact
 from looop_portable_postgres.engine import PostgresEngine
 
 Opened = Callable[[str], PostgresEngine]

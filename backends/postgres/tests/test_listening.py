@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from support.servers.postgres import PgBouncer, Postgres
+
 from looop_portable import Unavailable
 from looop_portable.backends.engine import CLAIM, TICKET
 from looop_portable.system.clock import elapsed
-from support.servers.postgres import PgBouncer, Postgres
-
 from looop_portable_postgres import listening
 from looop_portable_postgres.engine import PostgresEngine
 
