@@ -49,7 +49,7 @@ def make(wire: Wire, target: Target, end: float, *, lost: bool) -> None:
     since = "clock_timestamp()"
     if timeline == FIRST and not lost:
         since = "" if fsync == "on" else "pg_postmaster_start_time()"
-    known = f"""select * into stamp from "looop".stamp;
+    known = f"""select * into strict stamp from "looop".stamp;
     if stamp.run <> {lives} then
       stamp := "looop".settle(null, null);
     end if;"""  # noqa: S608 (all of it is ours)

@@ -78,7 +78,7 @@ begin
 
   create function "looop".hello(out clock float8, out version integer, out recovering boolean) language plpgsql as $$
   begin
-    select s.version into version from "looop".stamp s;
+    select s.version into strict version from "looop".stamp s;
     recovering := pg_is_in_recovery();
     clock := $NOW$;
   end $$;
@@ -119,7 +119,7 @@ begin
       won := false;
       clock := $NOW$;
       select s.run = $RUN$, s.floor, s.since, s.why, coalesce(s.longest, 30) * 4 / 3, r.number, r.data
-        into is_settled, low, since_, why, grace, stands, data
+        into strict is_settled, low, since_, why, grace, stands, data
         from "looop".stamp s left join "looop".records r on r.kind = kind_ and r.key = key_;
       if kind_ = 'ticket' then
         low := 0;

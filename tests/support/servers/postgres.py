@@ -116,6 +116,12 @@ class Postgres(Server):
     def _children(self) -> list[psutil.Process]:
         return psutil.Process(self.pid).children(recursive=True)
 
+    def own(self, file: Path) -> None:
+        """It is the server's, and nobody else reads it: else it takes no key."""
+        if self._user:
+            shutil.chown(file, self._user)
+        file.chmod(0o600)
+
     def _as_user(self, *command: str) -> None:
         _run(command, self._user, self.place)
 
