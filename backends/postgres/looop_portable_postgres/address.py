@@ -106,7 +106,10 @@ def _addresses(host: str, end: float) -> list[Parameters]:
     if re.fullmatch(r"[0-9.]+|.*:.*", host):
         look_up()  # It is an address, and asks nobody.
     else:
-        threading.Thread(target=look_up, daemon=True, name="looop-look-up").start()
+        try:
+            threading.Thread(target=look_up, daemon=True, name="looop-look-up").start()
+        except RuntimeError:
+            return []  # No thread can be had.
     try:
         return [{"hostaddr": address} for address in told.get(timeout=max(end - elapsed(), 0.0))]
     except Empty:

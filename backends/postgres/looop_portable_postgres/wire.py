@@ -114,13 +114,13 @@ class Wire:
     def notified(self, wake: socket.socket, end: float) -> list[tuple[str, str]]:
         """The channels and payloads of what has come; nothing, if `wake` has something to read, or `end` has come."""
         connection = self.connection
-        found = self._came()
-        if not found and connection.socket in ready({connection.socket: IN, wake.fileno(): IN}, end):
-            try:
-                connection.consume_input()
-            except Error as error:
-                raise self._failed(error) from None
+        try:
             found = self._came()
+            if not found and connection.socket in ready({connection.socket: IN, wake.fileno(): IN}, end):
+                connection.consume_input()
+                found = self._came()
+        except Error as error:
+            raise self._failed(error) from None
         return found
 
     def close(self) -> None:
