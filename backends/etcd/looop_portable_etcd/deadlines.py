@@ -15,6 +15,7 @@ How: a lease belongs to one transaction at a time. Otherwise one that is held up
 
 from __future__ import annotations
 
+import os
 import secrets
 from base64 import b64encode
 from collections import deque
@@ -53,15 +54,25 @@ class Deadlines:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._free: deque[Deadline] = deque()
         self._burnt: deque[str] = deque()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._free: deque[Deadline] = deque()
         self._wanted = True
+        self._pid = os.getpid()
+
+    def end(self) -> float:
+        """When a call that begins now is given up, however many trips it takes."""
+        return elapsed() + self._gateway.address.timeout
 
     def ask(self, *calls: Call, end: float = 0.0, prepare: bool = False) -> list[Json]:
         """What the calls find. Before them the leases end of what no answer came to.
 
         `prepare`: a transaction is likely to follow: a lease for it is made in the same trip, if there is none.
         """
+        if self._pid != os.getpid():
+            self._begin()  # The leases of a parent are its own.
         burnt = list(self._burnt)
         first = [Call("/v3/lease/revoke", {"ID": each}) for each in burnt]
         last = self._new(TTL) if prepare and self._wanted and not self._is_any_fresh() else ()
@@ -98,6 +109,8 @@ class Deadlines:
 
     def _until(self, not_after: float) -> Deadline:
         """One that has ended by then, and that nobody else uses. Raises `Unavailable` where that is too soon."""
+        if self._pid != os.getpid():
+            self._begin()
         self._wanted, found = True, None
         with suppress(IndexError):
             while found is None or elapsed() >= found.fresh:

@@ -54,6 +54,9 @@ def test_a_url_is_believed_before_the_environment() -> None:
         ("etcds://h/x?cert=/a.pem", "needs its key"),
         ("etcd://h/x%0ay", "control characters"),
         ("etcd://h/x#y", "'#'"),
+        ("etcd://h/x/claim", "none of beat, claim"),
+        ("etcd://[::1/x", "no URL of an etcd"),
+        (f"etcd://me:{SECRET}@h\u2100/x", "no URL of an etcd"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(wrong: str, said: str) -> None:
