@@ -72,7 +72,11 @@ class Etcd(Server):
 
 
 def _state(task: Path) -> str:
-    return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    """T: it is stopped, or has ended meanwhile."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "T"
 
 
 @contextmanager
