@@ -16,7 +16,6 @@ How: a lease belongs to one transaction at a time. Otherwise one that is held up
 from __future__ import annotations
 
 import os
-import secrets
 from base64 import b64encode
 from collections import deque
 from contextlib import suppress
@@ -140,7 +139,7 @@ class Deadlines:
         return _made(calls, self.ask(*calls, end=end)[0], began)
 
     def _new(self, ttl: int) -> tuple[Call, Call]:
-        lease = str(secrets.randbits(62) + 1)
+        lease = str((int.from_bytes(os.urandom(8), "big") >> 2) + 1)
         key = b64encode(f"{self._gateway.address.prefix}/until/{lease}".encode()).decode()
         put = {"key": key, "value": "", "lease": lease}
         return Call("/v3/lease/grant", {"ID": lease, "TTL": str(ttl)}), Call("/v3/kv/put", put)

@@ -83,6 +83,6 @@ def test_opening_connects_to_nothing(tmp_path: object) -> None:
 
 
 def test_the_client_is_imported_only_when_an_engine_is_opened() -> None:
-    program = "import sys, looop_portable_etcd; print('urllib3' in sys.modules or 'looop_portable.backends' in sys.modules)"
+    program = "import sys, looop_portable_etcd; print('socket' in sys.modules or 'looop_portable.backends' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"
