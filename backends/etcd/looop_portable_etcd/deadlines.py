@@ -4,7 +4,7 @@ etcd compares keys, and no times: but it ends leases, and a key that is attached
 changes nothing once such a key is gone. That alone is not enough. etcd looks each half a second for what is over, and one
 that was stopped begins at once with what is in its queue: two of five such requests were done late. So the lease is
 renewed first, in the same trip: etcd lets a renewal that comes too late wait until the key is gone, and only then refuses
-it. Of 272 such requests none was done late.
+it. Of 720 such requests none was done late (3.4.23 and 3.7.3).
 
 Guarantees: what a member begins after the deadline changes nothing. And what no answer came to is never done once this
 process has reached etcd again: it ends the lease first.
