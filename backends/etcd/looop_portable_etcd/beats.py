@@ -6,7 +6,7 @@ The key `lease` is attached to the lease, and goes with it.
 Guarantees: what is heard is not older than the truth, while etcd ends no lease too early: it counts whole seconds, of which
 the last is left out, by a clock that nobody can set; and whoever leads the cluster anew gives each lease its time again.
 Does not guarantee: that etcd ends none too early. A leader that was stopped, or waited for its disk, while another was
-elected ends those that it has not seen renewed (etcd#12528, #15247; since 3.4.29 and 3.5.11 that is rare). So the engine is
+elected ends those that it has not seen renewed (etcd#12528, #15247; since 3.4.31 and 3.5.13 that is rare). So the engine is
 not `steady`, and a silence is watched before it is believed: the holder's next beat makes the lease anew, and is seen.
 Nor how long a word has been silent, once its lease has ended: for the seconds of that at least.
 """

@@ -14,7 +14,7 @@ __all__ = ["facts"]
 _METRICS = re.compile(r"^(etcd_server_quota_backend_bytes) ([0-9.e+]+)$", re.MULTILINE)
 _MIB = 1 << 20
 
-_MEND = "use 3.4.29, 3.5.11 or later: a leader that was stopped ends leases of others' too early (etcd#15247)"
+_MEND = "use 3.4.31, 3.5.13 or later: a leader that was stopped ends leases of others' too early (etcd#15247)"
 
 _NO_LEADER = Fact("role", "nobody leads: most members are down, or cut off", False, "start them, or mend the network")
 
@@ -47,7 +47,7 @@ def _version(status: Json) -> Fact:
 
 def _is_mended(version: str) -> bool:
     numbers = [int(each) for each in re.findall(r"\d+", version)[:3]]
-    return numbers >= [3, 5, 11] or [3, 4, 29] <= numbers < [3, 5]
+    return numbers >= [3, 5, 13] or [3, 4, 31] <= numbers < [3, 5]
 
 
 def _role(status: Json) -> Fact:
