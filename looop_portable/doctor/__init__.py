@@ -13,6 +13,7 @@ import sys
 from typing import NamedTuple
 
 from looop_portable.backends import find, open_address
+from looop_portable.backends.remembered import is_remembered, root_in
 from looop_portable.config import Chosen, recognized
 from looop_portable.doctor import probes
 from looop_portable.doctor.advice import Advice, advise, candidates
@@ -112,7 +113,7 @@ def examine(
             byte_range_lock=primitives.byte_range_lock._replace(reason=primitives.byte_range_lock.reason or alone),
         )
     filesystem = filesystem._replace(options=tuple(option for option in filesystem.options if option != _READ_ONLY))
-    stamp = _stamp(directory)
+    stamp = _stamp(directory, backend)
     findings = Findings(
         directory, filesystem, primitives, measures, tuple(races), stamp, across, str(backend), windows, kept_by(directory)
     )
@@ -132,9 +133,9 @@ def _filesystem(directory: str) -> Filesystem:
     return Filesystem(mount.type, mount.source, mount.point, mount.options, mount.network, mount.local_guard)
 
 
-def _stamp(directory: str) -> Stamped | None:
-    """What the stamp of the claims in `directory` says; None: there are none."""
-    root = f"{directory}/claims/.ledger"
+def _stamp(directory: str, asked: Chosen) -> Stamped | None:
+    """What the stamp of the claims in `directory` says; None: there are none. `asked`: the backend that is examined."""
+    root = root_in(directory)
     try:
         data = OS.read(f"{root}/{STAMP}")
         if data is None:
@@ -143,7 +144,8 @@ def _stamp(directory: str) -> Stamped | None:
     except NotADirectoryError:
         return None
     except (UnknownProtocol, WrongBackend) as error:
-        return Stamped(unreadable=str(error))
+        mine = isinstance(error, WrongBackend) and is_remembered(asked, directory)
+        return Stamped(backend=str(asked)) if mine else Stamped(unreadable=str(error))
     except OSError as error:
         return Stamped(unreadable=f"its stamp cannot be read: {describe_error(error)}")
     return Stamped(fmt.links, fmt.guard)
