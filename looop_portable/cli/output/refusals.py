@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
+from looop_portable.claims.unreadable import breaking
 from looop_portable.cli.output import Fields, Output, lease_fields, verdict_fields
-from looop_portable.errors import LooopError
-from looop_portable.protocol.codec import is_word
+from looop_portable.errors import LooopError, describe_holder
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.protocol.slots import line_for
@@ -71,7 +71,7 @@ class Told(NamedTuple):
             if self.verdict.liveness is Liveness.UNKNOWN
             else "if it is stuck, and does nothing more"
         )
-        return f"{when}: {_end(self.lease)}"
+        return f"{when}: {breaking(self.lease)}"
 
     def fields(self) -> dict[str, object]:
         """What --json says of it, besides what it says of every lease and verdict."""
@@ -80,7 +80,7 @@ class Told(NamedTuple):
             "command": self.command or None,
             "waiting": self.line.number if self.line else None,
             "next": _who(self.line.next) if self.line and self.line.next else None,
-            "end": _end(self.lease),
+            "end": breaking(self.lease),
         }
 
 
@@ -115,7 +115,8 @@ def refuse(
     told = told_of(claims, lease, verdict, slots)
     outcome = "timeout" if late else "refused" if verb in ("unclaim", "transfer") else "held"
     fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **more, **verdict_fields(verdict)}
-    out.refusal(verb, outcome, f"{verb} {lease.name}: {because} '{lease.session}'", fields | told.fields())
+    whom = f"{because} '{lease.session}'" if lease.session else f"held by {describe_holder('')}"
+    out.refusal(verb, outcome, f"{verb} {lease.name}: {whom}", fields | told.fields())
     for key, value in _facts(told, late=late):
         if value:
             out.hint(f"  {key:<10}{value}")
@@ -144,15 +145,6 @@ def _facts(told: Told, *, late: bool) -> Iterator[tuple[str, str]]:
     yield "waiting", told.waiting
     yield "end", told.end
     yield "outcome", "waited in vain" if late else ""
-
-
-def _end(lease: Lease) -> str:
-    name = lease.name
-    if not is_word(name):
-        import shlex
-
-        name = shlex.quote(name)
-    return f"looop break {name} --generation {lease.generation} --reason TEXT"
 
 
 def _registered(claims: Claims, lease: Lease) -> Registration | None:
