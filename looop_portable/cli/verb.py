@@ -57,6 +57,13 @@ def seconds_in(text: str) -> float:
     return seconds
 
 
+def written(seconds: float) -> str:
+    """Whole seconds as a duration with one unit: `30m`, `90s`."""
+    whole = max(1, int(seconds))
+    unit = next(unit for unit in ("d", "h", "m", "s") if whole % SECONDS_IN[unit] == 0)
+    return f"{int(whole // SECONDS_IN[unit])}{unit}"
+
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 

@@ -226,7 +226,7 @@ def test_a_session_that_is_not_registered_claims_and_is_warned(run: Run, alive: 
     assert (code, out) == (0, "claimed repo-x\n")
     assert err == (
         "looop: warning: session 'nobody' is not registered (no such session), so this claim can be taken over at once: "
-        "register with `looop session start`\n"
+        "register with `looop session start`, or claim with `--ttl 30m`\n"
     )
     assert said(run(*group, "claim", "repo-x", "--session", "nobody")) == (0, "", "")
     alive("w1")

@@ -111,7 +111,7 @@ def _print_all(
         for each in outcome:
             if isinstance(each, Won):
                 claims.release_lease(each.lease)
-        raise ended(me, mine.evidence)
+        raise ended(me, mine.evidence, who.registration)
     for each in outcome:
         if each.lease.session == me.session:
             _print(out, each, mine)
@@ -262,5 +262,5 @@ worker_contract.add_command(unclaim)
 def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:
     out.trouble(
         f"looop: warning: session '{lease.session}' is not registered ({mine.evidence}), so this claim can be taken over "
-        "at once: register with `looop session start`"
+        "at once: register with `looop session start`, or claim with `--ttl 30m`"
     )
