@@ -72,6 +72,8 @@ def claim(
     With --slots N, N sessions can hold NAME at once. The slots are the claims NAME#1 to NAME#N; ours is printed.
 
     A --note stays as long as the claim: of one that was ours already the old one is kept, and that is said.
+
+    Its generation, for `looop check` and for what is written to: -v says it on stderr, and --json on stdout.
     """
     note = as_note(note)
     claims, ordered = out.claims(renews=False), in_order(names)
@@ -143,6 +145,7 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
         out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.description}")
     else:
         out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
+    out.detail(f"{lease.name}: generation {lease.generation}")
 
 
 @click.command(
