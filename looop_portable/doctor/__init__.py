@@ -12,7 +12,7 @@ import os
 import sys
 from typing import NamedTuple
 
-from looop_portable.backends import find, open_address
+from looop_portable.backends import SHIPPED, find, open_address, open_backend
 from looop_portable.backends.remembered import is_remembered, root_in
 from looop_portable.config import Chosen, recognized
 from looop_portable.doctor import probes
@@ -114,6 +114,8 @@ def examine(
         )
     filesystem = filesystem._replace(options=tuple(option for option in filesystem.options if option != _READ_ONLY))
     stamp = _stamp(directory, backend)
+    if stamp and not stamp.unreadable and any(race.acquisitions for race in races):  # So it can be opened at all.
+        stamp = stamp._replace(unreadable=_refused(directory, backend))
     findings = Findings(
         directory, filesystem, primitives, measures, tuple(races), stamp, across, str(backend), windows, kept_by(directory)
     )
@@ -149,3 +151,14 @@ def _stamp(directory: str, asked: Chosen) -> Stamped | None:
     except OSError as error:
         return Stamped(unreadable=f"its stamp cannot be read: {describe_error(error)}")
     return Stamped(fmt.links, fmt.guard)
+
+
+def _refused(directory: str, asked: Chosen) -> str:
+    """Why a backend of others is refused where claims are in files, though it excludes; empty: it is not."""
+    if isinstance(asked, str) and asked in SHIPPED:
+        return ""  # What a stamp says of these is judged by what it says.
+    try:
+        open_backend(asked, directory).close()
+    except WrongBackend as error:
+        return str(error)
+    return ""
