@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
-from looop_portable.claims.unreadable import breaking
 from looop_portable.cli.output import Fields, Output, lease_fields, verdict_fields
 from looop_portable.errors import LooopError, describe_holder
 from looop_portable.protocol.liveness import Liveness, Verdict
@@ -71,7 +70,7 @@ class Told(NamedTuple):
             if self.verdict.liveness is Liveness.UNKNOWN
             else "if it is stuck, and does nothing more"
         )
-        return f"{when}: {breaking(self.lease)}"
+        return f"{when}: {_end(self.lease)}"
 
     def fields(self) -> dict[str, object]:
         """What --json says of it, besides what it says of every lease and verdict."""
@@ -80,7 +79,7 @@ class Told(NamedTuple):
             "command": self.command or None,
             "waiting": self.line.number if self.line else None,
             "next": _who(self.line.next) if self.line and self.line.next else None,
-            "end": breaking(self.lease),
+            "end": _end(self.lease),
         }
 
 
@@ -145,6 +144,12 @@ def _facts(told: Told, *, late: bool) -> Iterator[tuple[str, str]]:
     yield "waiting", told.waiting
     yield "end", told.end
     yield "outcome", "waited in vain" if late else ""
+
+
+def _end(lease: Lease) -> str:
+    from looop_portable.claims.unreadable import breaking  # Who is not refused needs none of it.
+
+    return breaking(lease)
 
 
 def _registered(claims: Claims, lease: Lease) -> Registration | None:
