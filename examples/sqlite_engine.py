@@ -13,7 +13,7 @@ import sqlite3
 from contextlib import closing
 from typing import Any
 
-from looop_portable.backends.engine import BEAT, NOTHING, Engine, Heard, Record, Step
+from looop_portable.backends.engine import BEAT, NOTHING, Engine, Heard, Record, Step, kept
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import Unavailable, UsageError
 from looop_portable.system.clock import elapsed
@@ -56,9 +56,9 @@ class SqliteEngine(Engine):
     def forget(self, kind: str, key: str) -> None:
         self._done(f"DELETE {HERE}", kind, key)
 
-    def beat(self, word: str, keep: float) -> None:
+    def beat(self, word: str, lease: float) -> None:
         self._done(f"DELETE FROM records WHERE kind = ? AND at + keep < {NOW}", BEAT)
-        self._done(PUT, BEAT, word, 0, os.urandom(8).hex(), keep)
+        self._done(PUT, BEAT, word, 0, os.urandom(8).hex(), kept(lease))
 
     def heard(self, word: str) -> Heard | None:
         found = self._done(f"SELECT {NOW} - at, data {HERE}", BEAT, word)[1]

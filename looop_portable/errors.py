@@ -22,6 +22,7 @@ __all__ = [
     "NotEnded",
     "SessionAlive",
     "SessionEnded",
+    "Settling",
     "Unavailable",
     "UnknownProtocol",
     "UsageError",
@@ -111,6 +112,16 @@ class NotEnded(Unavailable):
     def __init__(self, message: str, failed: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(message)
         self.failed = failed
+
+
+class Settling(Unavailable):
+    """The store may have lost what it had confirmed. For `seconds` from now nothing is claimed: until all holders know."""
+
+    code = "settling"
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class CannotExclude(Unavailable):
@@ -224,8 +235,6 @@ _REMEDIES = {
     errno.EROFS: "choose another place with --data-dir or LOOOP_DATA_DIR",
     errno.ENOSPC: "make room, or choose another place with --data-dir or LOOOP_DATA_DIR",
 }
-
-
 _WINDOWS_REMEDIES = {
     5: 'to share a directory among users, let them modify it: icacls DIRECTORY /grant "*S-1-5-32-545:(OI)(CI)M" /T',
     19: "choose another place with --data-dir or LOOOP_DATA_DIR",

@@ -7,18 +7,16 @@ A backend passes the exam in `looop_portable.testing`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, Protocol
 
+from looop_portable.backends.lines import Tickets
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Lock, Silence
 from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.protocol.standings import is_ours
 
-if TYPE_CHECKING:
-    from looop_portable.system.watch.waking import Watcher
-
-__all__ = ["Backend", "Directory", "SessionHead", "SessionStore", "Signs", "Tickets"]
+__all__ = ["Backend", "Directory", "Fact", "HolderSigns", "SessionHead", "SessionStore", "Signs", "Tickets"]
 
 Found = tuple[str, Head | None]
 """A claim's name and its head; None: it cannot be read, and `read` says why."""
@@ -37,6 +35,26 @@ class SessionHead(NamedTuple):
     foreign: Registration | None = None
     damaged: bool = False
     torn: bool = False
+
+
+class HolderSigns(NamedTuple):
+    """What a look at a claim told of its `holder` as well: its session, and for how long there was no heartbeat of it."""
+
+    holder: Holder
+    session: SessionHead
+    silence: Callable[[Registration], Silence]
+
+
+class Fact(NamedTuple):
+    """What `looop doctor` says of a store, after it has looked: `persistence`, and what is so there, in one line.
+
+    `excludes`: whether never two win, and no number is given twice, though this is so. `advice`: what to change; one line.
+    """
+
+    name: str
+    found: str
+    excludes: bool = True
+    advice: str = ""
 
 
 class Signs(ABC):
@@ -133,60 +151,6 @@ class SessionStore(ABC):
         return
 
 
-class Tickets(ABC):
-    """Where those who wait for a claim line up, first come, first served. Only the order depends on it, and nobody's claim.
-
-    A *ticket* is a word that was never one before. A waiter that has ended, or does not take its turn, loses its
-    ticket: the waiter behind it gives it back. If it lives, it lines up anew. Methods raise `Unavailable` when they cannot
-    answer.
-    """
-
-    @abstractmethod
-    def take(self, claim: str, waiter: Registration) -> str:
-        """A ticket at the end of the line. `waiter` is the process that waits: it need not be a session."""
-
-    @abstractmethod
-    def give_back(self, claim: str, ticket: str) -> None:
-        """Leave the line, or have somebody leave it. A ticket that is gone is no error."""
-
-    @abstractmethod
-    def line(self, claim: str) -> list[str]:
-        """The tickets, the first to be served first."""
-
-    @abstractmethod
-    def waiter(self, claim: str, ticket: str) -> Registration | None:
-        """Who waits with this ticket; None: it has been given back."""
-
-    @abstractmethod
-    def show(self, claim: str, ticket: str) -> None:
-        """Who has it lives, and waits: `shown` says something else from then on. Nothing if it is gone."""
-
-    @abstractmethod
-    def shown(self, claim: str, ticket: str) -> int | None:
-        """What tells one `show` from the one before."""
-
-    @abstractmethod
-    def claims(self) -> list[str]:
-        """The claims that there may be a line for."""
-
-    def subscribe(self, watcher: Watcher, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:  # noqa: ARG002 (the interface)
-        """Wake `watcher` when this `ticket` is given back or, without one, when one of `claims` is released.
-
-        Whether every such change rings from now on. False where nobody tells of them, as on a network mount: whoever waits
-        looks again and again. It ends what this watcher has subscribed to before; with no claims, that is all that it does.
-        `foreign`: looop itself holds one of the claims.
-        """
-        return watcher.watch(())
-
-    def far(self) -> bool:
-        """Whether each look goes over a network."""
-        return False
-
-    def tidy(self) -> None:
-        """Remove what crashed processes left half-made."""
-        return
-
-
 class Directory(Protocol):
     """What only claims that are files in a data directory have: see `Backend.directory`."""
 
@@ -238,6 +202,10 @@ class Backend(ABC):
     def read(self, claim: str) -> Head:
         """The latest generation."""
 
+    def look(self, claim: str) -> tuple[Head, HolderSigns | None]:
+        """The latest generation, and what was learnt of its holder on the way, after that or at once with it."""
+        return self.read(claim), None
+
     @abstractmethod
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         """Publish generation `expected` + 1: held by `lease`, or released (None). False: lost to another.
@@ -274,9 +242,17 @@ class Backend(ABC):
         """Remove what crashed processes left behind; (claim, reason) for each where that failed."""
         return []
 
+    def far(self) -> bool:
+        """Whether each look goes over a network."""
+        return self.tickets is not None and self.tickets.far()
+
     def unavailable(self) -> str | None:
         """Why this backend cannot be used here, and the remedy; None if it can."""
         return None
+
+    def verify(self) -> list[Fact]:
+        """What `looop doctor` is to say of this store, if that is no directory."""
+        return []
 
     def close(self) -> None:
         """Nobody asks anything after this. What the store has open is closed; nothing is sent."""

@@ -19,16 +19,39 @@ it. What must hold, of every method:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
-__all__ = ["BEAT", "CLAIM", "NOTHING", "SESSION", "TICKET", "Engine", "Heard", "Record", "Step"]
+from looop_portable.backends.base import Fact
+from looop_portable.protocol.codec import decode, text
+
+__all__ = [
+    "BEAT",
+    "CLAIM",
+    "NOTHING",
+    "SESSION",
+    "TICKET",
+    "Engine",
+    "Fact",
+    "Heard",
+    "Look",
+    "Record",
+    "Step",
+    "kept",
+    "word_in",
+]
 
 CLAIM, SESSION, TICKET, BEAT = "claim", "session", "ticket", "beat"
 """The kinds. Records have the first three; `forget` alone is called with the last."""
 
 
 class Record(NamedTuple):
-    """What was published last under a key, as the `number`th there. Number 0: nothing ever was."""
+    """What was published last under a key, as the `number`th there. Number 0: nothing ever was.
+
+    One without data holds nothing, whatever its number: numbers up to that are not used any more. So a store says what may
+    have lost what it had confirmed: it lets all numbers leap to one that it has certainly not given yet.
+    """
 
     number: int
     data: bytes
@@ -56,6 +79,23 @@ class Heard(NamedTuple):
     beat: str
 
 
+class Look(NamedTuple):
+    """A claim's record, the registration of the session that its data name, and that session's last beat."""
+
+    claim: Record
+    session: Record = NOTHING
+    heard: Heard | None = None
+
+
+@lru_cache(maxsize=256)
+def word_in(data: bytes) -> str:
+    """Who holds a claim, of which this is the record: the word of its session's beats; empty if it names none.
+
+    What is before its first `/` is the key of that session's registration. In the JSON of the data it is the text "word".
+    """
+    return text(decode(data), "word")
+
+
 class Engine(ABC):
     """One store, as this process reaches it. Making one touches nothing: the first call connects."""
 
@@ -71,6 +111,9 @@ class Engine(ABC):
     True where others can reach it as well, it makes two live holders.
     """
 
+    has_lines: bool = True
+    """Whether those who wait line up here, by records of kind TICKET. Where each look costs money, they only look again."""
+
     @abstractmethod
     def read(self, kind: str, key: str) -> Record:
         """What stands there now; `NOTHING` if nothing was ever published.
@@ -85,6 +128,9 @@ class Engine(ABC):
         Of all who advance from one number, exactly one wins, whatever fails or restarts, and what was won stays: before it
         is told, it is where a crash of the server, a failover or an eviction does not reach it. A number is never used
         twice, and never goes back. `after` is from 0 to 2^63 - 2.
+
+        It is `Settling` where the store may have lost what it had confirmed, and whoever held something may not know yet:
+        for 4/3 of the longest lease that was promised there, nothing is published of kind CLAIM. All else is.
 
         `not_after` is a moment of `looop_portable.system.clock.elapsed`, in this process. What the *store* begins after
         that changes nothing: a request that was held up would else make a holder who does not know it. So the store
@@ -113,15 +159,48 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def beat(self, word: str, keep: float) -> None:
-        """Say `word`, now: by the engine's clock, at the moment of the deed. Keep it for `keep` seconds at least.
+    def beat(self, word: str, lease: float) -> None:
+        """Say `word`, now: by the engine's clock, at the moment of the deed. It is said again within `lease` seconds.
 
-        What is not there is made. What is said of one word is never heard of another.
+        It is kept for `kept(lease)` seconds at least, whether it is said again or not: a silence is judged by it. What is
+        not there is made. What is said of one word is never heard of another.
         """
 
     @abstractmethod
     def heard(self, word: str) -> Heard | None:
         """When `word` was last said; None: never, or it is not kept any more. No replica, no cache."""
 
+    def look(self, key: str) -> Look:
+        """The claim `key`, and what is to be known of who holds it. In this order, or all at once.
+
+        An engine that can do it in one round trip overrides this: a claim that is refused, or shown, costs no more then.
+        """
+        claim = self.read(CLAIM, key)
+        word = word_in(claim.data)
+        if not word:
+            return Look(claim)
+        return Look(claim, self.read(SESSION, word.partition("/")[0]), self.heard(word))
+
+    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:  # noqa: ARG002 (the interface)
+        """Call `ring` after each change of this record, from any thread; None: nobody here tells of changes.
+
+        Every change that is made after this has returned rings; so does everything that may have hidden one, as a lost
+        connection. What rings once too often does no harm. `ring` returns at once, and raises nothing. What is returned
+        ends it, and may be called twice. Kind CLAIM, or TICKET: a ticket that is forgotten has changed.
+        """
+        return None
+
+    def verify(self) -> list[Fact]:
+        """What there is to be known of this store: its version, what survives a crash, who else has a copy, its clock.
+
+        It changes nothing that anybody else can see. What cannot be found out is a fact as well.
+        """
+        return []
+
     def close(self) -> None:  # noqa: B027 (an engine that has nothing open closes nothing)
         """Nobody calls another method after this."""
+
+
+def kept(lease: float) -> float:
+    """Seconds for which a beat is kept that promises the next one within `lease`: who looks once a week still judges it."""
+    return 7 * 86400.0 + 2 * lease

@@ -56,7 +56,7 @@ class MemoryEngine(Engine):
         else:
             self._records[kind].pop(key, None)
 
-    def beat(self, word: str, keep: float) -> None:  # noqa: ARG002 (all are kept)
+    def beat(self, word: str, lease: float) -> None:  # noqa: ARG002 (all are kept)
         with self._guard:
             self._said += 1
             self._beats[word] = self.clock(), self._said

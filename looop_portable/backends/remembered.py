@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
-from looop_portable.backends.base import Backend, Directory, Found, SessionHead, SessionStore
+from looop_portable.backends.base import Backend, Directory, Fact, Found, HolderSigns, SessionHead, SessionStore
 from looop_portable.config import Chosen, recognized
 from looop_portable.errors import Unavailable, WrongBackend
 from looop_portable.ledger.stamp import (
@@ -76,6 +76,12 @@ class Remembered(Backend):
     def read(self, claim: str) -> Head:
         return self._backend.read(claim)
 
+    def look(self, claim: str) -> tuple[Head, HolderSigns | None]:
+        return self._backend.look(claim)
+
+    def verify(self) -> list[Fact]:
+        return self._backend.verify()
+
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         self._remember()
         return self._backend.advance(claim, expected, lease)
@@ -91,6 +97,9 @@ class Remembered(Backend):
 
     def tidy(self) -> list[tuple[str, str]]:
         return self._backend.tidy()
+
+    def far(self) -> bool:
+        return self._backend.far()
 
     def unavailable(self) -> str | None:
         try:

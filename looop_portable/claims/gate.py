@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from looop_portable.backends.base import Backend
+from looop_portable.backends.base import Backend, HolderSigns
 from looop_portable.claims.events import Events, by_whom
 from looop_portable.claims.judging import Judging, Verdicts
 from looop_portable.claims.retiring import Steps, retire
@@ -91,8 +91,8 @@ class Claims(Judging):
         note = as_note(note) if note else ""
         recalled = self.backend.recall(name)
         for _ in range(_TRIES):
-            head, recalled = recalled or self.backend.read(name), None
-            lease, standing, verdict = self._judge(head, me)
+            (head, seen), recalled = (recalled, None) if recalled else self.backend.look(name), None
+            lease, standing, verdict = self._judge(head, me, seen=seen)
             if lease and not advances(TABLE[standing].claim):
                 return Renewed(lease) if standing is Standing.OURS else Held(lease, verdict)
             if lease and not self._final(lease, verdict):
@@ -127,8 +127,8 @@ class Claims(Judging):
             if isinstance(outcome, Released):
                 return outcome
         for _ in range(_TRIES):
-            head = self.backend.read(name)
-            lease, standing, verdict = self._judge(head, me)
+            head, seen = self.backend.look(name)
+            lease, standing, verdict = self._judge(head, me, seen=seen)
             if lease is None:
                 return Released(name, head.generation)
             if not advances(TABLE[standing].unclaim):
@@ -210,10 +210,10 @@ class Claims(Judging):
     def show(self, name: str) -> Status:
         """One claim, and whether its holder is alive."""
         name = canonical(name)
-        return self._shown(name, self.backend.read(name))
+        return self._shown(name, *self.backend.look(name))
 
-    def _shown(self, name: str, head: Head, verdicts: Verdicts | None = None) -> Status:
-        lease, standing, verdict = self._judge(head, NOBODY, verdicts)
+    def _shown(self, name: str, head: Head, seen: HolderSigns | None = None, verdicts: Verdicts | None = None) -> Status:
+        lease, standing, verdict = self._judge(head, NOBODY, verdicts, seen)
         return Status(name, head.generation, lease, verdict if lease else None, standing)
 
     def list(self) -> list[Status]:
@@ -262,7 +262,7 @@ class Claims(Judging):
 
     def _status(self, name: str, head: Head | None, verdicts: Verdicts) -> Status | None:
         try:
-            status = self._shown(name, head, verdicts) if head else self.show(name)
+            status = self._shown(name, head, None, verdicts) if head else self.show(name)
         except LooopError as error:
             return Status(name, 0, Lease(name, ""), Verdict(Liveness.UNKNOWN, str(error)), Standing.HELD)
         return status if status.lease else None

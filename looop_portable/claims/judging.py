@@ -6,7 +6,7 @@ Does not guarantee: that it is still so when somebody acts on it. The number of 
 
 from __future__ import annotations
 
-from looop_portable.backends.base import Backend
+from looop_portable.backends.base import Backend, HolderSigns
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.records import Head, Holder, Lease
 from looop_portable.protocol.standings import Standing, is_ours, judge
@@ -26,15 +26,17 @@ class Judging:
         self.backend = backend
         self.sessions = sessions
 
-    def _judge(self, head: Head, me: Holder, verdicts: Verdicts | None = None) -> tuple[Lease | None, Standing, Verdict]:
-        """The lease that counts, what it looks like, and on what evidence.
+    def _judge(
+        self, head: Head, me: Holder, verdicts: Verdicts | None = None, seen: HolderSigns | None = None
+    ) -> tuple[Lease | None, Standing, Verdict]:
+        """The lease that counts, what it looks like, and on what evidence. `seen`: what `look` has told with the head.
 
         A lease of looop's over one of ours counts where ours does not hold. The other way round, an old one of looop's
         would hide a winner that has not come to show itself yet.
         """
         if head.lease is None and head.over is None:
             return None, Standing.VACANT, _FREE
-        found = self._judge_lease(head.lease, me, verdicts)
+        found = self._judge_lease(head.lease, me, verdicts, seen)
         if head.over and found[1] is not Standing.HELD:
             over = self._judge_lease(head.over, me, verdicts)
             if over[1] is Standing.HELD:
@@ -42,12 +44,12 @@ class Judging:
         return found
 
     def _judge_lease(
-        self, lease: Lease | None, me: Holder, verdicts: Verdicts | None
+        self, lease: Lease | None, me: Holder, verdicts: Verdicts | None, seen: HolderSigns | None = None
     ) -> tuple[Lease | None, Standing, Verdict]:
-        verdict = self._evidence(lease, me, verdicts)
+        verdict = self._evidence(lease, me, verdicts, seen)
         return lease, judge(lease, me, verdict.liveness), verdict
 
-    def _evidence(self, lease: Lease | None, me: Holder, verdicts: Verdicts | None) -> Verdict:
+    def _evidence(self, lease: Lease | None, me: Holder, verdicts: Verdicts | None, seen: HolderSigns | None) -> Verdict:
         if lease is None:
             return _FREE
         if is_ours(lease, me):
@@ -59,7 +61,7 @@ class Judging:
         holder = Holder(lease.session, lease.incarnation)
         found = verdicts.get(holder) if verdicts is not None else None
         if found is None:
-            found = self.sessions.verdict(*holder)
+            found = self.sessions.verdict(*holder, seen=seen) if seen else self.sessions.verdict(*holder)
             if verdicts is not None and lease.incarnation:
                 verdicts[holder] = found  # Without an incarnation, the id may be a later session's before we are done.
         return found

@@ -41,7 +41,9 @@ class Advice(NamedTuple):
     notes: tuple[str, ...]
 
 
-class _Objection(NamedTuple):
+class Objection(NamedTuple):
+    """Why a backend is not recommended."""
+
     reason: str
     outcome: Outcome = Outcome.NONE
 
@@ -79,17 +81,21 @@ def advise(found: Findings) -> Advice:
     return Advice(outcome, used, bool(used) and by_auto, f"verdict: {line}", text, contradictions, notes(found))
 
 
-def _objection(race: Race, found: Findings) -> _Objection | None:
-    """Why a backend is not recommended."""
+def _objection(race: Race, found: Findings) -> Objection | None:
+    refused = _refused_by_stamp(race.backend, found.stamp) or _refused_by_mount(race.backend, found)
+    return objection(race if race.refused else race._replace(refused=refused))
+
+
+def objection(race: Race) -> Objection | None:
+    """What the race itself says against its backend."""
     if race.overlaps or race.repeats:
-        return _Objection(_seen(race))
-    refused = race.refused or _refused_by_stamp(race.backend, found.stamp) or _refused_by_mount(race.backend, found)
-    if refused:
-        return _Objection(refused)
+        return Objection(_seen(race))
+    if race.refused:
+        return Objection(race.refused)
     if race.failures:
-        return _Objection(race.failures[0], Outcome.UNANSWERED)
+        return Objection(race.failures[0], Outcome.UNANSWERED)
     if not race.acquisitions:
-        return _Objection(f"nobody got a claim within {race.seconds:g} s", Outcome.UNANSWERED)
+        return Objection(f"nobody got a claim within {race.seconds:g} s", Outcome.UNANSWERED)
     return None
 
 
@@ -108,18 +114,18 @@ def _refused_by_mount(backend: str, found: Findings) -> str:
     return _local(found.filesystem) if backend == ADVISORY and found.filesystem.local_guard else ""
 
 
-def _objection_across(across: Across) -> _Objection | None:
+def _objection_across(across: Across) -> Objection | None:
     if across.overlaps or across.repeats:
-        return _Objection(f"{_seen(across)} between {len(across.hosts)} hosts")
+        return Objection(f"{_seen(across)} between {len(across.hosts)} hosts")
     if across.refused:
-        return _Objection(across.refused)
+        return Objection(across.refused)
     if across.failures:
-        return _Objection(across.failures[0], Outcome.UNANSWERED)
+        return Objection(across.failures[0], Outcome.UNANSWERED)
     if across.miscounted:
-        return _Objection(f"the share's count is not exact ({across.miscounted})")
+        return Objection(f"the share's count is not exact ({across.miscounted})")
     idle = [host for host, turns in zip(across.hosts, across.per_host, strict=True) if not turns]
     if idle:
-        return _Objection(
+        return Objection(
             f"{', '.join(idle)} never got the claim within {across.seconds:g} s, so that nothing was seen of how the hosts "
             "exclude each other: try again with a larger --seconds",
             Outcome.UNANSWERED,
@@ -133,7 +139,7 @@ def _seen(race: Race | Across) -> str:
     return f"a generation did not grow, {race.repeats:,} time{'s' if race.repeats > 1 else ''}"
 
 
-def _none(found: Findings, objections: list[_Objection]) -> tuple[Outcome, str]:
+def _none(found: Findings, objections: list[Objection]) -> tuple[Outcome, str]:
     unanswered = [objection for objection in objections if objection.outcome is Outcome.UNANSWERED]
     if unanswered:
         return Outcome.UNANSWERED, f"no answer: {unanswered[0].reason}"

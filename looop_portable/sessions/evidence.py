@@ -8,18 +8,30 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
-from looop_portable.backends.base import SessionHead, SessionStore
+from looop_portable.backends.base import HolderSigns, SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
 from looop_portable.protocol.inquiry import Found, Sign, inquiry
-from looop_portable.protocol.liveness import DEFAULT_TTL, Basis, Liveness, ProcessState, Verdict, is_nearby, may_be_nearby
+from looop_portable.protocol.liveness import (
+    DEFAULT_TTL,
+    Basis,
+    Liveness,
+    ProcessState,
+    Silence,
+    Verdict,
+    is_nearby,
+    may_be_nearby,
+)
 from looop_portable.protocol.records import FOREIGN, Holder, Registration
 from looop_portable.system.clock import timestamp
 from looop_portable.system.processes import Processes, host, user
 
 if TYPE_CHECKING:
     from looop_portable.sessions.births import Births
+
+Silences = Callable[[Registration], Silence]
 
 _TORN = "its metadata are being written by looop, or damaged"
 
@@ -41,14 +53,19 @@ class Evidence:
 
         return Births()
 
-    def verdict(self, session: str, incarnation: str, known: SessionHead | None = None) -> Verdict:
+    def verdict(
+        self, session: str, incarnation: str, known: SessionHead | None = None, seen: HolderSigns | None = None
+    ) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see below. `known`: what was read of it.
+        `seen`: what a look at its claim has told.
 
         A registration is always older than the leases under it. So the registration that is read here, after the lease, is
         the one that the lease names; or a later one, which proves the older one dead. In the other order, a session that
         registers in between would seem never registered.
         """
         try:
+            if seen and seen.session.own and seen.session.own.holder == (session, incarnation):
+                return self.examine(seen.session.own, seen.silence)
             return self._verdict_by(known or self._store.read(session), session, incarnation)
         except OSError as error:
             return Verdict(Liveness.UNKNOWN, f"its registration could not be read: {because(error)}")
@@ -134,8 +151,8 @@ class Evidence:
             return Verdict(Liveness.UNKNOWN, _TORN)
         return (living or verdicts or [Verdict(Liveness.DEAD, "no such session")])[0]
 
-    def examine(self, registration: Registration) -> Verdict:
-        """Judge this registration, by what can be seen of it from here."""
+    def examine(self, registration: Registration, silence: Silences | None = None) -> Verdict:
+        """Judge this registration, by what can be seen of it from here. `silence`: what tells of its heartbeats."""
         self.examined = registration
         asked = inquiry(registration, self._processes.here())
         found: Found = None
@@ -153,7 +170,7 @@ class Evidence:
             if sign not in known:
                 known[sign] = None
                 try:
-                    known[sign] = self._look(sign, registration)
+                    known[sign] = self._look(sign, registration, silence)
                 except (OSError, Unavailable) as error:
                     why = because(error) if isinstance(error, OSError) else str(error)
             found = known[sign]
@@ -164,7 +181,7 @@ class Evidence:
             return self.examine(waiter).dead
         return self._processes.state(waiter.pid, waiter.start) in _ENDED
 
-    def _look(self, sign: Sign, registration: Registration) -> Found:
+    def _look(self, sign: Sign, registration: Registration, silence: Silences | None) -> Found:
         signs = self._store.signs
         if sign is Sign.PROCESS:
             return self._processes.state(registration.pid, registration.start)
@@ -172,6 +189,8 @@ class Evidence:
             return self._is_this_disk(registration)
         if sign is Sign.LOCK:
             return signs.lock(registration)
+        if silence and sign is not Sign.WATCH:
+            return silence(registration)
         return signs.silence(registration, watched=sign is Sign.WATCH)
 
     def _is_this_disk(self, registration: Registration) -> bool:

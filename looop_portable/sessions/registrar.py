@@ -12,7 +12,7 @@ import contextlib
 import os
 from collections.abc import Callable
 
-from looop_portable.backends.base import SessionHead, SessionStore
+from looop_portable.backends.base import HolderSigns, SessionHead, SessionStore
 from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, answering, unavailable
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical
@@ -229,9 +229,11 @@ class Sessions:
             return False
         return head.own.ended or head.own.incarnation != holder.incarnation
 
-    def verdict(self, session: str, incarnation: str, known: SessionHead | None = None) -> Verdict:
+    def verdict(
+        self, session: str, incarnation: str, known: SessionHead | None = None, seen: HolderSigns | None = None
+    ) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see `Evidence.verdict`."""
-        return self.evidence.verdict(session, incarnation, known)
+        return self.evidence.verdict(session, incarnation, known, seen)
 
     def statuses(self) -> list[SessionStatus]:
         """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""

@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable
 
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Record, Step
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Look, Record, Step
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 
@@ -45,6 +45,9 @@ def published(engine: Engine, kind: str, key: str, after: int, data: bytes) -> b
 
 class EngineExam:
     """The laws of an `Engine`."""
+
+    patience = 10.0
+    """Seconds, after which a ring is taken for one that never comes."""
 
     grain = 0.1
     """Seconds by which its clock may be coarse, so that a word seems older than it is."""
@@ -179,6 +182,52 @@ class EngineExam:
             engine.forget(BEAT, "a/i")
             assert engine.heard("a/i") is None, "law: a beat that is forgotten was never given"
         assert len(beats) == 3, f"law: no two beats are called alike, also after a `forget`: {beats}"
+
+    def test_a_look_tells_what_there_is_of_a_claim_and_of_its_holder(self, connect: Connect) -> None:
+        engine, law = connect(), "law: a look tells what `read` and `heard` tell"
+        assert engine.look("a") == Look(NOTHING), f"{law}: where nothing was published it is {engine.look('a')}"
+        claim, session = b'{"session": "s", "word": "s%7E/i"}\n', b'{"incarnation": "i"}\n'
+        assert published(engine, CLAIM, "a", 0, claim), _WINS
+        assert (found := engine.look("a")) == Look(Record(1, claim)), f"{law}: nobody knows the session: {found}"
+        assert published(engine, SESSION, "s%7E", 0, session), _WINS
+        assert published(engine, SESSION, "s", 0, b"another"), _WINS
+        engine.beat("s%7E/i", SOON)
+        engine.beat("s%7E/another", SOON)
+        heard, found = engine.heard("s%7E/i"), engine.look("a")
+        assert heard, "law: what is said is heard"
+        assert found[:2] == (Record(1, claim), Record(1, session)), f"{law}: {found}"
+        assert found.heard, f"{law}: it has not heard the word"
+        assert found.heard.beat == heard.beat, f"{law}: it has heard {found.heard}, and not {heard}"
+        for data in (b"nonsense", b'{"word": 7}', b'["word"]', b"\xff\xfe", b'{"word": "nobody/i"}'):
+            assert published(engine, CLAIM, data.hex(), 0, data), _WINS
+            found = engine.look(data.hex())
+            assert found == Look(Record(1, data)), f"{law}: of a claim that says {data!r} it is {found}"
+
+    def test_whoever_has_subscribed_is_rung_for_each_change(self, connect: Connect) -> None:
+        engine, others, law = connect(), connect(), "law: after `subscribe` each change rings"
+        assert published(others, CLAIM, "a", 0, b"0"), _WINS
+        assert published(others, TICKET, "a/1", 0, b"0"), _WINS
+        rings: list[threading.Event] = []
+        ends: list[Callable[[], None]] = []
+        for kind, key in ((CLAIM, "a"), (TICKET, "a/1"), (CLAIM, "never published")):
+            rings.append(threading.Event())
+            end = engine.subscribe(kind, key, rings[-1].set)
+            if end is None:
+                return
+            ends.append(end)
+        for ring in rings:
+            ring.clear()
+        for number in range(1, 20):
+            assert published(others, CLAIM, "a", number, b"%d" % number), _WINS
+            assert rings[0].wait(self.patience), f"{law}: number {number + 1} of a claim did not"
+            rings[0].clear()
+        others.forget(TICKET, "a/1")
+        assert rings[1].wait(self.patience), f"{law}: a ticket that was forgotten did not"
+        assert published(others, CLAIM, "never published", 0, b"1"), _WINS
+        assert rings[2].wait(self.patience), f"{law}: the first number of a claim did not"
+        for end in ends:
+            end()
+            end()
 
     def test_a_forked_child_has_a_connection_of_its_own(self, connect: Connect) -> None:
         if not hasattr(os, "fork"):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
-from looop_portable.errors import LooopError, Unavailable
+from looop_portable.errors import LooopError, Settling, Unavailable
 from looop_portable.protocol.outcomes import Held, HeldInLine, OnWaiting, Renewed, Won
 from looop_portable.protocol.records import Lease, Registration
 from looop_portable.protocol.standings import Standing
@@ -83,7 +83,7 @@ class Waiting:
         self._attempt = attempt
         self._watcher = watcher
         self._ours = ours
-        self._pauses = Pauses(chance, far=tickets is not None and tickets.far())
+        self._pauses = Pauses(chance, far=claims.backend.far())
         self._undo = undo
         self._at_home = at_home
         self._who = who or self._evidence.this_process
@@ -94,7 +94,13 @@ class Waiting:
         self._turns = Turns(tickets, queue, self._evidence, clock) if tickets else None
 
     def look(self) -> Won | Renewed | Pending:
-        """Ask for it, if it is our turn. Raises as `claim` does."""
+        """Ask for it, if it is our turn. Raises as `claim` does, but waits while the store settles."""
+        try:
+            return self._look()
+        except Settling as error:
+            return Pending(None, error.seconds)
+
+    def _look(self) -> Won | Renewed | Pending:
         self._watcher.forget()
         if not self._ticket and not (self._tickets and self._tickets.line(self._queue)):
             if self._tickets is None:
@@ -103,7 +109,7 @@ class Waiting:
             if not isinstance(outcome, Held):
                 return self._done(outcome)
             if self._tickets is None:
-                return Pending(outcome, self._pauses.unwatched(first=True))
+                return Pending(outcome, self._pauses.without_lines())
         is_new = not self._ticket
         while True:
             ahead, waiter = self._predecessor()
@@ -147,6 +153,7 @@ class Waiting:
         self._expect(())
         if self._ticket:
             with contextlib.suppress(Unavailable):  # What was waited for counts: it must not be lost for this.
+                self._watch(())
                 self._leave(self._ticket, later)
             self._ticket = ""  # Only then. Whoever is interrupted stops once more.
 

@@ -256,7 +256,7 @@ def test_a_plug_in_that_cannot_open_its_url_is_no_fault_of_ours(run: Run, tape: 
     assert done.stderr == "looop: hasty://me:***@host/0: no answer from hasty://me:***@host/0\n"
 
 
-@pytest.mark.parametrize("where", ["--data-dir", "LOOOP_DATA_DIR", "doctor"])
+@pytest.mark.parametrize("where", ["--data-dir", "LOOOP_DATA_DIR"])
 def test_a_url_where_a_directory_is_meant_is_usage_and_not_repeated(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str, where: str
 ) -> None:
@@ -264,7 +264,7 @@ def test_a_url_where_a_directory_is_meant_is_usage_and_not_repeated(
     url = f"tape://me:{secret}@host"
     if where == "LOOOP_DATA_DIR":
         monkeypatch.setenv(where, url)
-    args = {"--data-dir": ("--data-dir", url, "claims"), "LOOOP_DATA_DIR": ("claims",), "doctor": ("doctor", url)}[where]
+    args = {"--data-dir": ("--data-dir", url, "claims"), "LOOOP_DATA_DIR": ("claims",)}[where]
     done = run(*args)
     assert (done.returncode, done.stderr.count("\n"), secret in done.stderr) == (2, 1, False)
     assert "--backend" in done.stderr

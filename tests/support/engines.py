@@ -11,9 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar, cast
 
-from looop_portable.backends.engine import Engine, Heard, Record, Step
+from looop_portable.backends.engine import Engine, Heard, Look, Record, Step
 from looop_portable.backends.memory import MemoryEngine
 from looop_portable.errors import Unavailable
+from looop_portable.system.clock import elapsed
 
 T = TypeVar("T")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -23,6 +24,28 @@ class InProcess(MemoryEngine):
     """The one that ships, as another is called."""
 
     where = "this process"
+
+    def __init__(self, clock: Callable[[], float] = elapsed, deadlines: Callable[[], float] = elapsed) -> None:
+        super().__init__(clock, deadlines)
+        self._rings: dict[tuple[str, str], dict[object, Callable[[], None]]] = {}
+
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        step = super().advance(kind, key, after, data, not_after=not_after)
+        self.rings(kind, key)
+        return step
+
+    def forget(self, kind: str, key: str) -> None:
+        super().forget(kind, key)
+        self.rings(kind, key)
+
+    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
+        subscription = object()
+        self._rings.setdefault((kind, key), {})[subscription] = ring
+        return lambda: self._rings[kind, key].pop(subscription, None) and None
+
+    def rings(self, kind: str, key: str) -> None:
+        for ring in list(self._rings.get((kind, key), {}).values()):
+            ring()
 
 
 class Fault(Enum):
@@ -59,11 +82,17 @@ class Faulty(Engine):
     def forget(self, kind: str, key: str) -> None:
         self._asked("forget", lambda: self.engine.forget(kind, key))
 
-    def beat(self, word: str, keep: float) -> None:
-        self._asked("beat", lambda: self.engine.beat(word, keep))
+    def beat(self, word: str, lease: float) -> None:
+        self._asked("beat", lambda: self.engine.beat(word, lease))
 
     def heard(self, word: str) -> Heard | None:
         return self._asked("heard", lambda: self.engine.heard(word))
+
+    def look(self, key: str) -> Look:
+        return self._asked("look", lambda: self.engine.look(key))
+
+    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
+        return self._asked("subscribe", lambda: self.engine.subscribe(kind, key, ring))
 
     def _asked(self, name: str, call: Callable[[], T]) -> T:
         self.calls.append(name)

@@ -15,19 +15,21 @@ from looop_portable.config import refuse_homeless
 from looop_portable.doctor import Report, examine, existing, nearest
 from looop_portable.doctor.advice import Outcome
 from looop_portable.doctor.findings import Across, Filesystem, Findings, Measures, Probe, Race, Stamped
+from looop_portable.doctor.store import StoreReport, examine_store
 
+_RACE = ("BACKEND", "PROCESSES", "ACQUISITIONS", "OVERLAPS", "")
 _CODES = {Outcome.USE: 0, Outcome.NONE: 1, Outcome.UNANSWERED: 3}
 
 
 @click.command(
     cls=Verb,
-    short_help="Measure what a directory can do, and say which backend to use.",
+    short_help="Measure what a directory or a store can do, and say what to use.",
     examples={
         "looop doctor": "Where claims are kept.",
         "looop doctor . --processes 2 --seconds 500ms": "Another directory, in less time.",
     },
 )
-@click.argument("directory", metavar="[DIR]", required=False, type=click.Path(file_okay=False))
+@click.argument("place", metavar="[DIR|URL]", required=False)
 @click.option("--processes", type=click.IntRange(2, 64), default=4, metavar="N", show_default=True, help="How many race.")
 @click.option(
     "--seconds",
@@ -53,30 +55,40 @@ _CODES = {Outcome.USE: 0, Outcome.NONE: 1, Outcome.UNANSWERED: 3}
     help="How long to wait for the other hosts.",
 )
 @click.pass_obj
-def doctor(out: Setting, directory: str | None, processes: int, seconds: float, hosts: int | None, timeout: float) -> int:
+def doctor(out: Setting, place: str | None, processes: int, seconds: float, hosts: int | None, timeout: float) -> int:
     """Measure what DIR can do, and say which backend to use there. [DIR: where claims are kept, or would be]
 
+    With a URL, or `--backend URL`, it is the store there that is asked what it promises, and raced for.
+
     Every call that matters is tried, and processes race for a claim while a count that trusts no claim looks for two
-    inside at once. It happens in a subdirectory, .looop-doctor-..., which is removed. With `--backend NAME` before the verb
-    only that one is raced, and with a URL what is there.
+    inside at once. It happens in a subdirectory, .looop-doctor-..., which is removed. With `--backend NAME` only that one
+    is raced.
 
     \b
     Exit codes: 0 a backend can be used (the last line says which); 1 none excludes, or two were inside at once;
                 2 there is no such directory; 3 could not answer
     """
     gc.enable()
-    place = existing(directory) if directory else nearest(out.config.data_dir)
-    if not directory:
-        refuse_homeless(out.config.data_dir, place)
+    if place and "://" in place:
+        out.replace("backend", place)
+        place = None
     with working(out, "doctor") as show:
 
         def say(what: str) -> None:
             out.detail(what)
             show(what)
 
+        chosen = out.backend()
+        if not isinstance(chosen, str):
+            if hosts:
+                raise click.UsageError("--with-hosts: hosts race in a directory, and not in a store")
+            return _answer_of_store(out, examine_store(chosen, nearest(out.config.data_dir), processes, seconds, say))
+        directory = existing(place) if place else nearest(out.config.data_dir)
+        if not place:
+            refuse_homeless(out.config.data_dir, directory)
         report = examine(
-            place,
-            backend=out.backend(),
+            directory,
+            backend=chosen,
             processes=processes,
             seconds=seconds,
             hosts=hosts or 0,
@@ -88,6 +100,28 @@ def doctor(out: Setting, directory: str | None, processes: int, seconds: float, 
         _show(out, report)
     out.answer("doctor", report.advice.outcome.value, report.advice.verdict, _fields(report))
     return _CODES[report.advice.outcome]
+
+
+def _answer_of_store(out: Setting, found: StoreReport) -> int:
+    if not out.as_json:
+        for fact in found.facts:
+            out.line(f"{fact.name:<16}{fact.found}")
+        if found.facts:
+            out.line("")
+        if found.raced:
+            show_table(out, _RACE, [_race(found.raced, {})], "wide")
+            out.line("")
+        for fact in found.facts:
+            if fact.advice:
+                out.line(f"note: {fact.name}: {fact.advice}")
+    fields: Fields = {
+        "store": found.where,
+        "facts": [fact._asdict() for fact in found.facts],
+        "race": {**found.raced._asdict(), "refused": found.raced.refused or None} if found.raced else None,
+        "verdict": found.verdict,
+    }
+    out.answer("doctor", found.outcome.value, found.verdict, fields)
+    return _CODES[found.outcome]
 
 
 def _show(out: Setting, report: Report) -> None:
@@ -105,7 +139,7 @@ def _show(out: Setting, report: Report) -> None:
     out.line("")
     objections = dict(advice.objections)
     races = [_race(race, objections) for race in found.races]
-    show_table(out, ("BACKEND", "PROCESSES", "ACQUISITIONS", "OVERLAPS", ""), races, "wide")
+    show_table(out, _RACE, races, "wide")
     if found.across:
         out.line("")
         show_table(out, ("HOST", "ACQUISITIONS"), _hosts(found.across), "wide")

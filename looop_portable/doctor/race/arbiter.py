@@ -140,10 +140,11 @@ def race(
     processes: int,
     seconds: float,
     *,
+    claim: str = "doctor",
     turns: str = "",
     when_ready: Callable[[], None] = _nothing,
 ) -> Raced:
-    """`processes` processes on `backend` in `directory`, for `seconds`. `turns`: see `turnstile`.
+    """`processes` processes on `backend` in `directory`, for `seconds`, for `claim`. `turns`: see `turnstile`.
 
     `when_ready` is called when all of them wait to be released. What goes wrong in them is in the result.
     """
@@ -153,6 +154,7 @@ def race(
         job = {
             "backend": given(backend),
             "directory": directory,
+            "claim": claim,
             "seconds": seconds,
             "turns": turns,
             "port": door.getsockname()[1],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from looop_portable.claims.gate import Claims
 from looop_portable.config import recognized
@@ -18,8 +18,6 @@ from looop_portable.errors import LooopError, describe_error
 from looop_portable.protocol.outcomes import Won
 from looop_portable.protocol.records import Holder
 from looop_portable.system.processes.python import job
-
-CLAIM = "doctor"
 
 
 class _Gone(Exception):
@@ -48,12 +46,23 @@ class _Line:
         return bool(select.select([self._socket], [], [], 0)[0])
 
 
+class _Job(NamedTuple):
+    """What to do, as it comes on stdin: see `arbiter.race`."""
+
+    backend: str
+    directory: str
+    claim: str
+    seconds: float
+    turns: str
+
+
 def serve() -> None:
-    """The process: what it is to do comes on stdin."""
+    """The process."""
     todo = job()
     line = _Line(int(str(todo["port"])), str(todo["secret"]))
+    words = {key: str(todo[key]) for key in ("backend", "directory", "claim", "turns")}
     try:
-        _race(line, str(todo["backend"]), str(todo["directory"]), float(str(todo["seconds"])), str(todo["turns"]))
+        _race(line, _Job(**words, seconds=float(str(todo["seconds"]))))
     except _Gone:
         return
     except LooopError as error:
@@ -62,30 +71,30 @@ def serve() -> None:
         line.say(f"failed {describe_error(error)}")
 
 
-def _race(line: _Line, backend: str, directory: str, seconds: float, turns: str) -> None:
-    claims = Claims.open(directory, backend)
+def _race(line: _Line, todo: _Job) -> None:
+    claims = Claims.open(todo.directory, todo.backend)
     refused = claims.backend.unavailable()
     if refused:
         line.say(f"refused {refused}")
-    turnstile = Turnstile(turns) if turns else None
     me = None if refused else claims.sessions.register().holder
     try:
         line.ask(f"ready {me.session} {me.incarnation}" if me else "ready")
-        _take_turns(line, claims, me, seconds, turnstile)
+        _take_turns(line, claims, me, todo)
     finally:
-        if me and is_elsewhere(recognized(backend)):
+        if me and is_elsewhere(recognized(todo.backend)):
             leave(claims, me)
 
 
-def _take_turns(line: _Line, claims: Claims, me: Holder | None, seconds: float, turnstile: Turnstile | None) -> None:
-    until = time.monotonic() + seconds
+def _take_turns(line: _Line, claims: Claims, me: Holder | None, todo: _Job) -> None:
+    turnstile = Turnstile(todo.turns) if todo.turns else None
+    until = time.monotonic() + todo.seconds
     while me and time.monotonic() < until and not line.cut() and not (turnstile and turnstile.full):
-        outcome = claims.claim(CLAIM, me)
+        outcome = claims.claim(todo.claim, me)
         if isinstance(outcome, Won):
             line.ask(f"enter {outcome.lease.generation}")
             number = _through(turnstile, line) if turnstile else 0
             line.ask(f"leave {number}")
-            claims.release(CLAIM, me)
+            claims.release(todo.claim, me)
 
 
 def _through(turnstile: Turnstile, line: _Line) -> int:

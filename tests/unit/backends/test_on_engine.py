@@ -9,10 +9,11 @@ import pytest
 from support.engines import Fault, Faulty, InProcess
 
 from looop_portable import Claims, Held, Released, Renewed, Unavailable, Won
-from looop_portable.backends import asking
-from looop_portable.backends.asking import WITHIN
-from looop_portable.backends.engine import CLAIM, SESSION, TICKET
-from looop_portable.backends.on_engine import OnEngine
+from looop_portable.backends.base import SessionHead
+from looop_portable.backends.engine import CLAIM, SESSION, TICKET, Record
+from looop_portable.backends.on_engine import OnEngine, asking
+from looop_portable.backends.on_engine.asking import WITHIN
+from looop_portable.backends.on_engine.tickets import EngineTickets
 from looop_portable.errors import CannotExclude, InvalidName
 from looop_portable.protocol.liveness import Here, Liveness, Lock, ProcessState, Silence
 from looop_portable.protocol.records import Head, Holder, Lease, Registration
@@ -63,6 +64,11 @@ class World:
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+def lines(backend: OnEngine) -> EngineTickets:
+    assert backend.tickets
+    return backend.tickets
 
 
 def lease(session: str = "w1") -> Lease:
@@ -189,12 +195,12 @@ def test_every_failure_is_one_line_and_says_what_it_is_about(
         "claim n": [
             lambda: backend.read("n"),
             lambda: backend.advance("n", 0, None),
-            lambda: backend.tickets.take("n", waiter),
-            lambda: backend.tickets.give_back("n", "t"),
-            lambda: backend.tickets.line("n"),
-            lambda: backend.tickets.waiter("n", "t"),
-            lambda: backend.tickets.show("n", "t"),
-            lambda: backend.tickets.shown("n", "t"),
+            lambda: lines(backend).take("n", waiter),
+            lambda: lines(backend).give_back("n", "t"),
+            lambda: lines(backend).line("n"),
+            lambda: lines(backend).waiter("n", "t"),
+            lambda: lines(backend).show("n", "t"),
+            lambda: lines(backend).shown("n", "t"),
         ],
         "session s": [
             lambda: backend.sessions.read("s"),
@@ -208,7 +214,7 @@ def test_every_failure_is_one_line_and_says_what_it_is_about(
         ],
         "the claims cannot be enumerated": [lambda: list(backend.claims())],
         "the sessions cannot be enumerated": [backend.sessions.ids],
-        "the lines cannot be enumerated": [backend.tickets.claims],
+        "the lines cannot be enumerated": [lines(backend).claims],
     }
     for about, calls in asked.items():
         for call in calls:
@@ -235,7 +241,7 @@ def everything(world: World) -> None:
     assert done(lambda: claims.sessions.renew(me)) is True
     assert done(lambda: claims.sessions.resume(me)) is True
     assert done(lambda: list(world.backend.claims())) == ["n"]
-    tickets = world.backend.tickets
+    tickets = lines(world.backend)
     ticket = done(lambda: tickets.take("n", registration))
     assert isinstance(ticket, str)
     done(lambda: tickets.show("n", ticket))
@@ -401,10 +407,10 @@ class TestLife:
 
     def test_a_store_that_one_process_reaches_says_so_and_no_other_does(self, world: World) -> None:
         signs = world.backend.sessions.signs
-        assert (signs.disk(), world.backend.tickets.far()) == ("", True)
+        assert (signs.disk(), lines(world.backend).far()) == ("", True)
         world.faulty.local = True
         assert signs.disk().endswith(" far://away")
-        assert not world.backend.tickets.far()
+        assert not lines(world.backend).far()
         registration = Registration("s", "i", 1, lease_seconds=LEASE)
         assert signs.promise(registration, locked=True) == registration._replace(disk=signs.disk())
         assert (signs.lock(registration), signs.lock_path(registration)) == (Lock.MISSING, "")
@@ -416,11 +422,11 @@ class TestTickets:
         for call in (2, 3):
             world.fail(call, Fault.UNTOLD)
         with pytest.raises(Unavailable):
-            world.backend.tickets.take("n", Registration("", "", 1))
-        assert world.backend.tickets.line("n") == []
+            lines(world.backend).take("n", Registration("", "", 1))
+        assert lines(world.backend).line("n") == []
 
     def test_each_sign_differs_from_the_one_before_and_what_is_gone_stays_so(self, world: World) -> None:
-        tickets, waiter = world.backend.tickets, Registration("", "", 7, "start")
+        tickets, waiter = lines(world.backend), Registration("", "", 7, "start")
         ticket = tickets.take("n", waiter)
         signs = [tickets.shown("n", ticket)]
         for _ in range(3):
@@ -433,7 +439,7 @@ class TestTickets:
         assert (tickets.shown("n", ticket), tickets.waiter("n", ticket), tickets.line("n")) == (None, None, [])
 
     def test_the_lines_are_told_apart_whatever_they_are_called(self, world: World) -> None:
-        tickets, names = world.backend.tickets, ["n", "n%2F", "N", "x" * 900, "x" * 901, "con"]
+        tickets, names = lines(world.backend), ["n", "n%2F", "N", "x" * 900, "x" * 901, "con"]
         taken = {name: tickets.take(name, Registration("", "", 1)) for name in names}
         assert sorted(tickets.claims()) == sorted(names)
         assert {name: tickets.line(name) for name in names} == {name: [ticket] for name, ticket in taken.items()}
@@ -466,7 +472,7 @@ def test_keys_are_short_and_have_no_controls(world: World) -> None:
     names = ["\u00e9" * 1000, "tab\there", "a\nb", "con"]
     for name in names:
         assert world.backend.advance(name, 0, lease()._replace(name=name))
-        world.backend.tickets.take(name, Registration("", "", 1))
+        lines(world.backend).take(name, Registration("", "", 1))
         registration = Registration(name, f"i{len(name)}", 1, lease_seconds=LEASE)
         world.backend.sessions.signs.promise(registration, locked=False)
         assert world.backend.sessions.advance(name, 0, registration)
@@ -477,7 +483,7 @@ def test_keys_are_short_and_have_no_controls(world: World) -> None:
     assert sorted(world.backend.claims()) == sorted(world.backend.sessions.ids()) == sorted(names)
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b"nonsense", b'{"session": 7}', b"[" * 10000, b"\xff" * 100])
+@pytest.mark.parametrize("data", [b"{}", b"nonsense", b'{"session": 7}', b"[" * 10000, b"\xff" * 100])
 def test_any_bytes_in_a_record_say_something(world: World, data: bytes) -> None:
     for kind, key in ((CLAIM, "n"), (SESSION, "n"), (TICKET, "n/000000000001-x"), (TICKET, "x%~y")):
         world.engine.advance(kind, key, 0, data, not_after=1e9)
@@ -485,8 +491,21 @@ def test_any_bytes_in_a_record_say_something(world: World, data: bytes) -> None:
     assert found
     assert found.session == ""
     assert world.backend.sessions.read("n").damaged
-    assert list(world.backend.claims()) == world.backend.sessions.ids() == world.backend.tickets.claims() == ["n"]
-    assert world.backend.tickets.waiter("n", "000000000001-x") == Registration("", "", 0)
+    assert list(world.backend.claims()) == world.backend.sessions.ids() == lines(world.backend).claims() == ["n"]
+    assert lines(world.backend).waiter("n", "000000000001-x") == Registration("", "", 0)
+
+
+def test_a_record_without_data_holds_nothing_and_its_number_is_gone_by(world: World) -> None:
+    """As in a store whose numbers have leapt: see `engine.Record`."""
+    for kind in (CLAIM, SESSION):
+        world.engine._records[kind]["n"] = Record(7 << 20, b"")
+    assert world.backend.read("n") == Head(7 << 20, None)
+    assert world.backend.sessions.read("n") == SessionHead(7 << 20, None)
+    assert list(world.backend.claims()) == world.backend.sessions.ids() == []
+    claims = world.claims()
+    won = claims.claim("n", claims.sessions.register("n").holder)
+    assert isinstance(won, Won)
+    assert won.lease.generation == (7 << 20) + 1
 
 
 def test_what_nobody_could_read_is_not_published(world: World) -> None:
@@ -507,3 +526,33 @@ def test_closing_the_backend_closes_the_engine(world: World, monkeypatch: pytest
     monkeypatch.setattr(world.faulty, "close", lambda: closed.append(True), raising=False)
     world.backend.close()
     assert closed == [True]
+
+
+@pytest.mark.parametrize("beats", [False, True])
+def test_a_ticket_that_could_not_be_given_back_is_given_back_later(world: World, beats: bool) -> None:
+    """By the process that had it, which lives: others would leave each free claim to it for a turn."""
+    me = Registration("me", "i1", 1, lease_seconds=LEASE)
+    world.backend.sessions.signs.promise(me, locked=False)
+    ticket = lines(world.backend).take("n", me)
+    world.faulty.is_cut_off = True
+    with pytest.raises(Unavailable):
+        lines(world.backend).give_back("n", ticket)
+    with pytest.raises(Unavailable):
+        lines(world.backend).line("n")
+    world.faulty.is_cut_off = False
+    assert [key for key, _ in world.engine.scan(TICKET)] == [f"n/{ticket}"]
+    if beats:
+        world.backend.sessions.signs.beat("me", "i1")
+        assert world.engine.scan(TICKET) == []
+    assert lines(world.backend).line("n") == []
+    assert world.engine.scan(TICKET) == []
+
+
+def test_so_is_one_that_was_taken_and_nobody_was_told(world: World) -> None:
+    world.fail(2, Fault.UNTOLD)
+    for call in (3, 4, 5):
+        world.fail(call, Fault.REFUSED)
+    with pytest.raises(Unavailable):
+        lines(world.backend).take("n", Registration("me", "i1", 1))
+    assert len(world.engine.scan(TICKET)) == 1
+    assert lines(world.backend).line("n") == []

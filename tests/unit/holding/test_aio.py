@@ -643,7 +643,7 @@ class Hanging:
 
 
 class TestHangingFilesystem:
-    @pytest.mark.parametrize("method", ["read", "advance"])
+    @pytest.mark.parametrize("method", ["look", "advance"])
     @pytest.mark.parametrize("timeout", [0, None])
     def test_the_loop_goes_on_and_a_cancelled_task_ends_with_the_call(
         self, store: str, monkeypatch: pytest.MonkeyPatch, method: str, timeout: float | None

@@ -74,7 +74,7 @@ def modules() -> dict[str, Path]:
 
 
 FILES = ("system.files", "system.locks", "system.opening")
-MEASURES = {"doctor.probes", "doctor.locks"}
+MEASURES = {"doctor.probes", "doctor.probes.locks"}
 """Excepted: a measurement by way of `files`, which looks again, waits and mends, would not be one of the filesystem. They
 work on files of their own, in the doctor's own subdirectory."""
 MODULES = modules()

@@ -21,6 +21,7 @@ TOX = """#!/bin/sh
 case "$*" in
 *run-parallel*) lane=checks ;;
 *interleavings*) lane=interleavings ;; *windows*) lane=windows ;; *netfs*) lane=netfs ;; *disguise*) lane=disguise ;;
+*engines*) lane=engines ;;
 *) lane=posix ;;
 esac
 grep -q "^SigIgn:.*[2367abef]$" /proc/self/status 2>/dev/null && echo "$lane ignores SIGINT"
@@ -35,6 +36,7 @@ echo "no package can be had" >&2
 exit 100
 """
 PROGRAMS = ["unshare", "systemd-nspawn", "lxc-execute", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs"]
+PROGRAMS += ["redis-server", "etcd", "pg_ctlcluster", "pgbouncer", "openssl", "faketime"]
 USED = "bash cat chmod cp dirname env grep mkdir mktemp nice readlink rm sed sh sort tail".split()  # noqa: SIM905 (one line)
 
 
@@ -82,18 +84,20 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-VERDICTS = ("lanes: posix", "lanes: Windows", "lanes: macOS", "lanes: guests")
+VERDICTS = ("lanes: posix", "lanes: Windows", "lanes: macOS", "lanes: servers", "lanes: guests")
 
 
 def lanes(said: list[str]) -> list[str]:
-    return [line.partition(": ")[2].partition(" (")[0] for line in said if line.startswith(VERDICTS)]
+    told = [line.partition("; ran: ")[0] for line in said if line.startswith(VERDICTS)]
+    return [line.partition(": ")[2].partition(" (")[0] for line in told]
 
 
-ALL = ["checks", "posix", "windows", "interleavings", "disguise", "netfs"]
+ALL = ["checks", "posix", "windows", "interleavings", "disguise", "engines", "netfs"]
 NAMES = {
     "posix": "posix",
     "windows": "Windows under Wine",
     "disguise": "macOS in disguise",
+    "engines": "servers",
     "netfs": "guests with network filesystems",
 }
 
@@ -101,13 +105,14 @@ NAMES = {
 @pytest.mark.parametrize(
     ("fails", "run", "verdicts"),
     [
-        ("", ALL, ["passed"] * 4),
-        ("checks", ALL[:1], ["failed", "not run", "not run", "not run"]),
-        ("posix", ALL[:2], ["failed", "not run", "not run", "not run"]),
-        ("interleavings", ALL[:5], ["failed", "passed", "passed", "not run"]),
-        ("windows", ALL[:5], ["passed", "failed", "passed", "not run"]),
-        ("disguise", ALL[:5], ["passed", "passed", "failed", "not run"]),
-        ("netfs", ALL, ["passed", "passed", "passed", "failed"]),
+        ("", ALL, ["passed"] * 5),
+        ("checks", ALL[:1], ["failed", *["not run"] * 4]),
+        ("posix", ALL[:2], ["failed", *["not run"] * 4]),
+        ("interleavings", ALL[:5], ["failed", "passed", "passed", "not run", "not run"]),
+        ("windows", ALL[:5], ["passed", "failed", "passed", "not run", "not run"]),
+        ("disguise", ALL[:5], ["passed", "passed", "failed", "not run", "not run"]),
+        ("engines", ALL[:6], ["passed", "passed", "passed", "failed", "not run"]),
+        ("netfs", ALL, ["passed", "passed", "passed", "passed", "failed"]),
     ],
 )
 def test_a_lane_that_fails_fails_the_run_and_is_told(world: World, fails: str, run: list[str], verdicts: list[str]) -> None:
@@ -120,10 +125,10 @@ def test_a_lane_that_fails_fails_the_run_and_is_told(world: World, fails: str, r
 def test_where_there_is_neither_windows_nor_a_guest_the_rest_is_run(world: World, tmp_path: Path) -> None:
     code, said = World(tmp_path, there=()).run()
     assert [line for line in said if "closing line" in line] == [
-        f"{lane}: closing line" for lane in ("checks", "posix", "interleavings")
+        f"{lane}: closing line" for lane in ("checks", "posix", "interleavings", "engines")
     ]
     assert lanes(said)[0] == "posix: passed"
-    assert all(": skipped: " in verdict for verdict in lanes(said)[1:])
+    assert all(": skipped: " in verdict for verdict in lanes(said)[1:] if verdict != "servers: passed")
     assert code == 0
 
 
@@ -155,3 +160,10 @@ def test_which_environments_were_tried_is_told_once_each(world: World) -> None:
 def test_where_no_environment_was_tried_none_is_told(world: World) -> None:
     _, said = world.run("-e", "py312")
     assert "lanes: real environments: ran: none; skipped: none" in said
+
+
+def test_which_servers_were_tried_is_told_once_each(world: World) -> None:
+    tells = 'echo "ran redis" >>"$SERVERS"; echo "ran etcd" >>"$SERVERS"\n'
+    (world.directory / "tox").write_text(TOX + 2 * tells + 'echo "skipped objects: no azurite-blob" >>"$SERVERS"\n')
+    _, said = world.run()
+    assert "lanes: servers: passed; ran: etcd, redis; skipped: objects: no azurite-blob" in said

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from looop_portable import Claims, Held, Renewed, Won, hold
+from looop_portable import Claims, Held, Renewed, Settling, Won, hold
 from looop_portable.backends.directory.tickets import TicketFiles
-from looop_portable.backends.memory import MemoryBackend
+from looop_portable.backends.engine import CLAIM, Step
+from looop_portable.backends.memory import MemoryBackend, MemoryEngine
+from looop_portable.backends.on_engine import OnEngine
 from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.waiting.attempts import claim_any
 from looop_portable.waiting.claiming import waiter
@@ -378,8 +380,50 @@ def test_the_first_in_line_follows_the_holder_and_the_others_those_before_them(s
     assert by_waiter.session == ""
 
 
+class Settles(MemoryEngine):
+    """It was restarted, and may have lost something."""
+
+    left = 7.5
+
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        if kind == CLAIM and self.left:
+            raise Settling("it was restarted", self.left)
+        return super().advance(kind, key, after, data, not_after=not_after)
+
+
+def test_who_waits_waits_on_while_the_store_settles_and_who_does_not_is_told(scene: Scene) -> None:
+    engine = Settles()
+    scene.claims = Claims(OnEngine(engine, "far"))
+    me, waiting = scene.session("me"), scene.waiter("w1")
+    assert waiting.look() == Pending(None, 7.5)
+    with pytest.raises(Settling, match="claim repo-x: it was restarted"):
+        scene.claims.claim("repo-x", me)
+    with pytest.raises(Settling):
+        waiting.last_look()
+    engine.left = 0.0
+    assert isinstance(waiting.look(), Won)
+
+
 class Unordered(MemoryBackend):
-    tickets = None  # type: ignore[assignment]
+    def __init__(self) -> None:
+        super().__init__()
+        self.tickets = None
+
+
+class Priced(MemoryEngine):
+    """Far away, and without lines, as a bucket is."""
+
+    local = has_lines = False
+
+
+@pytest.mark.usefixtures("others_wait")
+def test_without_lines_who_waits_far_away_looks_every_two_seconds_in_the_end(scene: Scene) -> None:
+    scene.claims = Claims(OnEngine(Priced(), "far"))
+    scene.claims.claim("repo-x", scene.session("holder"))
+    waiting = scene.waiter("w1")
+    pauses = [pending(waiting.look()).pause for _ in range(40)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (0.05, 2.0)
 
 
 def test_without_tickets_it_asks_again_and_again(scene: Scene) -> None:

@@ -19,8 +19,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from looop_portable.doctor import locks
 from looop_portable.doctor.findings import Measures, Primitives, Probe
+from looop_portable.doctor.probes import locks
 from looop_portable.errors import because
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from looop_portable.backends.engine import Engine, Heard, Record
-from looop_portable.errors import CannotExclude, Unavailable, unavailable
+from looop_portable.backends.engine import Engine, Heard, Look, Record
+from looop_portable.errors import CannotExclude, Settling, Unavailable, unavailable
 from looop_portable.protocol.codec import encode
+from looop_portable.system.clock import elapsed
 
 WITHIN = 5.0
 """Seconds in which the store has to begin what it is asked to change: see `Engine.advance`."""
@@ -20,6 +21,7 @@ MOST = 2**63 - 1
 """The greatest number of a record: as great as what a lease is read with."""
 
 _TRIES = 2
+_AT_ONCE = 1.0
 _PAGE = 1000
 
 _T = TypeVar("_T")
@@ -33,6 +35,8 @@ class Store:
         self.engine = engine
         self.new_nonce = new_nonce
         self._clock = clock
+        self._owed: set[tuple[str, str, str]] = set()
+        """What was to be forgotten, and could not be: in the way of others for as long as this process lives."""
 
     def read(self, about: str, kind: str, key: str) -> Record:
         return _answered(about, self.engine.read, kind, key)
@@ -49,13 +53,32 @@ class Store:
         return _answered(about, self.engine.scan, kind, prefix, start, _PAGE)
 
     def forget(self, about: str, kind: str, key: str) -> None:
+        """What fails is done later: with the next beat, or when somebody lines up. Only what is never used again."""
+        owed = about, kind, key
+        self._owed.add(owed)
         _answered(about, self.engine.forget, kind, key)
+        self._owed.discard(owed)
 
-    def beat(self, about: str, word: str, keep: float) -> None:
-        _answered(about, self.engine.beat, word, keep)
+    def settle(self) -> None:
+        """Forget what could not be forgotten before. What cannot be now stays owed."""
+        for owed in list(self._owed):
+            try:
+                self.forget(*owed)
+            except Unavailable:
+                return
+
+    def beat(self, about: str, word: str, lease: float) -> None:
+        _answered(about, self.engine.beat, word, lease)
+        self.settle()
 
     def heard(self, about: str, word: str) -> Heard | None:
         return _answered(about, self.engine.heard, word)
+
+    def look(self, about: str, key: str) -> Look:
+        return _answered(about, self.engine.look, key)
+
+    def subscribe(self, about: str, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
+        return _answered(about, self.engine.subscribe, kind, key, ring)
 
     def advance(self, about: str, kind: str, key: str, after: int, fields: dict[str, object]) -> bool:
         """Publish `fields` as number `after` + 1, or lose to another (False). Raises `Unavailable` if it cannot be told.
@@ -73,6 +96,8 @@ class Store:
                 won, now = self.engine.advance(kind, key, number - 1, data, not_after=not_after)
             except CannotExclude:
                 raise
+            except Settling as error:
+                raise Settling(f"{about}: {' '.join(str(error).split())}", error.seconds) from error
             except (OSError, Unavailable) as error:
                 unanswered = _failed(about, error)
                 continue
@@ -88,13 +113,22 @@ class Store:
 
 
 def _answered(about: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """What an engine answers; every failure of it is one line, and says what it is about."""
-    try:
-        return call(*args, **kwargs)
-    except CannotExclude:
-        raise
-    except (OSError, Unavailable) as error:
-        raise _failed(about, error) from error
+    """What an engine answers; every failure of it is one line, and says what it is about.
+
+    What fails at once is asked once more, as to do it twice is to do it once: a connection that was idle, and that the
+    server has ended meanwhile, says so when it is used.
+    """
+    began = elapsed()
+    while True:
+        try:
+            return call(*args, **kwargs)
+        except CannotExclude:
+            raise
+        except (OSError, Unavailable) as error:
+            if elapsed() - began < _AT_ONCE:
+                began -= _AT_ONCE
+                continue
+            raise _failed(about, error) from error
 
 
 def _failed(about: str, error: OSError | Unavailable) -> Unavailable:

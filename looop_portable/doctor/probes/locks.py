@@ -39,7 +39,7 @@ class _Party:
     """One of the two processes."""
 
     def __init__(self, path: str) -> None:
-        self._child = start("looop_portable.doctor.locks", {"path": path})
+        self._child = start("looop_portable.doctor.probes.locks", {"path": path})
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._patience = PATIENCE
         self._listener = threading.Thread(target=self._listen, daemon=True)

@@ -1,0 +1,138 @@
+"""Claims in etcd, of version 3.4 or later, by its JSON gateway.
+
+Guarantees: what is confirmed is on the disks of most members, so no crash, restart or election loses it. A number is the
+version of its key, which etcd counts: one transaction compares and publishes it. Reads are linearizable: a member that most
+others cannot reach says nothing.
+Signs of life are leases, by clocks that nobody can set. It is not `steady` for all that: see `beats`.
+Does not guarantee: anything once keys of the prefix are deleted by hand, or its data come back from a backup: numbers begin
+anew then. And of a late request all that `deadlines` says.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Engine, Fact, Heard, Look, Record, Step, word_in
+from looop_portable.errors import Unavailable
+from looop_portable.system.clock import elapsed
+from looop_portable_etcd.address import Address
+from looop_portable_etcd.beats import Beats
+from looop_portable_etcd.deadlines import Deadlines
+from looop_portable_etcd.facts import facts
+from looop_portable_etcd.gateway import Gateway
+from looop_portable_etcd.watching import Watches
+from looop_portable_etcd.wire import Call, Json
+
+__all__ = ["EtcdEngine"]
+
+_MOST = 1000
+_TRIES = 3
+
+
+class EtcdEngine(Engine):
+    """Trips: each method one, as a rule. `look` two where the holder is another than at the last look, or at the first.
+
+    `advance` two where this process has published nothing for 2 s, and read nothing since: see `deadlines`.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.where = address.where
+        self.gateway = Gateway(address)
+        self._prefix = address.prefix
+        self._deadlines = Deadlines(self.gateway)
+        self._beats = Beats(self.where, self._prefix, self._deadlines)
+        self._watches = Watches(self.gateway)
+        self._holders: dict[str, str] = {}
+
+    def read(self, kind: str, key: str) -> Record:
+        (found,) = self._deadlines.ask(self._range(kind, key), prepare=kind in (CLAIM, SESSION))
+        return _record(found)
+
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        name = self._key(kind, key)
+        put = {"request_put": {"key": name, "value": b64encode(data).decode()}}
+        number = {"key": name, "target": "VERSION", "result": "EQUAL", "version": str(after)}
+        stands = {"request_range": {"key": name}}
+        for _ in range(_TRIES):
+            if elapsed() >= not_after:
+                return Step(False, self.read(kind, key))
+            found = self._deadlines.transact([number], [put], [stands], not_after)
+            if found and found.get("succeeded"):
+                return Step(True, Record(after + 1, data))
+            if found:
+                return Step(False, _record(found["responses"][0]["response_range"]))
+        raise Unavailable(
+            f"{self.where}: each request came later than etcd keeps a lease: it is overloaded, or stops at times"
+        )
+
+    def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
+        root = f"{self._prefix}/{kind}/"
+        end = (root + prefix).encode()
+        end = end[:-1] + bytes([end[-1] + 1])
+        first = max((root + prefix).encode(), (root + start).encode() + b"\0") if start else (root + prefix).encode()
+        body = {"key": _text(first), "range_end": _text(end), "limit": str(limit)}
+        (found,) = self._deadlines.ask(Call("/v3/kv/range", body))
+        cut = len(root.encode())
+        return [(b64decode(each["key"])[cut:].decode(), _record_of(each)) for each in found.get("kvs", ())]
+
+    def forget(self, kind: str, key: str) -> None:
+        gone = self._beats.forget(key) if kind == BEAT else Call("/v3/kv/deleterange", {"key": self._key(kind, key)})
+        self._deadlines.ask(gone)
+
+    def beat(self, word: str, lease: float) -> None:
+        self._beats.beat(word, lease)
+
+    def heard(self, word: str) -> Heard | None:
+        return self._beats.heard(word)
+
+    def look(self, key: str) -> Look:
+        """The holder of the last look is asked for as well, in the same trip."""
+        end, expected = self._deadlines.end(), self._holders.get(key, "")
+        claim, *others = self._deadlines.ask(self._range(CLAIM, key), *self._of(expected), prepare=True, end=end)
+        found = _record(claim)
+        word = word_in(found.data)
+        if not word:
+            return Look(found)
+        if word != expected:
+            others = self._deadlines.ask(*self._of(word), end=end)
+            if len(self._holders) >= _MOST:
+                self._holders.clear()
+            self._holders[key] = word
+        return Look(found, _record(others[0]), self._beats.heard(word, others[1:]))
+
+    def verify(self) -> list[Fact]:
+        return facts(self.gateway)
+
+    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None]:
+        """One connection for each key that somebody here wants to know of, beside the three."""
+        return self._watches.subscribe(self._key(kind, key), ring)
+
+    def close(self) -> None:
+        self._watches.close()
+        self.gateway.close()
+
+    def _of(self, word: str) -> tuple[Call, ...]:
+        """What asks for the registration and the beat of a word."""
+        if not word:
+            return ()
+        return self._range(SESSION, word.partition("/")[0]), *Beats.listening(self._beats.named(word))
+
+    def _range(self, kind: str, key: str) -> Call:
+        return Call("/v3/kv/range", {"key": self._key(kind, key)})
+
+    def _key(self, kind: str, key: str) -> str:
+        return _text(f"{self._prefix}/{kind}/{key}".encode())
+
+
+def _text(key: bytes) -> str:
+    return b64encode(key).decode()
+
+
+def _record(found: Json) -> Record:
+    kvs = found.get("kvs")
+    return _record_of(kvs[0]) if kvs else NOTHING
+
+
+def _record_of(pair: Json) -> Record:
+    return Record(int(pair["version"]), b64decode(pair.get("value", "")))

@@ -1,0 +1,56 @@
+"""Registrations on an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from looop_portable.backends.base import SessionHead, SessionStore
+from looop_portable.backends.engine import BEAT, NOTHING, SESSION, Record
+from looop_portable.backends.on_engine.asking import Store
+from looop_portable.backends.on_engine.keys import key_of, name_in, of_session, word_of
+from looop_portable.backends.on_engine.signs import EngineSigns
+from looop_portable.errors import InvalidName
+from looop_portable.protocol.names import excerpt
+from looop_portable.protocol.records import Registration, is_damaged, registration_in
+
+
+class EngineSessions(SessionStore):
+    """The `SessionStore` on an engine."""
+
+    signs: EngineSigns
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.signs = EngineSigns(store)
+
+    def read(self, session: str) -> SessionHead:
+        key = key_of(session)
+        return session_in(session, self._store.read(of_session(session), SESSION, key) if key else NOTHING)
+
+    def advance(self, session: str, expected: int, registration: Registration) -> bool:
+        fields = registration._asdict()
+        if is_damaged(session, fields):
+            raise InvalidName(f"session {excerpt(session)}: its registration could not be read by anybody")
+        return self._store.advance(of_session(session), SESSION, key_of(session), expected, fields)
+
+    def forget(self, session: str) -> None:
+        about, key = of_session(session), key_of(session)
+        own = registration_in(session, self._store.read(about, SESSION, key).data)
+        self._store.forget(about, BEAT, word_of(own.holder))
+        self._store.forget(about, SESSION, key)
+
+    def ids(self) -> list[str]:
+        return [session for session, _ in self.scan()]
+
+    def scan(self) -> Iterator[tuple[str, SessionHead]]:
+        """One scan tells all."""
+        scanned = self._store.scan("the sessions cannot be enumerated", SESSION)
+        found = ((name_in(key, record.data, "session"), record) for key, record in scanned if record.data)
+        return iter([(name, session_in(name, record)) for name, record in sorted(found) if name])
+
+
+def session_in(session: str, record: Record) -> SessionHead:
+    own = registration_in(session, record.data) if record.data else None
+    if own is not None and not own.incarnation:
+        return SessionHead(record.number, None, damaged=True)
+    return SessionHead(record.number, own)

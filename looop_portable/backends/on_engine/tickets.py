@@ -1,0 +1,86 @@
+"""The lines of those who wait, on an engine."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+from looop_portable.backends.base import Tickets
+from looop_portable.backends.engine import CLAIM, TICKET
+from looop_portable.backends.on_engine.asking import Store
+from looop_portable.backends.on_engine.keys import name_in, of_claim, ticket_key
+from looop_portable.errors import Unavailable
+from looop_portable.protocol.codec import decode
+from looop_portable.protocol.names import spelled
+from looop_portable.protocol.records import Registration, waiter_in
+from looop_portable.system.watch.waking import Watcher
+
+_DIGITS = 12
+
+
+class EngineTickets(Tickets):
+    """The `Tickets` on an engine, as at a bakery: one more than the highest number. Who come at once are in any order."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._ends: dict[int, list[Callable[[], None]]] = {}
+        """What ends the subscriptions of each watcher."""
+
+    def take(self, claim: str, waiter: Registration) -> str:
+        line = self.line(claim)
+        last = int(line[-1][:_DIGITS]) if line else 0
+        ticket = f"{last + 1:0{_DIGITS}}-{self._store.new_nonce()}"
+        try:
+            if self._store.advance(
+                of_claim(claim), TICKET, ticket_key(claim, ticket), 0, {**waiter._asdict(), "line": claim}
+            ):
+                return ticket
+        except Unavailable:
+            with contextlib.suppress(Unavailable):
+                self.give_back(claim, ticket)  # It may be there all the same, and would be in everybody's way.
+            raise
+        raise Unavailable(f"{of_claim(claim)}: somebody else has the ticket {ticket}, which cannot be; try again")
+
+    def give_back(self, claim: str, ticket: str) -> None:
+        self._store.forget(of_claim(claim), TICKET, ticket_key(claim, ticket))
+
+    def line(self, claim: str) -> list[str]:
+        self._store.settle()
+        prefix = ticket_key(claim, "")
+        tickets = [key.removeprefix(prefix) for key, _ in self._store.scan(of_claim(claim), TICKET, prefix)]
+        return sorted(each for each in tickets if each[:_DIGITS].isdecimal() and each[_DIGITS : _DIGITS + 1] == "-")
+
+    def waiter(self, claim: str, ticket: str) -> Registration | None:
+        number, data = self._store.read(of_claim(claim), TICKET, ticket_key(claim, ticket))
+        return waiter_in(data) if number else None
+
+    def show(self, claim: str, ticket: str) -> None:
+        number, data = self._store.read(of_claim(claim), TICKET, ticket_key(claim, ticket))
+        if number:  # Else it is gone, and must not come back.
+            self._store.advance(of_claim(claim), TICKET, ticket_key(claim, ticket), number, decode(data))
+
+    def shown(self, claim: str, ticket: str) -> int | None:
+        return self._store.read(of_claim(claim), TICKET, ticket_key(claim, ticket)).number or None
+
+    def claims(self) -> list[str]:
+        found = self._store.scan("the lines cannot be enumerated", TICKET)
+        names = (name_in(key.partition("/")[0], record.data, "line") for key, record in found)
+        return list(dict.fromkeys(name for name in names if name))
+
+    def subscribe(self, watcher: Watcher, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:  # noqa: ARG002 (looop claims nothing here)
+        self._end(watcher)
+        topics = [(TICKET, ticket_key(claims[0], ticket))] if ticket else [(CLAIM, spelled(name)) for name in claims]
+        for kind, key in topics:
+            end = self._store.subscribe(of_claim(claims[0]), kind, key, watcher.wake)
+            if end is None:
+                self._end(watcher)
+                return watcher.watch(())
+            self._ends.setdefault(id(watcher), []).append(end)
+        return bool(topics) or watcher.watch(())
+
+    def _end(self, watcher: Watcher) -> None:
+        for end in self._ends.pop(id(watcher), ()):
+            end()
+
+    def far(self) -> bool:
+        return not self._store.engine.local

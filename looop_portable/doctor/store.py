@@ -1,0 +1,81 @@
+"""What a store that is no directory can do: what it says of itself, and a race of processes for one claim of it.
+
+Guarantees: it is accepted only if nothing that is known of it lets two win, it was raced, and nobody was let in beside
+another. One that cannot be reached is not refused: there is no answer.
+Does not guarantee: that two holders would have been seen: a race is a sample, from this host. Nor anything about a time
+when the store is in trouble: its own `verify` says what it promises then.
+How: `Backend.verify`, which changes nothing; then processes that claim the name `CLAIM` in turn, as in a directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from looop_portable.backends import open_address
+from looop_portable.backends.base import Backend, Fact
+from looop_portable.doctor.advice import Objection, Outcome, objection
+from looop_portable.doctor.findings import Race
+from looop_portable.doctor.race.arbiter import race
+from looop_portable.doctor.workshop import opened
+from looop_portable.errors import CannotExclude, Unavailable, answering
+from looop_portable.protocol.addresses import Address
+
+CLAIM = "looop-doctor"
+"""What is raced for. The store keeps its record; another doctor at the same time is one more who claims."""
+
+
+class StoreReport(NamedTuple):
+    """What was found of the store `where`, and what follows from it. No race: nothing was raced."""
+
+    where: str
+    facts: tuple[Fact, ...]
+    raced: Race | None
+    outcome: Outcome
+    verdict: str
+
+
+def examine_store(
+    address: Address, directory: str, processes: int, seconds: float, say: Callable[[str], object]
+) -> StoreReport:
+    """Processes race as in `directory`, which must be there, and of which nothing is left.
+
+    Raises `UsageError` for an address that names no store, and `Unavailable` if nothing can be written in `directory`.
+    """
+    with answering(f"cannot try anything in {directory}"), opened(directory) as shop:
+        room = shop.room("store")
+        say(f"asking {address} what it is")
+        raced = None
+        try:
+            facts, why = _asked(open_address(address, room))
+        except Unavailable as error:
+            outcome = Outcome.NONE if isinstance(error, CannotExclude) else Outcome.UNANSWERED
+            facts, why = (), Objection(str(error), outcome)
+        if why is None:
+            say(f"racing {processes} processes on {address} for {seconds:g} s")
+            raced = race(address, room, processes, seconds, claim=CLAIM).race
+            why = objection(raced)
+    if raced and not why:
+        outcome, turn = Outcome.USE, 1000 * raced.seconds / raced.acquisitions
+        counts = f"{raced.processes} processes, {raced.acquisitions:,} acquisitions, {turn:.3g} ms a turn, 0 overlaps"
+        line = f"use --backend {address}: {counts}"
+    else:
+        assert why
+        outcome = why.outcome
+        line = f"do not use {address}: {why.reason}" if outcome is Outcome.NONE else f"no answer: {why.reason}"
+    hide = address.hide
+    shown = tuple(Fact(hide(each.name), hide(each.found), each.excludes, hide(each.advice)) for each in facts)
+    return StoreReport(str(address), shown, raced, outcome, hide(f"verdict: {line}"))
+
+
+def _asked(backend: Backend) -> tuple[tuple[Fact, ...], Objection | None]:
+    """What it says of itself, and what of that is against it. Raises `Unavailable`."""
+    try:
+        facts = tuple(backend.verify())
+        refused = backend.unavailable()
+    finally:
+        backend.close()
+    for fact in facts:
+        if not fact.excludes:
+            return facts, Objection(f"{fact.name}: {fact.found}" + (f" ({fact.advice})" if fact.advice else ""))
+    return facts, Objection(refused, Outcome.UNANSWERED) if refused else None

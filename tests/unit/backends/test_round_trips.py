@@ -1,0 +1,89 @@
+"""What each verb costs on an engine that is far away: its questions, one by one. Each is a round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from support.engines import Faulty, InProcess
+
+from looop_portable import Claims, Held, Holder
+from looop_portable.backends.on_engine import OnEngine
+
+LEASE = 30
+
+
+class World:
+    """One engine that is far away, and two who use it."""
+
+    def __init__(self) -> None:
+        self.engine = InProcess()
+        self.engine.local = self.engine.steady = False
+        self.faulty, self.claims, self.me = self.comes("me")
+        self.others, self.their_claims, self.they = self.comes("they")
+
+    def comes(self, session: str) -> tuple[Faulty, Claims, Holder]:
+        faulty = Faulty(self.engine)
+        claims = Claims(OnEngine(faulty, "far"))
+        return faulty, claims, claims.sessions.register(session, lease_seconds=LEASE).holder
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def asked(faulty: Faulty, call: Callable[[], object]) -> list[str]:
+    before = len(faulty.calls)
+    call()
+    return faulty.calls[before:]
+
+
+def test_a_claim_is_looked_at_and_advanced_and_a_release_is_one(world: World) -> None:
+    assert asked(world.faulty, lambda: world.claims.claim("n", world.me)) == ["look", "advance"]
+    assert asked(world.faulty, lambda: world.claims.claim("n", world.me)) == ["look"]
+    assert asked(world.faulty, lambda: world.claims.release("n", world.me)) == ["advance"]
+
+
+def test_after_its_own_release_it_looks_at_nothing(world: World) -> None:
+    world.claims.claim("n", world.me)
+    world.claims.release("n", world.me)
+    for _ in range(2):
+        assert asked(world.faulty, lambda: world.claims.claim("n", world.me)) == ["advance"]
+        assert asked(world.faulty, lambda: world.claims.release("n", world.me)) == ["advance"]
+
+
+def test_if_another_had_it_meanwhile_that_costs_one_more(world: World) -> None:
+    world.claims.claim("n", world.me)
+    world.claims.release("n", world.me)
+    world.their_claims.claim("n", world.they)
+    assert asked(world.faulty, lambda: world.claims.claim("n", world.me)) == ["advance", "look"]
+    assert isinstance(world.claims.claim("n", world.me), Held)
+
+
+def test_a_refusal_is_one_and_so_is_a_claim_that_is_shown_or_checked(world: World) -> None:
+    world.their_claims.claim("n", world.they)
+    assert asked(world.faulty, lambda: world.claims.claim("n", world.me)) == ["look"]
+    assert asked(world.faulty, lambda: world.claims.show("n")) == ["look"]
+    assert asked(world.faulty, lambda: world.claims.check("n", 1)) == ["read"]
+    assert asked(world.faulty, lambda: world.claims.release("n", world.me)) == ["look"]
+
+
+def test_a_session_is_read_and_advanced_and_a_promise_is_one_beat_more(world: World) -> None:
+    assert asked(world.faulty, lambda: world.claims.sessions.register("plain")) == ["read", "advance"]
+    register = world.claims.sessions.register
+    assert asked(world.faulty, lambda: register("beats", lease_seconds=LEASE)) == ["read", "beat", "advance"]
+
+
+def test_many_claims_of_one_session_are_one_page_and_its_signs_of_life(world: World) -> None:
+    for number in range(900):
+        world.their_claims.claim(f"n{number}", world.they)
+    assert asked(world.faulty, world.claims.list) == ["scan", "read", "heard"]
+    assert asked(world.faulty, world.claims.reap).count("scan") <= 3
+
+
+def test_who_retires_pays_for_what_it_holds_and_not_for_what_others_hold(world: World) -> None:
+    for number in range(900):
+        world.their_claims.claim(f"n{number}", world.they)
+    world.claims.claim("mine", world.me)
+    assert asked(world.faulty, lambda: world.claims.retire(world.me)) == ["read", "advance", "forget", "advance", "scan"]
