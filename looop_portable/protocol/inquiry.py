@@ -222,9 +222,7 @@ def _by_heartbeat(registration: Registration, silence: Silence, hint: Observatio
     heard = f"was last heard {age:.0f} s ago, by the store's clock; its lease is {lease} s"
     heard = f"{hint.evidence}; it {heard}" if hint else f"{_where(registration)} {heard}"
     if registration.timed:
-        heard = (
-            f"last renewed {age:.0f} s ago, by the store's clock; it lives for {int(time_to_live(lease))} s after that"
-        )
+        heard = f"last renewed {age:.0f} s ago, by the store's clock; it lives for {int(time_to_live(lease))} s after that"
     young = -interval(lease) <= seconds <= (interval(lease) if hint else lease)
     if young and not hint:
         left = time_to_live(lease) - max(seconds, 0.0) if registration.timed else None
