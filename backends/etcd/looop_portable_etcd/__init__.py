@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["open_etcd"]
 
 
-def open_etcd(data_dir: str, url: str = "") -> OnEngine:  # noqa: ARG001 (the interface of an entry point)
+def open_etcd(data_dir: str, url: str = "") -> OnEngine:
     """What the entry points name. By its name alone it is the etcd that `etcdctl` finds, by ETCDCTL_ENDPOINTS."""
     from looop_portable.backends.on_engine import OnEngine
     from looop_portable_etcd.address import Address, by_environment

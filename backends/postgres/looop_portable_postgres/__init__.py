@@ -8,7 +8,7 @@ from looop_portable.errors import BackendNotInstalled, UsageError
 __all__ = ["open_postgres"]
 
 
-def open_postgres(data_dir: str, url: str = "") -> OnEngine:  # noqa: ARG001 (the interface)
+def open_postgres(data_dir: str, url: str = "") -> OnEngine:
     """What the entry points name: the backend at a URL of libpq's. It connects when it is first asked.
 
     Raises `UsageError` for what is wrong with the URL.

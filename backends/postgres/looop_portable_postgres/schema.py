@@ -52,11 +52,11 @@ def make(wire: Wire, target: Target, end: float, *, lost: bool) -> None:
     known = f"""select * into strict stamp from "looop".stamp;
     if stamp.run <> {lives} then
       stamp := "looop".settle(null, null);
-    end if;"""  # noqa: S608 (all of it is ours)
+    end if;"""
     text = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     text = text[text.index("do $looop$") :]
     settled = f"""update "looop".stamp set longest = {target.longest};
-    perform "looop".settle('{"dropped" if lost else "made"}', {since});"""  # noqa: S608 (all of it is ours)
+    perform "looop".settle('{"dropped" if lost else "made"}', {since});"""
     placed = {"$KNOWN$": known, "$RUN$": lives, "$NOW$": _NOW, "$DURABLE$": _DURABLE, "$LOST$": settled if since else ""}
     for mark, value in placed.items():
         text = text.replace(mark, value)
