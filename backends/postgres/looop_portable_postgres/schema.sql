@@ -52,6 +52,7 @@ begin
     run text not null,
     floor bigint not null,         -- Numbers up to it are not used any more.
     since timestamptz,             -- When that was settled; null: nothing was ever lost.
+    grace double precision,        -- For so many seconds from then on nothing is claimed.
     longest double precision,      -- The longest lease that was ever said with a beat, in seconds.
     why text not null
   );
@@ -69,6 +70,7 @@ begin
           since = case when why_ is not null then since_
                   when split_part(s.run, ' ', 1) = split_part(run_, ' ', 1) then pg_postmaster_start_time()
                   else clock_timestamp() end,
+          grace = coalesce(s.longest, 30) * 4 / 3,
           why = case when why_ is not null then why_
                 when split_part(s.run, ' ', 1) = split_part(run_, ' ', 1) then 'restarted' else 'promoted' end
       where s.run <> run_ or why_ is not null;
@@ -118,7 +120,7 @@ begin
     loop
       won := false;
       clock := $NOW$;
-      select s.run = $RUN$, s.floor, s.since, s.why, coalesce(s.longest, 30) * 4 / 3, r.number, r.data
+      select s.run = $RUN$, s.floor, s.since, s.why, coalesce(s.grace, 40), r.number, r.data
         into strict is_settled, low, since_, why, grace, stands, data
         from "looop".stamp s left join "looop".records r on r.kind = kind_ and r.key = key_;
       if kind_ = 'ticket' then
@@ -230,7 +232,11 @@ begin
     $DURABLE$
     select * into stamp from "looop".stamp;
     if stamp.longest is null or stamp.longest < lease then
-      update "looop".stamp s set longest = greatest(s.longest, lease);
+      -- While nothing is claimed it may be that of a session from before. What is settled stays so.
+      update "looop".stamp s
+        set longest = greatest(s.longest, lease),
+            grace = case when clock_timestamp() < s.since + make_interval(secs => s.grace)
+                    then greatest(s.grace, lease * 4 / 3) else s.grace end;
     end if;
     insert into "looop".beats values
       (word_, clock_timestamp(), gen_random_uuid(), clock_timestamp() + make_interval(secs => keep))

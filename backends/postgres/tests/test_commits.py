@@ -84,7 +84,8 @@ def test_a_grace_that_began_in_the_future_is_as_long_as_any(server: Postgres, op
     """As after the server's clock was set back by an hour."""
     engine = opened(server.url(prefix=prefix))
     engine.beat("s/i", 3)
-    server.sql(f"update {prefix}.stamp set since = clock_timestamp() + interval '1 hour', why = 'promoted'")
+    later_by_an_hour = "since = clock_timestamp() + interval '1 hour', grace = longest * 4 / 3"
+    server.sql(f"update {prefix}.stamp set {later_by_an_hour}, why = 'promoted'")
     with pytest.raises(Settling):
         engine.advance(CLAIM, "a", 0, b"one", not_after=later())
     with pytest.raises(Settling) as told:

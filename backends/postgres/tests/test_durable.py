@@ -183,6 +183,7 @@ def test_a_restart_of_a_server_that_syncs_nothing_costs_the_grace_from_its_start
             engine.advance(CLAIM, "a", number, b"one", not_after=later())
         engine.beat("s/i", LEASE)
         time.sleep(LEASE * 4 / 3)
+        engine.beat("new/i", 3600)  # What is settled stays so, whatever leases come later.
         assert engine.advance(CLAIM, "a", number, b"one", not_after=later()).won
         server.kill()
         server.start()
@@ -192,8 +193,7 @@ def test_a_restart_of_a_server_that_syncs_nothing_costs_the_grace_from_its_start
         assert found.data == b""
         with pytest.raises(Settling, match="restarted") as told:
             again.advance(CLAIM, "a", found.number, b"one", not_after=later())
-        time.sleep(told.value.seconds)
-        assert again.advance(CLAIM, "a", found.number, b"one", not_after=later()).won
+        assert 4700 < told.value.seconds <= 4800
     finally:
         server.close()
 

@@ -11,11 +11,11 @@ Three keys, all under one hash tag. `records` has the stamp, the records ("NUMBE
 NONCE"): whoever loses some of it loses the stamp as well. `keys` has the records' keys in order, and `until` how long beats
 are kept. Numbers are compared as decimal text: Lua's own have 53 bits.
 
-The stamp is "RUN BEFORE FLOOR SINCE LONGEST SURE RECENT WEEK". RUN is run_id, and BEFORE is master_replid2, which is zero
+The stamp is "RUN BEFORE FLOOR UNTIL LONGEST SURE RECENT WEEK". RUN is run_id, and BEFORE is master_replid2, which is zero
 where this process was never a replica, or is a master for long. FLOOR: numbers below it are of a run that may have lost
-something. SINCE: when this run was first seen. LONGEST: the longest lease. SURE: nothing that was confirmed in this run can
-be lost. RECENT: the longest lease since WEEK; it becomes LONGEST when no beat from before WEEK is kept any more. So a lease
-that nobody uses any more is not waited for. Times are in microseconds.
+something. UNTIL: until then nothing is claimed in this run; 0, once that is over. LONGEST: the longest lease. SURE: nothing
+that was confirmed in this run can be lost. RECENT: the longest lease since WEEK; it becomes LONGEST when no beat from
+before WEEK is kept any more. So a lease that nobody uses any more is not waited for. Times are in microseconds.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ local info = redis.call('INFO', 'replication')
 local RUN, BEFORE = '$RUN', string.match(info, 'master_replid2:(%x+)')
 local is_master = string.find(info, 'role:master', 1, true)
 local is_alone = string.find(info, 'connected_slaves:0', 1, true)
-local run, before, floor, since, longest, sure, recent, week
+local run, before, floor, ends, longest, sure, recent, week
 local stamp = redis.call('HGET', H, 'stamp')
 if stamp then
-  run, before, floor, since, longest, sure, recent, week = string.match(
+  run, before, floor, ends, longest, sure, recent, week = string.match(
     stamp, '^(%x+) (%x+) (%d+) (%d+) (%d+) ([01]) (%d+) (%d+)$')
 end
 local is_known = run == RUN and (before == BEFORE or not string.find(BEFORE, '[^0]'))
 local function put_stamp()
-  redis.call('HSET', H, 'stamp', table.concat({run, before, floor, since, longest, sure, recent, week}, ' '))
+  redis.call('HSET', H, 'stamp', table.concat({run, before, floor, ends, longest, sure, recent, week}, ' '))
 end
 local function whole(number) return string.format('%.0f', number) end
 """
@@ -81,12 +81,17 @@ local kind, key, after, new, data = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local field = kind .. '/' .. key
 if now < tonumber(ARGV[6]) then return {'clock', now} end
 if kind == 'claim' then
-  if now < tonumber(since) then
-    since = whole(now)
+  local left = ends - now
+  if left > longest * 4 / 3 + 1 then
+    left = longest * 4 / 3
+    ends = whole(now + left)
     put_stamp()
   end
-  local left = since + longest * 4 / 3 - now
   if left > 0 then return {'settling', now, left} end
+  if ends ~= '0' then  -- Over once and for all: whatever leases come later, and whatever the clock is set to.
+    ends = '0'
+    put_stamp()
+  end
 end
 local value = redis.call('HGET', H, field)
 local number, found = stands(kind, value)
@@ -135,6 +140,7 @@ _BEAT = """
 local word, lease, keep = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local is_over = now > week + 604800000000 + 2 * longest
 if is_over or lease > tonumber(recent) then
+  if now < tonumber(ends) and lease > tonumber(longest) then ends = whole(ends + (lease - longest) * 4 / 3) end
   longest = whole(math.max(is_over and recent or longest, lease))
   recent = whole(lease)
   if is_over then week = whole(now) end
@@ -172,13 +178,13 @@ local safety = is_alone and ARGV[2] or '0'
 local sure_now = (safety == '2' or (safety == '1' and sure == '1')) and '1' or '0'
 if not run then
   if redis.call('EXISTS', H) == 0 then redis.call('DEL', KEYS_, UNTIL) end
-  floor, longest, recent, week = '0', '0', '0', whole(now)
-end
-if not is_known and (sure ~= '1' or safety == '0') then
-  floor = whole(math.max(time[1] * 1048576, floor + 16777216))
-  since = whole(now - (run and 0 or tonumber(ARGV[4])))
+  floor, ends, longest, recent, week = '0', '0', '0', '0', whole(now)
 end
 if tonumber(longest) < tonumber(ARGV[3]) then longest = ARGV[3] end
+if not is_known and (sure ~= '1' or safety == '0') then
+  floor = whole(math.max(time[1] * 1048576, floor + 16777216))
+  ends = whole(now - (run and 0 or tonumber(ARGV[4])) + longest * 4 / 3)
+end
 run, before, sure = RUN, BEFORE, sure_now
 put_stamp()
 return {'ok', now}

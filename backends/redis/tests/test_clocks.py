@@ -19,6 +19,8 @@ pytestmark = [needs_valkey, needs_faketime]
 
 HOUR = 3600
 LEASE = 3
+LONGER = 9
+"""Seconds. A third of it is how late a heartbeat may be after a clock was set: these tests run beside others."""
 PATIENCE = 60.0
 Opening = Callable[..., Engine]
 Settle = Callable[[Redis, str], None]
@@ -38,10 +40,10 @@ def test_a_live_holder_keeps_its_claim_and_a_dead_one_s_is_free_soon(
     url = faked.url(prefix="p", longest=LEASE)
     claims, told = Claims(OnEngine(opening(url), "redis")), list[object]()
     me = claims.sessions.register("other", lease_seconds=HOUR).holder
-    with hold("n", data_dir=str(tmp_path), backend=url, lease_seconds=LEASE, on_lost=told.append):
-        for ahead in (HOUR, -HOUR, 0):
+    with hold("n", data_dir=str(tmp_path), backend=url, lease_seconds=LONGER, on_lost=told.append):
+        for ahead, watched in ((HOUR, LONGER / 3), (-HOUR, 4 / 3 * LONGER), (0, LONGER / 3)):
             faked.set_clock(ahead)
-            end = elapsed() + 4 / 3 * LEASE + 1
+            end = elapsed() + watched + 1
             while elapsed() < end:
                 assert isinstance(claims.claim("n", me), Held)
                 threading.Event().wait(0.05)

@@ -265,6 +265,20 @@ def test_the_longest_lease_that_was_ever_promised_is_waited_for(
     assert 390 < told.value.seconds <= 400
 
 
+def test_a_longer_lease_is_waited_for_while_it_settles_and_no_more_afterwards(starting: Starting, opening: Opening) -> None:
+    """Before, it may be that of a session which has a claim. Afterwards it is a new one's."""
+    engine = opening(starting(*EVERYSEC).url(prefix="p", longest=1))
+    with pytest.raises(Settling):
+        won(engine, "a", engine.read(CLAIM, "a").number, b"one")
+    engine.beat("a/i", 3)
+    with pytest.raises(Settling) as told:
+        won(engine, "a", engine.read(CLAIM, "a").number, b"one")
+    assert 2 < told.value.seconds <= 4
+    settled(engine)
+    engine.beat("b/i", 3600)
+    assert won(engine, "a", engine.read(CLAIM, "a").number, b"two")
+
+
 def test_a_longest_lease_that_nobody_uses_any_more_is_forgotten_in_time(
     starting: Starting, opening: Opening, settle: Settle
 ) -> None:
