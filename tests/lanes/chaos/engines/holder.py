@@ -118,8 +118,11 @@ class Holder:
 
     def stay(self, held: Hold) -> None:
         """For a moment mostly, and at times for longer than a lease; until it is lost."""
-        often = (20, 10, 70) if self.task.is_patient else (84, 10, 6)
-        most = 0.03 if self.task.is_brief else self.random.choices((0.03, 0.5, 3.0 * LEASE), often)[0]
+        most = self.random.choices((0.03, 0.5, 3.0 * LEASE), (84, 10, 6))[0]
+        if self.task.is_patient and self.random.random() < 0.7:
+            most = 5.0 * LEASE
+        if self.task.is_brief:
+            most = 0.03
         end = time.monotonic() + self.random.random() * most
         while (left := end - time.monotonic()) > 0 and not held.lost.wait(min(left, 0.5)):
             if self.random.random() < 0.2:

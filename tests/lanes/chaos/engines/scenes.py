@@ -29,7 +29,7 @@ from .witness import LEASE
 FROZEN = LEASE * 4 / 3 + 2
 """Seconds: longer than a holder may be silent."""
 DOWN = LEASE + 2.0
-LOST_WRITES = 1.5
+LOST_WRITES = 5.0
 """Seconds, for which a replica is cut off before its master dies."""
 
 Say = Callable[..., None]
@@ -37,6 +37,9 @@ Say = Callable[..., None]
 
 class Stage:
     """One server. `module`: what is imported before holders are forked, if anything."""
+
+    lead = 0.0
+    """Seconds before each scene's moment at which it begins."""
 
     def __init__(self, server: Server, url: str, module: str, environment: Mapping[str, str] | None = None) -> None:
         self.server, self.url, self.module, self.environment = server, url, module, dict(environment or {})
@@ -95,6 +98,8 @@ class Failover(Stage):
     seconds that the Sentinel takes to notice.
     """
 
+    lead = LOST_WRITES
+
     def __init__(self, *, two_masters: bool = False) -> None:
         self.two_masters = two_masters
         master = Redis(*ALWAYS)
@@ -114,8 +119,8 @@ class Failover(Stage):
 
     def schedule(self, seconds: float) -> list[tuple[float, Callable[[Say], None]]]:
         if seconds < 30:
-            return [(1.0, self.fail_over)]
-        return [(seconds * part, self.fail_over) for part in (0.15, 0.45, 0.75)]
+            return [(LOST_WRITES + 1.0, self.fail_over)]
+        return [(seconds * part, self.fail_over) for part in (0.2, 0.5, 0.8)]
 
     def fail_over(self, say: Say) -> None:
         """The old master comes back, and becomes the new one's replica."""
@@ -126,6 +131,8 @@ class Failover(Stage):
         old.freeze() if self.two_masters else old.kill()
         last = time.monotonic()
         say("down", last, "not replaced yet,")
+        if not self.two_masters:
+            self._ask(self.sentinel, "SENTINEL", "FAILOVER", "main")
         end = last + PATIENCE
         while True:
             asked = time.monotonic()
@@ -241,7 +248,7 @@ def _play(stage: Stage, seconds: float, say: Say, until: socket.socket) -> None:
     until.recv(1)  # They begin.
     began = time.monotonic()
     for at, scene in stage.schedule(seconds):
-        until.settimeout(max(began + at - time.monotonic(), 0.001))
+        until.settimeout(max(began + at - stage.lead - time.monotonic(), 0.001))
         with suppress(TimeoutError):
             until.recv(1)
             return  # Nobody wants to know any more.

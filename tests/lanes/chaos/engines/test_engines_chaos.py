@@ -148,6 +148,13 @@ class TestTheWitness:
         self.wins(witness, 2, number)
         assert self.seen(witness) == {"generation": 1}
 
+    def test_one_that_has_it_still_has_the_same_number(self, witness: Witness) -> None:
+        self.wins(witness, 1, 2)
+        self.says(witness, 1, "leave", "n")
+        self.says(witness, 1, "unavailable", "n", "it cannot be released")
+        self.wins(witness, 1, 2)
+        assert self.seen(witness) == {}
+
     def test_who_tried_before_may_have_won_before(self, witness: Witness) -> None:
         self.says(witness, 1, "try", "n")
         self.wins(witness, 2, 3)

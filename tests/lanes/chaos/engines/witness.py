@@ -9,7 +9,8 @@ What is judged:
   live        two believe at once to hold one name, and neither had been stopped: see `_was_silenced`. Or one that had been
               stopped still believes it after it has run for LINGERS seconds
   stopped     the same beside one that was stopped at that moment, or has just gone on: no lock can do anything about it
-  generation  a number was won twice, or is not above all that had been won, and heard, before its winner began to try
+  generation  a number was won twice, or is not above all that had been won, and heard, before its winner began to try; but
+              for one that is won by the same life at once again, which could not release it meanwhile
   outage      it was won while the server did not answer: the try began after that did, and was heard before it ended
   untold      it believed to hold when an outage began, and was not told within the lease, though it ran all the time
   taken       leaving says that the claim was lost, though its holder was neither stopped nor told, and the server answered
@@ -284,6 +285,8 @@ class Witness:
         wins = self.wins.setdefault(name, [])
         most = next((win.most for win in reversed(wins) if win.heard <= life.tried), 0)
         twice = [win for win in wins if win.generation == generation]
+        if twice == wins[-1:] and twice and twice[0].life == life.number:
+            most, twice = 0, []  # It could not release it, and has it still.
         if generation <= most or twice:
             why = f"life {twice[0].life} had won that" if twice else f"{most} had been won before it tried"
             self.accuse("generation", f"{name}: life {life.number} won {generation}, but {why}")
