@@ -153,6 +153,11 @@ class SessionAlive(LooopError):
         self.evidence = evidence
 
 
+def describe_holder(session: str) -> str:
+    """For people. Empty: that of a record that is damaged."""
+    return f"live session '{session}'" if session else "a session that cannot be read"
+
+
 class ClaimHeld(LooopError):
     """`hold()` could not enter: another holds the claim. `holder` and `evidence` say who, and how that is known.
 
@@ -162,7 +167,7 @@ class ClaimHeld(LooopError):
     code = "held"
 
     def __init__(self, claim: str, holder: str, evidence: str, since: str = "", host: str = "", note: str = "") -> None:
-        super().__init__(f"claim {claim}: held by live session '{holder}' ({evidence})")
+        super().__init__(f"claim {claim}: held by {describe_holder(holder)} ({evidence})")
         self.claim = claim
         self.holder = holder
         self.evidence = evidence
@@ -196,7 +201,7 @@ class WaitCancelled(ClaimHeld):
 
     def __init__(self, claim: str, holder: str, evidence: str, since: str = "", host: str = "", note: str = "") -> None:
         super().__init__(claim, holder, evidence, since, host, note)
-        held = f"it is held by live session '{holder}' ({evidence})" if holder else evidence
+        held = f"it is held by {describe_holder(holder)} ({evidence})" if holder else evidence
         self.args = (f"claim {claim}: waiting for it was cancelled: {held}",)
 
 

@@ -242,6 +242,10 @@ class Backend(ABC):
         """Remove what crashed processes left behind; (claim, reason) for each where that failed."""
         return []
 
+    def far(self) -> bool:
+        """Whether each look goes over a network."""
+        return self.tickets is not None and self.tickets.far()
+
     def unavailable(self) -> str | None:
         """Why this backend cannot be used here, and the remedy; None if it can."""
         return None

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 from looop_portable.backends.base import Fact
@@ -86,6 +87,7 @@ class Look(NamedTuple):
     heard: Heard | None = None
 
 
+@lru_cache(maxsize=256)
 def word_in(data: bytes) -> str:
     """Who holds a claim, of which this is the record: the word of its session's beats; empty if it names none.
 

@@ -43,6 +43,14 @@ def root_in(data_dir: str) -> str:
     return f"{data_dir.replace(os.sep, '/')}/claims/.ledger"
 
 
+def is_remembered(name: Chosen, data_dir: str, files: Files = OS) -> bool:
+    """Whether the stamp of `data_dir` says that its claims are in the backend of this name or address. Raises `OSError`."""
+    try:
+        return _Mark(root_in(data_dir), files, recognized(name)).known() is not None
+    except WrongBackend:
+        return False
+
+
 class Remembered(Backend):
     """`backend`, of this name or address, in `data_dir`. Opening it looks at the stamp, and makes none.
 
@@ -89,6 +97,9 @@ class Remembered(Backend):
 
     def tidy(self) -> list[tuple[str, str]]:
         return self._backend.tidy()
+
+    def far(self) -> bool:
+        return self._backend.far()
 
     def unavailable(self) -> str | None:
         try:

@@ -14,12 +14,23 @@ from __future__ import annotations
 
 from looop_portable.backends.base import Backend
 from looop_portable.errors import Unavailable, because
+from looop_portable.protocol.codec import is_word
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.sessions.registrar import Sessions
 
 _NOBODY = Verdict(Liveness.DEAD, "no holder can be read from its lease")
 _BEING_WRITTEN = Verdict(Liveness.UNKNOWN, "its lease is still being written")
+
+
+def breaking(lease: Lease) -> str:
+    """The command that ends it, to be pasted into a shell."""
+    name = lease.name
+    if not is_word(name):
+        import shlex
+
+        name = shlex.quote(name)
+    return f"looop break {name} --generation {lease.generation} --reason TEXT"
 
 
 def verdict(backend: Backend, sessions: Sessions, lease: Lease, me: Holder) -> Verdict:
@@ -62,8 +73,7 @@ def _of_all(sessions: Sessions, lease: Lease, me: Holder) -> Verdict:
         return _NOBODY._replace(inferred=any(found.verdict.inferred for found in others))
     first = living[0]
     evidence = f"{_written_over(lease)}, and session '{first.registration.session}' may be it: {first.verdict.evidence}"
-    way_out = f"if nobody holds it: looop break {lease.name} --generation {lease.generation}"
-    return Verdict(Liveness.UNKNOWN, f"{evidence}; {way_out}", first.verdict.basis)
+    return Verdict(Liveness.UNKNOWN, f"{evidence}; if nobody holds it: {breaking(lease)}", first.verdict.basis)
 
 
 def _written_over(lease: Lease) -> str:

@@ -18,9 +18,9 @@ import click
 from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Duration
+from looop_portable.cli.verb import Duration, written
 from looop_portable.errors import SessionEnded, UsageError
-from looop_portable.protocol.liveness import SHORTEST_TTL, Verdict, lease_of
+from looop_portable.protocol.liveness import SHORTEST_TTL, Verdict, lease_of, time_to_live
 from looop_portable.protocol.records import LONGEST_LEASE, Holder, Registration
 from looop_portable.sessions.evidence import standing
 from looop_portable.sessions.ids import named
@@ -67,7 +67,7 @@ def acting(out: Setting, claims: Claims, session: str | None, *, ttl: float | No
         return _renewed(claims, found, found.lease_seconds)
     verdict = claims.sessions.verdict(*me, head)
     if verdict.dead:
-        raise ended(me, verdict.evidence)
+        raise ended(me, verdict.evidence, head.own)
     return Acting(me, head, found, verdict)
 
 
@@ -83,8 +83,12 @@ def holder(claims: Claims, session: str | None) -> Holder:
     return me
 
 
-def ended(me: Holder, why: str) -> SessionEnded:
-    how = f"start it again: `looop session start {me.session}` (with --ttl DURATION if it has no process)"
+def ended(me: Holder, why: str, own: Registration | None = None) -> SessionEnded:
+    """`own`: what it had registered, if that is known."""
+    if own and own.timed:
+        how = f"claim with `--ttl {written(time_to_live(own.lease_seconds))}`, and it begins again"
+    else:
+        how = f"start it again: `looop session start {me.session}` (with --ttl DURATION if it has no process)"
     over = "has ended" if why == "the session has ended" else f"is over ({why})"
     return SessionEnded(f"session '{me.session}' {over}: nothing would protect what it holds; {how}")
 
@@ -102,7 +106,7 @@ def _by_time(out: Setting, claims: Claims, me: Holder, found: Registration | Non
 
 def _renewed(claims: Claims, found: Registration, lease: int) -> Acting:
     if not claims.sessions.resume(found.holder, lease):
-        raise ended(found.holder, "it was not renewed in time, and somebody has ended it")
+        raise ended(found.holder, "it was not renewed in time, and somebody has ended it", found)
     return Acting(found.holder, None, found._replace(lease_seconds=lease), claims.sessions.verdict(*found.holder))
 
 

@@ -26,11 +26,11 @@ HOW = "30, 30s, 5m or 1h30m"
 _NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
 _ALONE = re.compile(rf"{_NUMBER}(?:[eE][+-]?\d+)?", re.ASCII)
 _PART = re.compile(rf"({_NUMBER})(ms|[smhdw])", re.ASCII)
+_UNIT = "(?:ms|[smhdw]|msecs?|millis\\w*|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?)"
 _LIKE_A_DURATION = re.compile(
-    rf"-{_NUMBER}\w*|{_NUMBER} *(?:msecs?|millis\w*|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?)",
-    re.ASCII | re.IGNORECASE,
+    rf"-{_NUMBER}\w*|(?:{_NUMBER} *{_UNIT} *)+|\d+(?::\d\d)+|\d+,\d+ *{_UNIT}?", re.ASCII | re.IGNORECASE
 )
-"""What people write for one, and would else be a name: `--wait 5min`."""
+"""What people write for one, and would else be a name: `--wait 5min`, `5M`, `5 m`, `1:30`, `1,5h`."""
 
 FOR_EVER = "for ever"
 """The value of a `Patience` that was given none."""
@@ -55,6 +55,13 @@ def seconds_in(text: str) -> float:
     if not math.isfinite(seconds):
         raise ValueError(f"{text!r} is too long")
     return seconds
+
+
+def written(seconds: float) -> str:
+    """Whole seconds as a duration with one unit: `30m`, `90s`."""
+    whole = max(1, int(seconds))
+    unit = next(unit for unit in ("d", "h", "m", "s") if whole % SECONDS_IN[unit] == 0)
+    return f"{int(whole // SECONDS_IN[unit])}{unit}"
 
 
 if TYPE_CHECKING:
@@ -171,9 +178,10 @@ class Verb(Exemplified):
             if option and option.name == "as_json" and isinstance(ctx.obj, Output):
                 ctx.obj.as_json = True
             if isinstance(option, Patience):
-                if rest and _LIKE_A_DURATION.fullmatch(rest[0]) and not ctx.resilient_parsing:
+                given = bool(rest) and _is_duration(rest[0])
+                if rest and not given and _LIKE_A_DURATION.fullmatch(rest[0]) and not ctx.resilient_parsing:
                     raise click.BadParameter(f"{rest[0]!r} is no duration: write {HOW}; a name behind --", ctx, option)
-                yield f"{word}={rest.pop(0) if rest and _is_duration(rest[0]) else FOR_EVER}"
+                yield f"{word}={rest.pop(0) if given else FOR_EVER}"
                 continue
             yield word
             if rest and _takes_the_next(word, options):

@@ -12,7 +12,8 @@ import os
 import sys
 from typing import NamedTuple
 
-from looop_portable.backends import find, open_address
+from looop_portable.backends import SHIPPED, find, open_address, open_backend
+from looop_portable.backends.remembered import is_remembered, root_in
 from looop_portable.config import Chosen, recognized
 from looop_portable.doctor import probes
 from looop_portable.doctor.advice import Advice, advise, candidates
@@ -112,7 +113,9 @@ def examine(
             byte_range_lock=primitives.byte_range_lock._replace(reason=primitives.byte_range_lock.reason or alone),
         )
     filesystem = filesystem._replace(options=tuple(option for option in filesystem.options if option != _READ_ONLY))
-    stamp = _stamp(directory)
+    stamp = _stamp(directory, backend)
+    if stamp and not stamp.unreadable and any(race.acquisitions for race in races):  # So it can be opened at all.
+        stamp = stamp._replace(unreadable=_refused(directory, backend))
     findings = Findings(
         directory, filesystem, primitives, measures, tuple(races), stamp, across, str(backend), windows, kept_by(directory)
     )
@@ -132,9 +135,9 @@ def _filesystem(directory: str) -> Filesystem:
     return Filesystem(mount.type, mount.source, mount.point, mount.options, mount.network, mount.local_guard)
 
 
-def _stamp(directory: str) -> Stamped | None:
-    """What the stamp of the claims in `directory` says; None: there are none."""
-    root = f"{directory}/claims/.ledger"
+def _stamp(directory: str, asked: Chosen) -> Stamped | None:
+    """What the stamp of the claims in `directory` says; None: there are none. `asked`: the backend that is examined."""
+    root = root_in(directory)
     try:
         data = OS.read(f"{root}/{STAMP}")
         if data is None:
@@ -143,7 +146,19 @@ def _stamp(directory: str) -> Stamped | None:
     except NotADirectoryError:
         return None
     except (UnknownProtocol, WrongBackend) as error:
-        return Stamped(unreadable=str(error))
+        mine = isinstance(error, WrongBackend) and is_remembered(asked, directory)
+        return Stamped(backend=str(asked)) if mine else Stamped(unreadable=str(error))
     except OSError as error:
         return Stamped(unreadable=f"its stamp cannot be read: {describe_error(error)}")
     return Stamped(fmt.links, fmt.guard)
+
+
+def _refused(directory: str, asked: Chosen) -> str:
+    """Why a backend of others is refused where claims are in files, though it excludes; empty: it is not."""
+    if isinstance(asked, str) and asked in SHIPPED:
+        return ""  # What a stamp says of these is judged by what it says.
+    try:
+        open_backend(asked, directory).close()
+    except WrongBackend as error:
+        return str(error)
+    return ""

@@ -180,7 +180,7 @@ def _local(filesystem: Filesystem) -> str:
 
 def _contradictions(found: Findings) -> tuple[str, ...]:
     stamp = found.stamp
-    if stamp is None:
+    if stamp is None or stamp.backend:
         return ()
     if stamp.unreadable:
         return (stamp.unreadable,)

@@ -73,11 +73,12 @@ class Race(NamedTuple):
 
 
 class Stamped(NamedTuple):
-    """What the stamp of a data directory says; `unreadable` why it cannot be told."""
+    """What a data directory's stamp says; `unreadable`: why it cannot be told; `backend`: that the claims are there."""
 
     links: bool = True
     guard: str = ""
     unreadable: str = ""
+    backend: str = ""
 
 
 class Across(NamedTuple):

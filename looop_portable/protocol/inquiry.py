@@ -219,11 +219,11 @@ def _by_heartbeat(registration: Registration, silence: Silence, hint: Observatio
     """
     lease, (seconds, watched) = registration.lease_seconds, silence
     age = max(seconds, watched)
-    heard = f"was last heard {age:.0f} s ago, by the filesystem's clock; its lease is {lease} s"
+    heard = f"was last heard {age:.0f} s ago, by the store's clock; its lease is {lease} s"
     heard = f"{hint.evidence}; it {heard}" if hint else f"{_where(registration)} {heard}"
     if registration.timed:
         heard = (
-            f"last renewed {age:.0f} s ago, by the filesystem's clock; it lives for {int(time_to_live(lease))} s after that"
+            f"last renewed {age:.0f} s ago, by the store's clock; it lives for {int(time_to_live(lease))} s after that"
         )
     young = -interval(lease) <= seconds <= (interval(lease) if hint else lease)
     if young and not hint:

@@ -50,7 +50,7 @@ def canonical(name: str, what: str = "claim name", longest: int = LONGEST_NAME) 
     if name.startswith("."):
         raise InvalidName(f"invalid {what} {excerpt(name)}: it begins with a dot")
     if "/" in name or "\\" in name:
-        raise InvalidName(f"invalid {what} {excerpt(name)}: it contains a slash or a backslash")
+        raise InvalidName(f"invalid {what} {excerpt(name)}: it contains a slash or a backslash: write - instead")
     if name.isascii():
         return name
     try:

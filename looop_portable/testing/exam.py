@@ -29,7 +29,18 @@ from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.exam_life import LifeExam
 from looop_portable.testing.exam_waiting import WaitingExam
-from looop_portable.testing.examiner import ROUNDS, WORKERS, Reopen, at_once, far, lease, registered, starting_line, waiter
+from looop_portable.testing.examiner import (
+    ROUNDS,
+    WORKERS,
+    Reopen,
+    at_once,
+    far,
+    is_published,
+    lease,
+    registered,
+    starting_line,
+    waiter,
+)
 
 __all__ = ["BackendExam", "LifeExam", "Reopen", "WaitingExam"]
 
@@ -202,13 +213,14 @@ class BackendExam(LifeExam, WaitingExam):
             while done < ROUNDS:
                 assert elapsed() - began < 6 * self.patience, f"law: of those who claim somebody wins: {done} times"
                 head = backend.read("counter")
-                if head.lease or not backend.advance("counter", head.generation, lease("counter", f"w{worker}")):
+                mine = lease("counter", f"w{worker}", f"{worker} {done}")
+                if head.lease or not is_published(backend, "counter", head.generation, mine):
                     continue
                 seen = counter[0]
                 backend.read("counter")  # Time for others to come in, if anybody could.
                 counter[0] = seen + 1
                 done += 1
-                assert backend.advance("counter", head.generation + 1, None)
+                assert is_published(backend, "counter", head.generation + 1, None)
 
         at_once(work)
         told = f"{WORKERS * ROUNDS} turns were won, and {counter[0]} were one after the other"

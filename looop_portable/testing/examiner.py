@@ -27,6 +27,20 @@ def lease(name: str, session: str = "w1", incarnation: str = "i1") -> Lease:
     return Lease(name, session, incarnation, claimed_at="2026-01-02T03:04:05Z", host="here")
 
 
+def is_published(backend: Backend, claim: str, expected: int, new: Lease | None) -> bool:
+    """As `advance`, but where the store does not say what came of it, by a look: it is as busy as the exam makes it.
+
+    `new` is a lease that nobody else publishes, or None: then the caller has the one that stands.
+    """
+    try:
+        return backend.advance(claim, expected, new)
+    except Unavailable:
+        head = backend.read(claim)
+        if new is None:
+            return head.generation > expected or backend.advance(claim, expected, new)
+        return head.generation == expected + 1 and head.lease is not None and head.lease[:3] == new[:3]
+
+
 def tickets_of(backend: Backend) -> Tickets | None:
     """None: it says that it cannot order those who wait, which is no fault."""
     return backend.tickets

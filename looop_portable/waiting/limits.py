@@ -6,7 +6,7 @@ import math
 import threading
 from typing import Protocol
 
-from looop_portable.errors import UsageError
+from looop_portable.errors import UsageError, describe_holder
 from looop_portable.protocol.names import excerpt
 from looop_portable.protocol.outcomes import Held, HeldInLine
 
@@ -80,4 +80,4 @@ def still_waiting(held: Held, waited: float) -> str:
     minutes = int(waited // 60)
     so_far = f"{minutes // 60}h{minutes % 60:02}m" if minutes >= 60 else f"{minutes}m"
     place = f" (place {held.place} in line)" if isinstance(held, HeldInLine) else ""
-    return f"still waiting for {held.lease.name}, {so_far} so far, held by live session '{held.lease.session}'{place}"
+    return f"still waiting for {held.lease.name}, {so_far} so far, held by {describe_holder(held.lease.session)}{place}"

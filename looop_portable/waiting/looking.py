@@ -67,8 +67,8 @@ class Looking:
         self._claims = claims
         self._wanted = wanted
         self._watcher = watcher
-        self._tickets = tickets = claims.backend.tickets
-        self._pauses = Pauses(chance, far=tickets is not None and tickets.far())
+        self._tickets = claims.backend.tickets
+        self._pauses = Pauses(chance, far=claims.backend.far())
 
     def look(self) -> Status | Pending:
         """The one that can be had. It subscribes first and looks then."""
@@ -78,7 +78,7 @@ class Looking:
         if isinstance(found, Status):
             return found
         if self._tickets is None:
-            return Pending(found, self._pauses.unwatched(first=True))
+            return Pending(found, self._pauses.without_lines())
         foreign = is_looops(found.lease)
         while watched := self._tickets.subscribe(self._watcher, self._wanted, foreign=foreign):
             found = self.last_look()

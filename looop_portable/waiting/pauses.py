@@ -44,6 +44,10 @@ class Pauses:
         self._last = min(max(self._last * _SLOWER, _SOONEST_FAR if self._far else _SOONEST), most)
         return self._jittered(self._last)
 
+    def without_lines(self) -> float:
+        """Where nobody lines up. Over a network as for those who are behind: there each look may have its price."""
+        return self.unwatched(first=not self._far)
+
     def _jittered(self, seconds: float) -> float:
         """So that many that began at once do not look at once."""
         return seconds * (0.75 + self._chance() / 2)

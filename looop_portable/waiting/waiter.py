@@ -83,7 +83,7 @@ class Waiting:
         self._attempt = attempt
         self._watcher = watcher
         self._ours = ours
-        self._pauses = Pauses(chance, far=tickets is not None and tickets.far())
+        self._pauses = Pauses(chance, far=claims.backend.far())
         self._undo = undo
         self._at_home = at_home
         self._who = who or self._evidence.this_process
@@ -109,7 +109,7 @@ class Waiting:
             if not isinstance(outcome, Held):
                 return self._done(outcome)
             if self._tickets is None:
-                return Pending(outcome, self._pauses.unwatched(first=True))
+                return Pending(outcome, self._pauses.without_lines())
         is_new = not self._ticket
         while True:
             ahead, waiter = self._predecessor()

@@ -72,6 +72,16 @@ def test_a_session_that_was_stopped_claims_nothing_until_it_is_started_again(run
     assert run("claim", "repo-x", "--session", "w1").returncode == 0
 
 
+def test_a_session_by_time_that_has_ended_begins_again_as_it_is_told(run: Run) -> None:
+    assert run("claim", "repo-x", "--session", "agent", "--ttl", "30m").returncode == 0
+    assert run("session", "stop", "agent").returncode == 0
+    for words in ((), ("--wait", "1")):
+        code, out, err = said(run("claim", "repo-x", "--session", "agent", *words))
+        assert (code, out) == (2, "")
+        assert err.endswith(": nothing would protect what it holds; claim with `--ttl 30m`, and it begins again\n")
+    assert run("claim", "repo-x", "--session", "agent", "--ttl", "30m").returncode == 0
+
+
 def test_a_session_that_ends_while_it_waits_wins_nothing(looop: Run, run: Run, alive: Living) -> None:
     alive("w1")
     waits = alive("w2")
@@ -158,7 +168,7 @@ def test_a_session_by_time_holds_without_a_process_until_its_time_is_over(
     age_sightings(data_dir, 500)
     assert said(run("claim", "repo-x", "--session", "w2"))[:2] == (0, "claimed repo-x\n")
     code, _, err = said(run("claim", "repo-y", "--session", "agent"))
-    assert (code, "looop session start agent" in err) == (2, True)
+    assert (code, "claim with `--ttl 30m`" in err) == (2, True)
     assert holders() == {"repo-x": "w2"}
 
 

@@ -221,12 +221,20 @@ def test_a_bad_session_id_is_usage_in_one_line(run: Run, data_dir: Path, verb: s
     assert not data_dir.exists()
 
 
+def test_more_is_said_of_its_generation_if_it_is_asked_for(run: Run, alive: Living) -> None:
+    alive("w1")
+    for names, said_on_stdout in ((("x", "y"), "claimed x\nclaimed y\n"), (("y", "x"), "")):
+        code, out, err = said(run("-v", "claim", *names, "--session", "w1"))
+        assert (code, out) == (0, said_on_stdout)
+        assert [line for line in err.splitlines() if "generation" in line] == ["x: generation 1", "y: generation 1"]
+
+
 def test_a_session_that_is_not_registered_claims_and_is_warned(run: Run, alive: Living, group: tuple[str, ...]) -> None:
     code, out, err = said(run(*group, "claim", "repo-x", "--session", "nobody"))
     assert (code, out) == (0, "claimed repo-x\n")
     assert err == (
         "looop: warning: session 'nobody' is not registered (no such session), so this claim can be taken over at once: "
-        "register with `looop session start`\n"
+        "register with `looop session start`, or claim with `--ttl 30m`\n"
     )
     assert said(run(*group, "claim", "repo-x", "--session", "nobody")) == (0, "", "")
     alive("w1")

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from looop_portable.cli.verb import SECONDS_IN, seconds_in
+from looop_portable.cli.verb import SECONDS_IN, seconds_in, written
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1, "1s"), (5.33, "5s"), (60, "1m"), (90, "90s"), (1800, "30m"), (3600, "1h"), (172800, "2d")]
+)
+def test_a_duration_is_written_as_it_is_read(seconds: float, text: str) -> None:
+    assert (written(seconds), seconds_in(text)) == (text, int(seconds))
 
 
 @pytest.mark.parametrize(

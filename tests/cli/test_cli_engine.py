@@ -112,3 +112,18 @@ claims = Claims.open()
 assert claims.backend.name == "sqlite"
 sys.exit(0 if isinstance(claims.claim("n", claims.sessions.register("other").holder), Held) else 1)
 """
+
+
+def test_the_doctor_advises_to_use_it_where_the_claims_are_in_it(looop: Run, data_dir: Path) -> None:
+    assert looop("claim", "repo-x", "--session", "w1").returncode == 0
+    done = looop("doctor", str(data_dir), "--seconds", "0.2", "--processes", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "stamp       the claims of this directory are in sqlite\n" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("verdict: use --backend sqlite: ")
+
+
+def test_the_doctor_advises_against_it_where_claims_are_in_files(looop: Run, data_dir: Path) -> None:
+    assert looop("--backend", "auto", "claim", "repo-x", "--session", "w1").returncode == 0
+    done = looop("doctor", str(data_dir), "--seconds", "0.2", "--processes", "2")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "in files, not in the backend 'sqlite': use it without --backend" in done.stdout.splitlines()[-1]

@@ -270,3 +270,11 @@ def test_what_is_no_event_is_left_out(run: Run, data_dir: Path, form: list[str])
     data_dir.mkdir()
     (data_dir / "events.jsonl").write_bytes(line("one").encode() + b'{"ts": "20\n\xff\x00\n[]\n\n' + line("two").encode())
     assert len(run(*form, "events").stdout.splitlines()) == 2
+
+
+def test_of_a_session_by_time_no_process_is_shown(run: Run) -> None:
+    assert run("claim", "x", "--session", "agent", "--ttl", "30m").returncode == 0
+    begun = run("events").stdout.splitlines()[0].split()
+    assert begun[1:4] == ["session_started", "-", "session=agent"]
+    assert not any(word.startswith("pid=") for word in begun)
+    assert json.loads(run("--json", "events").stdout.splitlines()[0])["pid"] == 0

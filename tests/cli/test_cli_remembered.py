@@ -16,7 +16,7 @@ from support.capabilities import NATIVE, NativeBackend
 from looop_portable import Claims
 from looop_portable.backends import open_backend
 from looop_portable.backends.memory import MemoryBackend
-from looop_portable.backends.remembered import Remembered
+from looop_portable.backends.remembered import Remembered, is_remembered
 from looop_portable.errors import LooopError, UnknownProtocol, WrongBackend
 from looop_portable.ledger import stamp
 from looop_portable.protocol.records import Holder, Lease
@@ -71,6 +71,13 @@ def test_the_doctor_tells_it_too(run: Run, data_dir: Path) -> None:
     assert run("--backend", "floppy", "claim", "repo-x", "--session", "w1").returncode == 0
     done = run("doctor", str(data_dir), "--seconds", "0.1", "--processes", "2")
     assert (done.returncode, "use --backend floppy" in done.stdout) == (1, True)
+
+
+def test_it_is_remembered_by_its_own_name_alone(data_dir: Path) -> None:
+    assert not is_remembered("floppy", str(data_dir))
+    open_backend("floppy", str(data_dir)).advance("x", 0, LEASE)
+    found = {name: is_remembered(name, str(data_dir)) for name in ("floppy", "tape", "auto", "tape:///x", "floppy:///x")}
+    assert found == {"floppy": True, "tape": False, "auto": False, "tape:///x": False, "floppy:///x": True}
 
 
 def test_versions_before_refuse_it_too(data_dir: Path) -> None:

@@ -100,6 +100,14 @@ def test_a_slip_is_one_line_with_the_right_word(run: Run, data_dir: Path, typed:
     assert not data_dir.exists()
 
 
+@pytest.mark.parametrize("wait", ["5M", "5 m", "1H30M", "1h 30m", "5 minutes", "5m5m", "1:30", "1,5h"])
+def test_what_people_write_for_a_duration_is_no_name_either(run: Run, data_dir: Path, wait: str) -> None:
+    for args in (("claim", "x", "--wait", wait, "--session", "w"), ("run", "--claim", "x", "--wait", wait, "--", "true")):
+        done = run(*args)
+        assert (done.returncode, done.stdout, f"'{wait}' is no duration: write 30" in done.stderr) == (2, "", True)
+    assert not data_dir.exists()
+
+
 @pytest.mark.parametrize("name", ["5min", "10secs", "-1"])
 def test_a_name_like_a_duration_can_be_claimed_behind_two_dashes(run: Run, alive: Living, name: str) -> None:
     alive("w")

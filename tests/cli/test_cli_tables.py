@@ -23,6 +23,12 @@ LONG = "deploy/of-a-service-with-a-long-name".replace("/", "-")
 COLUMNS = ("NAME", "SESSION", "EVIDENCE")
 ROWS = [(LONG, "ci-4711", "pid 4711 runs (seen now)"), ("b", "w2", "its process is gone")]
 ESCAPES = re.compile(r"\x1b\[\d*m")
+FOLD = "\n    "
+
+
+def unfolded(shown: str) -> list[str]:
+    """The rows of a table, each in one line."""
+    return ESCAPES.sub("", shown).replace(FOLD, "  ").splitlines()
 
 
 @pytest.mark.parametrize("width", [None, 20, 40, 60, 62, 80, 120, 1000])
@@ -30,8 +36,20 @@ def test_only_the_last_column_gives_way(width: int | None) -> None:
     lines = drawn(COLUMNS, ROWS, width, {})
     for line, row in zip(lines, [COLUMNS, *ROWS], strict=True):
         assert line.split()[:2] == list(row[:2])
-        assert width is None or cells(line) <= width or line.split() == list(row[:2])
-    assert (lines[1].endswith(ROWS[0][2])) == (width is None or width >= 80)
+        assert width is None or all(cells(part) <= max(width, len(LONG)) for part in line.split("\n"))
+        assert (FOLD in line) == (width is not None and width < len(LONG) + 2 + len("SESSION"))
+    assert (lines[1].endswith(ROWS[0][2])) == (width is None or width >= 80 or width == 40)
+
+
+def test_rows_that_are_too_wide_go_on_between_two_columns_and_show_what_there_is_room_for() -> None:
+    assert drawn(("NAME", "LIVENESS", "EVIDENCE"), [("n" * 20, "alive", "pid 4711 runs (seen now)")], 30, {}) == [
+        "NAME                  LIVENESS",
+        f"{'n' * 20}  alive",
+    ]
+    assert drawn(("NAME", "LIVENESS", "EVIDENCE"), [("n" * 20, "alive", "pid 4711 runs (seen now)")], 29, {}) == [
+        "NAME\n    LIVENESS  EVIDENCE",
+        f"{'n' * 20}\n    alive     pid 4711 runs\u2026",
+    ]
 
 
 def test_what_does_not_fit_ends_in_an_ellipsis() -> None:
@@ -45,7 +63,11 @@ TEXT = st.text(st.characters(exclude_categories=["C", "Z", "M"]), min_size=1, ma
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1), st.integers(1, 200))
 def test_at_any_width_all_but_the_last_are_whole_and_aligned(rows: list[tuple[str, str, str]], width: int) -> None:
     lines = drawn(COLUMNS, rows, width, {})
-    starts = {cells(line[: line.index(row[1], len(row[0]))]) for line, row in zip(lines[1:], rows, strict=True)}
+    folded = FOLD in lines[0]
+    starts = {
+        cells(line[line.index(FOLD) if folded else 0 : line.index(row[1], len(row[0]))])
+        for line, row in zip(lines[1:], rows, strict=True)
+    }
     assert all(line.startswith(row[0]) for line, row in zip(lines[1:], rows, strict=True))
     assert len(starts) == 1
 
@@ -59,7 +81,9 @@ NOTED = ("NAME", "LIVENESS", "NOTE", "EVIDENCE")
 def test_where_two_give_way_the_rest_is_whole_and_nothing_is_wider(width: int | None, note: str, evidence: str) -> None:
     lines = drawn(NOTED, [("repo-x", "alive", note, evidence), ("y", "dead", "", evidence)], width, {}, giving=2)
     assert [line.split()[:2] for line in lines] == [["NAME", "LIVENESS"], ["repo-x", "alive"], ["y", "dead"]]
-    assert width is None or all(cells(line) <= max(width, len("repo-x  LIVENESS")) for line in lines)
+    assert width is None or all(
+        cells(part) <= max(width, len("    LIVENESS")) for line in lines for part in line.split("\n")
+    )
     if width is None or width >= 18 + len(note) + 2 + max(len(evidence), len("EVIDENCE")):
         assert lines[1].split()[2:] == [note, *evidence.split()]
     elif width >= 18 + 12 + 2 + 12:  # Then each has its part.
@@ -115,7 +139,7 @@ def some(alive: Living) -> None:
 def test_names_sessions_generations_and_liveness_are_whole(
     on_a_terminal: Callable[..., str], some: None, width: int
 ) -> None:
-    lines = ESCAPES.sub("", on_a_terminal("claims", width=width)).splitlines()
+    lines = unfolded(on_a_terminal("claims", width=width))
     found = {tuple(line.split()[:3]) for line in lines[1:]}
     assert found == {(LONG, "w1", "1"), ("b", "a-stranger-with-a-long-name-of-its-own", "1")}
     assert all(re.search(r"\b(alive|dead)\b", line) for line in lines[1:])
@@ -163,7 +187,7 @@ def by_time(alive: Living) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_of_sessions_evidence_alone_gives_way(on_a_terminal: Callable[..., str], by_time: None, width: int) -> None:
-    lines = ESCAPES.sub("", on_a_terminal("session", "list", width=width)).splitlines()
+    lines = unfolded(on_a_terminal("session", "list", width=width))
     assert lines[0].split()[:6] == ["SESSION", "STARTED", "HOST", "LEASE", "UNTIL", "LIVENESS"]
     (timed,) = [line.split() for line in lines if line.startswith(LONG_ID)]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", timed[4])

@@ -191,8 +191,12 @@ def test_a_name_is_never_cut_and_goes_on_in_the_next_line(width: int) -> None:
 
 def test_columns_that_are_wider_than_the_terminal_go_on_in_the_next_line_as_rows_do() -> None:
     lines = drawn([held("n" * 30, session="s" * 20), held("m")], View(), 60, 8)
-    assert (lines[1] + lines[2]).split() == ["NAME", "SESSION", "GENERATION", "AGE", "LIVENESS"]
+    assert [line.split() for line in lines[1:3]] == [["NAME", "SESSION"], ["GENERATION", "AGE", "LIVENESS", "EVIDENCE"]]
     assert [line.split()[0] for line in (lines[3], lines[5])] == ["m", "n" * 30]
+
+
+def test_who_cannot_be_read_is_a_dash_and_no_gap() -> None:
+    assert drawn([damaged("d")], View())[2].split()[:3] == ["d", "-", "0"]
 
 
 def test_there_is_a_column_for_notes_if_any_that_is_shown_has_one() -> None:

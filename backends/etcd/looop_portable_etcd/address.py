@@ -21,6 +21,9 @@ TIMEOUT = 4.0
 PREFIX = "looop"
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]@/?#\s,]+)(?::(\d{1,5}))?")
+_KINDS = {"claim", "session", "ticket", "beat", "lease", "until"}
+"""What the keys of a prefix begin with. A prefix with such a word would be in the middle of another one's."""
+
 _FILES = ("ca", "cert", "key")
 _SHAPE = "etcd://HOST:2379/PREFIX, or etcd://HOST:2379,HOST:2379/PREFIX"
 
@@ -40,13 +43,18 @@ class Address:
 
     def __init__(self, url: str, environment: Mapping[str, str] | None = None) -> None:
         given = os.environ if environment is None else environment
-        found = urlsplit(url)
+        try:
+            found = urlsplit(url)
+        except ValueError:  # Which would repeat what may be a password.
+            raise UsageError(f"that is no URL of an etcd: {_SHAPE}") from None
         self.scheme = found.scheme
         login, _, hosts = found.netloc.rpartition("@")
         self.endpoints = tuple(_endpoint(each) for each in hosts.split(","))
         self.prefix = unquote(found.path).strip("/") or PREFIX
         if not self.prefix.isprintable() or found.fragment:
             raise UsageError(f"the prefix of an etcd is a word or some, without control characters and '#': {_SHAPE}")
+        if not _KINDS.isdisjoint(self.prefix.split("/")[1:]):
+            raise UsageError(f"the words of a prefix behind its first '/' are none of {', '.join(sorted(_KINDS))}")
         self.user, self.password = _login(login, given)
         options = _options(found.query)
         self.timeout = _seconds(options.get("timeout", str(TIMEOUT)))

@@ -3,10 +3,12 @@
 The key `beat` has for how many seconds the lease was granted, and a nonce that each beat renews; it outlives the lease.
 The key `lease` is attached to the lease, and goes with it.
 
-Guarantees: what is heard is never older than the truth: the lease counts whole seconds, less the last, by a clock that
-nobody can set; one that has ended was silent for all its seconds at least; and whoever leads the cluster anew gives each
-lease its full time again.
-Does not guarantee: how much longer than that a word has been silent, once its lease has ended.
+Guarantees: what is heard is not older than the truth, while etcd ends no lease too early: it counts whole seconds, of which
+the last is left out, by a clock that nobody can set; and whoever leads the cluster anew gives each lease its time again.
+Does not guarantee: that etcd ends none too early. A leader that was stopped, or waited for its disk, while another was
+elected ends those that it has not seen renewed (etcd#12528, #15247; since 3.4.31 and 3.5.13 that is rare). So the engine is
+not `steady`, and a silence is watched before it is believed: the holder's next beat makes the lease anew, and is seen.
+Nor how long a word has been silent, once its lease has ended: for the seconds of that at least.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from __future__ import annotations
 import json
 import math
 from base64 import b64decode, b64encode
+from collections.abc import Callable
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -27,6 +31,8 @@ __all__ = ["Beats", "Said"]
 
 _SHORTEST, _LONGEST = 2, 8_000_000_000
 """Seconds: what etcd takes for a lease."""
+
+Ask = Callable[..., list[Json]]
 
 _MOST = 10_000
 _TRIES = 3
@@ -47,7 +53,7 @@ class Beats:
     def __init__(self, where: str, prefix: str, deadlines: Deadlines) -> None:
         self._where = where
         self._prefix = prefix
-        self._ask = deadlines.ask
+        self._deadlines = deadlines
         self._granted: dict[str, int] = {}
 
     def named(self, word: str) -> Said:
@@ -57,21 +63,23 @@ class Beats:
 
     def beat(self, word: str, lease: float) -> None:
         """One trip, as a rule. A second one where somebody else has begun with this word, or where the lease had ended."""
+        ask = self._within()
         said, ttl = self.named(word), min(max(math.ceil(lease * 4 / 3 - 1e-9), _SHORTEST), _LONGEST)
         if self._granted.get(word, 0) < ttl:
-            granted, made = self._ask(_grant(said, ttl), self._made(said, ttl))
+            granted, made = ask(_grant(said, ttl), self._made(said, ttl))
             if "code" in granted:
-                self._join(said, ttl)
+                self._join(ask, said, ttl)
             elif not made.get("succeeded"):  # It had ended.
-                self._ask(self._put(said, ttl))
+                self._is_put(ask(self._put(said, ttl)))
         else:
             ttl = self._granted[word]
-            kept, _ = self._ask(Call("/v3/lease/keepalive", {"ID": said.lease}), _transaction(_put(said.beat, _value(ttl))))
+            kept, put = ask(Call("/v3/lease/keepalive", {"ID": said.lease}), _transaction(_put(said.beat, _value(ttl))))
             left = _left(kept)
+            self._is_put([put])
             if left < 1:
-                self._ask(_grant(said, ttl), self._put(said, ttl))
+                self._is_put(ask(_grant(said, ttl), self._put(said, ttl)))
             elif left < ttl:
-                self._replace(said, ttl)
+                self._replace(ask, said, ttl)
         if len(self._granted) >= _MOST:
             self._granted.clear()
         self._granted[word] = ttl
@@ -84,9 +92,9 @@ class Beats:
 
     def heard(self, word: str, found: list[Json] | None = None) -> Heard | None:
         """`found`: what the `listening` calls have found already."""
-        said = self.named(word)
+        ask, said = self._within(), self.named(word)
         for _ in range(_TRIES):
-            keys, lease, after = self._ask(*self.listening(said)) if found is None else found
+            keys, lease, after = ask(*self.listening(said)) if found is None else found
             found = None
             beat, attached = (each["response_range"].get("kvs") for each in keys["responses"])
             if not beat:
@@ -108,22 +116,31 @@ class Beats:
         after = Call("/v3/kv/range", {"key": said.beat, "count_only": True})
         return Call("/v3/kv/txn", {"success": keys}), Call("/v3/lease/timetolive", {"ID": said.lease}), after
 
-    def _join(self, said: Said, ttl: int) -> None:
+    def _join(self, ask: Ask, said: Said, ttl: int) -> None:
         """Somebody else has begun with the word, or has a lease of this number for something else."""
-        (found,) = self._ask(Call("/v3/lease/timetolive", {"ID": said.lease, "keys": True}))
+        (found,) = ask(Call("/v3/lease/timetolive", {"ID": said.lease, "keys": True}))
         if any(key != said.attached for key in found.get("keys", ())):
             raise Unavailable(
                 f"{self._where}: the lease {int(said.lease):x} is used by another program: wait until it has ended"
             )
         if int(found.get("grantedTTL", 0)) < ttl:
-            self._replace(said, ttl)
+            self._replace(ask, said, ttl)
         else:
-            self._ask(Call("/v3/lease/keepalive", {"ID": said.lease}), self._put(said, ttl))
+            self._is_put(ask(Call("/v3/lease/keepalive", {"ID": said.lease}), self._put(said, ttl)))
 
-    def _replace(self, said: Said, ttl: int) -> None:
+    def _replace(self, ask: Ask, said: Said, ttl: int) -> None:
         """A lease of this word was granted for less. Meanwhile nothing is heard that could seem too old."""
         nothing = _transaction(_put(said.beat, _value(0)))
-        self._ask(nothing, Call("/v3/lease/revoke", {"ID": said.lease}), _grant(said, ttl), self._put(said, ttl))
+        self._is_put(ask(nothing, Call("/v3/lease/revoke", {"ID": said.lease}), _grant(said, ttl), self._put(said, ttl)))
+
+    def _is_put(self, answers: list[Json]) -> None:
+        """The last of them. It is not where the lease has ended since."""
+        if "code" in answers[-1]:
+            raise Unavailable(f"{self._where}: the lease of a sign of life has ended while that was given: try again")
+
+    def _within(self) -> Ask:
+        """What asks, for as long as one call may take."""
+        return partial(self._deadlines.ask, end=self._deadlines.end())
 
     def _put(self, said: Said, ttl: int) -> Call:
         return _transaction(_put(said.beat, _value(ttl)), _put(said.attached, "", said.lease))

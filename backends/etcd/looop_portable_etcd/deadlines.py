@@ -4,7 +4,7 @@ etcd compares keys, and no times: but it ends leases, and a key that is attached
 changes nothing once such a key is gone. That alone is not enough. etcd looks each half a second for what is over, and one
 that was stopped begins at once with what is in its queue: two of five such requests were done late. So the lease is
 renewed first, in the same trip: etcd lets a renewal that comes too late wait until the key is gone, and only then refuses
-it. Of 272 such requests none was done late.
+it. Of 720 such requests none was done late (3.4.23 and 3.7.3).
 
 Guarantees: what a member begins after the deadline changes nothing. And what no answer came to is never done once this
 process has reached etcd again: it ends the lease first.
@@ -15,7 +15,7 @@ How: a lease belongs to one transaction at a time. Otherwise one that is held up
 
 from __future__ import annotations
 
-import secrets
+import os
 from base64 import b64encode
 from collections import deque
 from contextlib import suppress
@@ -53,15 +53,25 @@ class Deadlines:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._free: deque[Deadline] = deque()
         self._burnt: deque[str] = deque()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._free: deque[Deadline] = deque()
         self._wanted = True
+        self._pid = os.getpid()
+
+    def end(self) -> float:
+        """When a call that begins now is given up, however many trips it takes."""
+        return elapsed() + self._gateway.address.timeout
 
     def ask(self, *calls: Call, end: float = 0.0, prepare: bool = False) -> list[Json]:
         """What the calls find. Before them the leases end of what no answer came to.
 
         `prepare`: a transaction is likely to follow: a lease for it is made in the same trip, if there is none.
         """
+        if self._pid != os.getpid():
+            self._begin()  # The leases of a parent are its own.
         burnt = list(self._burnt)
         first = [Call("/v3/lease/revoke", {"ID": each}) for each in burnt]
         last = self._new(TTL) if prepare and self._wanted and not self._is_any_fresh() else ()
@@ -98,6 +108,8 @@ class Deadlines:
 
     def _until(self, not_after: float) -> Deadline:
         """One that has ended by then, and that nobody else uses. Raises `Unavailable` where that is too soon."""
+        if self._pid != os.getpid():
+            self._begin()
         self._wanted, found = True, None
         with suppress(IndexError):
             while found is None or elapsed() >= found.fresh:
@@ -127,7 +139,7 @@ class Deadlines:
         return _made(calls, self.ask(*calls, end=end)[0], began)
 
     def _new(self, ttl: int) -> tuple[Call, Call]:
-        lease = str(secrets.randbits(62) + 1)
+        lease = str((int.from_bytes(os.urandom(8), "big") >> 2) + 1)
         key = b64encode(f"{self._gateway.address.prefix}/until/{lease}".encode()).decode()
         put = {"key": key, "value": "", "lease": lease}
         return Call("/v3/lease/grant", {"ID": lease, "TTL": str(ttl)}), Call("/v3/kv/put", put)

@@ -3,6 +3,7 @@
 Guarantees: what is confirmed is on the disks of most members, so no crash, restart or election loses it. A number is the
 version of its key, which etcd counts: one transaction compares and publishes it. Reads are linearizable: a member that most
 others cannot reach says nothing.
+Signs of life are leases, by clocks that nobody can set. It is not `steady` for all that: see `beats`.
 Does not guarantee: anything once keys of the prefix are deleted by hand, or its data come back from a backup: numbers begin
 anew then. And of a late request all that `deadlines` says.
 """
@@ -34,8 +35,6 @@ class EtcdEngine(Engine):
 
     `advance` two where this process has published nothing for 2 s, and read nothing since: see `deadlines`.
     """
-
-    steady = True
 
     def __init__(self, address: Address) -> None:
         self.where = address.where
@@ -89,14 +88,14 @@ class EtcdEngine(Engine):
 
     def look(self, key: str) -> Look:
         """The holder of the last look is asked for as well, in the same trip."""
-        expected = self._holders.get(key, "")
-        claim, *others = self._deadlines.ask(self._range(CLAIM, key), *self._of(expected), prepare=True)
+        end, expected = self._deadlines.end(), self._holders.get(key, "")
+        claim, *others = self._deadlines.ask(self._range(CLAIM, key), *self._of(expected), prepare=True, end=end)
         found = _record(claim)
         word = word_in(found.data)
         if not word:
             return Look(found)
         if word != expected:
-            others = self._deadlines.ask(*self._of(word))
+            others = self._deadlines.ask(*self._of(word), end=end)
             if len(self._holders) >= _MOST:
                 self._holders.clear()
             self._holders[key] = word

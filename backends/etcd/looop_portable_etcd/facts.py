@@ -14,6 +14,8 @@ __all__ = ["facts"]
 _METRICS = re.compile(r"^(etcd_server_quota_backend_bytes) ([0-9.e+]+)$", re.MULTILINE)
 _MIB = 1 << 20
 
+_MEND = "use 3.4.31, 3.5.13 or later: a leader that was stopped ends leases of others' too early (etcd#15247)"
+
 _NO_LEADER = Fact("role", "nobody leads: most members are down, or cut off", False, "start them, or mend the network")
 
 
@@ -38,8 +40,14 @@ def facts(gateway: Gateway) -> list[Fact]:
 def _version(status: Json) -> Fact:
     version = str(status.get("version", "unknown"))
     numbers = [int(each) for each in re.findall(r"\d+", version)[:2]]
-    is_new = numbers >= [3, 4]
-    return Fact("version", f"etcd {version}", is_new, "" if is_new else "use etcd 3.4 or later")
+    if numbers < [3, 4]:
+        return Fact("version", f"etcd {version}", False, "use etcd 3.4 or later")
+    return Fact("version", f"etcd {version}", advice="" if _is_mended(version) else _MEND)
+
+
+def _is_mended(version: str) -> bool:
+    numbers = [int(each) for each in re.findall(r"\d+", version)[:3]]
+    return numbers >= [3, 5, 13] or [3, 4, 31] <= numbers < [3, 5]
 
 
 def _role(status: Json) -> Fact:

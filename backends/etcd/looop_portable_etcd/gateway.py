@@ -7,15 +7,17 @@ does the same then.
 
 from __future__ import annotations
 
-import ssl
 import time
-from http.client import HTTPException
+from typing import TYPE_CHECKING
 
 from looop_portable.backends.connections import Connections
 from looop_portable.errors import CannotExclude, Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.address import Address, Endpoint
 from looop_portable_etcd.wire import BROKEN, Answer, Call, Json, Wire, why
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["Gateway"]
 
@@ -69,7 +71,7 @@ class Gateway:
                 failure, pause = f"it says: {_said(refusal)}", _PAUSE
             except BROKEN as error:
                 failure, pause = why(error), 0.0
-                if may_log_in and isinstance(error, (ConnectionError, HTTPException)):
+                if may_log_in and isinstance(error, (ConnectionError, ValueError)):
                     self._token, may_log_in = "", False  # Some versions say so that they know a token no more.
             failed += 1
             self._at += self.endpoint == endpoint
@@ -144,6 +146,8 @@ class Gateway:
             return wire.ask(endpoint, calls, self.headers(), end)
 
     def _context(self) -> ssl.SSLContext:
+        import ssl  # Not needed without TLS.
+
         address = self.address
         try:
             made = ssl.create_default_context(cafile=address.ca or None)

@@ -4,7 +4,7 @@ Guarantees: the member begins them one after the other, in their order, and the 
 connection is closed. It fails at the deadline, however slowly the bytes come.
 Does not guarantee: that a member which gave no answer has not done what it was asked, or will not.
 How: the requests are written together, and the answers are read in turn (HTTP/1.1's pipelining). So what needs several
-calls of etcd's needs one trip of the network. urllib3 makes the connection; its own retries are not in the way.
+calls of etcd's needs one trip of the network. No client does that, so this is none's: a socket, and what is needed of HTTP.
 """
 
 from __future__ import annotations
@@ -12,20 +12,18 @@ from __future__ import annotations
 import io
 import json
 import socket
-import ssl
 from collections.abc import Iterator, Sequence
-from http.client import HTTPException
-from typing import Any, NamedTuple, Self
-
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.address import Endpoint
 
+if TYPE_CHECKING:
+    import ssl
+
 __all__ = ["BROKEN", "Answer", "Call", "Wire", "why"]
 
-BROKEN = (OSError, HTTPException, HTTPError, ValueError)
+BROKEN = (OSError, ValueError)
 """What a connection fails by."""
 
 _LONGEST = 65536
@@ -54,7 +52,7 @@ class Wire:
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
-        self._connection: HTTPConnection | None = None
+        self._connection: socket.socket | None = None
         self._reader: Reader | None = None
         self.endpoint: Endpoint | None = None
 
@@ -78,20 +76,20 @@ class Wire:
         if self._reader is None or self.endpoint != endpoint:
             self.close()
             self._connection = self._connect(endpoint, end)
-            self._reader = Reader(_Bytes(self._connection.sock))
+            self._reader = Reader(_Bytes(self._connection))
             self.endpoint = endpoint
         return self._reader.until(end)
 
     def send(self, calls: Sequence[Call], headers: str, end: float) -> None:
         assert self._connection
-        self._connection.sock.settimeout(_left(end))
-        self._connection.sock.sendall(b"".join(_request(each, str(self.endpoint), headers) for each in calls))
+        self._connection.settimeout(_left(end))
+        self._connection.sendall(b"".join(_request(each, str(self.endpoint), headers) for each in calls))
 
     def shut(self) -> None:
         """From any thread: whoever reads from it has read all."""
         connection = self._connection
-        if connection and connection.sock:
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+        if connection:
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def close(self) -> None:
         connection, self._connection, self._reader = self._connection, None, None
@@ -102,22 +100,17 @@ class Wire:
         """Of an engine that nobody has closed. The socket of a parent stays open there."""
         self.close()
 
-    def _connect(self, endpoint: Endpoint, end: float) -> HTTPConnection:
-        options: list[tuple[int, int, int | bytes]] = [
-            (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        ]
-        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, name):
-                options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
-        host, port = endpoint
-        made: HTTPConnection
-        if self._tls:
-            made = HTTPSConnection(host, port, timeout=_left(end), socket_options=options, ssl_context=self._tls)
-        else:
-            made = HTTPConnection(host, port, timeout=_left(end), socket_options=options)
+    def _connect(self, endpoint: Endpoint, end: float) -> socket.socket:
+        made = socket.create_connection(endpoint, _left(end))
         try:
-            made.connect()
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+                if hasattr(socket, name):
+                    made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            if self._tls:
+                made.settimeout(_left(end))
+                made = self._tls.wrap_socket(made, server_hostname=endpoint.host)
         except BaseException:
             made.close()
             raise
@@ -152,7 +145,7 @@ class Reader(io.BufferedReader):
         """The status; how many bytes the body has, or -1 if it comes in chunks; whether the connection ends with it."""
         version, _, rest = self.line().partition(b" ")
         if version != b"HTTP/1.1" or not rest[:3].isdigit():
-            raise HTTPException(version[:20])
+            raise ValueError(version[:20])
         length, closes = 0, False
         while line := self.line():
             name, _, value = line.lower().partition(b":")
@@ -211,15 +204,16 @@ def _answer(status: int, body: bytes) -> Answer:
 
 def why(error: BaseException) -> str:
     """Why a connection failed, for people."""
-    cause = (error.__cause__ if isinstance(error, HTTPError) else None) or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is refused: {cause.verify_message}"
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS is refused: {(cause.reason or str(cause)).lower().replace('_', ' ')}"
+    import ssl  # Not needed where there is none.
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS is refused: {(error.reason or str(error)).lower().replace('_', ' ')}"
     for kinds, meaning in _WHY:
-        if isinstance(cause, kinds):
+        if isinstance(error, kinds):
             return meaning
-    return " ".join(str(getattr(cause, "strerror", "") or cause).split())
+    return " ".join(str(getattr(error, "strerror", "") or error).split())
 
 
 _WHY: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
@@ -227,5 +221,5 @@ _WHY: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((TimeoutError,), "no answer in time"),
     ((ConnectionRefusedError,), "nobody listens there"),
     ((ConnectionError,), "it has closed the connection, as one does that speaks TLS (etcds://) or that ends"),
-    ((HTTPException, ValueError), "what answers is no HTTP server"),
+    ((ValueError,), "what answers is no HTTP server"),
 )

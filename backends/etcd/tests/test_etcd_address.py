@@ -54,6 +54,9 @@ def test_a_url_is_believed_before_the_environment() -> None:
         ("etcds://h/x?cert=/a.pem", "needs its key"),
         ("etcd://h/x%0ay", "control characters"),
         ("etcd://h/x#y", "'#'"),
+        ("etcd://h/x/claim", "none of beat, claim"),
+        ("etcd://[::1/x", "no URL of an etcd"),
+        (f"etcd://me:{SECRET}@h\u2100/x", "no URL of an etcd"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_line(wrong: str, said: str) -> None:
@@ -80,6 +83,6 @@ def test_opening_connects_to_nothing(tmp_path: object) -> None:
 
 
 def test_the_client_is_imported_only_when_an_engine_is_opened() -> None:
-    program = "import sys, looop_portable_etcd; print('urllib3' in sys.modules or 'looop_portable.backends' in sys.modules)"
+    program = "import sys, looop_portable_etcd; print('socket' in sys.modules or 'looop_portable.backends' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "False"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.capabilities import needs_stopping
+from support.capabilities import needs_fork, needs_stopping
 from support.servers.etcd import Etcd
 
 from looop_portable import Claims, Unavailable, Won
@@ -24,18 +24,6 @@ from looop_portable_etcd.wire import Call, Wire
 Opened = Callable[..., EtcdEngine]
 
 pytestmark = needs_stopping
-
-
-def freeze(server: Etcd) -> None:
-    """Until none of its threads runs any more."""
-    server.freeze()
-    tasks = Path(f"/proc/{server.pid}/task")
-    while tasks.exists() and {_state(each) for each in tasks.iterdir()} - {"T"}:
-        time.sleep(0.001)
-
-
-def _state(task: Path) -> str:
-    return (task / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_what_a_frozen_server_finds_in_its_queue_changes_nothing(
@@ -52,7 +40,7 @@ def test_what_a_frozen_server_finds_in_its_queue_changes_nothing(
     engines = [opened(own, query="?timeout=2") for _ in range(8)]
     for number, engine in enumerate(engines):
         assert engine.read(CLAIM, f"c{number}") == NOTHING  # It has a lease now, as whoever claims.
-    freeze(own)
+    own.freeze()
     failures: list[Exception] = []
 
     def claim(number: int) -> None:
@@ -112,7 +100,7 @@ def test_what_comes_just_after_its_deadline_changes_nothing(
 def test_nobody_holds_what_a_frozen_server_did_not_confirm(own: Etcd, opened: Opened) -> None:
     late, other = (Claims(OnEngine(opened(own, query="?timeout=1"), "etcd")) for _ in range(2))
     me, another = late.sessions.register("late").holder, other.sessions.register("other").holder
-    freeze(own)
+    own.freeze()
     with pytest.raises(Unavailable):
         late.claim("x", me)
     time.sleep(5)
@@ -168,6 +156,25 @@ def test_a_lease_belongs_to_one_transaction_at_a_time(
     for each in work:
         each.join()
     assert len(set(used)) == 3
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_has_leases_of_its_own(server: Etcd, opened: Opened) -> None:
+    engine = opened(server)
+    assert engine.advance(CLAIM, "x", 0, b"one", not_after=elapsed() + 5).won
+    free = {each.lease for each in engine._deadlines._free}
+    assert free
+    child = os.fork()
+    if not child:
+        own = False
+        try:
+            own = engine.advance(CLAIM, "x", 1, b"two", not_after=elapsed() + 5).won
+            own = own and free.isdisjoint(each.lease for each in engine._deadlines._free)
+        finally:
+            os._exit(0 if own else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert engine.advance(CLAIM, "x", 2, b"three", not_after=elapsed() + 5).won
 
 
 def test_a_lease_that_has_ended_is_replaced_and_nothing_is_lost(server: Etcd, opened: Opened) -> None:

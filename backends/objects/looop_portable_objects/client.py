@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
-from looop_portable.errors import Unavailable
+from looop_portable.errors import CannotExclude, Unavailable
 from looop_portable_objects.place import Place
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ _OF_OBJECTS = {"NoSuchKey", "BlobNotFound", "NoSuchVersion"}
 _BUCKETS = {"NoSuchBucket", "ContainerNotFound", "InvalidBucketName"}
 _LOOK_AGAIN = {"409", "412"}
 _BUSY = {"429", "503"}
+_LACKS = "501"
+_DENIED = {"401", "403"}
+_SKEWED = {"RequestTimeTooSkewed"}
+_STRANGERS = {"XAdminUserNotFound", "InvalidAccessKeyId"}
+_OF_CREDENTIALS = ("Credentials", "redential error", "MissingAccount", "InvalidAccessKey", "/latest/", "etadata/")
 
 
 class Client:
@@ -140,7 +145,7 @@ class Client:
             "retry_config": {"max_retries": 0, "retry_timeout": timedelta(0)},
         }
         if place.scheme == "s3":
-            config = {"endpoint": endpoint, "region": place.region}
+            config = {"endpoint": endpoint, "region": place.region, "conditional_put": "etag"}
             return S3Store(place.bucket, config=_given(config), **common)
         if place.scheme == "gs":
             return GCSStore(place.bucket, config=_given({"base_url": endpoint}), **common)
@@ -153,23 +158,33 @@ class Client:
             raise self._failure(error, 0.0) from None
 
     def _failure(self, error: Exception, seconds: float) -> Exception:
-        text, where = _words(error), self._place.where
-        status, code = _STATUS.search(text), _CODE.search(text)
-        said = " ".join(each[1] for each in (status, code) if each)
-        if status and status[1] in _LOOK_AGAIN:
+        """What it means, in a line. The first that applies is said."""
+        text, hint = _words(error), _HINTS[self._place.scheme]
+        status, code = (found[1] if found else "" for found in (_STATUS.search(text), _CODE.search(text)))
+        said = f"{status} {code}".strip()
+        refused = f"the store refuses these credentials ({said})"
+        if status in _LOOK_AGAIN:
             return Refused()
-        if status and status[1] in _BUSY:
-            return Busy(f"{where}: the store asks for fewer requests ({said}): try again later, or claim less often")
-        if code and code[1] in _BUCKETS:
-            return Unavailable(f"{where}: there is no such bucket ({said}): make it first")
-        if status and (status[1] in ("401", "403") or "User" in said):
-            hint = _HINTS[self._place.scheme]
-            return Unavailable(
-                f"{where}: the store refuses these credentials ({said}): look at {hint}, and at their rights"
-            )
-        if said:
-            return Unavailable(f"{where}: the store has answered {said}")
-        return Unavailable(f"{where}: {_silence(str(error), seconds)}")
+        told: list[tuple[bool, type[Unavailable], str]] = [
+            (status in _BUSY, Busy, f"the store asks for fewer requests ({said}): try again later, or claim less often"),
+            (
+                status == _LACKS,
+                CannotExclude,
+                f"the store has no conditional writes ({said}): use another",
+            ),
+            (code in _BUCKETS, Unavailable, f"there is no such bucket ({said}): make it first"),
+            (code in _SKEWED, Unavailable, f"the store refuses this host's clock ({said}): set it"),
+            (
+                status in _DENIED,
+                Unavailable,
+                f"{refused}: look at {hint}, and at their rights",
+            ),
+            (code in _STRANGERS, Unavailable, f"{refused}: look at {hint}"),
+            (bool(said), Unavailable, f"the store has answered {said}"),
+            (True, Unavailable, _silence(str(error), seconds)),
+        ]
+        kind, words = next((kind, words) for applies, kind, words in told if applies)
+        return kind(f"{self._place.where}: {words}")
 
 
 def _words(error: Exception) -> str:
@@ -178,6 +193,8 @@ def _words(error: Exception) -> str:
 
 def _silence(text: str, seconds: float) -> str:
     """Why there is no answer at all."""
+    if any(word in text for word in _OF_CREDENTIALS):
+        return "there are no credentials for it in the environment, or they cannot be read, and this machine gives none"
     if "kind: Timeout" in text or "TimedOut" in text:
         return f"the store has not answered within {seconds:g} s"
     if "ConnectionRefused" in text:
@@ -186,8 +203,6 @@ def _silence(text: str, seconds: float) -> str:
         return "the name of its host is not known"
     if "ertificate" in text or "InvalidMessage" in text or "InvalidContentType" in text:
         return "no TLS can be agreed on with it: look at https:// or http://, and at its certificate"
-    if "redential" in text or "etadata" in text or "ccount" in text:
-        return "there are no credentials for it in the environment, or they cannot be read"
     return f"the store cannot be reached: {' '.join(text.partition('Debug source')[0].split())[-160:]}"
 
 

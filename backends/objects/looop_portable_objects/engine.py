@@ -44,8 +44,8 @@ from looop_portable_objects.written import is_late, record_in, written
 __all__ = ["ObjectEngine"]
 
 _AT_ONCE = 8
-_MOST = 1000
-_LARGEST = 1 << 14
+_MOST = 10_000
+_LARGEST = 1 << 12
 _EARLY = 3.0
 _FIRST_PAUSE = 0.02
 _PROBES = 16
@@ -150,8 +150,10 @@ class ObjectEngine(Engine):
             version = self.bucket.put(name, written(new, stands.record, deadline, nonce()), stands.version, until=not_after)
         except Refused:
             return False
+        if not self._is_seldom_wrong(kind, new, not_after) and not self._came_in_time(name, deadline):
+            return False
         self._keep(name, _Standing(new, version))
-        return self._is_seldom_wrong(kind, new, not_after) or self._came_in_time(name, deadline)
+        return True
 
     def _is_seldom_wrong(self, kind: str, new: Record, not_after: float) -> bool:
         """Whether it may be believed without a look that it came in time.
@@ -168,7 +170,6 @@ class ObjectEngine(Engine):
         if found is None:
             return True
         if is_late(found.stamp, deadline):
-            self._standing.pop(name, None)
             self._clock.ask(found.stamp)
             return False
         self._clock.answer(found.stamp)
@@ -187,7 +188,6 @@ class ObjectEngine(Engine):
 
     def _records(self, objects: Iterable[tuple[str, Version]]) -> list[Record]:
         """What stands in each. One that is gone meanwhile has the number 0."""
-
         failures: list[Unavailable] = []
 
         def known(name: str, version: Version) -> Record:
@@ -205,8 +205,11 @@ class ObjectEngine(Engine):
         wanted = list(objects)
         if len(wanted) <= 1:
             return list(itertools.starmap(known, wanted))
-        with ThreadPoolExecutor(min(_AT_ONCE, len(wanted))) as pool:
-            return list(pool.map(known, *zip(*wanted, strict=True)))
+        try:
+            with ThreadPoolExecutor(min(_AT_ONCE, len(wanted))) as pool:
+                return list(pool.map(known, *zip(*wanted, strict=True)))
+        except RuntimeError:  # Python ends, and starts no threads any more.
+            return list(itertools.starmap(known, wanted))
 
     def _keep(self, name: str, stands: _Standing) -> _Standing:
         if len(stands.record.data) <= _LARGEST:

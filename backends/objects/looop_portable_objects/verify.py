@@ -52,7 +52,7 @@ def facts(bucket: Bucket, ask_clock: Callable[[], float]) -> list[Fact]:
 def _probes(bucket: Bucket) -> Iterator[Iterator[str]]:
     """Names beside those of claims, for the same rules hold there; no key is spelled so. None of them stays."""
     given: list[str] = []
-    place = f"{bucket.place.prefix}{CLAIM}/=probe/{nonce()}"
+    place = f"{bucket.place.prefix}{CLAIM}/=0/{nonce()}"
 
     def names() -> Iterator[str]:
         while True:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from looop_portable_objects.engine import ObjectEngine
 from looop_portable_objects.place import place_in
 from support.servers.azurite import Azurite

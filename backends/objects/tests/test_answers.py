@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
+
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Record, Step
+from looop_portable.errors import CannotExclude, Unavailable, UsageError
+from looop_portable.system.clock import elapsed
 from looop_portable_objects import open_objects
 from looop_portable_objects.engine import ObjectEngine
 from looop_portable_objects.place import place_in
@@ -18,10 +22,6 @@ from support.servers import free_port
 from support.servers.between import Between, Do
 from support.servers.shops import Shop, fresh
 from support.servers.versitygw import PASSWORD, VersityGW
-
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Record, Step
-from looop_portable.errors import Unavailable, UsageError
-from looop_portable.system.clock import elapsed
 
 Open = Callable[[], ObjectEngine]
 HELD = b'{"word": "a/i"}\n'
@@ -89,6 +89,12 @@ def test_a_store_that_asks_for_less_haste_until_the_deadline_is_told_of(connect:
     assert elapsed() - began < 2
     assert between.counted().count("PUT") > 2
     assert connect().read(CLAIM, "x") == NOTHING
+
+
+def test_a_store_without_conditional_writes_is_refused(connect: Open, between: Between) -> None:
+    between.next_put(Do.LACK)
+    with pytest.raises(CannotExclude, match="no conditional writes"):
+        connect().advance(CLAIM, "x", 0, HELD, not_after=later())
 
 
 def test_the_requests_are_counted(connect: Open, between: Between) -> None:
@@ -184,8 +190,33 @@ def test_a_server_that_speaks_no_tls_is_one_line(own: VersityGW) -> None:
     assert "TLS" in told(lambda: engine.read(CLAIM, "x"), 4)
 
 
-def test_no_credentials_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who has none in the environment is asked about by the machine's own service, which does not answer here."""
+NONE: dict[str, dict[str, str]] = {
+    "gs://claims/x?endpoint=http://127.0.0.1:1": {"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"},
+    "gs://claims/y?endpoint=http://127.0.0.1:1": {"GOOGLE_SERVICE_ACCOUNT_KEY": "{s3cret"},
+    "az://claims/x": {},
+    "az://claims/y?endpoint=http://127.0.0.1:1": {
+        "AZURE_STORAGE_ACCOUNT_NAME": "me",
+        "AZURE_STORAGE_ACCOUNT_KEY": "!s3cret",
+    },
+    "s3://claims/x?endpoint=http://127.0.0.1:1": {"AWS_METADATA_ENDPOINT": "http://127.0.0.1:1"},
+}
+
+
+@pytest.mark.parametrize("url", NONE)
+def test_no_credentials_are_one_line(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has none in the environment is asked about by the machine's own service."""
+    for name in os.environ:
+        if name.startswith(("AWS_", "AZURE_", "GOOGLE_")):
+            monkeypatch.delenv(name)
+    for name, value in NONE[url].items():
+        monkeypatch.setenv(name, value)
+    engine = ObjectEngine(place_in(url))
+    said = told(lambda: engine.read(CLAIM, "x"), 1)
+    assert "no credentials" in said
+    assert "s3cret" not in said
+
+
+def test_a_machine_whose_own_service_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     with socket.socket() as silent:
@@ -207,7 +238,7 @@ def test_a_frozen_server_is_one_line_and_has_no_ghost_when_it_goes_on(own: Versi
     try:
         told(lambda: CALLS[call](engine), 1)
         while elapsed() < deadline + 2:
-            signal.sigtimedwait([], 0.1)
+            time.sleep(0.1)
     finally:
         own.thaw()
     assert others.read(CLAIM, "x") == NOTHING
@@ -257,7 +288,7 @@ engine.read("claim", "x")
 def test_what_speaks_for_a_forked_child_ends_with_it(server: Shop) -> None:
     """And no credential is on its command line."""
     program = [sys.executable, "-c", FORKS, server.url("x")]
-    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 (this Python)
+    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)
     command, _, helper = done.stdout.rpartition(" ")
     assert "looop_portable_objects.apart" in command
     end = elapsed() + 20
@@ -271,6 +302,27 @@ def state_of(pid: int) -> str:
             return file.read().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return "Z"
+
+
+ENDS = """
+import atexit, sys, time
+from looop_portable_objects.engine import ObjectEngine
+from looop_portable_objects.place import place_in
+engine = ObjectEngine(place_in(sys.argv[1]))
+atexit.register(lambda: print(len(engine.scan("session"))))
+"""
+
+
+def test_a_process_that_ends_scans_as_others_do(connect: Open) -> None:
+    """Python starts no threads any more then."""
+    engine = connect()
+    for number in range(3):
+        assert engine.advance(SESSION, f"s{number}", 0, b"x", not_after=later()).won
+    place = engine.bucket.place
+    url = f"{place.scheme}://{place.bucket}/{place.prefix}?endpoint={place.endpoint}"
+    program = [sys.executable, "-c", ENDS, url]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("3\n", "")
 
 
 def test_an_object_of_somebody_else_s_is_told_of(connect: Open) -> None:

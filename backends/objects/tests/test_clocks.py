@@ -6,13 +6,13 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
+from looop_portable.backends.engine import CLAIM, Record
+from looop_portable.system.clock import elapsed
 from looop_portable_objects.engine import ObjectEngine
 from looop_portable_objects.place import place_in
 from looop_portable_objects.written import is_late, record_in, written
 from support.servers.pretending import Pretending
-
-from looop_portable.backends.engine import CLAIM, Record
-from looop_portable.system.clock import elapsed
 
 HELD = b'{"word": "a/i"}\n'
 FREE = b'{"released": true}\n'

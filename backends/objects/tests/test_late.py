@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from looop_portable_objects.engine import ObjectEngine
-from looop_portable_objects.place import place_in
-from support.servers.between import Between, Do
-from support.servers.shops import Shop, fresh
 
 from looop_portable.backends.engine import CLAIM, NOTHING, SESSION, Record, Step
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
+from looop_portable_objects.engine import ObjectEngine
+from looop_portable_objects.place import place_in
+from support.servers.between import Between, Do
+from support.servers.shops import Shop, fresh
 
 Open = Callable[[], ObjectEngine]
 
@@ -56,6 +56,16 @@ def held_up(engine: ObjectEngine, between: Between, kind: str, after: int, data:
         time.sleep(0.05)
     between.let_go.set()
     assert between.landed.wait(20)
+
+
+def test_a_late_one_is_not_known_to_its_writer_either(slow: ObjectEngine, others: ObjectEngine, between: Between) -> None:
+    """The object was written, and the look at its stamp had no answer: a list then tells its version, and no more."""
+    slow._clock.ask(time.time() - 3600)  # As if the store's clock had been set forward since.
+    between.does = lambda method, _: Do.LOSE if method == "HEAD" else Do.PASS
+    with pytest.raises(Unavailable):
+        slow.advance(CLAIM, "x", 0, HELD, not_after=elapsed() + 60)
+    between.does = lambda _, __: Do.PASS
+    assert slow.scan(CLAIM) == others.scan(CLAIM) == []
 
 
 @pytest.mark.parametrize("kind", [CLAIM, SESSION])

@@ -8,12 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+from looop_portable.backends.engine import CLAIM
+from looop_portable.system.clock import elapsed
 from looop_portable_objects.engine import ObjectEngine
 from looop_portable_objects.place import place_in
 from support.servers.versitygw import VersityGW
-
-from looop_portable.backends.engine import CLAIM
-from looop_portable.system.clock import elapsed
 
 WORKER = """
 import os, sys
@@ -51,7 +50,7 @@ def test_no_number_is_won_twice_whoever_is_killed(own: VersityGW, tmp_path: Path
     def start() -> None:
         logs.append(tmp_path / f"{len(logs)}")
         command = [sys.executable, "-c", WORKER, url, str(logs[-1])]
-        workers.append(subprocess.Popen(command))  # noqa: S603 (this Python)
+        workers.append(subprocess.Popen(command))
 
     try:
         for _ in range(WORKERS):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+
+from looop_portable.backends.engine import CLAIM, Fact
+from looop_portable.system.clock import elapsed
 from looop_portable_objects import verify
 from looop_portable_objects.engine import ObjectEngine
 from looop_portable_objects.place import place_in
 from support.servers.pretending import Pretending
-
-from looop_portable.backends.engine import CLAIM, Fact
-from looop_portable.system.clock import elapsed
+from support.servers.s3s_fs import S3sFs
 
 Open = Callable[[], ObjectEngine]
 
@@ -56,6 +57,19 @@ def test_a_store_that_compares_first_and_writes_then_is_refused(pretending: Pret
     assert not facts["race"].excludes
     assert "two that create" in facts["race"].found
     assert "two that replace" in facts["race"].found
+
+
+def test_s3s_fs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = S3sFs()
+    for name, value in server.credentials().items():
+        monkeypatch.setenv(name, value)
+    try:
+        server.start()
+        facts = found(ObjectEngine(place_in(server.url("ci"))))
+    finally:
+        server.close()
+    assert facts["conditions"].excludes, "one request after another it keeps them"
+    assert not facts["race"].excludes
 
 
 def test_a_store_that_looks_at_no_condition_is_refused(pretending: Pretending) -> None:

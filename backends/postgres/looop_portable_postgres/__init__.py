@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from looop_portable.backends.on_engine import OnEngine
-from looop_portable.errors import UsageError
+from looop_portable.errors import BackendNotInstalled, UsageError
 
 __all__ = ["open_postgres"]
 
@@ -15,7 +15,11 @@ def open_postgres(data_dir: str, url: str = "") -> OnEngine:  # noqa: ARG001 (th
     """
     if not url:
         raise UsageError("PostgreSQL is chosen by a URL: postgresql://HOST/DATABASE?prefix=looop")
-    from looop_portable_postgres.address import target_in
-    from looop_portable_postgres.engine import PostgresEngine
-
+    try:
+        from looop_portable_postgres.address import target_in
+        from looop_portable_postgres.engine import PostgresEngine
+    except ImportError as error:  # psycopg is there, and the library that it calls may not be.
+        raise BackendNotInstalled(
+            f"PostgreSQL's client cannot be loaded (pip install 'psycopg[binary]'): {error}"
+        ) from error
     return OnEngine(PostgresEngine(target_in(url)), "postgresql")

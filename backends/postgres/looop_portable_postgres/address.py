@@ -1,4 +1,4 @@
-"""What a URL says: libpq's own, and three parameters of ours: `prefix` or `schema`, `timeout`, and `listen`.
+"""What a URL says: libpq's own, and the parameters of ours: `prefix` or `schema`, `timeout`, `longest`, `listen`.
 
 Guarantees: no message has a word of the URL but the names of its parameters, its ports, and what stands where ours do.
 """
@@ -13,11 +13,12 @@ from queue import Empty, SimpleQueue
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
-from looop_portable.errors import Unavailable, UsageError
-from looop_portable.system.clock import elapsed
 from psycopg import Error
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import Conninfo
+
+from looop_portable.errors import Unavailable, UsageError
+from looop_portable.system.clock import elapsed
 
 __all__ = ["Target", "attempts", "target_in"]
 
@@ -25,7 +26,7 @@ Parameters = dict[str, str]
 
 _SCHEMA = re.compile(r"(?!pg_)[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 DEFAULT_PORT = "5432"
-_OURS = ("prefix", "schema", "timeout", "listen")
+_OURS = ("prefix", "schema", "timeout", "longest", "listen")
 _ALWAYS = {"client_encoding": "UTF8", "fallback_application_name": "looop-portable", "keepalives_idle": "15"}
 
 
@@ -37,6 +38,8 @@ class Target(NamedTuple):
     listen: Parameters
     schema: str
     timeout: float
+    longest: float
+    """Seconds of the longest lease, where the store cannot know any more how long they were."""
 
 
 def target_in(url: str) -> Target:
@@ -57,7 +60,7 @@ def target_in(url: str) -> Target:
         if ours:
             raise UsageError(f"the URL of ?listen= has no ?{next(iter(ours))}=: it names the same database, directly")
         listen = _parameters(other, "the URL of ?listen=")
-    return Target(_where(server, schema), server, listen, schema, _seconds(own.get("timeout", "4")))
+    return Target(_where(server, schema), server, listen, schema, *_times(own))
 
 
 def attempts(target: Target, parameters: Parameters, end: float) -> Iterator[tuple[str, float]]:
@@ -103,7 +106,10 @@ def _addresses(host: str, end: float) -> list[Parameters]:
     if re.fullmatch(r"[0-9.]+|.*:.*", host):
         look_up()  # It is an address, and asks nobody.
     else:
-        threading.Thread(target=look_up, daemon=True, name="looop-look-up").start()
+        try:
+            threading.Thread(target=look_up, daemon=True, name="looop-look-up").start()
+        except RuntimeError:
+            return []  # No thread can be had.
     try:
         return [{"hostaddr": address} for address in told.get(timeout=max(end - elapsed(), 0.0))]
     except Empty:
@@ -161,11 +167,17 @@ def _where(server: Parameters, schema: str) -> str:
     return f"postgresql://{','.join(places)}/{quote(server.get('dbname', server.get('user', '')))}?prefix={schema}"
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 60:
+def _times(own: Parameters) -> tuple[float, float]:
+    timeout, longest = (_number(own.get(name, usual)) for name, usual in (("timeout", "4"), ("longest", "30")))
+    if not 0.1 <= timeout <= 60:
         raise UsageError("?timeout= is the time for one call, in seconds: from 0.1 to 60")
-    return seconds
+    if not 1 <= longest <= 10**9:
+        raise UsageError("?longest= is the longest lease that is used, in seconds: at least 1")
+    return timeout, longest
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

@@ -15,16 +15,16 @@ much as the server's clock was set back within the last minute. That clock is it
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
 from looop_portable.backends.connections import Connections
 from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Engine, Fact, Heard, Look, Record, Step, kept, word_in
 from looop_portable.errors import CannotExclude, Settling, Unavailable, UnknownProtocol
 from looop_portable.system.clock import elapsed
-
 from looop_portable_postgres.address import Target, attempts
 from looop_portable_postgres.facts import found
 from looop_portable_postgres.listening import Listener
@@ -41,6 +41,8 @@ _DRIFT = 0.001
 
 _LAST = b"\xff"
 """What no UTF-8 has: behind each key that begins with what stands before it."""
+
+_WORD = re.compile(rb'"word": *"([^"\\]*)"')
 
 _READ_ONLY, _NO_SCHEMA, _NO_FUNCTION, _NO_TABLE = "25006", "3F000", "42883", "42P01"
 
@@ -65,16 +67,15 @@ class PostgresEngine(Engine):
         self._connections = Connections(self.where, open_wire, Wire.close, seconds=target.timeout)
 
     def read(self, kind: str, key: str) -> Record:
-        ((_, number, data),) = self._ask("read", kind, key.encode())
+        _, number, data = self._one("read", kind, key.encode())
         return Record(number, data)
 
     def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
-        word = word_in(data).encode() if kind == CLAIM and b'"word"' in data else b""
-        values = (kind, key.encode(), after, data, word, self._channel(kind, key))
-        ((_, won, number, found, settling, why),) = self._ask("advance", *values, not_after=not_after)
+        values = (kind, key.encode(), after, data, _word(data) if kind == CLAIM else b"", self._channel(kind, key))
+        _, won, number, stands, settling, why = self._one("advance", *values, not_after=not_after)
         if settling is not None and settling > 0 and number == after:  # Else it is lost, whatever may come.
             raise self._settling(settling, why)
-        return Step(True, Record(after + 1, data)) if won else Step(False, Record(number, found))
+        return Step(True, Record(after + 1, data)) if won else Step(False, Record(number, stands))
 
     def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
         first = prefix.encode()
@@ -88,11 +89,11 @@ class PostgresEngine(Engine):
         self._ask("beat", word.encode(), float(lease), kept(lease))
 
     def heard(self, word: str) -> Heard | None:
-        ((_, seconds, beat),) = self._ask("heard", word.encode())
+        _, seconds, beat = self._one("heard", word.encode())
         return None if beat is None else Heard(seconds, beat)
 
     def look(self, key: str) -> Look:
-        ((_, number, data, registered, registration, seconds, beat),) = self._ask("look", key.encode())
+        _, number, data, registered, registration, seconds, beat = self._one("look", key.encode())
         session = NOTHING if registered is None else Record(registered, registration)
         return Look(Record(number, data), session, None if beat is None else Heard(seconds, beat))
 
@@ -119,6 +120,10 @@ class PostgresEngine(Engine):
     def _settling(self, seconds: float, why: str) -> Settling:
         lost = f"{self.where}: {_WHY.get(why, why)}: for {seconds:.0f} s more nothing is claimed"
         return Settling(f"{lost}, until all who held something know it", seconds)
+
+    def _one(self, function: str, *values: Value, not_after: float | None = None) -> tuple[Any, ...]:
+        """The one row that it answers. It begins with the server's clock."""
+        return cast("tuple[Any, ...]", self._ask(function, *values, not_after=not_after)[0][0])
 
     def _ask(self, function: str, *values: Value, not_after: float | None = None) -> list[tuple[Any, ...]]:
         """The rows that one of our functions answers, in one round trip.
@@ -150,24 +155,32 @@ class PostgresEngine(Engine):
         statement = self._statements.get(function)
         if statement is None:
             places = ", ".join(f"${at + 1}" for at in range(len(values)))
-            statement = f'select * from "{self._target.schema}".{function}({places})'.encode()  # noqa: S608 (names of ours)
+            all_of = "* from " if function == "scan" else ""  # One row is cheaper as one value.
+            statement = f'select {all_of}"{self._target.schema}".{function}({places})'.encode()
             self._statements[function] = statement
         rows = wire.ask(statement, values, end=end)
-        if rows and isinstance(rows[0][0], float):
-            wire.clock, wire.asked = rows[0][0], elapsed()
+        if rows and isinstance(rows[0][0], tuple):
+            wire.clock, wire.asked = rows[0][0][0], elapsed()
         return rows
 
     def _greet(self, wire: Wire, end: float) -> None:
         """What the server is, and its clock; the schema is made where there is none."""
         try:
-            ((_, version, recovering),) = self._called(wire, "hello", (), end)
+            (((_, version, recovering),),) = self._called(wire, "hello", (), end)
         except Refused as error:
             if error.state not in (_NO_SCHEMA, _NO_FUNCTION, _NO_TABLE):
                 raise
-            make(wire, self.where, self._target.schema, end, lost=self._has_met)
-            ((_, version, recovering),) = self._called(wire, "hello", (), end)
+            make(wire, self._target, end, lost=self._has_met)
+            (((_, version, recovering),),) = self._called(wire, "hello", (), end)
         if recovering:
             raise CannotExclude(replica(self.where))
         if version > VERSION:
             raise UnknownProtocol(f"{self.where}: a newer looop-portable-postgres has made it ({version}): install that")
         self._has_met = True
+
+
+def _word(data: bytes) -> bytes:
+    """As `word_in`. What is one object, and has one such field without escapes, is not decoded for it."""
+    if (data.count(b'"word"'), data.count(b"{")) == (1, 1) and data[:1] == b"{" and (found := _WORD.search(data)):
+        return found[1]
+    return word_in(data).encode(errors="replace") if b"word" in data or b"\\" in data else b""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
+from psycopg.pq.abc import PGconn
+
 from looop_portable.backends.engine import Fact
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
-
 from looop_portable_postgres.address import Target, attempts
 from looop_portable_postgres.schema import OLDEST
 from looop_portable_postgres.wire import Refused, Wire
@@ -60,7 +62,7 @@ def found(target: Target) -> list[Fact]:
             _replication(answer.copies, answer.names),
             Fact("timeline", "" if answer.is_replica else _timeline(wire, end)),
             _clock(ahead),
-            _transport(bool(wire.connection.ssl_in_use)),
+            _transport(wire.connection),
             Fact("pooler", "there is one, and nothing of ours needs a connection that stays" if is_pooled else "none"),
             Fact("notifications", "none on a replica") if answer.is_replica else _notifications(target, wire, end),
             Fact("connections", f"the server takes {answer.most}; each process makes up to 3, and 1 more while it waits"),
@@ -109,9 +111,11 @@ def _clock(ahead: float) -> Fact:
     return Fact("clock", said, advice="" if abs(ahead) < _FAR else "set one of them right: times that people read differ")
 
 
-def _transport(is_encrypted: bool) -> Fact:
-    if is_encrypted:
+def _transport(connection: PGconn) -> Fact:
+    if connection.ssl_in_use:
         return Fact("transport", "TLS")
+    if re.match(rb"/|127\.|::1$", connection.hostaddr or connection.host):
+        return Fact("transport", "not encrypted, and on this host")
     return Fact("transport", "not encrypted", advice="on a network that others can read: ?sslmode=verify-full")
 
 

@@ -22,9 +22,8 @@ from typing import NamedTuple
 
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
-
 from looop_portable_postgres.address import Target, attempts
-from looop_portable_postgres.wire import IN, Wire, ready
+from looop_portable_postgres.wire import IN, Refused, Wire, ready
 
 __all__ = ["Listener"]
 
@@ -83,8 +82,8 @@ class Listener:
         mine = object()
         stop = partial(self._put, _Request(channel, mine, None, threading.Event(), []))
         request = _Request(channel, mine, ring, threading.Event(), [])
-        self._put(request)
         try:
+            self._put(request)
             if not request.is_done.wait(max(end - elapsed(), 0.0)):
                 raise Unavailable(f"{self._where}: LISTEN was not answered in time")
             if request.failures:
@@ -118,12 +117,21 @@ class Listener:
         self._requests.put(request)
         with self._guard:
             if self._thread is None and (request.ring or self._rings):
-                wake, self._waker = socket.socketpair()
-                for each in (wake, self._waker):
-                    each.setblocking(False)
-                self._thread = threading.Thread(target=self._run, args=(wake,), daemon=True, name="looop-listen")
-                self._thread.start()
+                self._start()
         self._wake_up()
+
+    def _start(self) -> None:
+        wake, waker = socket.socketpair()
+        for each in (wake, waker):
+            each.setblocking(False)
+        thread = threading.Thread(target=self._run, args=(wake,), daemon=True, name="looop-listen")
+        try:
+            thread.start()
+        except RuntimeError as error:
+            wake.close()
+            waker.close()
+            raise Unavailable(f"{self._where}: no thread can be had that listens: {error}") from error
+        self._thread, self._waker = thread, waker
 
     def _wake_up(self) -> None:
         with self._guard, contextlib.suppress(BlockingIOError):
@@ -212,7 +220,8 @@ class Listener:
         if rings.pop(request.mine, None) and not rings:
             del self._rings[request.channel]
             self._do(wire, f'unlisten "{request.channel}"')
-            self._do(wire, f'select "{self._schema}".unsubscribe($1, $2)', request.channel, self._owner)
+            with contextlib.suppress(Refused):  # Its row ends by time.
+                self._do(wire, f'select "{self._schema}".unsubscribe($1, $2)', request.channel, self._owner)
 
     def _do(self, wire: Wire, statement: str, *values: str | float) -> list[tuple[int]]:
         return wire.ask(statement.encode(), values, end=elapsed() + self._seconds)

@@ -78,7 +78,7 @@ begin
 
   create function "looop".hello(out clock float8, out version integer, out recovering boolean) language plpgsql as $$
   begin
-    select s.version into version from "looop".stamp s;
+    select s.version into strict version from "looop".stamp s;
     recovering := pg_is_in_recovery();
     clock := $NOW$;
   end $$;
@@ -107,61 +107,60 @@ begin
     out clock float8, out won boolean, out number bigint, out data bytea, out settling float8, out why text)
   language plpgsql as $$
   declare
-    stamp "looop".stamp;
-    low bigint := 0;
-    listened boolean;
+    is_settled boolean;
+    low bigint;
+    since_ timestamptz;
     grace float8;
+    stands bigint;                 -- Null: there is no such record.
+    listened boolean;
   begin
     $DURABLE$
-    clock := $NOW$;
-    won := false;
-    if clock <= deadline then
-      -- Whoever subscribes waits for all of these; and those that come after that see who has subscribed.
-      perform pg_advisory_xact_lock_shared(hashtextextended(channel_, 0));
-      -- Most are done by this one: nothing of them has to be settled.
-      update "looop".records r set number = after_ + 1, data = data_, word = nullif(word_, '')
-        from "looop".stamp s
-        where r.kind = kind_ and r.key = key_ and s.run = $RUN$
-          and case when kind_ = 'ticket' then r.number else greatest(r.number, s.floor) end = after_
-          and (s.since is null or kind_ <> 'claim'
-            or date_part('epoch', s.since) + coalesce(s.longest, 30) * 4 / 3 <= clock)
-        returning exists (select from "looop".listeners l where l.channel = channel_) into listened;
-      won := found;
-    end if;
-    if not won then
-      if kind_ <> 'ticket' then
-        $KNOWN$
-        low := stamp.floor;
-        if kind_ = 'claim' and stamp.since is not null then
-          grace := coalesce(stamp.longest, 30) * 4 / 3;
-          settling := date_part('epoch', stamp.since) + grace - clock;
-          why := stamp.why;
-          if settling > grace then  -- The clock has been set back.
-            update "looop".stamp s set since = clock_timestamp() where s.since > clock_timestamp();
-          end if;
+    loop
+      won := false;
+      clock := $NOW$;
+      select s.run = $RUN$, s.floor, s.since, s.why, coalesce(s.longest, 30) * 4 / 3, r.number, r.data
+        into strict is_settled, low, since_, why, grace, stands, data
+        from "looop".stamp s left join "looop".records r on r.kind = kind_ and r.key = key_;
+      if kind_ = 'ticket' then
+        low := 0;
+      elsif not is_settled then
+        perform "looop".settle(null, null);
+        continue;
+      elsif kind_ = 'claim' then
+        settling := date_part('epoch', since_) + grace - clock;
+        if settling > grace then   -- The clock has been set back.
+          update "looop".stamp s set since = clock_timestamp() where s.since > clock_timestamp();
         end if;
       end if;
-      if after_ = low and clock <= deadline and coalesce(settling, 0) <= 0 then
+      number := greatest(stands, low);
+      if stands is null or (stands < low and kind_ = 'claim') then
+        data := '';
+      end if;
+      exit when number <> after_ or clock > deadline or settling > 0;
+
+      -- Whoever subscribes waits for all that come this far; and those that come after that see who has subscribed.
+      perform pg_advisory_xact_lock_shared(hashtextextended(channel_, 0));
+      if stands is null then
         insert into "looop".records values (kind_, key_, after_ + 1, data_, nullif(word_, '')) on conflict do nothing
           returning exists (select from "looop".listeners l where l.channel = channel_) into listened;
-        won := found;
+      else
+        update "looop".records r set number = after_ + 1, data = data_, word = nullif(word_, '')
+          where r.kind = kind_ and r.key = key_ and r.number = stands
+          returning exists (select from "looop".listeners l where l.channel = channel_) into listened;
       end if;
-    end if;
+      won := found;
+      exit when won;               -- Else another came in between.
+    end loop;
     if won then
       clock := $NOW$;
-      if clock > deadline then  -- It has waited for a lock.
+      if clock > deadline then     -- It has waited for a lock.
         raise exception using errcode = 'LP001', message = 'it was reached too late, so nothing was changed';
       end if;
+      number := after_ + 1;
+      data := null;
       if listened then
         perform pg_notify(channel_, '');
       end if;
-      return;
-    end if;
-    select greatest(r.number, low), case when kind_ = 'claim' and r.number < low then '' else r.data end into number, data
-      from "looop".records r where r.kind = kind_ and r.key = key_;
-    if not found then
-      number := low;
-      data := '';
     end if;
   end $$;
 

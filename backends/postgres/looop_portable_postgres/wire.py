@@ -14,12 +14,13 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from looop_portable.errors import Unavailable
-from looop_portable.system.clock import elapsed
 from psycopg import Error
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, PollingStatus
 from psycopg.pq import PGconn as Libpq
 from psycopg.pq.abc import PGconn, PGresult
+
+from looop_portable.errors import Unavailable
+from looop_portable.system.clock import elapsed
 
 __all__ = ["IN", "Refused", "Wire", "one_line", "ready"]
 
@@ -37,7 +38,17 @@ _DECODE: dict[int, Callable[[bytes], Any]] = {
     701: lambda raw: struct.unpack(">d", raw)[0],
     2278: bytes,
 }
-"""By the numbers of PostgreSQL's types, in binary: bool, bytea, bigint, integer, text, double precision, void."""
+"""By the numbers of PostgreSQL's types, in binary: bool, bytea, bigint, integer, text, double precision, record, void."""
+
+
+_ENCODE: dict[type, tuple[int, Callable[[Any], bytes]]] = {
+    bytes: (17, bytes),
+    str: (25, str.encode),
+    int: (20, struct.Struct(">q").pack),
+    float: (701, struct.Struct(">d").pack),
+}
+
+_COLUMN = struct.Struct(">ii")
 
 
 class Refused(Unavailable):
@@ -83,11 +94,8 @@ class Wire:
         """The rows of one statement. Raises `Refused` for what the server says no to, and for a commit that it warns of."""
         connection, warned = self.connection, list[bytes]()
         connection.notice_handler = lambda notice: warned.extend(_warning(notice))
-        types, encoded = [], []
-        for value in values:
-            kind, raw = _encoded(value)
-            types.append(kind)
-            encoded.append(raw)
+        types = [_ENCODE[type(value)][0] for value in values]
+        encoded = [_ENCODE[type(value)][1](value) for value in values]
         try:
             connection.send_query_params(statement, encoded, types, [1] * len(types), 1)
             while connection.flush():
@@ -106,13 +114,13 @@ class Wire:
     def notified(self, wake: socket.socket, end: float) -> list[tuple[str, str]]:
         """The channels and payloads of what has come; nothing, if `wake` has something to read, or `end` has come."""
         connection = self.connection
-        found = self._came()
-        if not found and connection.socket in ready({connection.socket: IN, wake.fileno(): IN}, end):
-            try:
-                connection.consume_input()
-            except Error as error:
-                raise self._failed(error) from None
+        try:
             found = self._came()
+            if not found and connection.socket in ready({connection.socket: IN, wake.fileno(): IN}, end):
+                connection.consume_input()
+                found = self._came()
+        except Error as error:
+            raise self._failed(error) from None
         return found
 
     def close(self) -> None:
@@ -188,12 +196,17 @@ def ready(wanted: dict[int, int], end: float) -> list[int]:
     return [descriptor for descriptor, _ in poll.poll(left * 1000)]
 
 
-def _encoded(value: Value) -> tuple[int, bytes]:
-    if isinstance(value, bytes):
-        return 17, value
-    if isinstance(value, str):
-        return 25, value.encode()
-    return (20, struct.pack(">q", value)) if isinstance(value, int) else (701, struct.pack(">d", value))
+def _row(raw: bytes) -> tuple[Any, ...]:
+    """A row in one value: how many columns, and of each its type, its length, and what it is."""
+    at, columns = 4, []
+    for _ in range(int.from_bytes(raw[:4], "big")):
+        kind, length = _COLUMN.unpack_from(raw, at)
+        at += 8 + max(length, 0)
+        columns.append(None if length < 0 else _DECODE[kind](raw[at - length : at]))
+    return tuple(columns)
+
+
+_DECODE[2249] = _row
 
 
 def _value(result: PGresult, row: int, column: int, decode: Callable[[bytes], Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import weakref
 from collections.abc import Callable, Iterator
 
@@ -13,6 +14,9 @@ from looop_portable_postgres.address import target_in
 from looop_portable_postgres.engine import PostgresEngine
 
 _numbers = itertools.count(1)
+
+for _name in [each for each in os.environ if each.startswith("PG")]:
+    del os.environ[_name]  # libpq would take a host, a user or a password from there.
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+from support.servers import free_port
+from support.servers.postgres import PASSWORD, Postgres
+
 from looop_portable import CannotExclude, Unavailable
 from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, TICKET, Record
 from looop_portable.errors import UsageError
 from looop_portable.system.clock import elapsed
-from support.servers import free_port
-from support.servers.postgres import PASSWORD, Postgres
-
 from looop_portable_postgres.address import target_in
 from looop_portable_postgres.engine import PostgresEngine
 from looop_portable_postgres.wire import Wire

@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from support.servers.postgres import Postgres
+
 from looop_portable import Unavailable
 from looop_portable.backends.engine import CLAIM, NOTHING, Record
 from looop_portable.errors import Settling
 from looop_portable.system.clock import elapsed
-from support.servers.postgres import Postgres
-
 from looop_portable_postgres.engine import PostgresEngine
 
 Opened = Callable[[str], PostgresEngine]
@@ -92,3 +92,18 @@ def test_a_grace_that_began_in_the_future_is_as_long_as_any(server: Postgres, op
     assert told.value.seconds <= 4
     time.sleep(told.value.seconds)
     assert engine.advance(CLAIM, "a", 0, b"one", not_after=later()).won
+
+
+def test_a_store_that_somebody_has_emptied_by_hand_answers_nothing(server: Postgres, opened: Opened, prefix: str) -> None:
+    """Nobody knows any more which numbers were used."""
+    engine = opened(server.url(prefix=prefix))
+    engine.read(CLAIM, "a")
+    server.sql(f"truncate {prefix}.stamp")
+    for call in (
+        lambda: engine.advance(CLAIM, "a", 0, b"one", not_after=later()),
+        lambda: engine.read(CLAIM, "a"),
+        lambda: engine.look("a"),
+        lambda: engine.scan(CLAIM),
+    ):
+        with pytest.raises(Unavailable):
+            call()

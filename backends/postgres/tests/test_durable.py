@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from support.servers.postgres import PASSWORD, PgBouncer, Postgres
+
 from looop_portable import CannotExclude, Unavailable
 from looop_portable.backends.engine import CLAIM, NOTHING, SESSION, TICKET, Record
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import Settling
 from looop_portable.protocol.records import Lease
 from looop_portable.system.clock import elapsed
-from support.servers.postgres import PgBouncer, Postgres
-
 from looop_portable_postgres import schema
 from looop_portable_postgres.engine import PostgresEngine
 
@@ -175,7 +175,8 @@ def test_a_restart_of_a_server_that_syncs_nothing_costs_the_grace_from_its_start
     server = Postgres(fsync="off")
     try:
         server.start()
-        engine = opened(server.url(timeout="10"))
+        url = server.url(longest=str(LEASE))
+        engine = opened(url)
         number = engine.read(CLAIM, "a").number
         assert number > LEAP
         with pytest.raises(Settling, match="fsync = off"):
@@ -185,7 +186,7 @@ def test_a_restart_of_a_server_that_syncs_nothing_costs_the_grace_from_its_start
         assert engine.advance(CLAIM, "a", number, b"one", not_after=later()).won
         server.kill()
         server.start()
-        again = opened(server.url())
+        again = opened(url)
         found = again.read(CLAIM, "a")
         assert found.number > number + 1
         assert found.data == b""
@@ -193,6 +194,30 @@ def test_a_restart_of_a_server_that_syncs_nothing_costs_the_grace_from_its_start
             again.advance(CLAIM, "a", found.number, b"one", not_after=later())
         time.sleep(told.value.seconds)
         assert again.advance(CLAIM, "a", found.number, b"one", not_after=later()).won
+    finally:
+        server.close()
+
+
+def test_where_nobody_may_ask_for_the_timeline_each_start_is_taken_for_a_failover(opened: Opened) -> None:
+    server = Postgres()
+    try:
+        server.start()
+        server.sql(f"create role visitor login password '{PASSWORD}'; grant create on database postgres to visitor")
+        server.sql("revoke execute on function pg_walfile_name(pg_lsn) from public")
+        url = server.url("visitor", PASSWORD, longest="1")
+        engine = opened(url)
+        number = engine.read(CLAIM, "a").number
+        assert number > LEAP
+        with pytest.raises(Settling) as told:
+            engine.advance(CLAIM, "a", number, b"one", not_after=later())
+        assert told.value.seconds <= 4 / 3
+        time.sleep(told.value.seconds)
+        assert engine.advance(CLAIM, "a", number, b"one", not_after=later()).won
+        assert "not to be had" in {each.name: each.found for each in engine.verify()}["timeline"]
+        server.stop()
+        server.start()
+        with pytest.raises(Settling):
+            opened(url).advance(CLAIM, "a", opened(url).read(CLAIM, "a").number, b"two", not_after=later())
     finally:
         server.close()
 

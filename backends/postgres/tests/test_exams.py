@@ -7,15 +7,17 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from looop_portable import Lease, Unavailable
-from looop_portable.backends.base import Backend
-from looop_portable.backends.on_engine import OnEngine
-from looop_portable.testing.engine_exam import Connect, EngineExam
-from looop_portable.testing.exam import BackendExam
-from looop_portable.testing.examiner import Reopen
 from support.servers import free_port
 from support.servers.postgres import PgBouncer, Postgres
 
+from looop_portable import Lease, Unavailable
+from looop_portable.backends.base import Backend
+from looop_portable.backends.engine import CLAIM, NOTHING, SESSION, Record
+from looop_portable.backends.on_engine import OnEngine
+from looop_portable.system.clock import elapsed
+from looop_portable.testing.engine_exam import Connect, EngineExam
+from looop_portable.testing.exam import BackendExam
+from looop_portable.testing.examiner import Reopen
 from looop_portable_postgres.engine import PostgresEngine
 
 Opened = Callable[[str], PostgresEngine]
@@ -60,6 +62,33 @@ class TestBackendBehindAPooler(BackendExam):
     @pytest.fixture
     def reopen(self, pooled: Connect) -> Reopen:
         return lambda: OnEngine(pooled(), "postgresql")
+
+
+def test_a_look_finds_the_session_by_whichever_word_the_record_has(direct: Connect) -> None:
+    """The server is told the word when the record is published, and does not read it."""
+    engine = direct()
+    assert engine.advance(SESSION, "s", 0, b"me", not_after=elapsed() + 5).won
+    engine.beat("s/i", 30)
+    engine.beat("\u00e9/i", 30)
+    for data, holder in {
+        b'{"session": "s", "word": "s/i"}\n': "s",
+        b'{"word":"s/i","note":"{"}': "s",
+        b'{"w\\u006frd": "s/i"}': "s",
+        b'{"word": "\\u00e9/i"}': "\u00e9",
+        b'{"note": "\\"word\\": \\"s/i\\""}': "",
+        b'{"note": {"word": "s/i"}}': "",
+        b'{"session": "word", "is": "s/i"}': "",
+        b'{"word": "x", "word": "s/i"}': "s",
+        b'["word", "s/i"]': "",
+        b'"word": "s/i"': "",
+        b'{"word": "\\ud800/i"}': "",
+    }.items():
+        key = data.hex()
+        assert engine.advance(CLAIM, key, 0, data, not_after=elapsed() + 5).won
+        found = engine.look(key)
+        assert found.claim == Record(1, data)
+        assert found.session == (Record(1, b"me") if holder == "s" else NOTHING), data
+        assert bool(found.heard) == bool(holder), data
 
 
 def test_a_handler_that_comes_in_between_gets_an_answer_and_one_of_the_two_wins(direct: Connect) -> None:

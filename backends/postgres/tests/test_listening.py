@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from support.servers.postgres import PgBouncer, Postgres
+
 from looop_portable import Unavailable
 from looop_portable.backends.engine import CLAIM, TICKET
 from looop_portable.system.clock import elapsed
-from support.servers.postgres import PgBouncer, Postgres
-
 from looop_portable_postgres import listening
 from looop_portable_postgres.engine import PostgresEngine
 
@@ -238,3 +238,23 @@ def test_a_forked_child_has_subscriptions_of_its_own(server: Postgres, opened: O
     assert os.waitpid(child, 0)[1] == 0
     assert engine.advance(CLAIM, "a", 0, b"one", not_after=later()).won
     assert bell.rings()
+
+
+def test_where_no_thread_can_be_had_nobody_is_promised_anything(
+    server: Postgres, opened: Opened, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, bell = opened(server.url(prefix=prefix)), Bell()
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(Unavailable, match="thread"):
+            engine.subscribe(CLAIM, "a", bell)
+    later_bell = Bell()
+    assert engine.subscribe(CLAIM, "a", later_bell)
+    later_bell.rings(0.1)
+    assert engine.advance(CLAIM, "a", 0, b"one", not_after=later()).won
+    assert later_bell.rings()
+    assert not bell.rings(0)

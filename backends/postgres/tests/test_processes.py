@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from looop_portable.backends.engine import CLAIM
-from looop_portable.system.clock import elapsed
 from support.servers.postgres import PgBouncer, Postgres
 
+from looop_portable.backends.engine import CLAIM
+from looop_portable.system.clock import elapsed
 from looop_portable_postgres.engine import PostgresEngine
 
 Opened = Callable[[str], PostgresEngine]

@@ -43,7 +43,7 @@ SLACK = 100_000
 """Microseconds by which a server's clock may have drifted from what was learnt of it, without being asked again."""
 
 _TRIES = 3
-_LOSSLESS = "with appendonly yes, appendfsync always and no replica there is no such wait"
+_LOSSLESS = "with appendonly yes, appendfsync always and no replica a restart has no such wait"
 
 
 class RedisEngine(Engine):

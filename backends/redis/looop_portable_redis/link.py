@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from looop_portable.errors import CannotExclude, Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import Address
-from looop_portable_redis.scripts import STAMP, Script, stamped
+from looop_portable_redis.scripts import STAMP, Script, marker, stamped
 from looop_portable_redis.wire import Command, Wire, failing, packed
 
 __all__ = ["Info", "Link", "is_lossless", "look_at", "refusals"]
@@ -61,9 +61,23 @@ class Link:
             raise CannotExclude(f"{self._address.where}: it does not say which run this is (INFO: run_id, master_replid2)")
         if stamped(replies[3]) == (self._run, before, bool(safety)):
             return
-        status, *_ = self._run_script(STAMP, before, safety, int(self._address.longest * 1_000_000))
+        age = self._age(info) if replies[3] is None else 0
+        status, *_ = self._run_script(STAMP, before, safety, int(self._address.longest * 1_000_000), age)
         if status != b"ok":
             raise Unavailable(f"{self._address.where}: it has changed its role meanwhile: try again")
+
+    def _age(self, info: Info) -> int:
+        """For how many microseconds nobody has used this prefix, at least, where there is no stamp. 0: that cannot be told.
+
+        What this process was asked to keep in mind survives FLUSHALL and DEL, and not its own end (see `scripts.marker`).
+        So where it does not know the prefix, nobody was here since it was started: whoever was before has not given a
+        heartbeat since then.
+        """
+        text, sha = marker(self._keys[0], self._run)
+        known = self._replies([("SCRIPT", "EXISTS", sha), ("SCRIPT", "LOAD", text)])
+        is_new = known[0] == [0] and known[1] == sha.encode()
+        is_first = info.get("master_replid2", UNSET) == UNSET and not self._address.master
+        return int(info.get("uptime_in_seconds", "0")) * 1_000_000 if is_new and is_first else 0
 
     def ask(self, script: Script, *values: object, replicas: int = 0) -> list[Any]:
         """The script's reply: what came of it, and the server's time, which is learnt, and what else it says.

@@ -11,18 +11,20 @@ Three keys, all under one hash tag. `records` has the stamp, the records ("NUMBE
 NONCE"): whoever loses some of it loses the stamp as well. `keys` has the records' keys in order, and `until` how long beats
 are kept. Numbers are compared as decimal text: Lua's own have 53 bits.
 
-The stamp is "RUN BEFORE FLOOR SINCE LONGEST SURE". RUN is run_id, and BEFORE is master_replid2, which is zero where this
-process was never a replica, or is a master for long. FLOOR: numbers below it are of a run that may have lost something.
-SINCE: when this run was first seen. LONGEST: the longest lease, in microseconds. SURE: nothing that was confirmed in it can
-be lost.
+The stamp is "RUN BEFORE FLOOR SINCE LONGEST SURE RECENT WEEK". RUN is run_id, and BEFORE is master_replid2, which is zero
+where this process was never a replica, or is a master for long. FLOOR: numbers below it are of a run that may have lost
+something. SINCE: when this run was first seen. LONGEST: the longest lease. SURE: nothing that was confirmed in this run can
+be lost. RECENT: the longest lease since WEEK; it becomes LONGEST when no beat from before WEEK is kept any more. So a lease
+that nobody uses any more is not waited for. Times are in microseconds.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import re
 
-__all__ = ["ADVANCE", "BEAT", "FORGET", "HEARD", "LOOK", "READ", "SCAN", "STAMP", "Script", "stamped"]
+__all__ = ["ADVANCE", "BEAT", "FORGET", "HEARD", "LOOK", "READ", "SCAN", "STAMP", "Script", "marker", "stamped"]
 
 _SERVER = """
 if not redis.REDIS_VERSION_NUM then redis.replicate_commands() end
@@ -33,14 +35,15 @@ local info = redis.call('INFO', 'replication')
 local RUN, BEFORE = '$RUN', string.match(info, 'master_replid2:(%x+)')
 local is_master = string.find(info, 'role:master', 1, true)
 local is_alone = string.find(info, 'connected_slaves:0', 1, true)
-local run, before, floor, since, longest, sure
+local run, before, floor, since, longest, sure, recent, week
 local stamp = redis.call('HGET', H, 'stamp')
 if stamp then
-  run, before, floor, since, longest, sure = string.match(stamp, '^(%x+) (%x+) (%d+) (%d+) (%d+) ([01])$')
+  run, before, floor, since, longest, sure, recent, week = string.match(
+    stamp, '^(%x+) (%x+) (%d+) (%d+) (%d+) ([01]) (%d+) (%d+)$')
 end
 local is_known = run == RUN and (before == BEFORE or not string.find(BEFORE, '[^0]'))
 local function put_stamp()
-  redis.call('HSET', H, 'stamp', table.concat({run, before, floor, since, longest, sure}, ' '))
+  redis.call('HSET', H, 'stamp', table.concat({run, before, floor, since, longest, sure, recent, week}, ' '))
 end
 local function whole(number) return string.format('%.0f', number) end
 """
@@ -130,8 +133,11 @@ return {'ok', now}
 
 _BEAT = """
 local word, lease, keep = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-if lease > tonumber(longest) then
-  longest = whole(lease)
+local is_over = now > week + 604800000000 + 2 * longest
+if is_over or lease > tonumber(recent) then
+  longest = whole(math.max(is_over and recent or longest, lease))
+  recent = whole(lease)
+  if is_over then week = whole(now) end
   put_stamp()
 end
 redis.call('HSET', H, 'beat/' .. word, whole(now) .. ' ' .. ARGV[4])
@@ -166,18 +172,19 @@ local safety = is_alone and ARGV[2] or '0'
 local sure_now = (safety == '2' or (safety == '1' and sure == '1')) and '1' or '0'
 if not run then
   if redis.call('EXISTS', H) == 0 then redis.call('DEL', KEYS_, UNTIL) end
-  floor, longest = '0', '0'
+  floor, longest, recent, week = '0', '0', '0', whole(now)
 end
 if not is_known and (sure ~= '1' or safety == '0') then
   floor = whole(math.max(time[1] * 1048576, floor + 16777216))
-  since = whole(now)
+  since = whole(now - (run and 0 or tonumber(ARGV[4])))
 end
 if tonumber(longest) < tonumber(ARGV[3]) then longest = ARGV[3] end
 run, before, sure = RUN, BEFORE, sure_now
 put_stamp()
 return {'ok', now}
 """
-"""`ARGV[2]`: 0, what is confirmed can be lost; 1, it cannot, if it could not before; 2, it cannot.
+"""`ARGV[2]`: 0, what is confirmed can be lost; 1, it cannot, if it could not before; 2, it cannot. `ARGV[4]`: for so long
+nobody was here.
 
 The floor is a second's worth of 2^20 numbers, as of now; where the clock was set back, 2^24 more than the one before.
 """
@@ -205,7 +212,19 @@ LOOK = Script(_KNOWN_RUN + _STANDS + _LOOK)
 STAMP = Script(_SERVER + _STAMP)
 
 
+def marker(records: str, run: str) -> tuple[str, str]:
+    """A script that does nothing, of a prefix and a run: whether the server knows it says whether that prefix was used.
+
+    FLUSHALL leaves it, as it leaves all scripts, and it ends with the process. Its text, and what the server calls it.
+    """
+    text = f"return 0 -- looop {records} {run}".replace("\n", " ")
+    return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+_STAMPED = re.compile(rb"([0-9a-fA-F]+) ([0-9a-fA-F]+) \d+ \d+ \d+ ([01]) \d+ \d+")
+
+
 def stamped(stamp: bytes | None) -> tuple[str, str, bool]:
-    """Which run a stamp knows: RUN, BEFORE, SURE. Empty: none."""
-    fields = (stamp or b"").decode("ascii", "replace").split()
-    return (fields[0], fields[1], fields[5] == "1") if len(fields) == 6 else ("", "", False)
+    """Which run a stamp knows: RUN, BEFORE, SURE. Empty: none. The scripts read it in the same way."""
+    found = _STAMPED.fullmatch(stamp or b"")
+    return (found[1].decode(), found[2].decode(), found[3] == b"1") if found else ("", "", False)

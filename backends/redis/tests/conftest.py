@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -25,7 +26,7 @@ def _settle(server: Redis, prefix: str) -> None:
     """Make it what a store is where claims have been for long: its stamp knows the run, and nothing was ever lost."""
     with redis.Redis(port=server.port) as client:
         run = client.info("server")["run_id"]
-        client.hset(f"{{{prefix}}}:records", "stamp", f"{run} {'0' * 40} 0 0 1000000 0")
+        client.hset(f"{{{prefix}}}:records", "stamp", f"{run} {'0' * 40} 0 0 1000000 0 0 0")
 
 
 @pytest.fixture
@@ -62,6 +63,23 @@ def opening() -> Iterator[Callable[..., RedisEngine]]:
     yield opened
     for engine in engines:
         engine.close()
+
+
+@pytest.fixture
+def lingering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent reaches the server, though its client has gone: as behind a proxy, or from another host."""
+    monkeypatch.setattr("looop_portable_redis.wire._NO_LINGER", struct.pack("ii", 0, 0))
+
+
+@pytest.fixture
+def asked() -> Callable[[Redis], int]:
+    """How often a server was asked to run a script by its hash."""
+
+    def count(server: Redis) -> int:
+        with redis.Redis(port=server.port) as client:
+            return int(client.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+    return count
 
 
 @pytest.fixture

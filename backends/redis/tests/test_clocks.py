@@ -65,20 +65,27 @@ def test_a_connection_that_knew_the_clock_learns_that_it_was_set(ahead: int, fak
     assert engine.advance(CLAIM, "a", 0, b"one", not_after=elapsed() + 5).won
 
 
-def test_what_is_read_too_late_changes_nothing_where_the_clock_was_set_back(faked: Redis, opening: Opening) -> None:
+@pytest.mark.usefixtures("lingering")
+def test_what_is_read_too_late_changes_nothing_where_the_clock_was_set_back(
+    faked: Redis, opening: Opening, asked: Callable[[Redis], int]
+) -> None:
     """The deadline is by a clock that is not there any more, on a connection that was idle meanwhile."""
     engine, other = opening(faked.url(prefix="p", timeout=0.5)), opening(faked.url(prefix="p"))
-    engine.read(CLAIM, "a")
+    assert not engine.advance(CLAIM, "a", 9, b"lost", not_after=elapsed() + 60).won
     other.beat("a/i", LEASE)
     faked.set_clock(-HOUR)
     end = elapsed() + PATIENCE
     while not ((heard := other.heard("a/i")) and heard.seconds < -PATIENCE):
         assert elapsed() < end
+    before = asked(faked)
     faked.freeze()
     with pytest.raises(Unavailable):
         engine.advance(CLAIM, "a", 0, b"ghost", not_after=elapsed() + 0.5)
     threading.Event().wait(0.2)
     faked.thaw()
+    end = elapsed() + PATIENCE
+    while asked(faked) == before:
+        assert elapsed() < end
     assert other.read(CLAIM, "a") == NOTHING
     assert other.advance(CLAIM, "a", 0, b"two", not_after=elapsed() + 5).now == Record(1, b"two")
 

@@ -17,6 +17,7 @@ from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import read_url
 from looop_portable_redis.link import is_lossless, refusals
 from looop_portable_redis.wire import connect as connect_wire
+from support.servers import free_port
 from support.servers.redis import ALWAYS, EACH, Redis, needs_openssl, needs_redis
 
 pytestmark = needs_redis
@@ -107,7 +108,8 @@ def test_a_replica_is_refused_by_name(kind: str, starting: Starting, opening: Op
 
 
 def test_a_node_of_a_cluster_is_refused(starting: Starting, opening: Opening) -> None:
-    assert "a node of a cluster" in refused(opening(starting("--cluster-enabled", "yes").url()), CannotExclude)
+    server = starting("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    assert "a node of a cluster" in refused(opening(server.url()), CannotExclude)
 
 
 def test_one_that_is_too_old_or_something_else_is_refused() -> None:
@@ -196,26 +198,42 @@ def test_a_server_that_says_nothing_ends_each_call_within_its_time(
 
 
 @pytest.mark.parametrize("kind", EACH)
+@pytest.mark.usefixtures("lingering")
 def test_what_a_silent_server_reads_too_late_changes_nothing(
-    kind: str, starting: Starting, opening: Opening, settle: Settle
+    kind: str, starting: Starting, opening: Opening, settle: Settle, asked: Callable[[Redis], int]
 ) -> None:
     """It makes no holder who does not know it."""
     server = starting(kind=kind)
     settle(server, "p")
     engine = opening(server.url(prefix="p", timeout=0.5))
-    engine.read(CLAIM, "a")
+    assert not engine.advance(CLAIM, "a", 9, b"lost", not_after=elapsed() + 60).won
+    before = asked(server)
     server.freeze()
     with pytest.raises(Unavailable):
         engine.advance(CLAIM, "a", 0, b"ghost", not_after=elapsed() + 0.5)
     threading.Event().wait(0.2)  # The deadline passes.
     server.thaw()
+    end = elapsed() + 60
+    while asked(server) == before:
+        assert elapsed() < end
     other = opening(server.url(prefix="p"))
-    with redis.Redis(port=server.port) as client:
-        end = elapsed() + 60
-        while client.info("commandstats")["cmdstat_evalsha"]["calls"] < 2:  # The late one has been read.
-            assert elapsed() < end
     assert other.read(CLAIM, "a") == NOTHING
     assert other.advance(CLAIM, "a", 0, b"two", not_after=elapsed() + 60).won
+
+
+def test_what_a_silent_server_has_not_read_when_its_client_gives_up_is_never_read(
+    starting: Starting, opening: Opening, settle: Settle
+) -> None:
+    """Not even that: the connection is reset."""
+    server = starting()
+    settle(server, "p")
+    engine = opening(server.url(prefix="p", timeout=0.2))
+    engine.read(CLAIM, "a")
+    server.freeze()
+    with pytest.raises(Unavailable):
+        engine.advance(CLAIM, "a", 0, b"in time", not_after=elapsed() + 3600)
+    server.thaw()
+    assert opening(server.url(prefix="p")).read(CLAIM, "a") == NOTHING
 
 
 def test_a_user_with_the_rule_of_the_readme_can_do_all_and_one_without_is_told(

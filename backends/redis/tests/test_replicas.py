@@ -15,7 +15,7 @@ from looop_portable.backends.engine import CLAIM, Engine, Record
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import Settling, Unavailable
 from looop_portable.system.clock import elapsed
-from support.servers.redis import Redis, Sentinel, needs_redis
+from support.servers.redis import EACH, Redis, Sentinel, needs_redis
 
 pytestmark = needs_redis
 
@@ -27,11 +27,12 @@ Settle = Callable[[Redis, str], None]
 
 
 @pytest.fixture
-def pair(starting: Starting, settle: Settle) -> tuple[Redis, Redis]:
+def pair(request: pytest.FixtureRequest, starting: Starting, settle: Settle) -> tuple[Redis, Redis]:
     """A master and its replica, which has all."""
-    master = starting()
+    kind = getattr(request, "param", "redis")
+    master = starting(kind=kind)
     settle(master, "p")
-    replica = starting("--replicaof", "127.0.0.1", str(master.port))
+    replica = starting("--replicaof", "127.0.0.1", str(master.port), kind=kind)
     with redis.Redis(port=master.port) as client:
         client.set("x", "y")
         becomes(lambda: client.wait(1, 1000), 1)
@@ -125,6 +126,7 @@ def test_sentinels_are_asked_in_turn_and_what_they_do_not_know_is_told(
     sentinel.thaw()
 
 
+@pytest.mark.parametrize("pair", EACH, indirect=True)
 def test_a_write_waits_for_a_replica_if_that_is_asked_for(pair: tuple[Redis, Redis], opening: Opening) -> None:
     master, replica = pair
     engine = opening(master.url(prefix="p", wait=1, timeout=1, longest=1))

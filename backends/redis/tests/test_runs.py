@@ -265,6 +265,32 @@ def test_the_longest_lease_that_was_ever_promised_is_waited_for(
     assert 390 < told.value.seconds <= 400
 
 
+def test_a_longest_lease_that_nobody_uses_any_more_is_forgotten_in_time(
+    starting: Starting, opening: Opening, settle: Settle
+) -> None:
+    """Not before its beats would be. What was used meanwhile is remembered, though it did not beat since."""
+    server = starting()
+    settle(server, "p")
+    engine = opening(server.url(prefix="p"))
+
+    def longest(lease: float, after_days: float) -> int:
+        """What it is once that was promised, so many days later."""
+        with redis.Redis(port=server.port) as client:
+            stamp = stamp_of(server)
+            stamp[7] = str(int(stamp[7]) - int(after_days * 86_400_000_000))
+            client.hset("{p}:records", "stamp", " ".join(stamp))
+        engine.beat("a/i", lease)
+        return int(stamp_of(server)[4]) // 1_000_000
+
+    longest(1, 0)  # From now on.
+    assert longest(3600, 0) == 3600
+    assert longest(60, 7.05) == 3600
+    assert longest(60, 0.1) == 3600  # Another week begins; in the last one there was one of an hour.
+    assert longest(300, 1) == 3600
+    assert longest(60, 5.96) == 3600  # A beat of an hour's lease is kept for a week and two hours.
+    assert longest(60, 0.2) == 300
+
+
 def test_each_run_begins_above_all_numbers_of_the_one_before(starting: Starting, opening: Opening, settle: Settle) -> None:
     """Also where two follow each other within a second, or the clock was set back."""
     server = starting(*EVERYSEC)
@@ -319,6 +345,16 @@ def test_a_master_that_was_a_replica_meanwhile_has_another_run(
     assert engine.read(CLAIM, "a").number > 1
 
 
+@pytest.mark.parametrize("stamp", ["", "x", "x 0 0 0 0 0 0 0", "RUN 0 0 0 0 0", "RUN 0 -1 0 0 0 0 0"])
+def test_a_stamp_that_nobody_can_read_is_none(stamp: str, starting: Starting, opening: Opening, settle: Settle) -> None:
+    server = starting()
+    settle(server, "p")
+    with redis.Redis(port=server.port) as client:
+        client.hset("{p}:records", "stamp", stamp.replace("RUN", client.info("server")["run_id"]))
+    with pytest.raises(Settling):
+        won(opening(server.url(prefix="p")), "a", 0, b"one")
+
+
 def test_a_store_that_nobody_has_used_yet_may_have_lost_everything(starting: Starting, opening: Opening) -> None:
     """Nobody can tell the two apart."""
     engine = opening(starting(*ALWAYS).url(prefix="p"))
@@ -326,6 +362,29 @@ def test_a_store_that_nobody_has_used_yet_may_have_lost_everything(starting: Sta
         won(engine, "a", 0, b"one")
     assert 39 < told.value.seconds <= 40
     assert engine.read(CLAIM, "a").data == b""
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_prefix_that_is_new_on_a_server_that_is_old_enough_is_settled_and_one_that_was_removed_is_not(
+    starting: Starting, opening: Opening, removed: bool
+) -> None:
+    """Since its start nobody was here, so whoever was before has given no heartbeat for as long."""
+    server = starting()
+    with redis.Redis(port=server.port) as client:
+        while client.info("server")["uptime_in_seconds"] < 2:
+            threading.Event().wait(0.1)
+        if removed:
+            before = opening(server.url(prefix="p", longest=1))
+            assert won(before, "a", before.read(CLAIM, "a").number, b"one")
+            client.delete("{p}:records")
+    engine = opening(server.url(prefix="p", longest=1))
+    if removed:
+        with pytest.raises(Settling):
+            won(engine, "a", engine.read(CLAIM, "a").number, b"two")
+    else:
+        assert won(engine, "a", engine.read(CLAIM, "a").number, b"one")
+        with pytest.raises(Settling):
+            won(opening(server.url(prefix="another")), "a", 0, b"one")
 
 
 def stamp_of(server: Redis) -> list[str]:

@@ -87,6 +87,9 @@ class OnEngine(Backend):
             if name and (head := _head_in(name, record)).lease:
                 yield name, head
 
+    def far(self) -> bool:
+        return not self._store.engine.local
+
     def unavailable(self) -> str | None:
         try:
             self._store.read("", CLAIM, "-")

@@ -35,6 +35,8 @@ class Store:
         self.engine = engine
         self.new_nonce = new_nonce
         self._clock = clock
+        self._owed: set[tuple[str, str, str]] = set()
+        """What was to be forgotten, and could not be: in the way of others for as long as this process lives."""
 
     def read(self, about: str, kind: str, key: str) -> Record:
         return _answered(about, self.engine.read, kind, key)
@@ -51,10 +53,23 @@ class Store:
         return _answered(about, self.engine.scan, kind, prefix, start, _PAGE)
 
     def forget(self, about: str, kind: str, key: str) -> None:
+        """What fails is done later: with the next beat, or when somebody lines up. Only what is never used again."""
+        owed = about, kind, key
+        self._owed.add(owed)
         _answered(about, self.engine.forget, kind, key)
+        self._owed.discard(owed)
+
+    def settle(self) -> None:
+        """Forget what could not be forgotten before. What cannot be now stays owed."""
+        for owed in list(self._owed):
+            try:
+                self.forget(*owed)
+            except Unavailable:
+                return
 
     def beat(self, about: str, word: str, lease: float) -> None:
         _answered(about, self.engine.beat, word, lease)
+        self.settle()
 
     def heard(self, about: str, word: str) -> Heard | None:
         return _answered(about, self.engine.heard, word)

@@ -45,6 +45,7 @@ class EngineTickets(Tickets):
         self._store.forget(of_claim(claim), TICKET, ticket_key(claim, ticket))
 
     def line(self, claim: str) -> list[str]:
+        self._store.settle()
         prefix = ticket_key(claim, "")
         tickets = [key.removeprefix(prefix) for key, _ in self._store.scan(of_claim(claim), TICKET, prefix)]
         return sorted(each for each in tickets if each[:_DIGITS].isdecimal() and each[_DIGITS : _DIGITS + 1] == "-")

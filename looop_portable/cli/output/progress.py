@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from looop_portable.cli.output import Output, readable
+from looop_portable.errors import describe_holder
 from looop_portable.protocol.outcomes import Held, OnWaiting
 from looop_portable.system.clock import elapsed
 from looop_portable.waiting.limits import Minutes, still_waiting
@@ -107,6 +108,6 @@ def _line(held: Held, waited: float) -> str:
     lease, verdict = held
     note = f"; note: {lease.note}" if lease.note else ""
     return (
-        f"claim {lease.name}: held by live session '{lease.session}'; waiting for it, {waited:.0f} s so far "
+        f"claim {lease.name}: held by {describe_holder(lease.session)}; waiting for it, {waited:.0f} s so far "
         f"(generation {lease.generation}: {verdict.description}){note}"
     )

@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.output import Fields, Output, lease_fields, verdict_fields
-from looop_portable.errors import LooopError
-from looop_portable.protocol.codec import is_word
+from looop_portable.errors import LooopError, describe_holder
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.protocol.slots import line_for
@@ -115,7 +114,8 @@ def refuse(
     told = told_of(claims, lease, verdict, slots)
     outcome = "timeout" if late else "refused" if verb in ("unclaim", "transfer") else "held"
     fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease), **more, **verdict_fields(verdict)}
-    out.refusal(verb, outcome, f"{verb} {lease.name}: {because} '{lease.session}'", fields | told.fields())
+    whom = f"{because} '{lease.session}'" if lease.session else f"held by {describe_holder('')}"
+    out.refusal(verb, outcome, f"{verb} {lease.name}: {whom}", fields | told.fields())
     for key, value in _facts(told, late=late):
         if value:
             out.hint(f"  {key:<10}{value}")
@@ -147,12 +147,9 @@ def _facts(told: Told, *, late: bool) -> Iterator[tuple[str, str]]:
 
 
 def _end(lease: Lease) -> str:
-    name = lease.name
-    if not is_word(name):
-        import shlex
+    from looop_portable.claims.unreadable import breaking  # Who is not refused needs none of it.
 
-        name = shlex.quote(name)
-    return f"looop break {name} --generation {lease.generation} --reason TEXT"
+    return breaking(lease)
 
 
 def _registered(claims: Claims, lease: Lease) -> Registration | None:

@@ -1,7 +1,7 @@
 """Tables for people: columns, and which of them gives way on a narrow terminal.
 
 The last column gives way, or the last two, and no other: what is in the others can be copied, and is never cut. Where they
-alone are too wide, the terminal breaks the line.
+alone are too wide, each row goes on in another line, between two columns. The terminal breaks a word that is wider still.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 
 from looop_portable.cli.output import Output, readable
 
-_GAP = 2
+_GAP, _INDENT = 2, 4
 _NARROWEST = 12
 """Cells of the last column: with fewer there is none."""
 _USUAL = 80
@@ -123,18 +123,35 @@ def drawn(
     ellipsis: str = "\u2026",
     giving: int = 1,
 ) -> list[str]:
-    """The lines of a table. `width`: in cells, of the terminal; None: as wide as it is. `giving`: so many give way."""
+    """The rows of a table, the columns' names first. One that goes on in another line has a line feed in it.
+
+    `width`: in cells, of the terminal; None: as wide as it is. `giving`: so many give way.
+    """
     widths = [max(map(cells, column)) for column in zip(columns, *rows, strict=True)]
     fixed = len(columns) - giving
-    wanted = widths[fixed:]
-    found = wanted if width is None else _shares(wanted, width - sum(widths[:fixed]) - _GAP * fixed)
+    wanted, found, folds = widths[fixed:], widths[fixed:], list[int]()
+    if width is not None:
+        folds = _folds(widths[:fixed], width)
+        last = widths[folds[-1] if folds else 0 : fixed]
+        found = _shares(wanted, width - sum(last) - _GAP * len(last) - (_INDENT if folds else 0))
     widths = [*widths[:fixed], *found]
     columns = columns[: len(widths)]
     rows = [
         [*row[:fixed], *(cut(cell, most, ellipsis) for cell, most in zip(row[fixed:], found, strict=False))] for row in rows
     ]
-    lines = [_line(row, widths, tones) for row in [columns, *rows]]
+    lines = [_line(row, widths, tones, folds) for row in [columns, *rows]]
     return [f"\x1b[1m{lines[0]}\x1b[0m" if tones else lines[0], *lines[1:]]
+
+
+def _folds(widths: Sequence[int], width: int) -> list[int]:
+    """The columns that begin another line. None do where all have room in one."""
+    found, used = list[int](), 0
+    for at, each in enumerate(widths):
+        if at and used + each > width:
+            found.append(at)
+            used = _INDENT
+        used += each + _GAP
+    return found
 
 
 def _shares(wanted: list[int], room: int) -> list[int]:
@@ -155,10 +172,12 @@ def _split(wanted: list[int], room: int) -> list[int]:
     return found
 
 
-def _line(row: Sequence[str], widths: Sequence[int], tones: Mapping[str, str]) -> str:
+def _line(row: Sequence[str], widths: Sequence[int], tones: Mapping[str, str], folds: Sequence[int]) -> str:
     spaces = [" " * (width - cells(cell) + _GAP) for cell, width in zip(row, widths, strict=True)]
     words = [f"\x1b[{tones[cell]}m{cell}\x1b[0m" if cell in tones else cell for cell in row]
-    return "".join(word + space for word, space in zip(words, spaces, strict=True)).rstrip()
+    parts = [word + space for word, space in zip(words, spaces, strict=True)]
+    lines = [parts[start:end] for start, end in zip([0, *folds], [*folds, None], strict=True)]
+    return f"\n{' ' * _INDENT}".join("".join(line).rstrip() for line in lines)
 
 
 def cut(text: str, most: int, ellipsis: str) -> str:

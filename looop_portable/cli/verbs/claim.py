@@ -72,6 +72,8 @@ def claim(
     With --slots N, N sessions can hold NAME at once. The slots are the claims NAME#1 to NAME#N; ours is printed.
 
     A --note stays as long as the claim: of one that was ours already the old one is kept, and that is said.
+
+    Its generation, for `looop check` and for what is written to: -v says it on stderr, and --json on stdout.
     """
     note = as_note(note)
     claims, ordered = out.claims(renews=False), in_order(names)
@@ -111,7 +113,7 @@ def _print_all(
         for each in outcome:
             if isinstance(each, Won):
                 claims.release_lease(each.lease)
-        raise ended(me, mine.evidence)
+        raise ended(me, mine.evidence, who.registration)
     for each in outcome:
         if each.lease.session == me.session:
             _print(out, each, mine)
@@ -143,6 +145,7 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
         out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.description}")
     else:
         out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
+    out.detail(f"{lease.name}: generation {lease.generation}")
 
 
 @click.command(
@@ -262,5 +265,5 @@ worker_contract.add_command(unclaim)
 def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:
     out.trouble(
         f"looop: warning: session '{lease.session}' is not registered ({mine.evidence}), so this claim can be taken over "
-        "at once: register with `looop session start`"
+        "at once: register with `looop session start`, or claim with `--ttl 30m`"
     )

@@ -168,13 +168,16 @@ def _measures(found: Measures) -> str:
     if found.resolution is not None:
         lines.append(f"times to {found.resolution:g} s")
     if found.offset is not None and found.uncertainty is not None:
-        lines.append(f"clock {found.offset:+.3f} s from this host's (to {found.uncertainty:.3g} s)")
+        apart = f"clock {found.offset:+.3f} s from this host's" if abs(found.offset) >= 0.0005 else "clock as this host's"
+        lines.append(f"{apart} (to {found.uncertainty:.1g} s)")
     return ", ".join(lines) or "nothing"
 
 
 def _stamp(found: Stamped | None) -> str:
     if found is None:
         return "none: no claims have been made here"
+    if found.backend:
+        return f"the claims of this directory are in {found.backend}"
     return (
         found.unreadable
         or f"{_with(found.links)} hard links, {f'guard: {found.guard}' if found.guard else 'without a guard'}"

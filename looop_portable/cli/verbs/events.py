@@ -125,8 +125,13 @@ def _print(out: Setting, event: Event) -> None:
         return
     known = ("ts", "event", "claim")
     lines = [str(event.get(key) or "-") for key in known]
-    lines += [f"{key}={value}" for key, value in event.items() if key not in known]
+    lines += [f"{key}={value}" for key, value in event.items() if key not in known and not _is_of_nothing(key, value)]
     out.line("  ".join(lines))
+
+
+def _is_of_nothing(key: str, value: object) -> bool:
+    """Of a session by time there is no process."""
+    return key == "pid" and value == 0
 
 
 def _lines(path: str, follow: bool, caught_up: Callable[[], object] = bool) -> Iterator[bytes]:

@@ -69,7 +69,7 @@ class Words:
     short_help="Run a command while its claims are held: flock(1) that recovers.",
     examples={
         "looop run --claim nightly -- rsync -a /srv/ backup:": "One at a time; whoever comes second is refused.",
-        "looop run --claim nightly -E 0 -- make backup": "In a crontab: still running? Not again, and no mail: exit 0.",
+        "looop run --claim nightly -E 0 -- make backup": "In a crontab, by its full path: still running? No mail, exit 0.",
         "looop run --claim licence --wait --max-hold 1h -- make deploy": "Wait for it, and hold it for an hour at most.",
     },
 )

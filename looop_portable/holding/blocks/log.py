@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
+from looop_portable.errors import describe_holder
 from looop_portable.protocol.outcomes import Held, OnWaiting, Won
 from looop_portable.protocol.records import Lease
 from looop_portable.waiting.limits import Minutes, still_waiting
@@ -44,7 +45,7 @@ def waiting() -> OnWaiting | None:
     def on_waiting(held: Held, waited: float) -> None:
         lease, verdict = held
         if minutes.is_new(held, waited):
-            said = f"held by live session '{lease.session}'; waiting for it ({verdict.description})"
+            said = f"held by {describe_holder(lease.session)}; waiting for it ({verdict.description})"
             _LOG.info("claim %s: %s", lease.name, said)
         elif minutes.is_due(waited):
             _LOG.info("claim %s: %s", lease.name, still_waiting(held, waited))

@@ -19,6 +19,14 @@ class Do(Enum):
     HIDE = "it is passed on, and the answer says: 503"
     BUSY = "it is not passed on, and the answer says: 429"
     CONFLICT = "it is not passed on, and the answer says: 409"
+    LACK = "it is not passed on, and the answer says: 501"
+
+
+_REFUSALS = {
+    Do.BUSY: (429, "SlowDown"),
+    Do.CONFLICT: (409, "ConditionalRequestConflict"),
+    Do.LACK: (501, "NotImplemented"),
+}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -29,8 +37,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.between.requests.append(self.command)
         do = self.between.does(self.command, self.path)
-        if do in (Do.BUSY, Do.CONFLICT):
-            self._say(429 if do is Do.BUSY else 409, "SlowDown" if do is Do.BUSY else "ConditionalRequestConflict")
+        if do in _REFUSALS:
+            self._say(*_REFUSALS[do])
             return
         if do is Do.HOLD:
             self.between.let_go.wait(60)

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -55,12 +56,27 @@ class Etcd(Server):
             return super().is_ready()
         return self.ask("/health").get("health") == "true"
 
+    def freeze(self) -> None:
+        """Until none of its threads runs any more: what is sent before that may be answered."""
+        super().freeze()
+        tasks = Path(f"/proc/{self.pid}/task")
+        while tasks.exists() and any(_state(each) != "T" for each in tasks.iterdir()):
+            time.sleep(0.001)
+
     def ask(self, path: str, body: object = None) -> dict[str, object]:
         """What its gateway answers, without TLS and users."""
         data = None if body is None else json.dumps(body).encode()
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", data, timeout=5) as answer:
             found: dict[str, object] = json.loads(answer.read())
             return found
+
+
+def _state(task: Path) -> str:
+    """T: it is stopped, or has ended meanwhile."""
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "T"
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import pytest
 from support.servers import PATIENCE, Server
 
 USER = "postgres"
+_STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
 PASSWORD = "s3cret"
 _BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 
@@ -73,6 +76,24 @@ class Postgres(Server):
         self._process.wait(PATIENCE)
         self._process = None
 
+    def freeze(self) -> None:
+        """The postmaster first: it makes no more processes then. And until each is stopped: one that is not may answer."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        end = time.monotonic() + PATIENCE
+        while running := [each for each in self._children() if each.status() not in _STOPPED]:
+            for each in running:
+                each.suspend()
+            assert time.monotonic() < end, f"they are not stopped: {running}"
+            time.sleep(0.001)
+
+    def kill(self) -> None:
+        """Who has lost the postmaster is no child of it any more: all are looked for before."""
+        self.freeze()
+        children = self._children()
+        super().kill()
+        psutil.wait_procs(children, PATIENCE)
+
     def promote(self) -> None:
         self._as_user(str(self.binaries / "pg_ctl"), "-D", str(self.place / "data"), "promote", "-w", "-s")
 
@@ -87,21 +108,19 @@ class Postgres(Server):
         return subprocess.run([*asked, "-c", statement], check=True, capture_output=True, text=True).stdout.strip()
 
     def _signal(self, number: int) -> None:
-        """Each of its processes is the first of a group of its own. The postmaster first: it makes no more of them."""
-        assert self._process
-        postmaster = psutil.Process(self._process.pid)
-        for process in (postmaster, *postmaster.children(recursive=True)):
-            try:
+        """Each of its processes is the first of a group of its own."""
+        for process in (psutil.Process(self.pid), *self._children()):
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
-            except psutil.NoSuchProcess:
-                continue
 
-    def _end(self, number: int) -> None:
-        """Those who have lost their postmaster are no longer its children: they are asked for before."""
-        assert self._process
-        children = psutil.Process(self._process.pid).children(recursive=True)
-        super()._end(number)
-        psutil.wait_procs(children, PATIENCE)
+    def _children(self) -> list[psutil.Process]:
+        return psutil.Process(self.pid).children(recursive=True)
+
+    def own(self, file: Path) -> None:
+        """It is the server's, and nobody else reads it: else it takes no key."""
+        if self._user:
+            shutil.chown(file, self._user)
+        file.chmod(0o600)
 
     def _as_user(self, *command: str) -> None:
         _run(command, self._user, self.place)

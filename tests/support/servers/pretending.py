@@ -6,6 +6,7 @@ It checks no signature. It answers what obstore asks, and no more.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import threading
 import time
@@ -19,6 +20,7 @@ class _Object(NamedTuple):
     data: bytes
     tag: str
     stamp: float
+    generation: str
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -35,15 +37,22 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _put(self, data: bytes) -> None:
         there = self.shop.objects.get(self._name)
-        match, none_match = self.headers.get("If-Match"), self.headers.get("If-None-Match")
-        if self.shop.believes and ((none_match and there) or (match and (there is None or there.tag != match))):
+        if self.shop.believes and self._is_refused(there):
             self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
             return
         if not self.shop.exclusive:
             time.sleep(0.01)
-        made = _Object(data, f'"{hashlib.sha256(data).hexdigest()}"', time.time() + self.shop.ahead)
+        tag, stamp = f'"{hashlib.sha256(data).hexdigest()}"', time.time() + self.shop.ahead
+        made = _Object(data, tag, stamp, str(next(self.shop.generations)))
         self.shop.objects[self._name] = made
         self._answer(200, b"", made)
+
+    def _is_refused(self, there: _Object | None) -> bool:
+        """By S3's conditions, or by Google's."""
+        match, generation = self.headers.get("If-Match"), self.headers.get("x-goog-if-generation-match")
+        if generation is not None:
+            return generation != (there.generation if there else "0")
+        return bool(self.headers.get("If-None-Match") and there) or bool(match and (there is None or there.tag != match))
 
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)
@@ -91,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Last-Modified", formatdate(there.stamp, usegmt=True))
             if self.shop.expires:
                 self.send_header("x-amz-expiration", self.shop.expires)
+            if self.shop.is_google:
+                self.send_header("x-goog-generation", there.generation)
             if self.shop.keeps_versions:
                 self.send_header("x-amz-version-id", there.tag.strip('"'))
         self.end_headers()
@@ -111,18 +122,21 @@ class Pretending:
     believes = True
     expires = ""
     keeps_versions = False
+    is_google = False
 
     def __init__(self) -> None:
         self.ahead = 0.0
         self.objects: dict[str, _Object] = {}
         self.lock = threading.Lock()
+        self.generations = itertools.count(1)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"shop": self}))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
     def url(self, prefix: str = "ci") -> str:
-        return f"s3://claims/{prefix}?endpoint=http://127.0.0.1:{self._server.server_port}"
+        scheme = "gs" if self.is_google else "s3"
+        return f"{scheme}://claims/{prefix}?endpoint=http://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
         self._server.shutdown()

@@ -526,3 +526,33 @@ def test_closing_the_backend_closes_the_engine(world: World, monkeypatch: pytest
     monkeypatch.setattr(world.faulty, "close", lambda: closed.append(True), raising=False)
     world.backend.close()
     assert closed == [True]
+
+
+@pytest.mark.parametrize("beats", [False, True])
+def test_a_ticket_that_could_not_be_given_back_is_given_back_later(world: World, beats: bool) -> None:
+    """By the process that had it, which lives: others would leave each free claim to it for a turn."""
+    me = Registration("me", "i1", 1, lease_seconds=LEASE)
+    world.backend.sessions.signs.promise(me, locked=False)
+    ticket = lines(world.backend).take("n", me)
+    world.faulty.is_cut_off = True
+    with pytest.raises(Unavailable):
+        lines(world.backend).give_back("n", ticket)
+    with pytest.raises(Unavailable):
+        lines(world.backend).line("n")
+    world.faulty.is_cut_off = False
+    assert [key for key, _ in world.engine.scan(TICKET)] == [f"n/{ticket}"]
+    if beats:
+        world.backend.sessions.signs.beat("me", "i1")
+        assert world.engine.scan(TICKET) == []
+    assert lines(world.backend).line("n") == []
+    assert world.engine.scan(TICKET) == []
+
+
+def test_so_is_one_that_was_taken_and_nobody_was_told(world: World) -> None:
+    world.fail(2, Fault.UNTOLD)
+    for call in (3, 4, 5):
+        world.fail(call, Fault.REFUSED)
+    with pytest.raises(Unavailable):
+        lines(world.backend).take("n", Registration("me", "i1", 1))
+    assert len(world.engine.scan(TICKET)) == 1
+    assert lines(world.backend).line("n") == []

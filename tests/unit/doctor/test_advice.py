@@ -66,6 +66,14 @@ TABLE = {
     ),
     "Windows": (found(races=(WINDOWS,), windows=True), Outcome.USE, "windows", True),
     "Windows on FAT": (found(races=(WINDOWS,), windows=True, primitives=NO_LINKS), Outcome.USE, "windows", True),
+    "its claims are in the engine that is asked for": (
+        found(
+            asked="floppy", races=(POSIX._replace(backend="floppy"),), stamp=Stamped(backend="floppy"), primitives=NO_LINKS
+        ),
+        Outcome.USE,
+        "floppy",
+        False,
+    ),
     "an overlap": (found(races=(POSIX._replace(overlaps=1), ADVISORY)), Outcome.NONE, "", False),
     "an overlap with the other one": (found(races=(POSIX, ADVISORY._replace(overlaps=3))), Outcome.NONE, "", False),
     "a generation twice": (found(races=(POSIX._replace(repeats=2), ADVISORY)), Outcome.NONE, "", False),

@@ -73,6 +73,12 @@ def test_what_cannot_be_a_name_is_refused(name: str) -> None:
     assert str(refusal.value).isprintable()
 
 
+@pytest.mark.parametrize("name", ["team/repo", "team\\repo"])
+def test_a_name_with_a_slash_is_told_what_to_write(name: str) -> None:
+    with pytest.raises(InvalidName, match="a slash or a backslash: write - instead"):
+        canonical(name)
+
+
 def test_a_refusal_says_what_was_to_be_named() -> None:
     with pytest.raises(InvalidName, match=r"\Ainvalid session id: it is empty\Z"):
         canonical("", "session id")

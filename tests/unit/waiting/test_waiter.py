@@ -410,6 +410,22 @@ class Unordered(MemoryBackend):
         self.tickets = None
 
 
+class Priced(MemoryEngine):
+    """Far away, and without lines, as a bucket is."""
+
+    local = has_lines = False
+
+
+@pytest.mark.usefixtures("others_wait")
+def test_without_lines_who_waits_far_away_looks_every_two_seconds_in_the_end(scene: Scene) -> None:
+    scene.claims = Claims(OnEngine(Priced(), "far"))
+    scene.claims.claim("repo-x", scene.session("holder"))
+    waiting = scene.waiter("w1")
+    pauses = [pending(waiting.look()).pause for _ in range(40)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (0.05, 2.0)
+
+
 def test_without_tickets_it_asks_again_and_again(scene: Scene) -> None:
     scene.claims = Claims(Unordered())
     holder = scene.session("holder")

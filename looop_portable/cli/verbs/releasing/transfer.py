@@ -55,7 +55,7 @@ def _transfer(out: Setting, claims: Claims, name: str, to: str, me: Holder) -> i
     outcome = claims.transfer(name, to, me)
     if isinstance(outcome, Refused):
         lease = outcome.lease
-        if lease.session:
+        if lease.session or not outcome.verdict.dead:
             refuse(out, "transfer", "not ours: it is held by", lease, outcome.verdict, {}, claims=claims)
         else:
             line = f"transfer {name}: not ours: it is free, at generation {lease.generation}"

@@ -15,6 +15,7 @@ from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.options import NAME, SESSION
 from looop_portable.cli.verbs.show.rows import COLUMNS, fields_of, row_of
 from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable, selecting
+from looop_portable.errors import describe_holder
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.standings import Standing
 
@@ -114,7 +115,8 @@ def show(out: Setting, name: str, session: str | None) -> int:
     if told is None:
         out.line(f"{status.name}: free, at generation {status.generation}")
         return 0
-    out.line(f"{status.name}: held by session '{told.lease.session}', generation {status.generation}")
+    whose = f"session '{told.lease.session}'" if told.lease.session else describe_holder("")
+    out.line(f"{status.name}: held by {whose}, generation {status.generation}")
     for key, value in _facts(told):
         if value:
             out.line(f"  {key:<12}{value}")

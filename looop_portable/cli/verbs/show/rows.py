@@ -19,7 +19,7 @@ def row_of(status: Status) -> Row:
     assert status.lease
     assert status.verdict
     lease, verdict = status.lease, status.verdict
-    told = status.name, lease.session, str(status.generation), age(lease.claimed_at), verdict.liveness.value
+    told = status.name, lease.session or "-", str(status.generation), age(lease.claimed_at), verdict.liveness.value
     return (*told, lease.note, verdict.description)
 
 

@@ -1,6 +1,6 @@
 """The lines of a live table: so many as the terminal has, of what is known of the claims, as somebody wants to see it.
 
-Does not guarantee: that a row has one line. One whose name alone is too wide has several: only the last columns are cut.
+Does not guarantee: that a row has one line. One that is too wide has several (see `tables`): only the last columns are cut.
 """
 
 from __future__ import annotations
@@ -141,12 +141,16 @@ def _help(paper: Paper) -> Iterator[str]:
 
 
 def _folded(line: str, width: int) -> Iterator[str]:
-    """`line` in pieces that are no wider. A colour goes on in the next piece."""
+    """`line` in pieces that are no wider, and in its own lines. A colour goes on in the next piece."""
     piece, room, colour, at = "", width, "", 0
     while at < len(line):
         if found := _COLOUR.match(line, at):
             colour = "" if found[0] == "\x1b[0m" else found[0]
             piece, at = piece + found[0], found.end()
+            continue
+        if line[at] == "\n":
+            yield f"{piece}\x1b[0m" if colour else piece
+            piece, room, at = colour, width, at + 1
             continue
         wide = cells(line[at])
         if wide > room and room < width:
