@@ -7,9 +7,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from looop_portable.backends.engine import CLAIM, Record, Step
+from looop_portable.backends.engine import CLAIM, Heard, Record, Step
 from looop_portable.backends.on_engine import asking
-from looop_portable.protocol import inquiry
+from looop_portable.backends.on_engine.signs import EngineSigns
+from looop_portable.holding import entrance
+from looop_portable.holding.blocks import one_claim
+from looop_portable.protocol.liveness import Silence
+from looop_portable.protocol.records import Registration
 from looop_portable.sessions import heartbeats
 
 from .witness import LEASE
@@ -101,6 +105,13 @@ def no_deadlines() -> None:
     _between(change)
 
 
+def no_second_thoughts() -> None:
+    """Nor is it looked for, nor what could not be released released later. (With that, no deadlines alone do no harm here.)"""
+    no_deadlines()
+    for module in (entrance, one_claim):
+        setattr(module, "release_later", lambda *_: None)
+
+
 def no_grace() -> None:
     """Redis: after a run that lost something, claims are granted at once."""
     _rewrite("ADVANCE", "if left > 0 then return {'settling', now, left} end", "")
@@ -123,8 +134,14 @@ def no_fencing() -> None:
 
 
 def impatience() -> None:
-    """A silence of a third of the lease is taken for death."""
-    setattr(inquiry, "time_to_live", lambda lease: LEASE / 6)  # noqa: B010
+    """A silence of a third of the time between two heartbeats is taken for death."""
+    real = EngineSigns.silence_after
+
+    def silence_after(signs: EngineSigns, heard: Heard | None, registration: Registration, **options: bool) -> Silence:
+        found = real(signs, heard, registration, **options)
+        return Silence(3600.0, 3600.0) if found.seconds > LEASE / 9 else found
+
+    setattr(EngineSigns, "silence_after", silence_after)  # noqa: B010
 
 
 def _rewrite(script: str, old: str, new: str) -> None:
@@ -144,6 +161,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "no-nonces-when-repeated": no_nonces_when_repeated,
     "repeated": repeated,
     "no-deadlines": no_deadlines,
+    "no-second-thoughts": no_second_thoughts,
     "no-grace": no_grace,
     "no-leap": no_leap,
     "no-stamp": no_stamp,

@@ -136,10 +136,11 @@ class Failover(Stage):
         end = last + PATIENCE
         while True:
             asked = time.monotonic()
-            if b"role:master" in self._ask(new, "INFO", "replication"):
-                break
             assert asked < end, self.sentinel.log()
-            last = asked
+            with suppress(ConnectionError):  # It ends all of its connections when it becomes one.
+                if b"role:master" in self._ask(new, "INFO", "replication"):
+                    break
+                last = asked
             time.sleep(0.01)
         say("up", last)
         while str(new.port).encode() not in self._ask(self.sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"):

@@ -189,6 +189,17 @@ class TestTheWitness:
         witness.back(time.monotonic())
         assert self.seen(witness) == {"untold": 1}
 
+    def test_a_holder_that_leaves_in_an_outage_of_which_it_was_not_told(self, witness: Witness) -> None:
+        self.wins(witness, 1, 1)
+        witness.out("frozen", time.monotonic() - LEASE + 1)
+        self.says(witness, 1, "leave", "n")
+        self.wins(witness, 1, 3)
+        witness.back(time.monotonic() - 60)
+        assert self.seen(witness) == {}
+        witness.out("frozen", time.monotonic() - LEASE - 0.1)
+        self.says(witness, 1, "leave", "n")
+        assert self.seen(witness) == {"untold": 1}
+
     def test_a_claim_that_is_gone_when_it_is_left(self, witness: Witness) -> None:
         self.wins(witness, 1, 1)
         self.says(witness, 1, "leave", "n")

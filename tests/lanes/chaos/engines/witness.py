@@ -267,7 +267,7 @@ class Witness:
         elif what == "enter":
             self._enter(life, name, int(more[0]), now)
         elif what == "leave":
-            life.inside.pop(name, None)
+            self._leave(life, name, now)
         elif what == "lost":
             self._lost(life, name, int(more[0]), now)
         elif what == "taken":
@@ -358,6 +358,14 @@ class Witness:
             )
         else:
             self.add("in flight")
+
+    def _leave(self, life: Life, name: str, now: float) -> None:
+        """By itself: it may have been told meanwhile, and have said so already."""
+        generation = life.inside.pop(name, (0, 0.0))[0]
+        if self.is_out and (life, name, generation) in self.outages[-1].holders:
+            since = self.outages[-1].since
+            if now - since > LEASE and life.ran_since(since, now):
+                self.accuse("untold", f"{name}: life {life.number} at {generation} left it after {now - since:.1f} s")
 
     def _lost(self, life: Life, name: str, generation: int, now: float) -> None:
         if life.inside.get(name, (0, 0.0))[0] != generation:
