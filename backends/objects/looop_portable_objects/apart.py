@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -90,4 +91,5 @@ def serve(line: Connection) -> None:
 
 
 if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])))
+    with suppress(ConnectionError, EOFError):  # Whoever asks was killed in the middle.
+        serve(Connection(int(sys.argv[1])))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from looop_portable.backends.engine import CLAIM
@@ -81,3 +83,17 @@ def test_no_number_is_won_twice_whoever_is_killed(own: VersityGW, tmp_path: Path
     assert last >= max(won) > 20, "numbers go up, and something was tried"
     missing = set(range(1, last + 1)) - set(won) - unknown
     assert len(missing) <= len(logs), "each process that was killed may have won one, and told nobody"
+
+
+def test_a_helper_whose_parent_was_killed_in_the_middle_says_nothing() -> None:
+    """Of a forked child: it starts slowly, so it may be alone before it has said that it is there."""
+    for words in ([], [place_in("s3://claims/ci?endpoint=http://127.0.0.1:1&timeout=1")]):
+        ours, its = socket.socketpair()
+        with its:
+            command = [sys.executable, "-m", "looop_portable_objects.apart", str(its.fileno())]
+            helper = subprocess.Popen(command, pass_fds=[its.fileno()], stderr=subprocess.PIPE)
+        with Connection(ours.detach()) as line:
+            for word in words:
+                line.send(word)
+        assert helper.communicate(timeout=60)[1] == b""
+        assert helper.returncode == 0

@@ -52,9 +52,7 @@ class RedisEngine(Engine):
     def __init__(self, address: Address) -> None:
         self._address = address
         self.where = address.where
-        self._links: Connections[Link] = Connections(
-            self.where, lambda: Link(address, connect(address)), Link.close, seconds=address.timeout
-        )
+        self._links: Connections[Link] = Connections(self.where, lambda: Link(address), Link.close, seconds=address.timeout)
         self._changes = Changes(self.where, lambda: connect(address), address.timeout)
 
     def read(self, kind: str, key: str) -> Record:
@@ -128,9 +126,14 @@ class RedisEngine(Engine):
             return self._known(link, script, *values)
 
     def _known(self, link: Link, script: Script, *values: object, replicas: int = 0) -> list[Any]:
-        """The answer of a server whose run the stamp knows. One that is new is looked at first."""
+        """The answer of a server whose run the stamp knows. One that is new is looked at first.
+
+        It was the master, as Sentinels say, a second before it was told, at most.
+        """
         for _ in range(_TRIES):
+            link.confirm()
             found = link.ask(script, *values, replicas=replicas)
+            link.confirm()
             if found[0] != b"run":
                 return found
             link.greet()

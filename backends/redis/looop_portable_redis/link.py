@@ -18,9 +18,12 @@ from looop_portable.errors import CannotExclude, Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import Address
 from looop_portable_redis.scripts import STAMP, Script, marker, stamped
-from looop_portable_redis.wire import Command, Wire, failing, packed
+from looop_portable_redis.wire import Command, Wire, connect, failing, master_of, packed
 
 __all__ = ["Info", "Link", "is_lossless", "look_at", "refusals"]
+
+CONFIRMED = 1.0
+"""Seconds for which a server is taken for the master, after the Sentinels have called it that."""
 
 OLDEST = (6, 2)
 UNSET = "0" * 40
@@ -32,11 +35,13 @@ _ASKED: tuple[Command, ...] = (("INFO",), ("CONFIG", "GET", "*append*"), ("TIME"
 class Link:
     """A connection that has looked at its server."""
 
-    def __init__(self, address: Address, wire: Wire) -> None:
+    def __init__(self, address: Address) -> None:
+        began = elapsed()
         self._address = address
-        self._wire = wire
+        self._wire = connect(address)
         self._keys = keys_of(address)
         self._run = ""
+        self._confirmed = began
         self.ahead = 0
         """Microseconds that the server's time is ahead of `elapsed`, at least."""
         try:
@@ -44,6 +49,19 @@ class Link:
         except BaseException:
             self.close()
             raise
+
+    def confirm(self) -> None:
+        """Raises `Unavailable` where the Sentinels call another server the master. They are asked once a second.
+
+        One that they have replaced while it was silent goes on as a master, for ten seconds and more.
+        """
+        began = elapsed()
+        if not self._address.master or began <= self._confirmed + CONFIRMED:
+            return
+        host, port = master_of(self._address)
+        if (host, port) != (self._wire.host, self._wire.port):
+            raise Unavailable(f"{self._address.where}: the Sentinels call {host}:{port} the master now: try again")
+        self._confirmed = began
 
     def greet(self) -> None:
         """Look at the server, and let the stamp know its run. Raises `CannotExclude`, or `Unavailable`."""

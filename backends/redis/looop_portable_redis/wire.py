@@ -21,7 +21,7 @@ from redis.retry import Retry
 from looop_portable.errors import Unavailable
 from looop_portable_redis.address import Address
 
-__all__ = ["Command", "Wire", "connect", "failing", "packed"]
+__all__ = ["Command", "Wire", "connect", "failing", "master_of", "packed"]
 
 Command = tuple[object, ...]
 
@@ -42,6 +42,9 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 class Wire(Protocol):
     """What is used of the client's connection, which says no types of its own."""
+
+    host: str
+    port: int
 
     def connect(self) -> None: ...
 
@@ -74,15 +77,19 @@ def connect(address: Address) -> Wire:
     with failing(address.where):
         if not address.master:
             return _connected(address, *address.hosts[0], address.timeout)
+    master = master_of(address)
+    with failing(f"{address.where}: {master[0]}:{master[1]}"):
+        return _connected(address, *master, address.timeout)
+
+
+def master_of(address: Address) -> tuple[str, int]:
+    """Which server the Sentinels call the master now: the first one that answers."""
     failure: Unavailable | None = None
     for host, port in address.hosts:
         try:
-            master = _ask_sentinel(address, host, port)
+            return _ask_sentinel(address, host, port)
         except Unavailable as error:
             failure = error
-            continue
-        with failing(f"{address.where}: {master[0]}:{master[1]}"):
-            return _connected(address, *master, address.timeout)
     raise failure or Unavailable(f"{address.where}: it names no Sentinel")
 
 

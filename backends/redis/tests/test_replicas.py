@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -15,6 +16,7 @@ from looop_portable.backends.engine import CLAIM, Engine, Record
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import Settling, Unavailable
 from looop_portable.system.clock import elapsed
+from looop_portable_redis.link import Link
 from support.servers.redis import EACH, Redis, Sentinel, needs_redis
 
 pytestmark = needs_redis
@@ -107,6 +109,54 @@ def test_through_a_failover_that_loses_a_claim_nobody_wins_before_its_holder_kno
     assert info(replica)["role"] == "master"
     assert won - killed >= 4 / 3 * LEASE
     assert number > before
+
+
+def test_a_master_that_was_replaced_while_it_was_silent_grants_nothing_any_more(
+    pair: tuple[Redis, Redis], sentinel: Sentinel, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on as a master, until the Sentinel notices: for ten seconds. Who has a connection to it asks the Sentinel."""
+    master, replica = pair
+    engine = opening(sentinel.url(prefix="p", longest=LEASE))
+    number = engine.read(CLAIM, "a").number
+    master.freeze()
+    with redis.Redis(port=sentinel.port) as client:
+        replaced = [b"127.0.0.1", str(replica.port).encode()]
+        becomes(lambda: client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"), replaced)
+    monkeypatch.setattr("looop_portable_redis.link.CONFIRMED", 0.0)
+    master.thaw()
+    with pytest.raises(Unavailable, match=f"the Sentinels call 127.0.0.1:{replica.port} the master now"):
+        put(engine, "a", number, b"one")
+    assert info(master)["role"] == "master"
+    with redis.Redis(port=master.port) as client:
+        assert client.hget("{p}:records", "claim/a") is None
+    with pytest.raises(Settling):
+        put(engine, "a", number, b"one")
+
+
+def test_a_request_that_lay_on_a_master_until_it_was_replaced_is_not_told_as_won(
+    pair: tuple[Redis, Redis], sentinel: Sentinel, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on with what it had received: that is won there, and nobody is told so."""
+    master, replica = pair
+    engine = opening(sentinel.url(prefix="p", longest=LEASE, timeout=60))
+    number = engine.read(CLAIM, "a").number
+    monkeypatch.setattr("looop_portable_redis.link.CONFIRMED", 0.0)
+    ask = Link.ask
+
+    def held_up(link: Link, *words: Any, **options: Any) -> list[Any]:
+        """Until another one is the master, between the question to the Sentinel and the answer."""
+        master.freeze()
+        with redis.Redis(port=sentinel.port) as client:
+            replaced = [b"127.0.0.1", str(replica.port).encode()]
+            becomes(lambda: client.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"), replaced)
+        master.thaw()
+        return ask(link, *words, **options)
+
+    monkeypatch.setattr(Link, "ask", held_up)
+    with pytest.raises(Unavailable, match=f"the Sentinels call 127.0.0.1:{replica.port} the master now"):
+        put(engine, "a", number, b"one")
+    with redis.Redis(port=master.port) as client:
+        assert client.hget("{p}:records", "claim/a")
 
 
 def test_sentinels_are_asked_in_turn_and_what_they_do_not_know_is_told(

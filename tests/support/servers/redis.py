@@ -87,14 +87,14 @@ class Redis(Server):
 
 
 class Sentinel(Redis):
-    """What watches over `master`, which it calls `main`."""
+    """What watches over `master`, which it calls `main`. It replaces one that was silent for `patience` seconds."""
 
     name = "sentinel"
 
-    def __init__(self, master: Redis) -> None:
+    def __init__(self, master: Redis, patience: float = 0.5) -> None:
         super().__init__()
         watched = f"main 127.0.0.1 {master.port} 1"
-        times = "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
+        times = f"sentinel down-after-milliseconds main {patience * 1000:.0f}\nsentinel failover-timeout main 3000\n"
         (self.place / "conf").write_text(f"port {self.port}\nbind 127.0.0.1\nsentinel monitor {watched}\n{times}")
 
     def command(self) -> Sequence[str]:
