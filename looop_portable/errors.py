@@ -182,14 +182,7 @@ class WaitedTooLong(ClaimHeld, TimeoutError):
     code = "timeout"
 
     def __init__(
-        self,
-        claim: str,
-        holder: str,
-        evidence: str,
-        seconds: float,
-        since: str = "",
-        host: str = "",
-        note: str = "",
+        self, claim: str, holder: str, evidence: str, seconds: float, since: str = "", host: str = "", note: str = ""
     ) -> None:
         super().__init__(claim, holder, f"{evidence}; waited {seconds:g} s", since, host, note)
 
