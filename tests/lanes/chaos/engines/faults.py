@@ -106,10 +106,10 @@ def no_deadlines() -> None:
 
 
 def no_second_thoughts() -> None:
-    """Nor is it looked for, nor what could not be released released later. (With that, no deadlines alone do no harm here.)"""
+    """Nor is what could not be released released later. (Where it is, no deadlines alone do no harm to who lives on.)"""
     no_deadlines()
     for module in (entrance, one_claim):
-        setattr(module, "release_later", lambda *_: None)
+        setattr(module, "release_later", lambda *_: None)  # noqa: B010
 
 
 def no_grace() -> None:
