@@ -95,7 +95,8 @@ class Link:
         known = self._replies([("SCRIPT", "EXISTS", sha), ("SCRIPT", "LOAD", text)])
         is_new = known[0] == [0] and known[1] == sha.encode()
         is_first = info.get("master_replid2", UNSET) == UNSET and not self._address.master
-        return int(info.get("uptime_in_seconds", "0")) * 1_000_000 if is_new and is_first else 0
+        uptime = max(int(info.get("uptime_in_seconds", "0")) - 1, 0)  # It is told between two whole seconds.
+        return uptime * 1_000_000 if is_new and is_first else 0
 
     def ask(self, script: Script, *values: object, replicas: int = 0) -> list[Any]:
         """The script's reply: what came of it, and the server's time, which is learnt, and what else it says.

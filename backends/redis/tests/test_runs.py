@@ -16,6 +16,7 @@ from looop_portable.backends.engine import CLAIM, NOTHING, SESSION, TICKET, Engi
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import Settling, Unavailable
 from looop_portable.system.clock import elapsed
+from looop_portable_redis.link import info_in
 from support.servers.redis import ALWAYS, EACH, EVERYSEC, Redis, needs_redis
 
 pytestmark = needs_redis
@@ -385,7 +386,7 @@ def test_a_prefix_that_is_new_on_a_server_that_is_old_enough_is_settled_and_one_
     """Since its start nobody was here, so whoever was before has given no heartbeat for as long."""
     server = starting()
     with redis.Redis(port=server.port) as client:
-        while client.info("server")["uptime_in_seconds"] < 2:
+        while client.info("server")["uptime_in_seconds"] < 3:
             threading.Event().wait(0.1)
         if removed:
             before = opening(server.url(prefix="p", longest=1))
@@ -399,6 +400,16 @@ def test_a_prefix_that_is_new_on_a_server_that_is_old_enough_is_settled_and_one_
         assert won(engine, "a", engine.read(CLAIM, "a").number, b"one")
         with pytest.raises(Settling):
             won(opening(server.url(prefix="another")), "a", 0, b"one")
+
+
+def test_a_server_is_not_taken_for_older_than_it_is(
+    starting: Starting, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says 2 a moment after its first second, if it was started just before a whole one."""
+    monkeypatch.setattr("looop_portable_redis.link.info_in", lambda reply: {**info_in(reply), "uptime_in_seconds": "2"})
+    with pytest.raises(Settling) as told:
+        won(opening(starting().url(prefix="p", longest=30)), "a", 0, b"one")
+    assert told.value.seconds > 40 - 2
 
 
 def stamp_of(server: Redis) -> list[str]:

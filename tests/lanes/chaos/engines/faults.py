@@ -10,8 +10,6 @@ from typing import Any
 from looop_portable.backends.engine import CLAIM, Heard, Record, Step
 from looop_portable.backends.on_engine import asking
 from looop_portable.backends.on_engine.signs import EngineSigns
-from looop_portable.holding import entrance
-from looop_portable.holding.blocks import one_claim
 from looop_portable.protocol.liveness import Silence
 from looop_portable.protocol.records import Registration
 from looop_portable.sessions import heartbeats
@@ -96,22 +94,6 @@ def repeated() -> None:
     _between(change)
 
 
-def no_deadlines() -> None:
-    """What the store begins long after whoever asked has given up is done all the same."""
-
-    def change(engine: Any, advance: Any) -> Any:
-        return lambda kind, key, after, data, *, not_after: advance(kind, key, after, data, not_after=not_after + 3600)
-
-    _between(change)
-
-
-def no_second_thoughts() -> None:
-    """Nor is it looked for, nor what could not be released released later. (With that, no deadlines alone do no harm here.)"""
-    no_deadlines()
-    for module in (entrance, one_claim):
-        setattr(module, "release_later", lambda *_: None)
-
-
 def no_grace() -> None:
     """Redis: after a run that lost something, claims are granted at once."""
     _rewrite("ADVANCE", "if left > 0 then return {'settling', now, left} end", "")
@@ -160,8 +142,6 @@ FAULTS: dict[str, Callable[[], None]] = {
     "no-nonces": no_nonces,
     "no-nonces-when-repeated": no_nonces_when_repeated,
     "repeated": repeated,
-    "no-deadlines": no_deadlines,
-    "no-second-thoughts": no_second_thoughts,
     "no-grace": no_grace,
     "no-leap": no_leap,
     "no-stamp": no_stamp,

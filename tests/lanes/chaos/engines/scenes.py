@@ -29,10 +29,14 @@ from .witness import LEASE
 FROZEN = LEASE * 4 / 3 + 2
 """Seconds: longer than a holder may be silent."""
 DOWN = LEASE + 2.0
+HICCUP = 1.5
+"""Seconds: longer than a call waits (TIMEOUT), and shorter than a holder waits for its heartbeat."""
+TIMEOUT = 1.0
 LOST_WRITES = 5.0
 """Seconds, for which a replica is cut off before its master dies."""
 
 Say = Callable[..., None]
+Scene = Callable[[Say], None]
 
 
 class Stage:
@@ -50,7 +54,12 @@ class Stage:
     def close(self) -> None:
         self.server.close()
 
-    def schedule(self, seconds: float) -> list[tuple[float, Callable[[Say], None]]]:
+    def schedule(self, seconds: float) -> list[tuple[float, Scene]]:
+        """What happens, and after how many seconds."""
+        return sorted([*self.long(seconds), *self.short(seconds)], key=lambda each: each[0])
+
+    def long(self, seconds: float) -> list[tuple[float, Scene]]:
+        """That by which holders can lose what they have."""
         if seconds < 30:
             return [(1.0, self.restart), (2.5, lambda say: self.freeze(say, LEASE + 1.5))]
         return [
@@ -58,6 +67,12 @@ class Stage:
             (seconds * 0.45, self.freeze),
             (seconds * 0.75, lambda say: self.restart(say, DOWN)),
         ]
+
+    def short(self, seconds: float) -> list[tuple[float, Scene]]:
+        """What requests do not live through, but holders do."""
+        if seconds < 30:
+            return []
+        return [(seconds * part, lambda say: self.freeze(say, HICCUP)) for part in (0.05, 0.1, 0.15, 0.35, 0.65, 0.95)]
 
     def restart(self, say: Say, pause: float = 0.0) -> None:
         self.server.kill()
@@ -80,7 +95,7 @@ class Pooled(Stage):
     def __init__(self) -> None:
         server = Postgres()
         self.pool = PgBouncer(server)
-        super().__init__(server, self.pool.url(), "looop_portable_postgres.engine")
+        super().__init__(server, self.pool.url(timeout=f"{TIMEOUT:g}"), "looop_portable_postgres.engine")
 
     def start(self) -> None:
         self.server.start()
@@ -104,7 +119,7 @@ class Failover(Stage):
         self.two_masters = two_masters
         master = Redis(*ALWAYS)
         self.sentinel = Sentinel(master, patience=2.0)
-        super().__init__(master, self.sentinel.url(longest=LEASE), "looop_portable_redis.engine")
+        super().__init__(master, self.sentinel.url(longest=LEASE, timeout=TIMEOUT), "looop_portable_redis.engine")
         self.other: Server = Redis(*ALWAYS, "--replicaof", "127.0.0.1", str(master.port))
 
     def start(self) -> None:
@@ -117,10 +132,13 @@ class Failover(Stage):
         for each in (self.sentinel, self.other, self.server):
             each.close()
 
-    def schedule(self, seconds: float) -> list[tuple[float, Callable[[Say], None]]]:
+    def long(self, seconds: float) -> list[tuple[float, Scene]]:
         if seconds < 30:
             return [(LOST_WRITES + 1.0, self.fail_over)]
         return [(seconds * part, self.fail_over) for part in (0.2, 0.5, 0.8)]
+
+    def short(self, seconds: float) -> list[tuple[float, Scene]]:
+        return []
 
     def fail_over(self, say: Say) -> None:
         """The old master comes back, and becomes the new one's replica."""
@@ -179,7 +197,7 @@ def _redis(*options: str, kind: str = "redis") -> Stage:
     if not PROGRAMS[kind]:
         missing(f"no {kind}-server")
     server = Redis(*options, kind=kind)
-    return Stage(server, server.url(longest=LEASE), "looop_portable_redis.engine")
+    return Stage(server, server.url(longest=LEASE, timeout=TIMEOUT), "looop_portable_redis.engine")
 
 
 def _failover(*, two_masters: bool = False) -> Stage:
@@ -188,17 +206,20 @@ def _failover(*, two_masters: bool = False) -> Stage:
 
 def _postgres() -> Stage:
     server = Postgres()
-    return Stage(server, server.url(), "looop_portable_postgres.engine")
+    return Stage(server, server.url(timeout=f"{TIMEOUT:g}"), "looop_portable_postgres.engine")
 
 
 def _etcd() -> Stage:
     server = Etcd()
-    return Stage(server, f"etcd://127.0.0.1:{server.port}", "looop_portable_etcd.engine")
+    return Stage(server, f"etcd://127.0.0.1:{server.port}?timeout={TIMEOUT:g}", "looop_portable_etcd.engine")
 
 
 def _versitygw() -> Stage:
+    """Each holder imports the client itself: its threads are not for forked children."""
     server = VersityGW()
-    return Stage(server, server.url("ci"), "", server.credentials())  # Its client is not for forked children.
+    return Stage(
+        server, f"{server.url('ci')}&timeout={TIMEOUT:g}", "", server.credentials()
+    )  # Its client is not for forked children.
 
 
 class Missing(Exception):
