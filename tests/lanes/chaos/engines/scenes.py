@@ -252,7 +252,8 @@ def play(stage: Stage, seconds: float) -> tuple[int, socket.socket]:
         theirs.close()
         return pid, ours
     ours.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # It ends when the other one has. What it starts does not inherit this.
+        signal.signal(number, lambda *_: None)
     try:
         _play(stage, seconds, lambda *words: theirs.sendall(" ".join(map(str, words)).encode() + b"\n"), theirs)
     except BaseException:  # noqa: BLE001 (whatever it is, the other process tells)
