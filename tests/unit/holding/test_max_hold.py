@@ -59,7 +59,8 @@ def test_it_is_lost_and_told_and_others_have_the_claim_though_the_block_goes_on(
     with pytest.raises(ClaimLost, match=r"generation 1 was given up: it was held for longer than max_hold \(0.2 s\)"):
         go_on()
     assert claims.check("x", taken[0]).current
-    assert events(store) == ["claimed", "expired", "released", "claimed"]
+    assert events(store)[:2] == ["claimed", "expired"]
+    assert sorted(events(store)[2:]) == ["claimed", "released"]  # Each tells of its deed after it, in its own thread.
 
 
 def test_no_other_thread_enters_before_it_is_left(store: str) -> None:
