@@ -81,12 +81,15 @@ def test_a_holder_that_was_overtaken_once_does_not_guess_the_next_time(
     claims: Claims, me: Holder, another: Claims, files: Listing
 ) -> None:
     they = another.sessions.register("they").holder
+    files.created.clear()
+    cycle(claims, me)
+    usual = len(files.created)
     cycle(another, they)
     cycle(claims, me)
     cycle(another, they)
     files.created.clear()
     cycle(claims, me)
-    assert len(files.created) == 1
+    assert len(files.created) == usual, "nothing was made for a step that is lost"
 
 
 @pytest.mark.parametrize("cycles", [0, 1, 20])
