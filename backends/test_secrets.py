@@ -46,7 +46,7 @@ def redis_server() -> tuple[Server, str]:
     server = Redis(*ALWAYS, "--requirepass", SECRET)
     server.start()
     with redis.Redis(port=server.port, password=SECRET) as client:
-        while client.info("server")["uptime_in_seconds"] < 2:  # It settles for as long.
+        while client.info("server")["uptime_in_seconds"] < 3:  # It settles for almost as long.
             threading.Event().wait(0.05)
     return server, "redis://:{}@127.0.0.1:{}/0?longest=1"
 
