@@ -189,7 +189,7 @@ class Pulse:
 
     def _silent(self) -> str:
         silent = self._clock() - self._renewed_at
-        because = self._trouble or "the filesystem does not answer"
+        because = self._trouble or "the store does not answer"
         return f"no heartbeat could be given for {silent:.0f} s of a lease of {self._lease} s: {because}"
 
     def _overdue(self) -> bool:

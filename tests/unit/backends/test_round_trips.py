@@ -75,6 +75,10 @@ def test_a_session_is_read_and_advanced_and_a_promise_is_one_beat_more(world: Wo
     assert asked(world.faulty, lambda: register("beats", lease_seconds=LEASE)) == ["read", "beat", "advance"]
 
 
+def test_a_heartbeat_is_a_beat_and_a_look_at_the_registration(world: World) -> None:
+    assert asked(world.faulty, lambda: world.claims.sessions.renew(world.me)) == ["beat", "read"]
+
+
 def test_many_claims_of_one_session_are_one_page_and_its_signs_of_life(world: World) -> None:
     for number in range(900):
         world.their_claims.claim(f"n{number}", world.they)
