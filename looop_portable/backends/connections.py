@@ -37,6 +37,8 @@ class Connections(Generic[C]):
         self._end = end
         self._most = most
         self._seconds = seconds
+        self._inherited: list[deque[C]] = []
+        """Those of our parents. Kept: what is not needed any more would close itself, and say so to the server."""
         self._begin()
 
     def _begin(self) -> None:
@@ -54,7 +56,7 @@ class Connections(Generic[C]):
         Raises `Unavailable` when all are in use for too long, or what `connect` raises.
         """
         if self._pid != os.getpid():
-            self._inherited = self._idle  # Kept: what is not needed any more would close itself, and with it its parent's.
+            self._inherited.append(self._idle)
             self._begin()
         places, idle = self._places, self._idle
         try:

@@ -22,26 +22,25 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[Etcd]:
-    """It is neither stopped nor cut off."""
+def _started() -> Iterator[Etcd]:
     made = Etcd()
     try:
         made.start()
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Etcd]:
+    """It is neither stopped nor cut off."""
+    yield from _started()
 
 
 @pytest.fixture
 def own() -> Iterator[Etcd]:
     """One that the test may do anything to."""
-    made = Etcd()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
+    yield from _started()
 
 
 @pytest.fixture

@@ -99,6 +99,12 @@ def test_a_forked_child_makes_its_own_and_ends_none_of_its_parents(connections: 
         try:
             with connections.one() as connection:
                 good = connection == 2 and not server.ended
+            if grandchild := os.fork():
+                good = good and os.waitpid(grandchild, 0)[1] == 0
+            else:
+                with connections.one() as connection:
+                    good = connection == 3 and [list(each) for each in connections._inherited] == [[1], [2]]
+                os._exit(0 if good else 1)
             connections.close()
             good = good and server.ended == [2]
         finally:
