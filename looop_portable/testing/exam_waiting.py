@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from looop_portable.backends.base import Tickets
 from looop_portable.claims.gate import Claims
 from looop_portable.protocol.outcomes import Held, Released, Won
 from looop_portable.sessions.registrar import Sessions
@@ -172,7 +173,7 @@ class WaitingExam:
         first = theirs.take("repo-x", waiter(1))
         mine.take("repo-x", waiter(2))
         subscribe = partial(mine.subscribe, claims=["repo-x"], ticket=first)
-        self._wakes(subscribe, lambda: theirs.give_back("repo-x", first), f"{first} is given back")
+        self._wakes(mine, subscribe, lambda: theirs.give_back("repo-x", first), f"{first} is given back")
         assert first not in mine.line("repo-x")
 
     def test_who_is_first_in_line_is_told_when_the_claim_is_released(self, reopen: Reopen) -> None:
@@ -186,11 +187,13 @@ class WaitingExam:
             assert isinstance(claims.claim("repo-x", me), Won)
             assert isinstance(other.claim("repo-x", her), Held)
             subscribe = partial(tickets.subscribe, claims=["repo-x"], foreign=foreign)
-            self._wakes(subscribe, partial(claims.release, "repo-x", me), "it is released")
+            self._wakes(tickets, subscribe, partial(claims.release, "repo-x", me), "it is released")
             assert isinstance(other.claim("repo-x", her), Won)
             assert isinstance(other.release("repo-x", her), Released)
 
-    def _wakes(self, subscribe: Callable[[Watcher], bool], change: Callable[[], object], what: str) -> None:
+    def _wakes(
+        self, tickets: Tickets, subscribe: Callable[[Watcher], bool], change: Callable[[], object], what: str
+    ) -> None:
         """Subscribe first, then the change, then wait: what happened in between wakes too."""
         watcher = new_watcher()
         try:
@@ -202,4 +205,5 @@ class WaitingExam:
                 watcher.wait(self.patience)
                 assert elapsed() - began < self.patience, f"{_TOLD}: {what}, and nothing wakes"
         finally:
+            tickets.subscribe(watcher, ())
             watcher.close()

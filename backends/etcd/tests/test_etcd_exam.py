@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from support.servers.etcd import Etcd
 
@@ -15,8 +17,8 @@ from looop_portable_etcd.engine import EtcdEngine
 
 
 @pytest.fixture
-def connect(server: Etcd, prefix: str) -> Connect:
-    return lambda: EtcdEngine(Address(f"etcd://127.0.0.1:{server.port}/{prefix}"))
+def connect(server: Etcd, opened: Callable[..., EtcdEngine]) -> Connect:
+    return lambda: opened(server)
 
 
 class TestEtcd(EngineExam):
