@@ -21,7 +21,7 @@ from looop_portable.claims.gate import Claims
 from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.protocol.records import Holder
-from looop_portable.protocol.slots import slots_of
+from looop_portable.protocol.shares import slots_of
 from looop_portable.waiting.attempts import Attempts
 from looop_portable.waiting.claiming import waiter
 from looop_portable.waiting.limits import CancelEvent, limit

@@ -12,17 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from looop_portable.backends.base import Backend, HolderSigns
+from looop_portable.backends.base import Backend
 from looop_portable.claims.events import Events, by_whom
-from looop_portable.claims.judging import Judging, Verdicts
+from looop_portable.claims.judging import Verdicts
 from looop_portable.claims.retiring import Steps, retire
+from looop_portable.claims.sharing import TRIES, Share, Sharing
 from looop_portable.config import PathLike, resolve
-from looop_portable.errors import LooopError, moved
+from looop_portable.errors import UsageError, moved
 from looop_portable.protocol.liveness import Basis, Liveness, Verdict
 from looop_portable.protocol.names import as_note, canonical, refuse_longer
 from looop_portable.protocol.outcomes import (
     Broken,
-    Checked,
     End,
     Held,
     Reaped,
@@ -30,24 +30,20 @@ from looop_portable.protocol.outcomes import (
     Released,
     Renewed,
     Retired,
-    Status,
     Superseded,
     Sweep,
     Won,
 )
 from looop_portable.protocol.records import Head, Holder, Judged, Lease
 from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances
-from looop_portable.sessions.ids import named
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import timestamp
 from looop_portable.system.processes import host
-from looop_portable.system.watch.announcing import Announcements
 
 __all__ = ["Claims"]
-_TRIES, _MOST = 256, 1000
 
 
-class Claims(Judging):
+class Claims(Sharing):
     """The claims in one store, as this process sees them. Safe to use from several threads. No `events`: no log."""
 
     def __init__(
@@ -57,17 +53,7 @@ class Claims(Judging):
         sessions: Sessions | None = None,
         clock: Callable[[], str] = timestamp,
     ) -> None:
-        super().__init__(backend, sessions or Sessions(backend.sessions))
-        self.events = events
-        if events:
-            self.sessions.tell = events.tell_session
-        self._clock = clock
-        self.won: dict[tuple[str, Holder], Lease] = {}
-        """What this process has won, and not released. It may have been superseded."""
-        self.tried: dict[tuple[str, Holder], Lease] = {}
-        """What it may have won: an error, or an interruption, came in its way. The latest, `_MOST` at most."""
-        self.announcements = Announcements(backend.directory.stamps if backend.directory else f"{id(backend)}")
-        """What was released is told to those of this process who wait for it: they need no kernel for that."""
+        super().__init__(backend, events, sessions or Sessions(backend.sessions), clock)
 
     @classmethod
     def open(cls, data_dir: PathLike | None = None, backend: str | None = None) -> Claims:
@@ -81,34 +67,31 @@ class Claims(Judging):
         events = None if config.backend == "memory" else Events(config.events)
         return cls(open_backend(config.backend, config.data_dir), events)
 
-    def claim(self, name: str, session: str | Holder | None = None, *, note: str = "") -> Won | Renewed | Held:
-        """Claim `name` for `session` (else $LOOOP_SESSION_ID).
+    def claim(
+        self, name: str, session: str | Holder | None = None, *, note: str = "", shared: bool | Share = False
+    ) -> Won | Renewed | Held:
+        """Claim `name` for `session` (else $LOOOP_SESSION_ID): alone or, if `shared`, beside all who share it (`sharing`).
 
-        `note`: what others are to know who are refused; `Renewed` keeps the one that it has. Never waits. Raises
-        `InvalidName`, `NoSession`, or `Unavailable`.
+        `note`: what others are to know who are refused; `Renewed` keeps the one that it has. Never waits. Who shares it is
+        refused it alone until he has left. Raises `InvalidName`, `NoSession`, or `Unavailable`.
         """
         name, me = canonical(name), session if isinstance(session, Holder) else self.acting(session)
         note = as_note(note) if note else ""
+        if shared:
+            return self._claim_shared(name, me, note, Share() if shared is True else shared)
         recalled = self.backend.recall(name)
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             (head, seen), recalled = (recalled, None) if recalled else self.backend.look(name), None
             lease, standing, verdict = self._judge(head, me, seen=seen)
             if lease and not advances(TABLE[standing].claim):
-                return Renewed(lease) if standing is Standing.OURS else Held(lease, verdict)
+                return Renewed(lease) if standing is Standing.OURS and not lease.readers else Held(lease, verdict)
             if lease and not self._final(lease, verdict):
                 continue
             new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host(), note=note)
-            try:
-                if self.backend.advance(name, Judged(head.generation, lease) if lease else head.generation, new):
-                    self.won[name, me] = new
-                    self._record_won(new, lease, verdict)
-                    return Won(new, lease, verdict if lease else None)
-            except BaseException:
-                if len(self.tried) >= _MOST:
-                    self.tried.pop(next(iter(self.tried)), None)
-                self.tried[name, me] = new
-                raise
-        raise moved(name, _TRIES)
+            if self._publish(head.generation, lease, new, me):
+                self._record_won(new, lease, verdict)
+                return Won(new, lease, verdict if lease else None)
+        raise moved(name, TRIES)
 
     def refused(self, head: Head, me: Holder, verdicts: Verdicts) -> Held | None:
         """Held, if `claim` would be refused by this head. `verdicts`: of the sessions whose leases were all read before."""
@@ -126,30 +109,31 @@ class Claims(Judging):
             outcome = self.release_lease(won)
             if isinstance(outcome, Released):
                 return outcome
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             head, seen = self.backend.look(name)
             lease, standing, verdict = self._judge(head, me, seen=seen)
             if lease is None:
                 return Released(name, head.generation)
+            if lease.readers and standing is Standing.OURS:
+                if left := self._leave(name, lambda each: each[:2] == me):
+                    return left
+                continue
             if not advances(TABLE[standing].unclaim):
                 return Refused(lease, verdict)
             if self._final(lease, verdict) and self.backend.advance(name, Judged(head.generation, lease), None):
                 died = verdict.dead and verdict.basis not in (Basis.NOTHING, Basis.REGISTRATION)
-                self._record_end(lease, End("died", verdict.evidence) if died else None)
+                self._record_end(lease, head.generation + 1, End("died", verdict.evidence) if died else None)
                 self.announcements.announce(name)
                 return Released(name, head.generation + 1, lease)
-        raise moved(name, _TRIES)
+        raise moved(name, TRIES)
 
     def release_lease(self, lease: Lease) -> Released | Refused:
         """Release exactly `lease`, which this caller won. Its generation identifies it, so nothing is read first.
 
         Refused: it has been superseded, by an operator's `break` or because its session was declared dead.
         """
-        self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
-        if self.backend.advance(lease.name, Judged(lease.generation, lease), None):
-            self._record_end(lease)
-            self.announcements.announce(lease.name)
-            return Released(lease.name, lease.generation + 1, lease)
+        if released := self._release_own(lease):
+            return released
         head = self.backend.read(lease.name)
         if head.lease is None and head.generation == lease.generation + 1:
             return Released(lease.name, head.generation, lease)  # The reply was lost, or somebody else let go for us.
@@ -164,14 +148,22 @@ class Claims(Judging):
         Raises `NotEnded` if its end could not be published: on a full disk, where a release needs no room, and that does.
         """
         won = [lease for (_, who), lease in list(self.won.items()) if who == holder]
-        return retire(self.backend, self.sessions, Steps(self._judge, self._release_own, self.release_lease), holder, won)
+        return retire(self.backend, self.sessions, Steps(self._judge, self._release_own, self._release_all_of), holder, won)
+
+    def _release_all_of(self, lease: Lease) -> Released | Refused:
+        """As `release_lease`; where several share the claim, all that the session has of it."""
+        shares = self._leave(lease.name, lambda each: each[:2] == lease[1:3]) if lease.readers else None
+        return shares or self.release_lease(lease)
 
     def _release_own(self, lease: Lease) -> Released | None:
-        """As `release_lease`, for a lease that may be superseded since long. Then None, and nothing is read."""
-        self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
+        """As `release_lease`, for a lease that may be superseded since long. Then None, and a shared one alone is read."""
+        if not lease.share:
+            self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
+        if len(lease.readers) > 1:
+            return self._leave(lease.name, lambda each: each[:3] == lease[1:4])
         if not self.backend.advance(lease.name, Judged(lease.generation, lease), None):
-            return None
-        self._record_end(lease)
+            return self._leave(lease.name, lambda each: each[:3] == lease[1:4]) if lease.readers else None
+        self._record_end(lease, lease.generation + 1)
         self.announcements.announce(lease.name)
         return Released(lease.name, lease.generation + 1, lease)
 
@@ -184,9 +176,11 @@ class Claims(Judging):
         from looop_portable.sessions.receiving import receiver
 
         name, me = canonical(name), self.acting(session)
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             head = self.backend.read(name)
             lease, standing, verdict = self._judge(head, me)
+            if lease and lease.readers:
+                raise UsageError(f"claim {name}: it is shared, and what several share is not handed on: release it instead")
             if lease is None or standing is not Standing.OURS:
                 return Refused(lease or Lease(name, "", generation=head.generation), verdict)
             other, where = receiver(self.sessions, to)
@@ -198,31 +192,7 @@ class Claims(Judging):
                 self._record("transferred", new, new.generation, previous=lease.session)
                 self.announcements.announce(name)
                 return Won(new, lease, verdict)
-        raise moved(name, _TRIES)
-
-    def check(self, name: str, generation: int) -> Checked:
-        """Whether `generation` is current and held, read afresh."""
-        name = canonical(name)
-        head = self.backend.read(name)
-        lease = self._judge(head, NOBODY)[0] if head.over else head.lease
-        return Checked(name, generation, head.generation, lease)
-
-    def show(self, name: str) -> Status:
-        """One claim, and whether its holder is alive."""
-        name = canonical(name)
-        return self._shown(name, *self.backend.look(name))
-
-    def _shown(self, name: str, head: Head, seen: HolderSigns | None = None, verdicts: Verdicts | None = None) -> Status:
-        lease, standing, verdict = self._judge(head, NOBODY, verdicts, seen)
-        return Status(name, head.generation, lease, verdict if lease else None, standing)
-
-    def list(self) -> list[Status]:
-        """Every claim that is held. One that cannot be read has no lease and an UNKNOWN verdict that says why."""
-        from looop_portable.claims.scanning import each_judged
-
-        found = list(self.backend.scan())
-        verdicts = each_judged(found, self.sessions.verdict)
-        return [status for name, head in found if (status := self._status(name, head, verdicts))]
+        raise moved(name, TRIES)
 
     def break_claim(self, name: str, generation: int, reason: str) -> Broken | Superseded:
         """Release `name` whoever holds it, if `generation` is the one that does. For operators: the holder is not told."""
@@ -245,54 +215,25 @@ class Claims(Judging):
 
         return sweep(self.backend, self.sessions, self._reap_claim, dry_run, say)
 
-    def _reap_claim(self, name: str, verdicts: Verdicts, dry_run: bool, head: Head | None = None) -> Reaped | None:
-        """Release `name` if its session is gone; None if it is kept, as its `head` may tell. `verdicts`: of this sweep."""
-        if head and not advances(TABLE[self._judge(head, NOBODY, verdicts)[1]].reap):
-            return None
+    def _reap_claim(self, name: str, verdicts: Verdicts, dry_run: bool, head: Head | None = None) -> tuple[Reaped, ...]:
+        """Release `name` if its session is gone; nothing if it is kept, as its `head` may tell. `verdicts`: of this sweep.
+
+        Of those who share it, the ones that are gone.
+        """
+        if head and not (head.lease and head.lease.readers) and not self._is_gone(head, verdicts):
+            return ()
         head = self.backend.read(name)  # Who is to lose it is read once more: looop may have come in between.
         lease, standing, verdict = self._judge(head, NOBODY, verdicts)
+        if lease and lease.readers:
+            return self._reap_readers(head.generation, lease, verdicts, dry_run)
         if lease is None or not advances(TABLE[standing].reap):
-            return None
+            return ()
         if not dry_run:
             if not (self._final(lease, verdict) and self.backend.advance(name, Judged(head.generation, lease), None)):
-                return None  # Somebody has moved it since: it is theirs now. Or its session came back.
+                return ()  # Somebody has moved it since: it is theirs now. Or its session came back.
             self._record("claim_reaped", lease, head.generation + 1, evidence=verdict.evidence)
             self.announcements.announce(name)
-        return Reaped(lease, verdict, head.generation + 1)
+        return (Reaped(lease, verdict, head.generation + 1),)
 
-    def _status(self, name: str, head: Head | None, verdicts: Verdicts) -> Status | None:
-        try:
-            status = self._shown(name, head, None, verdicts) if head else self.show(name)
-        except LooopError as error:
-            return Status(name, 0, Lease(name, ""), Verdict(Liveness.UNKNOWN, str(error)), Standing.HELD)
-        return status if status.lease else None
-
-    def acting(self, session: str | Holder | None) -> Holder:
-        """Who acts: `session`, else $LOOOP_SESSION_ID, in its current incarnation. Raises `NoSession`."""
-        if isinstance(session, Holder):
-            return session
-        return self.sessions.holder(named(session))
-
-    def note(self, event: str, lease: Lease, **fields: str) -> None:
-        """What has happened to a claim without a change of it, for the log."""
-        self._record(event, lease, lease.generation, **fields)
-
-    def _record_won(self, lease: Lease, previous: Lease | None, verdict: Verdict) -> None:
-        if previous is None:
-            self._record("claimed", lease, lease.generation)
-        else:
-            self._record("taken_over", lease, lease.generation, previous=previous.session, evidence=verdict.evidence)
-
-    def _record_end(self, lease: Lease, end: End | None = None) -> None:
-        if not self.events:
-            return
-        if ends := self.events.ends:
-            end = end or ends.get(Holder(lease.session, lease.incarnation))
-        more = {"evidence": end.evidence} if end else {}
-        self._record(end.event if end else "released", lease, lease.generation + 1, **more)
-
-    def _record(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
-        if self.events:
-            if lease.note:
-                fields["note"] = lease.note
-            self.events.emit(event, lease.name, session=lease.session, generation=generation, **fields)
+    def _is_gone(self, head: Head, verdicts: Verdicts) -> bool:
+        return advances(TABLE[self._judge(head, NOBODY, verdicts)[1]].reap)

@@ -6,14 +6,22 @@ Does not guarantee: that it is still so when somebody acts on it. The number of 
 
 from __future__ import annotations
 
-from looop_portable.backends.base import Backend, HolderSigns
+from collections.abc import Callable, Iterator
+
+from looop_portable.backends.base import Backend, Found, HolderSigns
+from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Liveness, Verdict
-from looop_portable.protocol.records import Head, Holder, Lease
-from looop_portable.protocol.standings import Standing, is_ours, judge
+from looop_portable.protocol.names import canonical
+from looop_portable.protocol.outcomes import Checked, Status
+from looop_portable.protocol.records import Head, Holder, Lease, Reader, alone, shared_lease
+from looop_portable.protocol.standings import NOBODY, Standing, holders_of, is_ours, judge, own
+from looop_portable.sessions.ids import named
 from looop_portable.sessions.registrar import Sessions
 
 Verdicts = dict[Holder, Verdict]
 """Of those who have been judged already."""
+
+Judgement = tuple[Lease, Standing, Verdict]
 
 _FREE = Verdict(Liveness.DEAD, "it is not held")
 _SELF = Verdict(Liveness.ALIVE, "it is ours")
@@ -25,6 +33,49 @@ class Judging:
     def __init__(self, backend: Backend, sessions: Sessions) -> None:
         self.backend = backend
         self.sessions = sessions
+
+    def check(self, name: str, generation: int) -> Checked:
+        """Whether `generation` is current and held, read afresh. Where several share the claim, each one's is."""
+        name = canonical(name)
+        head = self.backend.read(name)
+        lease = self._judge(head, NOBODY)[0] if head.over else head.lease
+        if lease and lease.readers:
+            which = [at for at, each in enumerate(lease.readers) if each.generation == generation]
+            lease = shared_lease(name, lease.readers, which[0] if which else 0)
+        return Checked(name, generation, head.generation, lease)
+
+    def show(self, name: str) -> Status:
+        """One claim, and whether its holder is alive."""
+        name = canonical(name)
+        return self._shown(name, *self.backend.look(name))
+
+    def _shown(self, name: str, head: Head, seen: HolderSigns | None = None, verdicts: Verdicts | None = None) -> Status:
+        lease, standing, verdict = self._judge(head, NOBODY, verdicts, seen)
+        return Status(name, head.generation, lease, verdict if lease else None, standing)
+
+    def list(self) -> list[Status]:
+        """Every claim that is held. One that cannot be read has no lease and an UNKNOWN verdict that says why."""
+        found = list(self.backend.scan())
+        verdicts = each_judged(found, self.sessions.verdict)
+        return [status for name, head in found if (status := self._status(name, head, verdicts))]
+
+    def _status(self, name: str, head: Head | None, verdicts: Verdicts) -> Status | None:
+        try:
+            status = self._shown(name, head, None, verdicts) if head else self.show(name)
+        except LooopError as error:
+            return Status(name, 0, Lease(name, ""), Verdict(Liveness.UNKNOWN, str(error)), Standing.HELD)
+        return status if status.lease else None
+
+    def readers(self, lease: Lease, verdicts: Verdicts | None = None) -> Iterator[tuple[Reader, Verdict]]:
+        """All who share the claim, and whether each lives."""
+        known: Verdicts = {} if verdicts is None else verdicts
+        return ((each, self._evidence(alone(lease.name, each), NOBODY, known, None)) for each in lease.readers)
+
+    def acting(self, session: str | Holder | None) -> Holder:
+        """Who acts: `session`, else $LOOOP_SESSION_ID, in its current incarnation. Raises `NoSession`."""
+        if isinstance(session, Holder):
+            return session
+        return self.sessions.holder(named(session))
 
     def _judge(
         self, head: Head, me: Holder, verdicts: Verdicts | None = None, seen: HolderSigns | None = None
@@ -46,8 +97,26 @@ class Judging:
     def _judge_lease(
         self, lease: Lease | None, me: Holder, verdicts: Verdicts | None, seen: HolderSigns | None = None
     ) -> tuple[Lease | None, Standing, Verdict]:
+        if lease and lease.readers:
+            return self._judge_shared(lease, me, verdicts)
         verdict = self._evidence(lease, me, verdicts, seen)
         return lease, judge(lease, me, verdict.liveness), verdict
+
+    def _judge_shared(self, lease: Lease, me: Holder, verdicts: Verdicts | None) -> Judgement:
+        """Ours, if we are one of them. Held, if one of them is not dead: the first of those. Else nobody's any more."""
+        mine = own(lease, me)
+        if mine:
+            return mine, Standing.OURS, _SELF
+        known: Verdicts = {} if verdicts is None else verdicts
+        inferred = False
+        for at, each in enumerate(lease.readers):
+            one = alone(lease.name, each)
+            verdict = self._evidence(one, me, known, None)
+            standing = judge(one, me, verdict.liveness)
+            if standing is Standing.HELD:
+                return shared_lease(lease.name, lease.readers, at), standing, verdict
+            inferred = inferred or verdict.inferred
+        return lease, standing, verdict._replace(inferred=inferred)
 
     def _evidence(self, lease: Lease | None, me: Holder, verdicts: Verdicts | None, seen: HolderSigns | None) -> Verdict:
         if lease is None:
@@ -70,8 +139,21 @@ class Judging:
         """Whether a death may be acted upon. One that is inferred is made a fact first."""
         if not verdict.inferred:
             return True
+        if lease.readers:
+            return all(
+                self.sessions.conclude(each) for each in dict.fromkeys(Holder(*found[:2]) for found in lease.readers)
+            )
         if lease.session:
             return self.sessions.conclude(Holder(*lease[1:3]))
         from looop_portable.claims import unreadable
 
         return unreadable.conclude(self.sessions)
+
+
+def each_judged(found: list[Found], judge: Callable[[str, str], Verdict]) -> Verdicts:
+    """On each session that is named by one of those leases, once. All of them have been read: see `Evidence.verdict`.
+
+    For telling people. Who acts upon it judges anew where a lease names but an id: that may be a later session's soon.
+    """
+    leases = [lease for _, head in found if head for lease in (head.lease, head.over) if lease and lease.session]
+    return {holder: judge(*holder) for holder in dict.fromkeys(each for lease in leases for each in holders_of(lease))}

@@ -17,7 +17,7 @@ from looop_portable.protocol.outcomes import Reaped, SessionStatus, Sweep
 from looop_portable.protocol.records import Head, Holder
 from looop_portable.sessions.registrar import Sessions
 
-ReapClaim = Callable[[str, dict[Holder, Verdict], bool, Head | None], Reaped | None]
+ReapClaim = Callable[[str, dict[Holder, Verdict], bool, Head | None], tuple[Reaped, ...]]
 
 
 def sweep(
@@ -44,6 +44,7 @@ def sweep(
         return Sweep(skipped=str(error), dry_run=dry_run)
     verdicts = {s.registration.holder: s.verdict for s in statuses}
     reaped: list[Reaped] = []
+    kept = 0
     failed: list[tuple[str, str]] = []
     for number, (name, head) in enumerate(claims, 1):
         say(f"looking at claim {number} of {len(claims)}: {name}")
@@ -52,9 +53,8 @@ def sweep(
         except LooopError as error:
             failed.append((name, str(error)))
             continue
-        if found:
-            reaped.append(found)
-    kept = len(claims) - len(reaped) - len(failed)
+        reaped += found
+        kept += not found
     if not dry_run:
         say("removing what crashes have left behind")
         known = {name for name, _ in failed}

@@ -28,7 +28,7 @@ from looop_portable.holding.visits import Visit
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
 from looop_portable.protocol.records import Lease
-from looop_portable.protocol.slots import line_for, slots_of
+from looop_portable.protocol.shares import line_for, slots_of
 from looop_portable.sessions.inside import is_inside, surrounding
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher

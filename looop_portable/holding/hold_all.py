@@ -22,7 +22,7 @@ from looop_portable.holding.options import Options, options_of
 from looop_portable.holding.visits import Exit, Visit, visit_of
 from looop_portable.protocol.liveness import DEFAULT_TTL
 from looop_portable.protocol.names import canonical
-from looop_portable.protocol.slots import in_order
+from looop_portable.protocol.shares import in_order
 from looop_portable.system.clock import elapsed
 from looop_portable.waiting.limits import CancelEvent
 

@@ -32,7 +32,7 @@ __all__ = [
 
 def no_lease() -> dict[str, object]:
     """What `Lease.as_dict` would say of one that is not there."""
-    return dict.fromkeys(("session", "incarnation", "claimed_at", "host", "note"))
+    return dict.fromkeys(("session", "incarnation", "claimed_at", "host", "note", "readers"))
 
 
 def no_verdict() -> dict[str, object]:
@@ -148,6 +148,8 @@ class Retired(NamedTuple):
 class Checked(NamedTuple):
     """Whether a generation is current and held. `head` is the claim's latest; `lease` the current one, if any.
 
+    Where several share the claim, the generation of each is current: the one at which he joined. `head` may be greater.
+
     Does not guarantee: that it is the one that was meant. In a store that was restored from a backup, or put in another's
     place, the same number may be somebody else's: `is_still` and `is_held_by` compare the holder too.
     """
@@ -164,7 +166,8 @@ class Checked(NamedTuple):
 
     @property
     def current(self) -> bool:
-        return self.lease is not None and self.head == self.generation
+        lease = self.lease
+        return lease is not None and self.generation == (lease.generation if lease.readers else self.head)
 
     def is_held_by(self, holder: Holder) -> bool:
         """Whether it is current, and that of `holder`. A lease that looop wrote names no incarnation."""

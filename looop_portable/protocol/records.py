@@ -10,24 +10,22 @@ and reads.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import NamedTuple, Protocol, Self
 
 from looop_portable.protocol.codec import (
     LONGEST_TEXT,
-    LONGEST_WORD,
     Damaged,
     checked_number,
     checked_text,
     checked_word,
     decode,
     encode,
-    has_controls,
     number,
     text,
 )
+from looop_portable.protocol.shares import Reader, incarnation_in, readers_in, records_of
 
-__all__ = ["Head", "Holder", "Lease", "Registration"]
+__all__ = ["Head", "Holder", "Lease", "Reader", "Registration"]
 
 
 class Lease(NamedTuple):
@@ -38,6 +36,9 @@ class Lease(NamedTuple):
     people only. A `foreign` lease is one that looop wrote: it has no number of its own, and `generation` is that of the
     ledger's head. `settled` is False while its writer may still be in the middle of writing it. `note` is what the holder
     wants people to know; it may have any characters.
+
+    `readers` are all who share the claim; none: it is held by one alone. Of a shared one a lease is what one of them has:
+    `generation` is the one at which he joined, and `share` tells his several shares apart (see `Reader`).
     """
 
     name: str
@@ -49,6 +50,8 @@ class Lease(NamedTuple):
     foreign: bool = False
     settled: bool = True
     note: str = ""
+    readers: tuple[Reader, ...] = ()
+    share: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """For JSON, with the keys of --json: who holds it, since when, and where."""
@@ -58,6 +61,7 @@ class Lease(NamedTuple):
             "claimed_at": self.claimed_at or None,
             "host": self.host or None,
             "note": self.note or None,
+            "readers": [each.as_dict() for each in self.readers] or None,
         }
 
 
@@ -108,6 +112,9 @@ def record_of(lease: Lease | None) -> dict[str, object]:
     """What a generation says, without its number and its nonce, which the ledger adds."""
     if lease is None:
         return {"released": True}
+    if lease.readers:  # Who knows nothing of sharing sees one of them.
+        first = shared_lease(lease.name, lease.readers)
+        return {**record_of(first._replace(readers=())), "readers": records_of(lease.readers)}
     record: dict[str, object] = {
         "session": lease.session,
         "name": lease.name,
@@ -120,10 +127,14 @@ def record_of(lease: Lease | None) -> dict[str, object]:
     return record
 
 
-def _incarnation_in(record: Mapping[str, object]) -> str:
-    """The incarnation; empty if it is not a possible one. The session is then judged by its id alone."""
-    found = text(record, "incarnation")  # Of a session of looop's it has what words have not.
-    return "" if len(found) > LONGEST_WORD or has_controls(found) or "/" in found or "\\" in found else found
+def alone(name: str, reader: Reader) -> Lease:
+    """What he would have if nobody shared it with him: it is judged so."""
+    return Lease(name, *reader[:5], note=reader.note, share=reader.share)
+
+
+def shared_lease(name: str, readers: tuple[Reader, ...], which: int = 0) -> Lease:
+    """What one of the readers has."""
+    return alone(name, readers[which])._replace(readers=readers)
 
 
 def lease_in(data: bytes, name: str, generation: int) -> Lease | None:
@@ -134,10 +145,13 @@ def lease_in(data: bytes, name: str, generation: int) -> Lease | None:
         return None
     if not own:
         return Lease(name, "", generation=generation)  # Nobody of ours wrote this.
+    if "readers" in record:
+        readers = readers_in(record, generation)
+        return shared_lease(name, readers) if readers else Lease(name, "", generation=generation)
     return Lease(
         name=name,
         session=text(record, "session"),
-        incarnation=_incarnation_in(record),
+        incarnation=incarnation_in(record),
         generation=generation,
         claimed_at=text(record, "claimed_at")[:LONGEST_TEXT],
         host=text(record, "host")[:LONGEST_TEXT],
@@ -175,6 +189,7 @@ class Registration(NamedTuple):
     starts inherits a part in that lock, and the session lives as long as any of them (`looop run`). `timed`: it has no
     process, and lives by the heartbeats that somebody gives now and then (`session start --ttl`). For people only: `user`,
     who has registered it, and `command`, the name of the program that it runs, without its arguments (`looop run`).
+    `shared`: of one who waits: he wants to share the claim.
     """
 
     session: str
@@ -196,6 +211,7 @@ class Registration(NamedTuple):
     timed: bool = False
     user: str = ""
     command: str = ""
+    shared: bool = False
 
     @property
     def holder(self) -> Holder:
@@ -255,6 +271,7 @@ def registration_in(session: str, data: bytes) -> Registration:
             timed=record.get("timed") is True,
             user=text(record, "user")[:LONGEST_TEXT],
             command=text(record, "command")[:LONGEST_TEXT],
+            shared=record.get("shared") is True,
         )
     except Damaged:
         return Registration(session, "", 0)

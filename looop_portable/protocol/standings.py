@@ -13,7 +13,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from looop_portable.protocol.liveness import Liveness
-from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.records import Holder, Lease, shared_lease
 
 __all__ = ["Standing"]
 
@@ -55,13 +55,28 @@ NOBODY = Holder("", "")
 
 
 def is_ours(lease: Lease | None, me: Holder) -> bool:
-    """Whether `lease` is that of exactly this registration of our session.
+    """Whether `lease` is that of exactly this registration of our session, or one that it shares with others.
 
     A session that re-uses a dead one's id must not adopt its lease by the id alone: a reaper that rightly judged the old
     one dead may be about to release it. A lease that looop wrote has no incarnation to compare, so it is never simply
     ours: it is adopted by publishing a generation.
     """
+    if lease is not None and lease.readers:
+        return me != NOBODY and any(each[:2] == me for each in lease.readers)
     return lease is not None and not lease.foreign and Holder(lease.session, lease.incarnation) == me != NOBODY
+
+
+def holders_of(lease: Lease) -> list[Holder]:
+    """Who holds it: one, or all who share it."""
+    return [Holder(*each[:2]) for each in lease.readers] or [Holder(lease.session, lease.incarnation)]
+
+
+def own(lease: Lease | None, me: Holder) -> Lease | None:
+    """The lease, if it is ours; of one that several share, what we have of it (the first, if we have several)."""
+    if lease is None or not is_ours(lease, me):
+        return None
+    mine = [at for at, each in enumerate(lease.readers) if each[:2] == me]
+    return shared_lease(lease.name, lease.readers, mine[0]) if mine else lease
 
 
 def judge(lease: Lease | None, me: Holder, liveness: Liveness) -> Standing:

@@ -26,7 +26,7 @@ from looop_portable.protocol.liveness import DEFAULT_TTL, interval
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Holder, Lease
-from looop_portable.protocol.slots import in_order
+from looop_portable.protocol.shares import in_order
 from looop_portable.running.child.environment import environment_of
 from looop_portable.running.leaving import leave_session
 from looop_portable.running.request import Ended, Listener, Request

@@ -22,7 +22,7 @@ from looop_portable.errors import LooopError, Unavailable
 from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease, Registration
-from looop_portable.protocol.slots import in_order, line_for, slots_of
+from looop_portable.protocol.shares import in_order, line_for, slots_of
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed, timestamp
 from looop_portable.system.threads.apart import apart

@@ -13,7 +13,7 @@ from looop_portable.claims.gate import Claims
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Held, OnWaiting, Status
 from looop_portable.protocol.records import Lease
-from looop_portable.protocol.slots import slots_of
+from looop_portable.protocol.shares import slots_of
 from looop_portable.protocol.standings import Standing
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import Watcher, new_watcher

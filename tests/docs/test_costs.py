@@ -14,7 +14,7 @@ from support.counting import Asked, asked
 from looop_portable import Claims, Held, hold
 from looop_portable.cli import main
 from looop_portable.protocol.records import Holder
-from looop_portable.protocol.slots import slots_of
+from looop_portable.protocol.shares import slots_of
 from looop_portable.system.files import OS
 from looop_portable.waiting.attempts import claim_any
 

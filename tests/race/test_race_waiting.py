@@ -18,7 +18,7 @@ from support.waiters import Line, blocks_of, waiter_of
 
 from looop_portable import Claims, Held, Won
 from looop_portable.protocol.records import Holder
-from looop_portable.protocol.slots import line_for
+from looop_portable.protocol.shares import line_for
 
 NAME = "repo-x"
 

@@ -29,6 +29,7 @@ from looop_portable.ledger.stamp import FLOCK, Policy
 from looop_portable.protocol.codec import is_word
 from looop_portable.protocol.names import spellings, unspelled
 from looop_portable.protocol.records import Head, Holder, Lease, holder_of, lease_in, record_of
+from looop_portable.protocol.standings import holders_of
 from looop_portable.system.files import OS, Files
 
 _OLD = 900.0
@@ -53,7 +54,7 @@ class DirectoryBackend(Backend):
         self.sessions = Registry(f"{data_dir}/sessions", files, policy=for_sessions, is_looops=self._may_be_looops)
         self.tickets = TicketFiles(self.ledger, self.projection)
         self._adoption = Adoption(self.ledger, self.projection)
-        self._whole: dict[str, Lease] = {}  # The leases that are known to have a record, for `Ledger.release`.
+        self._whole: dict[str, Head] = {}  # The leases that are known to have a record, for `Ledger.release`.
 
     @property
     def name(self) -> str:
@@ -128,11 +129,12 @@ class DirectoryBackend(Backend):
             if holder_of(expected) and not self._is_still(key, claim, expected):
                 return False
             if shared:
+                self._refuse_to_share(claim, lease)
                 self.sessions.show(lease.session, lease.incarnation)
             first = seen.nothing and self.projection.is_looops_home()
             won = self.ledger.advance(key, expected, record_of(lease), self.projection.path(key), first=first)
             if won:
-                self._whole[key] = lease
+                self._whole[key] = Head(expected + 1, lease)
             return won
 
     def scan(self) -> Iterator[Found]:
@@ -154,8 +156,7 @@ class DirectoryBackend(Backend):
         with answering():
             if self.ledger.ledger_root.format() or self.sessions.is_used():
                 return ""
-            shown = self.projection.foreign_names()
-            if not shown or any(self.projection.shows_looops(key, name) for key, name in shown.items()):
+            if not self.projection.foreign_names() or self.projection.has_looops():
                 return ""
         return f"{self.projection.directory}: no store: there is no stamp and no session here, so its files are not ours"
 
@@ -211,7 +212,7 @@ class DirectoryBackend(Backend):
         generation, data = self._adoption.head(key) if shared else self.ledger.head(key)
         lease = lease_in(data, name, generation) if generation else None
         if lease and lease.session:
-            self._whole[key] = lease
+            self._whole[key] = Head(generation, lease)
             if shared:
                 return Head(generation, lease)
         foreign = self.projection.foreign(key, name, generation)
@@ -227,6 +228,14 @@ class DirectoryBackend(Backend):
     def _may_be_looops(self) -> bool:
         """The same, also of a directory that is yet to be made."""
         return self._is_shared_with_looop() or (not self.ledger.ledger_root.format() and self.policy.guard == FLOCK)
+
+    def _refuse_to_share(self, claim: str, lease: Lease) -> None:
+        """Looop knows nothing of sharing: it would judge one of those who share it, and take the claim from the others."""
+        if lease.readers and (self.sessions.has_looops() or self.projection.has_looops()):
+            raise CannotExclude(
+                f"claim {claim}: looop itself uses this directory, and knows nothing of sharing: claim it alone, or choose "
+                "another directory with --data-dir or LOOOP_DATA_DIR"
+            )
 
     def _head_if_held(self, key: str, known: str) -> tuple[str, Head | None] | None:
         name = known or unspelled(key, once=True)
@@ -246,7 +255,7 @@ class DirectoryBackend(Backend):
         known, holder, path = self._whole.pop(key, None), holder_of(expected), self.projection.path(key)
         whole = known is not None and known.generation == expected
         shows = self.projection.shows_what_was_published(path, key, expected)
-        sure = shows and (holder is None or (whole and known is not None and known[1:3] == holder))
+        sure = shows and (holder is None or (whole and known is not None and _is_of(known.lease, holder)))
         try:
             if not (sure or (self._is_still(key, claim, expected) and self.ledger.is_as_published(key, expected))):
                 return False
@@ -278,7 +287,7 @@ class DirectoryBackend(Backend):
             return True
         data = self.ledger.record(key, expected)
         lease = lease_in(data, claim, int(expected)) if data is not None else None
-        return lease is not None and lease[1:3] == holder
+        return _is_of(lease, holder)
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
         if whole and (stamped := self.ledger.ledger_root.format()) and stamped.links:
@@ -292,3 +301,7 @@ class DirectoryBackend(Backend):
         if self._is_shared_with_looop():
             self._adoption.settle(key)
         self.projection.mend(key)
+
+
+def _is_of(lease: Lease | None, holder: tuple[str, str]) -> bool:
+    return lease is not None and holder in holders_of(lease)

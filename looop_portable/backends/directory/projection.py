@@ -128,6 +128,10 @@ class Projection:
         data = self.ledger.files.read(self.path(key))
         return is_looops(data) and text(decode(data or b""), "name") == name
 
+    def has_looops(self) -> bool:
+        """Whether there is any."""
+        return any(self.shows_looops(key, name) for key, name in self.foreign_names().items())
+
     def is_strange(self, key: str) -> bool:
         """Whether what is there is somebody else's file."""
         return _is_strange(self.ledger.files.read(self.path(key)))

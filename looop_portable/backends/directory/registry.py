@@ -192,9 +192,11 @@ class Registry(SessionStore):
 
     def is_used(self) -> bool:
         """Whether somebody ever registered a session here, of ours or of looop's. Raises OSError."""
-        return self.ledger.ledger_root.format() is not None or any(
-            self._foreign(name, name)[0] for name in self._directories()
-        )
+        return self.ledger.ledger_root.format() is not None or self.has_looops()
+
+    def has_looops(self) -> bool:
+        """Whether looop itself ever started a session here. Raises OSError."""
+        return any(self._foreign(name, name)[0] for name in self._directories())
 
     def ids(self) -> list[str]:
         """No directory means no sessions."""

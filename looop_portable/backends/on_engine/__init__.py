@@ -71,7 +71,7 @@ class OnEngine(Backend):
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         fields = record_of(lease)
         fields["generation"] = expected + 1
-        if lease and lease.session:
+        if lease and lease.session and not lease.readers:
             fields["word"] = word_of(Holder(*lease[1:3]))
         won = self._store.advance(of_claim(claim), CLAIM, spelled(claim), expected, fields)
         if won and lease is None:

@@ -24,7 +24,7 @@ from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, OnWaiting, Refused, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease
-from looop_portable.protocol.slots import in_order
+from looop_portable.protocol.shares import in_order
 from looop_portable.waiting.attempts import joins
 from looop_portable.waiting.claiming import claim_all, ours_of
 

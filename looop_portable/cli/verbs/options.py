@@ -12,7 +12,7 @@ from looop_portable.config import LEASE
 from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
 from looop_portable.protocol.names import LONGEST_NAME
 from looop_portable.protocol.records import LONGEST_LEASE
-from looop_portable.protocol.slots import MOST
+from looop_portable.protocol.shares import MOST
 
 NAME = click.argument("name", shell_complete=claim_names)
 NAMES = click.argument("names", metavar="NAME...", nargs=-1, required=True, shell_complete=claim_names)

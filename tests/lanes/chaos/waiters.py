@@ -29,7 +29,7 @@ from typing import NoReturn
 
 from looop_portable import Claims, Held, LooopError, Renewed, Won
 from looop_portable.protocol.records import Holder, Registration
-from looop_portable.protocol.slots import slots_of
+from looop_portable.protocol.shares import slots_of
 from looop_portable.waiting.claiming import claim_all, wait_for
 
 from .oracle import IDLE, KILLED, STOPPED, TRYING, Options, Process, Shared

@@ -7,7 +7,7 @@ import pytest
 from looop_portable import Claims, Held, Renewed, Unavailable, Won
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.protocol.records import Holder
-from looop_portable.protocol.slots import in_order
+from looop_portable.protocol.shares import in_order
 from looop_portable.waiting.claiming import claim_all
 
 

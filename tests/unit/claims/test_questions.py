@@ -17,7 +17,7 @@ from looop_portable.backends.memory import MemoryBackend
 from looop_portable.cli import main
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.records import Holder, Lease
-from looop_portable.protocol.slots import slots_of
+from looop_portable.protocol.shares import slots_of
 from looop_portable.sessions.births import Births
 from looop_portable.system.files import OS
 from looop_portable.waiting.attempts import Attempts, claim_any

@@ -14,7 +14,7 @@ from support.steps import Steps
 from looop_portable import Claims, Held, InvalidName, Renewed, Unavailable, Won, claim_all, wait_for
 from looop_portable.errors import UsageError
 from looop_portable.protocol.records import Holder, Lease, Registration
-from looop_portable.protocol.slots import in_order, slots_of
+from looop_portable.protocol.shares import in_order, slots_of
 from looop_portable.waiting.attempts import claim_any
 from looop_portable.waiting.claiming import ours_of
 

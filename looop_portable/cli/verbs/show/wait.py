@@ -21,7 +21,7 @@ from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Holder, Lease
-from looop_portable.protocol.slots import line_for
+from looop_portable.protocol.shares import line_for
 from looop_portable.protocol.standings import Standing, is_ours
 from looop_portable.waiting.attempts import joins
 from looop_portable.waiting.looking import wait_until_free
