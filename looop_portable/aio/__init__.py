@@ -21,7 +21,7 @@ from looop_portable.claims.gate import Claims
 from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, Refused, Released, Renewed, Won
 from looop_portable.protocol.records import Holder
-from looop_portable.protocol.shares import slots_of
+from looop_portable.protocol.shares import refuse_both, slots_of
 from looop_portable.waiting.attempts import Attempts
 from looop_portable.waiting.claiming import waiter
 from looop_portable.waiting.limits import CancelEvent, limit
@@ -39,6 +39,7 @@ async def claim(
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
+    shared: bool = False,
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, for `session` (else $LOOOP_SESSION_ID); wait for it for `timeout` seconds.
 
@@ -49,9 +50,10 @@ async def claim(
 
     def begin() -> tuple[Holder, Attempts]:
         me = claims.acting(session)
-        return me, Attempts(claims, slots_of(name, slots), me, note)
+        return me, Attempts(claims, slots_of(name, slots), me, note, shared=shared)
 
     timeout, note = limit(timeout), as_note(note)
+    refuse_both(slots, shared)
     me, attempts = await whole(begin)
     if timeout is not None and timeout <= 0:
         return await whole(attempts, attempts.take_back)

@@ -208,13 +208,16 @@ def hold(
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
+    shared: bool = False,
 ) -> AsyncHold:
     """Claim `name` for this process while an `async with` block runs: `looop_portable.hold`, but for asyncio.
 
     Tasks exclude each other. `on_lost` is called in the event loop; `lost` is an `asyncio.Event`.
     `cancel_check` is called in the event loop, too.
     """
-    options = options_of(data_dir, backend, lease_seconds, None, timeout, slots, max_hold, note, cancel_check, cancel)
+    options = options_of(
+        data_dir, backend, lease_seconds, None, timeout, slots, max_hold, note, cancel_check, cancel, shared=shared
+    )
     return AsyncHold(name, options, on_lost)
 
 
@@ -230,10 +233,13 @@ def hold_all(
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
+    shared: bool = False,
 ) -> AsyncHoldAll:
     """Claim all of `names` for this process while an `async with` block runs; it is given an `AsyncHold` for each.
 
     `looop_portable.hold_all`, but for asyncio. Cancelled while it enters, none is held.
     """
-    options = options_of(data_dir, backend, lease_seconds, None, timeout, slots, max_hold, note, cancel_check, cancel)
+    options = options_of(
+        data_dir, backend, lease_seconds, None, timeout, slots, max_hold, note, cancel_check, cancel, shared=shared
+    )
     return AsyncHoldAll(names, options, on_lost)

@@ -16,7 +16,7 @@ from looop_portable.backends.base import Backend
 from looop_portable.claims.events import Events, by_whom
 from looop_portable.claims.judging import Verdicts
 from looop_portable.claims.retiring import Steps, retire
-from looop_portable.claims.sharing import TRIES, Share, Sharing
+from looop_portable.claims.sharing import SHARES_IT, TRIES, Share, Sharing
 from looop_portable.config import PathLike, resolve
 from looop_portable.errors import UsageError, moved
 from looop_portable.protocol.liveness import Basis, Liveness, Verdict
@@ -78,13 +78,15 @@ class Claims(Sharing):
         name, me = canonical(name), session if isinstance(session, Holder) else self.acting(session)
         note = as_note(note) if note else ""
         if shared:
-            return self._claim_shared(name, me, note, Share() if shared is True else shared)
+            return self._claim_shared(name, me, note, shared if isinstance(shared, Share) else Share())
         recalled = self.backend.recall(name)
         for _ in range(TRIES):
             (head, seen), recalled = (recalled, None) if recalled else self.backend.look(name), None
             lease, standing, verdict = self._judge(head, me, seen=seen)
             if lease and not advances(TABLE[standing].claim):
-                return Renewed(lease) if standing is Standing.OURS and not lease.readers else Held(lease, verdict)
+                if standing is Standing.OURS:
+                    return Held(lease, SHARES_IT) if lease.readers else Renewed(lease)
+                return Held(lease, verdict)
             if lease and not self._final(lease, verdict):
                 continue
             new = Lease(name, me.session, me.incarnation, head.generation + 1, self._clock(), host(), note=note)

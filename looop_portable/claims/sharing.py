@@ -20,7 +20,7 @@ from looop_portable.backends.base import Backend
 from looop_portable.claims.events import Events
 from looop_portable.claims.judging import Judging, Verdicts
 from looop_portable.errors import Unavailable, moved
-from looop_portable.protocol.liveness import Verdict
+from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import End, Held, Reaped, Released, Renewed, Won
 from looop_portable.protocol.records import Holder, Judged, Lease, Registration, alone, shared_lease
 from looop_portable.protocol.shares import Reader
@@ -35,6 +35,9 @@ _MOST = 1000
 
 _FEW = 32
 """So many may share a claim before each who joins looks whether they all live."""
+
+
+SHARES_IT = Verdict(Liveness.ALIVE, "this session shares it itself, and has to release that before it can have it alone")
 
 
 class Share(NamedTuple):

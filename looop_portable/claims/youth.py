@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError
 from looop_portable.protocol.records import Holder
+from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed
 
 _BUDGET = 0.05
@@ -46,7 +47,7 @@ class Youth:
         for again in range(2):
             for name in self._names:
                 lease = self._backend.read(name).lease
-                if lease and Holder(lease.session, lease.incarnation) == holder:
+                if is_ours(lease, holder):
                     yield name
                 if self._clock() > end:
                     return

@@ -14,61 +14,25 @@ wherever the block was interrupted. It runs where nothing interrupts it (`apart`
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from looop_portable.config import Config
-from looop_portable.errors import ClaimHeld, LooopError, Unavailable
-from looop_portable.holding.blocks import Taker, log
-from looop_portable.holding.blocks.refusals import refused
-from looop_portable.holding.leftovers import release_later
+from looop_portable.errors import ClaimHeld
+from looop_portable.holding.blocks import log
+from looop_portable.holding.blocks.attempting import HERE, NOT_REENTRANT, Attempting
 from looop_portable.holding.member import Member, Process, this_process
-from looop_portable.holding.own_session import Session
 from looop_portable.holding.visits import Visit
-from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
-from looop_portable.protocol.records import Lease
-from looop_portable.protocol.shares import line_for, slots_of
-from looop_portable.sessions.inside import is_inside, surrounding
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import ThreadWatcher, Watcher
 from looop_portable.waiting.claiming import who_waits
-from looop_portable.waiting.stopping import Cancel, Cancelled, Stoppable, Stopped, cancelled
+from looop_portable.waiting.stopping import Cancelled, Stoppable, Stopped, cancelled
 from looop_portable.waiting.waiter import Waiting, run
 
-_HERE = "this process holds it already"
-_NOT_REENTRANT = "hold() is not reentrant"
 _SHARED = "this process has entered this very block, or waits to: each thread or task calls hold() for one of its own"
 
 
-class Entrance:
+class Entrance(Attempting):
     """The entrance of the block `name`, or of one that wants a slot of it. Used by one at a time: `prepare` to `spare`."""
-
-    def __init__(
-        self, name: str, slots: int, config: Config, lease_seconds: int, note: str = "", cancel: Cancel | None = None
-    ) -> None:
-        self._name = name
-        self._wanted: Sequence[str] = slots_of(name, slots)
-        self._line = line_for(name, slots)
-        self._config = config
-        self._lease_seconds = lease_seconds
-        self._noted = {"note": note} if note else {}
-        self._cancel = cancel
-        self.refused: Held | None = None  # Who had it when it was last asked for.
-        self.owner: object = None
-        self.watcher: Watcher | None = None
-        self.process: Process | None = None
-        """In which it is used; None: in none."""
-        self.member: Member | None = None
-        self.session: Session | None = None
-        """For which the last attempt was made."""
-        self._is_at_home = False
-        """Whether only other blocks of this process stand in the way. Their release wakes `watcher`."""
-        self._beside: Sequence[Member] = []
-        """Where a block that has joined has its name too: else one of another length of the lease could join beside it."""
-        self._users: dict[Process, Visit] = {}
-        self._settling = threading.Lock()  # These two are never held by a thread that a signal's handler interrupts.
-        self._waiting = threading.RLock()
 
     def prepare(self, owner: object, visit: Visit | None = None) -> Member:
         """Prepare to be entered by `owner`, a thread or a task. Raises `ClaimHeld` if it would wait for itself."""
@@ -81,11 +45,12 @@ class Entrance:
 
     def _prepare(self, process: Process, owner: object, visit: Visit | None) -> Member:
         member = process.member(self._config, self._lease_seconds)
-        for taker in filter(None, map(member.taker, self._wanted)):
+        keys = list(map(self.key, self._wanted))
+        for taker in filter(None, map(member.taker, keys)):
             taker.settle_if_over()
-        takers = [member.taker(name) for name in self._wanted]
+        takers = [member.taker(key) for key in keys]
         if all(taker and taker.owner == owner for taker in takers):
-            raise ClaimHeld(self._name, member.current.holder.session, f"{_HERE}; {_NOT_REENTRANT}")
+            raise ClaimHeld(self._name, member.current.holder.session, f"{HERE}; {NOT_REENTRANT}")
         self.settle_if_over()
         visit = visit or Visit()
         visit.entrances.append(self)
@@ -93,44 +58,6 @@ class Entrance:
             raise ClaimHeld(self._name, member.current.holder.session, _SHARED)
         self.member, self.owner, self.watcher, self.process = member, owner, None, process
         return member
-
-    def spare(self) -> None:
-        """It is used no more, and can be entered again."""
-        self.process = None
-        visit = self._users.pop(this_process(), None)
-        if visit:
-            visit.done(self)
-
-    @property
-    def visit(self) -> Visit | None:
-        """The run of the block that has entered, or is about to."""
-        return self._users.get(this_process())
-
-    def settle_if_over(self) -> None:
-        """If the block has ended without being left, leave it now. Raises `Unavailable`."""
-        visit = self.visit
-        if visit and visit.look():
-            apart(lambda: self.settle(visit))
-
-    def settle(self, visit: Visit) -> None:
-        """Release what the block's run `visit` has won, and nothing of a later run. Repeated, it does nothing."""
-        with self._settling:
-            if self.visit is not visit:
-                return
-            watcher = self.watcher
-            if isinstance(watcher, Stoppable):
-                watcher.stop()
-            with self._waiting:  # Whoever waited for it has come back.
-                if self.member:
-                    self.undo()
-            self.spare()
-
-    def abandon(self, visit: Visit) -> None:
-        """As `settle`, at once, for a block that was interrupted."""
-        try:
-            apart(lambda: self.settle(visit))
-        except Unavailable:  # No thread can be made.
-            self.settle(visit)
 
     def wait(self, timeout: float | None, new_watcher: Callable[[], ThreadWatcher]) -> Won | Renewed | Held:
         """Claim what is wanted, and wait for at most so long (None: without end). Held: the time is over."""
@@ -175,7 +102,7 @@ class Entrance:
             *(member.claims, self._line, self._wanted, self.attempt, watcher, self._is_inside),
             undo=self.undo,
             at_home=lambda: self._is_at_home,
-            who=lambda: who_waits(member.claims, member.current.holder),
+            who=lambda: who_waits(member.claims, member.current.holder, shared=bool(self._share)),
         )
 
     def attempt(self) -> Won | Renewed | Held:
@@ -195,106 +122,3 @@ class Entrance:
             if self.visit is not visit:
                 raise Stopped
             return self._attempt(member)
-
-    def _attempt(self, member: Member) -> Won | Renewed | Held:
-        held = self.refused = None
-        is_own = self._is_at_home = True
-        for name in self._wanted if len(self._wanted) == 1 else self._best_first(member):
-            if member.take(name, self):
-                self._is_at_home = False
-                outcome, taker = self._claim(member, name)
-            else:
-                outcome, taker = _held_here(member, name, _HERE), member.taker(name)
-            if not isinstance(outcome, Held):
-                return outcome
-            held = held or outcome
-            is_own = is_own and taker is not None and taker.owner == self.owner
-        assert held
-        self.refused = held
-        if is_own:
-            verdict = held.verdict._replace(evidence=f"{held.verdict.evidence}; {_NOT_REENTRANT}")
-            raise refused(self._name, Held(held.lease, verdict))
-        return held
-
-    def undo(self, _: object = None) -> None:
-        """Release what `attempt` has won, since nobody enters after all. Repeated, it does nothing."""
-        member = self.member
-        assert member
-        for name in self._wanted:
-            if member.taker(name) is self:
-                failed = not self._gives_back(member, name)
-                self.free_beside(name)
-                member.free(name)  # Not where that was interrupted: then nobody would know that there is something left.
-                if failed and self.session:  # It stays with this process, whose next block has it, until it is out.
-                    release_later(member, self.session, name)
-
-    def _gives_back(self, member: Member, name: str) -> bool:
-        try:
-            self._give_back(member, name)
-        except LooopError:
-            return False
-        return True
-
-    def _claim(self, member: Member, name: str) -> tuple[Won | Renewed | Held, Taker | None]:
-        """Claim one name. Held by another block of this process: that block's lease. Frees what is not won."""
-        taker: Taker | None = None
-        try:
-            self.session = member.session()
-            outcome = member.claims.claim(name, self.session.holder, **self._noted)
-            if isinstance(outcome, Held) and self._joins(member, outcome):
-                outcome = Renewed(outcome.lease)
-            if isinstance(outcome, Renewed):
-                # Nobody's, left by an error; or the directory does not tell case apart, and another block has it. If it is
-                # the latest still when no other block has it any more, none of them had it.
-                taker = member.respelled(name)
-                if taker or not member.claims.check(name, outcome.generation).current:
-                    outcome = _held_here(member, name, f"{_HERE}, in another spelling")
-            elif isinstance(outcome, Held) and self.process:
-                taker = self.process.taker(outcome.lease)
-        except BaseException:  # Interrupted, it may have been won all the same.
-            self.undo()
-            raise
-        if isinstance(outcome, Held):
-            self.free_beside(name)
-            member.free(name)
-        return outcome, taker
-
-    def _best_first(self, member: Member) -> Sequence[str]:
-        """Of several slots, the one first that a session around this process has."""
-        if not surrounding():
-            return self._wanted
-        return sorted(self._wanted, key=lambda name: not self._is_inside(member.claims.backend.read(name).lease))
-
-    def _is_inside(self, lease: Lease | None, verdict: Verdict | None = None) -> bool:
-        """Whether a session around this process holds it, which is waited for by nobody in it."""
-        assert self.member
-        if lease is None or not is_inside(self.member.claims.sessions, lease, verdict):
-            return False
-        return not (self.process and self.process.taker(lease))
-
-    def _joins(self, member: Member, held: Held) -> bool:
-        """Whether it is as good as our own: a session around this process has it, and no other block of this process."""
-        if not self.process or not self._is_inside(*held):
-            return False
-        self._beside = self.process.beside(member)
-        return all(each.take(held.lease.name, self) for each in self._beside)
-
-    def free_beside(self, name: str) -> None:
-        """One that has joined lets the name go where it has it but for its own session."""
-        beside, self._beside = self._beside, []
-        for each in beside:
-            if each.taker(name) is self:
-                each.free(name)
-
-    def _give_back(self, member: Member, name: str) -> None:
-        if self.session is None:
-            return
-        block = self.session.blocks.pop(name, None)
-        if block:
-            block.forget()
-        member.give_back(name, self.session.holder)
-
-
-def _held_here(member: Member, name: str, evidence: str) -> Held:
-    holder = member.current.holder
-    return Held(member.claims.won.get((name, holder)) or Lease(name, *holder), Verdict(Liveness.ALIVE, evidence))

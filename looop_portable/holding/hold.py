@@ -143,6 +143,7 @@ def hold(
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
+    shared: bool = False,
 ) -> Hold:
     """Claim `name` for this process while a `with` block runs.
 
@@ -151,6 +152,8 @@ def hold(
     as lost. `on_lost` is then called with the `Hold`, once, in a thread of its own.
     `timeout`: for how many seconds entering waits if another holds the claim, another thread of this process included;
     None or -1: without end. First come, first served. `slots`: how many may hold it at once; `lease.name` is then our slot.
+    `shared`: beside all who share it, in this process too, while nobody has it alone; not with `slots`. Whoever waits to
+    have it alone is not passed by.
     `cancel` ends the wait as soon as it is set. `cancel_check` is asked twice a second, and ends it with True, or with what
     it raises; where the main thread waits, it is called in another thread.
     `max_hold`: seconds, after which the block is lost, and the claim released, though the block may go on: `lost` tells it.
@@ -160,5 +163,7 @@ def hold(
     `Unavailable` if nobody can tell; leaving raises `ClaimLost` if it was lost, or somebody else was given the claim
     meanwhile.
     """
-    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, max_hold, note, cancel_check, cancel)
+    options = options_of(
+        data_dir, backend, lease_seconds, on_lost, timeout, slots, max_hold, note, cancel_check, cancel, shared=shared
+    )
     return Hold(name, options)

@@ -113,11 +113,14 @@ def hold_all(
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
+    shared: bool = False,
 ) -> HoldAll:
     """Claim all of `names` for this process while a `with` block runs; it is given a `Hold` for each, in their order.
 
     Else as `hold`, with one `timeout` and one `note` for them all. Entering raises `ClaimHeld` for the first that could not
     be had; then none is held.
     """
-    options = options_of(data_dir, backend, lease_seconds, on_lost, timeout, slots, max_hold, note, cancel_check, cancel)
+    options = options_of(
+        data_dir, backend, lease_seconds, on_lost, timeout, slots, max_hold, note, cancel_check, cancel, shared=shared
+    )
     return HoldAll(names, options)

@@ -35,9 +35,9 @@ class _Leftover:
         """It is over soon."""
 
 
-def release_later(member: Member, session: Session, name: str) -> None:
+def release_later(member: Member, session: Session, key: str) -> None:
     """Returns at once."""
-    session.left[name] = None
+    session.left[key] = None
     session.later(partial(_release_all, member, session))
 
 
@@ -58,19 +58,19 @@ def _release_all(member: Member, session: Session) -> None:
     pause = _FIRST
     while session.left and not session.has_gone:
         time.sleep(pause)
-        for name in list(session.left):
-            if _is_out(member, session, name):
-                session.left.pop(name, None)
+        for key in list(session.left):
+            if _is_out(member, session, key):
+                session.left.pop(key, None)
         pause = min(2 * pause, interval(session.lease_seconds))
 
 
-def _is_out(member: Member, session: Session, name: str) -> bool:
-    if session.has_gone or not member.take(name, _Leftover()):
+def _is_out(member: Member, session: Session, key: str) -> bool:
+    if session.has_gone or not member.take(key, _Leftover()):
         return False  # A block has it, which lets it go itself.
     try:
-        member.give_back(name, session.holder)
+        member.give_back(key, session.holder)
     except Exception:  # noqa: BLE001 (no memory, no descriptor: whatever it is, it may be over the next time)
         return False
     finally:
-        member.free(name)
+        member.free(key)
     return True

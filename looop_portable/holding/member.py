@@ -23,7 +23,7 @@ from looop_portable.claims.gate import Claims
 from looop_portable.config import Config, given
 from looop_portable.errors import LooopError, Unavailable
 from looop_portable.holding import visits
-from looop_portable.holding.blocks import Taker
+from looop_portable.holding.blocks import Taker, key_of, parts_of
 from looop_portable.holding.options import Options
 from looop_portable.holding.own_session import Session
 from looop_portable.protocol.records import Holder, Lease
@@ -76,8 +76,13 @@ class Member:
         """Which has it."""
         return self._taken.get(name)
 
+    def has_share(self, name: str, taker: Taker) -> bool:
+        """Whether the owner of `taker`, a thread or a task, has a share of it by another block."""
+        taken = [(parts_of(key), other) for key, other in list(self._taken.items()) if other is not taker]
+        return any(has == name and share and other.owner == taker.owner for (has, share), other in taken)
+
     def respelled(self, name: str) -> Taker | None:
-        """Which has it in another spelling: the same claim, where a directory does not tell case apart."""
+        """Which has it alone, in another spelling: the same claim, where a directory does not tell case apart."""
         folded = name.casefold()
         others = [other for other in list(self._taken) if other != name and other.casefold() == folded]
         return self._taken.get(others[0]) if others else None
@@ -90,8 +95,12 @@ class Member:
                 for watcher in list(self._missed.pop(name, ())):
                     watcher.wake()  # Within the guard. Without that, it could be one that has been closed meanwhile.
 
-    def give_back(self, name: str, holder: Holder) -> None:
-        """Release what `holder`, a session of this process, has of it, whoever won it. Call it while `name` is taken."""
+    def give_back(self, key: str, holder: Holder) -> None:
+        """Release what `holder`, a session of this process, has of it, whoever won it. Call it while `key` is taken."""
+        name, share = parts_of(key)
+        if share:
+            self.claims.leave(name, holder, share)
+            return
         lease = self.claims.backend.read(name).lease
         # In this order. Without it, one that another block wins in between, in another spelling, would be released.
         if lease and is_ours(lease, holder) and not self.respelled(name):
@@ -177,11 +186,15 @@ class Process:
         own = next((config for (config, _), each in found if each is member), None)
         return [each for (config, _), each in found if config == own and each is not member]
 
-    def taker(self, lease: Lease) -> Taker | None:
-        """The block of this process that holds this lease, perhaps as a session with another length of the lease."""
-        holder = Holder(lease.session, lease.incarnation)
-        found = (member.taker(lease.name) for member in list(self.members.values()) if member.current.holder == holder)
-        return next(found, None)
+    def takers(self, lease: Lease) -> list[Taker]:
+        """The blocks of this process that hold this lease, perhaps as a session with another length of the lease."""
+        shares = [(Holder(*each[:2]), each.share) for each in lease.readers]
+        found: list[Taker | None] = []
+        for member in list(self.members.values()):
+            for holder, share in shares or [(Holder(lease.session, lease.incarnation), "")]:
+                if member.current.holder == holder:
+                    found.append(member.taker(key_of(lease.name, share)))
+        return [each for each in found if each]
 
 
 Teller = tuple[Process, Standby]

@@ -10,6 +10,7 @@ from looop_portable.config import Config, PathLike, resolve
 from looop_portable.errors import UsageError
 from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
 from looop_portable.protocol.names import as_note, excerpt
+from looop_portable.protocol.shares import refuse_both
 from looop_portable.sessions.ids import refuse_lease
 from looop_portable.waiting.limits import CancelEvent, limit
 from looop_portable.waiting.stopping import Cancel
@@ -29,6 +30,7 @@ class Options(NamedTuple):
     calls_at_once: bool = False
     """`on_lost` keeps nobody waiting, and needs no thread of its own."""
     max_hold: float | None = None
+    shared: bool = False
 
 
 def options_of(
@@ -42,6 +44,8 @@ def options_of(
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
+    *,
+    shared: bool = False,
 ) -> Options:
     """The same, as they apply here. Raises `UsageError`."""
     if type(lease_seconds) is int and lease_seconds < SHORTEST_LEASE:
@@ -54,4 +58,5 @@ def options_of(
     note = as_note(note) if note != "" else ""
     ends = Cancel.of(cancel_check, cancel)
     config = resolve(data_dir, backend)
-    return Options(config, lease_seconds, on_lost, limit(timeout), slots, note, ends, max_hold=max_hold)
+    refuse_both(slots, shared)
+    return Options(config, lease_seconds, on_lost, limit(timeout), slots, note, ends, max_hold=max_hold, shared=shared)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from looop_portable.claims.gate import Claims
 from looop_portable.claims.own import OwnSession, retire
 from looop_portable.errors import LooopError, NoSession
-from looop_portable.holding.blocks import Block, log
+from looop_portable.holding.blocks import Block, log, parts_of
 from looop_portable.protocol.liveness import interval
 from looop_portable.protocol.records import Holder
 from looop_portable.sessions.heartbeats import Pulse
@@ -34,6 +34,7 @@ class Session:
         self.is_over = False
         """Nobody claims for it any more: it was idle, and leaves, or has left."""
         self.blocks: dict[str, Block] = {}
+        """By the claim's name, or what tells a share of it: see `key_of`."""
         self.left: dict[str, None] = {}
         """The names of what a block could not let go: see `leftovers`."""
         self._own = OwnSession(claims)
@@ -116,11 +117,11 @@ class Session:
     def _look(self) -> list[str]:
         for block in list(self.blocks.values()):
             block.look_again()
-        return list(self.blocks)
+        return [parts_of(key)[0] for key in list(self.blocks)]
 
     def _lose(self, reason: str) -> None:
         failed: Exception | None = None
-        names = list(self.blocks)
+        names = [parts_of(key)[0] for key in list(self.blocks)]
         for block in list(self.blocks.values()):
             try:
                 block.lose(reason)

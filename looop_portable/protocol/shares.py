@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from looop_portable.errors import UsageError
 from looop_portable.protocol.codec import LONGEST_TEXT, LONGEST_WORD, has_controls, number, text
-from looop_portable.protocol.names import canonical, spelled
+from looop_portable.protocol.names import canonical, excerpt, spelled
 
 MOST = 10_000
 """Slots. Whoever asks for one may have to look at all of them."""
@@ -28,6 +28,14 @@ def slots_of(name: str, slots: int) -> list[str]:
         raise UsageError(f"a claim cannot have {slots} slots: 1 to {MOST}")
     name = canonical(name)
     return [canonical(f"{name}#{number}") for number in range(1, slots + 1)] or [name]
+
+
+def refuse_both(slots: int, shared: bool) -> None:
+    """Raises `UsageError` where a claim is to have slots, and to be shared."""
+    if type(shared) is not bool:
+        raise UsageError(f"shared is True or False, not {excerpt(shared)}")
+    if slots and shared:
+        raise UsageError("a claim is shared, or has slots: not both, as a slot is held by one alone")
 
 
 def line_for(name: str, slots: int) -> str:

@@ -16,7 +16,8 @@ from looop_portable.config import OUTER, SESSION_ID
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical
-from looop_portable.protocol.records import Holder, Lease, Registration
+from looop_portable.protocol.records import Holder, Lease, Registration, alone, shared_lease
+from looop_portable.protocol.standings import holders_of
 from looop_portable.sessions.evidence import standing
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.opening.locales import for_children
@@ -28,6 +29,8 @@ _BETWEEN = "/"
 
 def is_inside(sessions: Sessions, lease: Lease, verdict: Verdict | None = None) -> bool:
     """Whether this process is inside of the session that holds `lease`, which is alive. `verdict`: on that, if known."""
+    if lease.readers:
+        return within(sessions, lease, shared=True) is not None
     if not lease.session or lease.session not in surrounding():
         return False
     told = os.environ.get(variable(lease.name), "")
@@ -41,6 +44,18 @@ def is_inside(sessions: Sessions, lease: Lease, verdict: Verdict | None = None) 
     return found.liveness is Liveness.ALIVE
 
 
+def within(sessions: Sessions, lease: Lease, verdict: Verdict | None = None, *, shared: bool = False) -> Lease | None:
+    """What a session around this process holds of it, which is alive; None: nothing.
+
+    What several share is as good as one's own only to who wants to share it (`shared`), and not to who wants it alone.
+    """
+    if not lease.readers:
+        return lease if is_inside(sessions, lease, verdict) else None
+    mine = (at for at, each in enumerate(lease.readers) if shared and is_inside(sessions, alone(lease.name, each)))
+    which = next(mine, None)
+    return None if which is None else shared_lease(lease.name, lease.readers, which)
+
+
 def renewed(sessions: Sessions, session: str) -> Registration | None:
     """Renew `session`, if it lives by its renewals. None: it does not, or it is over. Raises `LooopError`."""
     me, head = sessions.look(session)
@@ -48,14 +63,18 @@ def renewed(sessions: Sessions, session: str) -> Registration | None:
     return found if found and found.timed and sessions.resume(me) else None
 
 
-def joins(sessions: Sessions, me: Holder, lease: Lease, verdict: Verdict | None = None) -> bool:
-    """Whether `me` is inside already of what `lease` holds, as that is a session around it, and alive.
+def joins(
+    sessions: Sessions, me: Holder, lease: Lease, verdict: Verdict | None = None, *, shared: bool = False
+) -> Lease | None:
+    """What `me` is inside of already, as a session around it holds it, and is alive; None: nothing. `shared`: see `within`.
 
     `me` is the session that this process acts for ($LOOOP_SESSION_ID). One that somebody has named instead is in none.
     """
-    if lease.session == me.session or me.session != _stored(os.environ.get(SESSION_ID, "")):
-        return False
-    return is_inside(sessions, lease, verdict)
+    if any(each.session == me.session for each in holders_of(lease)):
+        return None
+    if me.session != _stored(os.environ.get(SESSION_ID, "")):
+        return None
+    return within(sessions, lease, verdict, shared=shared)
 
 
 def surrounding() -> list[str]:

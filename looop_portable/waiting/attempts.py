@@ -16,30 +16,34 @@ from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
 from looop_portable.protocol.records import Head, Holder, Lease
-from looop_portable.protocol.standings import is_ours
+from looop_portable.protocol.standings import is_ours, own
 
 _TRIES = 3
 
 
-def joins(claims: Claims, me: Holder, lease: Lease, verdict: Verdict | None = None) -> bool:
-    """Whether a session around `me` holds `lease`: see `inside.joins`."""
+def joins(
+    claims: Claims, me: Holder, lease: Lease, verdict: Verdict | None = None, *, shared: bool = False
+) -> Lease | None:
+    """What a session around `me` holds of `lease`; None: nothing. See `inside.joins`."""
     if not os.environ.get(OUTER):
-        return False
+        return None
     from looop_portable.sessions.inside import joins  # Few are within two sessions.
 
-    return joins(claims.sessions, me, lease, verdict)
+    return joins(claims.sessions, me, lease, verdict, shared=shared)
 
 
-def claim_any(claims: Claims, wanted: Sequence[str], me: Holder, note: str = "") -> Won | Renewed | Held:
+def claim_any(
+    claims: Claims, wanted: Sequence[str], me: Holder, note: str = "", *, shared: bool = False
+) -> Won | Renewed | Held:
     """The first of `wanted` that can be had; one that is ours already, if there is one. Raises as `Claims.claim` does.
 
     What a session around ours holds (`inside`) is as good as ours: that is never waited for. Then its lease is the answer.
     Of several each is read once, and one that can be had once more by `claim`.
     """
-    noted = {"note": note} if note else {}  # A `Claims` of somebody else's, from before there were notes, does without.
     if len(wanted) == 1:
-        outcome = claims.claim(wanted[0], me, **noted)
-        return Renewed(outcome.lease) if isinstance(outcome, Held) and joins(claims, me, *outcome) else outcome
+        outcome = claims.claim(wanted[0], me, note=note, shared=shared)
+        inside = joins(claims, me, *outcome, shared=shared) if isinstance(outcome, Held) else None
+        return Renewed(inside) if inside else outcome
     heads: list[tuple[str, Head]] = []
     for name in wanted:
         head = claims.backend.read(name)
@@ -49,7 +53,7 @@ def claim_any(claims: Claims, wanted: Sequence[str], me: Holder, note: str = "")
     first: Held | None = None
     verdicts: dict[Holder, Verdict] = {}  # One who holds several is judged once: all leases have been read by now.
     for name, head in heads:
-        outcome = claims.refused(head, me, verdicts) or claims.claim(name, me, **noted)
+        outcome = claims.refused(head, me, verdicts) or claims.claim(name, me, note=note)
         if not isinstance(outcome, Held):
             return outcome
         first = first or outcome
@@ -63,11 +67,12 @@ class Attempts:
     Does not guarantee: to tell its own win from one of another thread or process, of the same session at the same moment.
     """
 
-    def __init__(self, claims: Claims, wanted: Sequence[str], me: Holder, note: str = "") -> None:
+    def __init__(self, claims: Claims, wanted: Sequence[str], me: Holder, note: str = "", *, shared: bool = False) -> None:
         self._claims = claims
         self._wanted = wanted
         self._me = me
         self._note = note
+        self.shared = shared
         self._won: Won | None = None
         self.refused: Held | None = None
         """Who held it when it was last asked for."""
@@ -76,7 +81,7 @@ class Attempts:
         """Interrupted, it has not won. Raises as `Claims.claim` does."""
         before = self._had()
         try:
-            outcome = claim_any(self._claims, self._wanted, self._me, self._note)
+            outcome = claim_any(self._claims, self._wanted, self._me, self._note, shared=self.shared)
             self._won = outcome if isinstance(outcome, Won) else None
             self.refused = outcome if isinstance(outcome, Held) else None
         except BaseException:  # It may have been won all the same.
@@ -98,8 +103,8 @@ class Attempts:
         return [lease for leases in known for key in keys if (lease := leases.get(key))]
 
     def _undo(self, won: Lease) -> None:
-        lease = self._claims.backend.read(won.name).lease
-        if lease and is_ours(lease, self._me) and lease.generation == won.generation:
+        lease = own(self._claims.backend.read(won.name).lease, self._me)
+        if lease and lease.generation == won.generation:
             self._claims.release_lease(lease)
 
 

@@ -22,7 +22,7 @@ from looop_portable.errors import LooopError, Unavailable
 from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease, Registration
-from looop_portable.protocol.shares import in_order, line_for, slots_of
+from looop_portable.protocol.shares import in_order, line_for, refuse_both, slots_of
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed, timestamp
 from looop_portable.system.threads.apart import apart
@@ -47,14 +47,18 @@ def wait_for(
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
+    *,
+    shared: bool = False,
 ) -> Won | Renewed | Held:
     """Claim `name`, or one of its `slots`, and wait for it for `timeout` seconds: None or -1: without end, 0: not at all.
 
+    `shared`: beside all who share it, which a claim with slots cannot be (`UsageError`).
     `on_waiting` is called after each look that finds it held, from 2 s on. Interrupted, it has not been won. Raises as
     `Claims.claim` does, which `note` is for. `cancel` and `cancel_check` are as for `hold`: `WaitCancelled`.
     """
     timeout = limit(timeout)
-    attempts = Attempts(claims, slots_of(name, slots), me, as_note(note))
+    refuse_both(slots, shared)
+    attempts = Attempts(claims, slots_of(name, slots), me, as_note(note), shared=shared)
     watcher = _stoppable(timeout, cancel_check, cancel)
 
     def wait() -> Won | Renewed | Held:
@@ -75,17 +79,20 @@ def waiter(
 
     wanted = slots_of(name, slots)
     attempt = attempts or Attempts(claims, wanted, me)
-    undo, who = attempt.take_back, partial(who_waits, claims, me)
+    undo, who = attempt.take_back, partial(who_waits, claims, me, shared=attempt.shared)
 
     def ours(lease: Lease) -> bool:
-        return is_ours(lease, me) or joins(claims, me, lease)
+        if lease.readers and not attempt.shared:
+            return False
+        return is_ours(lease, me) or joins(claims, me, lease, shared=attempt.shared) is not None
 
     return Waiting(claims, line_for(name, slots), wanted, attempt, watcher, ours, undo=undo, who=who)
 
 
-def who_waits(claims: Claims, me: Holder) -> Registration:
+def who_waits(claims: Claims, me: Holder, *, shared: bool = False) -> Registration:
     """This process, which waits for `me` from now on: as evidence, and for people (`looop queue`)."""
-    return claims.sessions.evidence.this_process()._replace(session=me.session, started_at=timestamp())
+    found = claims.sessions.evidence.this_process()
+    return found._replace(session=me.session, started_at=timestamp(), shared=shared)
 
 
 def claim_all(
@@ -99,20 +106,25 @@ def claim_all(
     note: str = "",
     cancel_check: Callable[[], bool] | None = None,
     cancel: CancelEvent | None = None,
+    *,
+    shared: bool = False,
 ) -> list[Won | Renewed] | Held:
     """Claim all of `names`, or none: then who holds the first that could not be had, within `timeout` seconds for them all.
 
     What was ours before stays so. Raises as `Claims.claim` does; then, too, nothing more is ours than was.
     `settled` is called when all are ours. What a signal's handler raises before that is undone; afterwards it is not.
     `note` is that of each claim that is won. `cancel` and `cancel_check` are as for `hold`: `WaitCancelled`.
+    `shared` is as for `wait_for`.
     """
     timeout, note = limit(timeout), as_note(note)
+    refuse_both(slots, shared)
     begun: list[Attempts] = []
     watcher = _stoppable(timeout, cancel_check, cancel)
 
     def claim() -> list[Won | Renewed] | Held:
         try:
-            return _claim_in_order(claims, in_order(names), me, timeout, slots, on_waiting, begun, watcher, note)
+            new = partial(Attempts, claims, me=me, note=note, shared=shared)
+            return _claim_in_order(claims, in_order(names), me, timeout, slots, on_waiting, begun, watcher, new)
         except BaseException as error:
             refused = take_back(begun)
             if refused and isinstance(error, LooopError):
@@ -138,13 +150,13 @@ def _claim_in_order(
     on_waiting: OnWaiting | None,
     begun: list[Attempts],
     watcher: Stoppable | None,
-    note: str,
+    new: Callable[[list[str]], Attempts],
 ) -> list[Won | Renewed] | Held:
     end = None if timeout is None else elapsed() + timeout
     had: list[Won | Renewed] = []
     for name in names:
         left = None if end is None else max(end - elapsed(), 0.0)
-        begun.append(Attempts(claims, slots_of(name, slots), me, note))
+        begun.append(new(slots_of(name, slots)))
         outcome = _wait(claims, name, me, slots, begun[-1], left, on_waiting, watcher)
         if isinstance(outcome, Held):
             refused = take_back(begun)
@@ -197,15 +209,15 @@ def ours_of(claims: Claims, names: Iterable[str], slots: int, session: str | Hol
     return [slot for slot, lease in found if lease and is_ours(lease, me)]
 
 
-def joined_of(claims: Claims, names: Iterable[str], slots: int) -> dict[str, Lease]:
+def joined_of(claims: Claims, names: Iterable[str], slots: int, *, shared: bool = False) -> dict[str, Lease]:
     """Of `names` those that a session around this process holds, in whatever slot. Raises as `Claims.claim` does."""
-    from looop_portable.sessions.inside import is_inside, surrounding
+    from looop_portable.sessions.inside import surrounding, within
 
     found: dict[str, Lease] = {}
     for name in names if surrounding() else ():
         for slot in slots_of(name, slots):
             lease = claims.backend.read(slot).lease
-            if lease and is_inside(claims.sessions, lease):
-                found[name] = lease
+            if lease and (inside := within(claims.sessions, lease, shared=shared)):
+                found[name] = inside
                 break
     return found

@@ -7,6 +7,17 @@ from typing import Protocol
 from looop_portable.system.watch.waking import Watcher
 
 
+def key_of(name: str, share: str = "") -> str:
+    """How a process notes that a block of its has `name`, or a `share` of it. No name has a line break in it."""
+    return f"{name}\n{share}" if share else name
+
+
+def parts_of(key: str) -> tuple[str, str]:
+    """The name, and the share."""
+    name, _, share = key.partition("\n")
+    return name, share
+
+
 class Taker(Protocol):
     """A block that has a name, or wants it."""
 

@@ -37,7 +37,13 @@ class OneClaim:
         """Set as soon as the claim is known to be lost."""
         self.options = options
         self.entrance = Entrance(
-            self.name, options.slots, options.config, options.lease_seconds, options.note, options.cancel
+            self.name,
+            options.slots,
+            options.config,
+            options.lease_seconds,
+            options.note,
+            options.cancel,
+            shared=options.shared,
         )
         self.joined = False
         """Whether the session of $LOOOP_SESSION_ID holds the claim, or one around that. Then leaving releases nothing."""
@@ -195,7 +201,7 @@ class OneClaim:
         self._by_hand = threading.current_thread() if by_hand else None
         lease, own = outcome.lease, session.holder
         self.joined = lease.session != own.session or lease.incarnation != own.incarnation
-        session.blocks[lease.name] = self
+        session.blocks[self.entrance.key(lease.name)] = self
         self._lease = lease
         if session.pulse.over:
             self.lose(session.pulse.over)
@@ -233,17 +239,18 @@ class OneClaim:
             return ""  # A forked child leaves its parent's block: the claim is the parent's.
         with self._calling:  # Without this, whoever leaves as soon as it is lost would keep `on_lost` from being called.
             self._lease = None
-        session.blocks.pop(lease.name, None)
+        key = self.entrance.key(lease.name)
+        session.blocks.pop(key, None)
         if self.joined:
             self.entrance.free_beside(lease.name)
         try:
             why = self._release(member, session, lease)
         except LooopError:  # It stays with this process, whose next block has it, until it is out.
-            member.free(lease.name)
+            member.free(key)
             self._spare()
-            release_later(member, session, lease.name)
+            release_later(member, session, key)
             raise
-        member.free(lease.name)
+        member.free(key)
         self._spare()
         why = self._why_lost or why
         if not why:

@@ -55,7 +55,7 @@ def wait(out: Setting, name: str, timeout: float | None, session: str | None, sl
             me = claims.sessions.holder(session_id(session))
 
     def ours(lease: Lease, verdict: Verdict) -> bool:
-        return me is not None and (is_ours(lease, me) or joins(claims, me, lease, verdict))
+        return me is not None and (is_ours(lease, me) or joins(claims, me, lease, verdict) is not None)
 
     with endings(), waiting_for(out) as told, renewing(out, out.renewed):
         found = wait_until_free(claims, name, limit, slots or 0, told, ours)
