@@ -20,7 +20,7 @@ from looop_portable.backends.base import Backend
 from looop_portable.claims.events import Events
 from looop_portable.claims.judging import Judging, Verdicts
 from looop_portable.errors import Unavailable, moved
-from looop_portable.protocol.liveness import Liveness, Verdict
+from looop_portable.protocol.liveness import Basis, Liveness, Verdict
 from looop_portable.protocol.outcomes import End, Held, Reaped, Released, Renewed, Won
 from looop_portable.protocol.records import Holder, Judged, Lease, Registration, alone, shared_lease
 from looop_portable.protocol.shares import Reader
@@ -81,10 +81,16 @@ class Sharing(Judging):
         return won
 
     def _claim_shared(self, name: str, me: Holder, note: str, share: Share) -> Won | Renewed | Held:
-        """Each share of a session is a reader, with a generation of its own."""
+        """Each share of a session is a reader, with a generation of its own.
+
+        Others may have built upon ours before we have looked whether it stands. Then it is lost, and there all the same.
+        """
+        won: Won | None = None
         for _ in range(TRIES):
             head, seen = self.backend.look(name)
             lease, standing, verdict = self._judge(head, me, seen=seen)
+            if won and lease and any(each == won.lease.readers[-1] for each in lease.readers):
+                return won
             if lease and (answer := _had(lease, standing, verdict, me, share)):
                 return answer
             kept: list[Reader] = []
@@ -101,11 +107,12 @@ class Sharing(Judging):
                 raise Unavailable(f"claim {name}: {len(kept)} sessions share it already, and more cannot")
             reader = Reader(*me, head.generation + 1, self._clock(), host(), note, share.word)
             new = shared_lease(name, (*kept, reader), len(kept))
+            previous = None if kept else lease
+            won = Won(new, previous, verdict if previous else None)
             if self._publish(head.generation, lease, new, me):
                 self._tell_dead(name, dead, head.generation + 1)
-                previous = None if kept else lease
                 self._record_won(new, previous, verdict)
-                return Won(new, previous, verdict if previous else None)
+                return won
         raise moved(name, TRIES)
 
     def leave(self, name: str, me: Holder, share: str) -> Released | None:
@@ -113,17 +120,23 @@ class Sharing(Judging):
         return self._leave(name, lambda each: each[:2] == me and each.share == share)
 
     def _leave(self, name: str, leaves: Callable[[Reader], bool]) -> Released | None:
-        """Publish who is left of those who share `name`. None: none of those is among them."""
+        """Publish who is left of those who share `name`. None: none of those was among them when it was first read.
+
+        Who was, and is no more, has left: others have built upon what he published; or they have left him out.
+        """
+        gone: list[Reader] = []
         for _ in range(TRIES):
             head = self.backend.read(name)
-            lease = head.lease
+            lease, before = head.lease, gone
             gone = [each for each in lease.readers if leaves(each)] if lease else []
-            if not (lease and gone):
-                return None
-            if self._leave_out(head.generation, lease, gone):
-                for each in gone:
-                    self._record_end(alone(name, each), head.generation + 1)
-                return Released(name, head.generation + 1, alone(name, gone[0]))
+            after = head.generation
+            if lease and gone:
+                if not self._leave_out(after, lease, gone):
+                    continue
+                after, before = after + 1, gone
+            for each in before:
+                self._record_end(alone(name, each), after)
+            return Released(name, after, alone(name, before[0])) if before else None
         raise moved(name, TRIES)
 
     def _leave_out(self, generation: int, lease: Lease, gone: Iterable[Reader]) -> bool:
@@ -215,4 +228,5 @@ def _had(lease: Lease, standing: Standing, verdict: Verdict, me: Holder, share: 
 def _passed_by(verdict: Verdict, first: Registration) -> Verdict:
     who = f"session '{first.session}'" if first.session else f"process {first.pid}"
     where = f" on {first.host}" if first.host else ""
-    return verdict._replace(evidence=f"{verdict.evidence}; and {who}{where} waits to have it alone, and goes first")
+    known = "" if verdict.basis is Basis.NOTHING else f"{verdict.evidence}; and "
+    return verdict._replace(evidence=f"{known}{who}{where} waits to have it alone, and goes first")

@@ -171,8 +171,9 @@ def run(actor: Actor, world: World) -> World:
 def _without(world: World, actor: Actor) -> World:
     alive = world.alive.difference(actor.lives)
     holders = frozenset(held for held in world.holders if held[0] in alive)
+    readers = frozenset(held for held in world.readers if held[0] in alive)
     guards = frozenset(held for held in world.guards if held[1] != actor.name)
-    return world._replace(alive=alive, holders=holders, guards=guards)
+    return world._replace(alive=alive, holders=holders, readers=readers, guards=guards)
 
 
 def _with(nodes: tuple[int, ...], index: int, number: int) -> tuple[int, ...]:

@@ -28,7 +28,8 @@ class World(NamedTuple):
     """Everything that the processes share.
 
     `files` maps a path to its content and `dirs` are the directories; `alive` holds (session, incarnation) pairs and the
-    ids of processes; `holders` are those that believe to hold, with their generation; `top` is the greatest ever won;
+    ids of processes; `holders` are those that believe to hold alone, with their generation, and `readers` those that
+    believe to share it; `top` is the greatest ever won, and `alone` the greatest ever won alone;
     `guards` are the guards that are held, and by whom. Of several claims, a holder's word is `claim|who`. `patient`: time
     stands still, so that nobody who waits misses a turn.
     """
@@ -40,6 +41,8 @@ class World(NamedTuple):
     top: int = 0
     guards: frozenset[tuple[str, str]] = frozenset()
     patient: bool = False
+    readers: frozenset[tuple[str, int]] = frozenset()
+    alone: int = 0
 
 
 class Violation(Exception):
@@ -173,13 +176,31 @@ def _won(world: World, actor: str, who: str, generation: str) -> tuple[World, An
     number = int(generation)
     claim = who.rpartition("|")[0]
     others = [holder for holder, _ in world.holders if holder != who and holder.rpartition("|")[0] == claim]
+    others += [reader for reader, _ in world.readers]
     if others:
         raise Violation(TWO_HOLDERS, f"{who} won generation {number} while {others[0]} holds")
     mine = [held for holder, held in world.holders if holder == who]
     if number and number <= world.top and number not in mine:
         raise Violation(GENERATION, f"{who} won generation {number}, after {world.top}")
     elsewhere = frozenset(held for held in world.holders if held[0] != who)
-    return world._replace(holders=elsewhere | {(who, number)}, top=max(number, world.top)), None
+    top, alone = max(number, world.top), max(number, world.alone)
+    return world._replace(holders=elsewhere | {(who, number)}, top=top, alone=alone), None
+
+
+def _shares(world: World, actor: str, who: str, generation: str) -> tuple[World, Answer]:
+    """`actor` believes to share the claim from here on. Only a live session counts."""
+    number = int(generation)
+    if who not in world.alive or (who, number) in world.readers:
+        return world, None
+    if world.holders:
+        raise Violation(TWO_HOLDERS, f"{who} has joined, as generation {number}, while {min(world.holders)[0]} holds alone")
+    if number <= world.alone or number in [held for _, held in world.readers]:  # They join in one order, and tell in any.
+        raise Violation(GENERATION, f"{who} has joined as generation {number}, after {world.top}")
+    return world._replace(readers=world.readers | {(who, number)}, top=max(number, world.top)), None
+
+
+def _shares_no_more(world: World, actor: str, who: str, generation: str) -> tuple[World, Answer]:
+    return world._replace(readers=world.readers - {(who, int(generation))}), None
 
 
 def _overtakes(world: World, actor: str, process: str, *before: str) -> tuple[World, Answer]:
@@ -243,6 +264,8 @@ _STEPS: dict[str, Callable[..., tuple[World, Answer]]] = {
     "rmdir": _rmdir,
     "alive?": _is_alive,
     "won": _won,
+    "shares": _shares,
+    "shares no more": _shares_no_more,
     "overtakes": _overtakes,
     "leaves": _leaves,
     "robbed": _robbed,
