@@ -197,10 +197,15 @@ class Claims(Sharing):
         raise moved(name, TRIES)
 
     def break_claim(self, name: str, generation: int, reason: str) -> Broken | Superseded:
-        """Release `name` whoever holds it, if `generation` is the one that does. For operators: the holder is not told."""
+        """Release `name` whoever holds it, if `generation` is the one that does. For operators: the holder is not told.
+
+        Of several who share it, the one who has joined as `generation`.
+        """
         name = canonical(name)
         refuse_longer(reason, "reason")
         head = self.backend.read(name)
+        if head.lease and head.lease.readers:
+            return self._break_share(name, generation, reason)
         lease = head.lease if head.generation == generation else None
         if lease and self.backend.advance(name, Judged(generation, lease), None):
             self._record("broken", lease, generation + 1, reason=reason, **by_whom())

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from looop_portable.backends.base import Backend
-from looop_portable.claims.events import Events
+from looop_portable.claims.events import Events, by_whom
 from looop_portable.claims.judging import Judging, Verdicts
 from looop_portable.errors import Unavailable, moved
 from looop_portable.protocol.liveness import Basis, Liveness, Verdict
-from looop_portable.protocol.outcomes import End, Held, Reaped, Released, Renewed, Won
+from looop_portable.protocol.outcomes import Broken, End, Held, Reaped, Released, Renewed, Superseded, Won
 from looop_portable.protocol.records import Holder, Judged, Lease, Registration, alone, shared_lease
 from looop_portable.protocol.shares import Reader
 from looop_portable.protocol.standings import TABLE, Standing, advances
@@ -139,6 +139,19 @@ class Sharing(Judging):
             return Released(name, after, alone(name, before[0])) if before else None
         raise moved(name, TRIES)
 
+    def _break_share(self, name: str, generation: int, reason: str) -> Broken | Superseded:
+        for _ in range(TRIES):
+            head = self.backend.read(name)
+            lease = head.lease
+            gone = [each for each in lease.readers if each.generation == generation] if lease else []
+            if not (lease and gone):
+                return Superseded(name, head.generation, lease)
+            if self._leave_out(head.generation, lease, gone):
+                found = alone(name, gone[0])
+                self._record("broken", found, head.generation + 1, reason=reason, **by_whom())
+                return Broken(found, head.generation + 1)
+        raise moved(name, TRIES)
+
     def _leave_out(self, generation: int, lease: Lease, gone: Iterable[Reader]) -> bool:
         rest = tuple(each for each in lease.readers if each not in gone)
         after = shared_lease(lease.name, rest) if rest else None
@@ -208,8 +221,10 @@ class Sharing(Judging):
         more = {"evidence": end.evidence} if end else {}
         self._record(end.event if end else "released", lease, generation, **more)
 
-    def _record(self, event: str, lease: Lease, generation: int, **fields: str) -> None:
+    def _record(self, event: str, lease: Lease, generation: int, **fields: str | int) -> None:
         if self.events:
+            if lease.readers:
+                fields["readers"] = len(lease.readers)
             if lease.note:
                 fields["note"] = lease.note
             self.events.emit(event, lease.name, session=lease.session, generation=generation, **fields)

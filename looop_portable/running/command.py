@@ -122,10 +122,10 @@ class _Run:
         self._stand_by()
         holder = self._register(pid)
         with self._child.interruptible():
-            self._joined = joined_of(self._claims, self._names, request.slots)
+            self._joined = joined_of(self._claims, self._names, request.slots, shared=request.shared)
             names = [name for name in self._names if name not in self._joined]
             wants = self._claims, names, holder, request.timeout, request.slots, self._listener.waits
-            found = claim_all(*wants, note=request.note)
+            found = claim_all(*wants, note=request.note, shared=request.shared)
         if isinstance(found, Held):
             return found
         if self._claims.sessions.has_ended(holder):  # With all of the store, say: what it has claimed is anybody's.

@@ -21,7 +21,7 @@ class Request(NamedTuple):
 
     `timeout`: for how long the claims are waited for; None: without end. `slots`: of each claim; 0: it has none.
     `until_all_end`: what the command leaves behind holds too. `note`: on each claim, for people. `max_hold`: for how
-    long it runs, before it is ended.
+    long it runs, before it is ended. `shared`: the claims, beside all who share them.
     """
 
     command: Sequence[str]
@@ -34,6 +34,7 @@ class Request(NamedTuple):
     until_all_end: bool = False
     note: str = ""
     max_hold: float | None = None
+    shared: bool = False
 
     @property
     def program(self) -> str:

@@ -93,6 +93,19 @@ def told_of(claims: Claims, lease: Lease, verdict: Verdict, slots: int = 0) -> T
     return Told(lease, verdict, _registered(claims, lease), _waiting(claims, lease, slots))
 
 
+def describe_sharing(lease: Lease) -> str:
+    """Beside how many it is shared; empty: it is not."""
+    others = len(lease.readers) - 1
+    return "" if others < 0 else f", shared with {others} other{'s' * (others != 1)}"
+
+
+def describe_readers(lease: Lease) -> str:
+    """Who share it, each with his generation; empty: it is not shared."""
+    listed = [f"{each.session} (generation {each.generation})" for each in lease.readers]
+    more = f", and {len(listed) - _MOST_FAR} more" if len(listed) > _MOST_FAR else ""
+    return ", ".join(listed[:_MOST_FAR]) + more
+
+
 def refuse(
     out: Output,
     verb: str,
@@ -139,6 +152,7 @@ def _facts(told: Told, *, late: bool) -> Iterator[tuple[str, str]]:
     yield "command", told.command
     yield "since", told.since and f"{told.since}, generation {lease.generation}"
     yield "note", lease.note
+    yield "shared by", describe_readers(lease)
     over = f", until {verdict.until} unless it is renewed" if verdict.left is not None else ""
     yield "evidence", f"{verdict.description}{over}"
     yield "waiting", told.waiting

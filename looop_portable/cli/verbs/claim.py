@@ -14,10 +14,21 @@ from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.ending import endings
 from looop_portable.cli.keeper import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
-from looop_portable.cli.output.refusals import refuse, say_inside
+from looop_portable.cli.output.refusals import describe_sharing, refuse, say_inside
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb, Verbs
-from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, NOTE, SESSION, SLOTS, TIMEOUT, WAIT, limit_of
+from looop_portable.cli.verbs.options import (
+    GENERATION,
+    NAME,
+    NAMES,
+    NOTE,
+    SESSION,
+    SHARED,
+    SLOTS,
+    TIMEOUT,
+    WAIT,
+    limit_of,
+)
 from looop_portable.config import session_id
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Verdict
@@ -42,6 +53,7 @@ from looop_portable.waiting.claiming import claim_all, ours_of
 @WAIT
 @TIMEOUT
 @SLOTS
+@SHARED
 @NOTE
 @TTL
 @REFUSES_STRANGERS
@@ -53,6 +65,7 @@ def claim(
     wait: float | None,
     timeout: float | None,
     slots: int | None,
+    shared: bool,
     note: str,
     ttl: float | None,
     strict: bool,
@@ -71,6 +84,10 @@ def claim(
 
     With --slots N, N sessions can hold NAME at once. The slots are the claims NAME#1 to NAME#N; ours is printed.
 
+    With --shared any number of sessions share NAME, and nobody has it alone meanwhile: many read, or one writes. Nobody
+    joins them while one who waits to have it alone is the first in line. Who shares it has to release it before he can
+    have it alone.
+
     A --note stays as long as the claim: of one that was ours already the old one is kept, and that is said.
 
     Its generation, for `looop check` and for what is written to: -v says it on stderr, and --json on stdout.
@@ -83,7 +100,7 @@ def claim(
     kept = limit == 0 or ensure_kept(out, claims, who.me, who.known)
     with endings() as ended_by:
         with _progress(out, limit) as told, renewing(out, who.registration) if limit != 0 else contextlib.nullcontext():
-            outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait, note)
+            outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait, note, shared=shared)
         if not isinstance(outcome, Held):
             _describe_kept_notes(out, outcome, note, who.me)
         return _print_all(out, claims, who, outcome, waited=limit != 0, kept=kept, slots=slots or 0)
@@ -145,7 +162,7 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
         out.detail(f"session '{lease.session}' is {mine.liveness.value}: {mine.description}")
     else:
         out.answer("claim", "won", f"claimed {lease.name}", {**fields, **verdict_fields(mine)})
-    out.detail(f"{lease.name}: generation {lease.generation}")
+    out.detail(f"{lease.name}: generation {lease.generation}{describe_sharing(lease)}")
 
 
 @click.command(
@@ -204,8 +221,8 @@ def unclaim(
 def _release(out: Setting, claims: Claims, name: str, me: Holder, *, slots: int, says: bool) -> int:
     outcome = claims.release(name, me)
     if isinstance(outcome, Refused):
-        if joins(claims, me, *outcome):
-            say_inside(out, "unclaim", *outcome)
+        if inside := joins(claims, me, *outcome, shared=True):
+            say_inside(out, "unclaim", inside, outcome.verdict)
             return 0
         refuse(out, "unclaim", "held by another live session", *outcome, {}, claims=claims, slots=slots)
         return 1
@@ -238,7 +255,7 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     found = claims.check(name, generation)
     fields = {"name": found.name, "generation": generation, "head": found.head, **lease_fields(found.lease)}
     lease = found.lease
-    if found.current and lease and (me is None or found.is_held_by(me) or joins(claims, me, lease)):
+    if found.current and lease and (me is None or found.is_held_by(me) or joins(claims, me, lease._replace(readers=()))):
         line = f"{found.name}: generation {generation} is current, held by '{lease.session}'"
         out.answer("check", "current", line, fields)
         return 0

@@ -31,6 +31,9 @@ TIMEOUT = click.option(
 SLOTS = click.option(
     "--slots", type=click.IntRange(1, MOST), metavar="N", help="NAME may be held by N sessions at once, each in a slot."
 )
+SHARED = click.option(
+    "--shared", is_flag=True, help="Beside all others who share it: nobody has it alone meanwhile. Not with --slots."
+)
 NOTE = click.option(
     "--note",
     default="",

@@ -9,7 +9,7 @@ import click
 from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.output import lease_fields
 from looop_portable.cli.output.progress import print_once
-from looop_portable.cli.output.refusals import refuse
+from looop_portable.cli.output.refusals import describe_sharing, refuse
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration, Verb
 from looop_portable.cli.verbs.options import LEASE_LENGTH, NOTE, SLOTS, TIMEOUT, WAIT, limit_of
@@ -35,7 +35,8 @@ class Words:
     def won(self, lease: Lease) -> None:
         fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
         self._out.answer("run", "won", "", fields)
-        self._out.detail(f"claimed {lease.name}: generation {lease.generation}, session '{lease.session}'")
+        shared = describe_sharing(lease)
+        self._out.detail(f"claimed {lease.name}: generation {lease.generation}{shared}, session '{lease.session}'")
 
     def joined(self, lease: Lease) -> None:
         fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
@@ -79,6 +80,12 @@ class Words:
 @WAIT
 @TIMEOUT
 @SLOTS
+@click.option(
+    *("-s", "--shared", "shared"),
+    flag_value=True,
+    default=False,
+    help="Beside all others who share it: nobody has it alone meanwhile. (As in flock(1).) Not with --slots.",
+)
 @NOTE
 @LEASE_LENGTH
 @click.option(
@@ -109,7 +116,9 @@ class Words:
 )
 @click.option("-n", "--nonblock", is_flag=True, help="Do not wait. (As in flock(1), and the default.)")
 @click.option("-w", "limit", type=Duration(), metavar="DURATION", help="The same as --timeout. (As in flock(1).)")
-@click.option("-x", "-e", "--exclusive", is_flag=True, expose_value=False, help="Nothing else is there. (As in flock(1).)")
+@click.option(
+    *("-x", "-e", "--exclusive", "shared"), flag_value=False, help="Have it alone. (As in flock(1), and the default.)"
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def run(
@@ -118,6 +127,7 @@ def run(
     wait: float | None,
     timeout: float | None,
     slots: int | None,
+    shared: bool,
     note: str,
     lease: int,
     on_lost: str,
@@ -164,7 +174,7 @@ def run(
     gc.enable()  # It may stay for long.
     limit = 0 if nonblock else limit_of(wait, timeout, limit)
     ends, words = on_lost == "term", as_note(note)
-    request = Request(command, names, session, lease, limit, slots or 0, ends, until_all_end, words, max_hold)
+    request = Request(command, names, session, lease, limit, slots or 0, ends, until_all_end, words, max_hold, shared)
     claims = out.claims()
     try:
         outcome = run_it(out.config, claims, request, Words(out, says_who_is_first=conflict_exit_code != 0))

@@ -7,11 +7,13 @@ import click
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.output import lease_fields, verdict_fields
+from looop_portable.cli.output.refusals import describe_readers
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.releasing.several import none_fit, that_fit
 from looop_portable.errors import LooopError
 from looop_portable.protocol.outcomes import Broken, Status, Superseded
+from looop_portable.protocol.records import alone
 
 
 @click.command(
@@ -37,8 +39,9 @@ from looop_portable.protocol.outcomes import Broken, Status, Superseded
 def break_(out: Setting, name: str | None, generation: int | None, pattern: str | None, reason: str, dry_run: bool) -> int:
     """Release NAME whoever holds it, if generation N is the one that does (see `looop show NAME`).
 
-    The claim is free at once. `hold` and `looop run` are told at their next heartbeat, a shell is not, and each may go on
-    working: be sure that it does not. Exit 1: N is not current; of a --pattern, somebody has moved one of them meanwhile.
+    The claim is free at once; of one that several share, N is that of one of them, and the others keep it. `hold` and
+    `looop run` are told at their next heartbeat, a shell is not, and each may go on working: be sure that it does not.
+    Exit 1: N is not current; of a --pattern, somebody has moved one of them meanwhile.
     """
     if not reason.strip():
         raise click.BadParameter("it is empty", param_hint="--reason")
@@ -58,17 +61,25 @@ def _break_all(out: Setting, pattern: str, reason: str, *, dry_run: bool) -> int
     claims, codes = out.claims(), {0}
     found, unreadable = that_fit(out, claims.list(), pattern)
     for status in found:
-        if dry_run:
-            _say_would(out, status)
-            continue
-        try:
-            codes.add(_break(out, claims, status.name, status.generation, reason))
-        except LooopError as error:
-            out.error(error.code, str(error))
-            codes.add(3)
+        for each in _each(status):
+            if dry_run:
+                _say_would(out, each)
+                continue
+            try:
+                codes.add(_break(out, claims, each.name, each.generation, reason))
+            except LooopError as error:
+                out.error(error.code, str(error))
+                codes.add(3)
     if not found:
         none_fit(out, pattern)
     return max(codes | {3 if unreadable else 0})
+
+
+def _each(status: Status) -> list[Status]:
+    """What several share, as what each of them has."""
+    lease = status.lease
+    shares = [alone(status.name, each) for each in lease.readers] if lease else []
+    return [status._replace(lease=each, generation=each.generation, verdict=None) for each in shares] or [status]
 
 
 def _break(out: Setting, claims: Claims, name: str, generation: int, reason: str) -> int:
@@ -86,9 +97,10 @@ def _break(out: Setting, claims: Claims, name: str, generation: int, reason: str
 
 def _would_break(out: Setting, claims: Claims, name: str, generation: int) -> int:
     status = claims.show(name)
-    if status.lease is None or status.generation != generation:
+    found = [each for each in _each(status) if each.lease and each.generation == generation]
+    if not found:
         return _refuse(out, Superseded(status.name, status.generation, status.lease), generation)
-    _say_would(out, status)
+    _say_would(out, found[0])
     return 0
 
 
@@ -103,7 +115,12 @@ def _say_would(out: Setting, status: Status) -> None:
 
 def _refuse(out: Setting, outcome: Superseded, generation: int) -> int:
     if outcome.lease:
-        whose = f"it is held by '{outcome.lease.session}', at generation {outcome.head}"
+        shared = describe_readers(outcome.lease)
+        whose = (
+            f"it is shared by {shared}"
+            if shared
+            else f"it is held by '{outcome.lease.session}', at generation {outcome.head}"
+        )
         now = f"generation {generation} is not current: {whose}"
     else:
         now = f"nothing to break: it is free, at generation {outcome.head}"

@@ -12,7 +12,7 @@ from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.records import Holder
-from looop_portable.protocol.standings import Standing, is_ours
+from looop_portable.protocol.standings import Standing, is_ours, own
 from looop_portable.waiting.attempts import joins
 
 
@@ -40,13 +40,14 @@ def would_release(out: Setting, claims: Claims, name: str, me: Holder) -> int:
     lease, verdict = status.lease, status.verdict
     if lease is None or verdict is None:
         return 0
-    if status.standing is Standing.HELD and joins(claims, me, lease, verdict):
-        say_inside(out, "unclaim", lease, verdict)
+    if status.standing is Standing.HELD and (inside := joins(claims, me, lease, verdict, shared=True)):
+        say_inside(out, "unclaim", inside, verdict)
         return 0
     if status.standing is Standing.HELD and not is_ours(lease, me):
         refuse(out, "unclaim", "held by another live session", lease, verdict, {}, claims=claims)
         return 1
-    line = f"would release {status.name}: generation {status.generation} of session '{lease.session}'"
-    fields = {"name": status.name, "generation": status.generation, **lease_fields(lease)}
+    lease = own(lease, me) or lease
+    line = f"would release {status.name}: generation {lease.generation} of session '{lease.session}'"
+    fields = {"name": status.name, "generation": lease.generation, **lease_fields(lease)}
     out.answer("unclaim", "would_release", line, fields)
     return 0

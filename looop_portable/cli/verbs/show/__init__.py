@@ -16,6 +16,7 @@ from looop_portable.cli.verbs.options import NAME, SESSION
 from looop_portable.cli.verbs.show.rows import COLUMNS, fields_of, row_of
 from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable, selecting
 from looop_portable.errors import describe_holder
+from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.standings import Standing
 
@@ -116,16 +117,25 @@ def show(out: Setting, name: str, session: str | None) -> int:
         out.line(f"{status.name}: free, at generation {status.generation}")
         return 0
     whose = f"session '{told.lease.session}'" if told.lease.session else describe_holder("")
-    out.line(f"{status.name}: held by {whose}, generation {status.generation}")
+    if told.lease.readers:
+        out.line(f"{status.name}: shared, generation {status.generation}")
+        for reader, found in claims.readers(told.lease):
+            out.line(f"  {'shared by':<12}{reader.session}, generation {reader.generation}: {_lives(found)}")
+    else:
+        out.line(f"{status.name}: held by {whose}, generation {status.generation}")
     for key, value in _facts(told):
         if value:
             out.line(f"  {key:<12}{value}")
     return 0
 
 
+def _lives(verdict: Verdict) -> str:
+    return f"{verdict.liveness.value}: {verdict.description}"
+
+
 def _facts(told: Told) -> Iterator[tuple[str, str]]:
     lease, verdict = told.lease, told.verdict
-    yield "session", f"{verdict.liveness.value}: {verdict.description}"
+    yield "session", "" if lease.readers else _lives(verdict)
     yield "claimed", told.since and f"{told.since}, on {lease.host}"
     yield "user", told.user
     yield "command", told.command

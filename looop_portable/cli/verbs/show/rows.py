@@ -19,7 +19,9 @@ def row_of(status: Status) -> Row:
     assert status.lease
     assert status.verdict
     lease, verdict = status.lease, status.verdict
-    told = status.name, lease.session or "-", str(status.generation), age(lease.claimed_at), verdict.liveness.value
+    others = len(lease.readers) - 1
+    whose = f"{lease.session} +{others}" if others > 0 else lease.session or "-"
+    told = status.name, whose, str(status.generation), age(lease.claimed_at), verdict.liveness.value
     return (*told, lease.note, verdict.description)
 
 

@@ -46,8 +46,10 @@ class Selection(NamedTuple):
             return False
         by_life = self.dead in (self.held, verdict.dead)
         by_age = self.older_than is None or _age_of(status) >= self.older_than
-        by_session = self.session is None or fits(lease.session, self.session)
-        return by_life and by_age and by_session and (self.host is None or fits(lease.host, self.host))
+        those = lease.readers or (lease,)
+        by_session = self.session is None or any(fits(each.session, self.session) for each in those)
+        by_host = self.host is None or any(fits(each.host, self.host) for each in those)
+        return by_life and by_age and by_session and by_host
 
 
 def is_unreadable(status: Status) -> bool:

@@ -99,7 +99,8 @@ def queue(out: Setting, name: str, session: str | None, slots: int | None, form:
             continue
         place, since = len(rows) + 1, waiter.started_at
         fields = {"name": canonical(name), "place": place, "session": waiter.session or None, "pid": waiter.pid or None}
-        out.answer("queue", "waits", "", {**fields, "host": waiter.host or None, "since": since or None})
+        more = {"host": waiter.host or None, "since": since or None, "shared": waiter.shared}
+        out.answer("queue", "waits", "", {**fields, **more})
         pid = str(waiter.pid or "-")
         rows.append((waiter.session or "-", str(place), pid, age(since), since or "-", waiter.host or "-"))
     if rows:

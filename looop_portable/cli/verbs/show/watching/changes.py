@@ -11,6 +11,7 @@ from typing import NamedTuple
 from looop_portable.cli.verbs.show.selecting import is_unreadable
 from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.outcomes import Status
+from looop_portable.protocol.standings import holders_of
 
 _LIVES = {Liveness.DEAD: "died", Liveness.UNKNOWN: "unknown", Liveness.ALIVE: "alive"}
 
@@ -43,9 +44,9 @@ def _change(old: Status | None, new: Status) -> Change | None:
         return Change("claimed", new)
     if is_unreadable(old):
         return Change("readable", new)
-    holder, held_by = new.lease[1:3], old.lease[1:3]
-    if (new.generation, holder) != (old.generation, held_by):
-        return Change("claimed", new, old.lease.session if holder != held_by else "")
+    holders, before = holders_of(new.lease), holders_of(old.lease)
+    if (new.generation, holders) != (old.generation, before):
+        return Change("claimed", new, old.lease.session if set(holders).isdisjoint(before) else "")
     if new.verdict.liveness is not old.verdict.liveness:
         return Change(_LIVES[new.verdict.liveness], new)
     return None
