@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from looop_portable.backends.base import Backend
 from looop_portable.claims.gate import Claims
+from looop_portable.claims.sharing import Share
 from looop_portable.errors import (
     BackendNotInstalled,
     CannotExclude,
@@ -48,6 +49,7 @@ from looop_portable.protocol.outcomes import (
     Won,
 )
 from looop_portable.protocol.records import Head, Holder, Lease, Registration
+from looop_portable.protocol.shares import Reader
 from looop_portable.protocol.standings import Standing
 from looop_portable.sessions.registrar import Sessions
 
@@ -83,6 +85,7 @@ __all__ = [
     "NoSuchBackend",
     "NoSuchProcess",
     "NotEnded",
+    "Reader",
     "Reaped",
     "Refused",
     "Registration",
@@ -94,6 +97,7 @@ __all__ = [
     "SessionStatus",
     "Sessions",
     "Settling",
+    "Share",
     "Standing",
     "Status",
     "Superseded",

@@ -23,6 +23,8 @@ Verdicts = dict[Holder, Verdict]
 
 Judgement = tuple[Lease, Standing, Verdict]
 
+_LOOKS = 64
+
 _FREE = Verdict(Liveness.DEAD, "it is not held")
 _SELF = Verdict(Liveness.ALIVE, "it is ours")
 
@@ -37,12 +39,32 @@ class Judging:
     def check(self, name: str, generation: int) -> Checked:
         """Whether `generation` is current and held, read afresh. Where several share the claim, each one's is."""
         name = canonical(name)
-        head = self.backend.read(name)
-        lease = self._judge(head, NOBODY)[0] if head.over else head.lease
-        if lease and lease.readers:
-            which = [at for at, each in enumerate(lease.readers) if each.generation == generation]
-            lease = shared_lease(name, lease.readers, which[0] if which else 0)
-        return Checked(name, generation, head.generation, lease)
+        for head in self._looks(name):
+            lease = self._judge(head, NOBODY)[0] if head.over else head.lease
+            if lease and lease.readers:
+                which = [at for at, each in enumerate(lease.readers) if each.generation == generation]
+                lease = shared_lease(name, lease.readers, which[0] if which else 0)
+            found = Checked(name, generation, head.generation, lease)
+            if found.current:
+                break
+        return found
+
+    def _looks(self, name: str) -> Iterator[Head]:
+        """Heads of `name`, for who finds that a share of it is gone, until two of them agree.
+
+        While one shares a claim, others join and leave. So a listing of its generations may be old before the record is
+        read that it shows to be the latest. That may have been pruned since, and somebody who had looked long ago may have
+        published another under its number, which does not count. What a later listing shows to be the latest was never
+        pruned before it was made.
+        """
+        head: Head | None = None
+        for _ in range(_LOOKS):
+            before, head = head, self.backend.read(name)
+            if before and before.generation == head.generation:
+                return
+            yield head
+            if self.backend.directory is None:
+                return  # What it tells is the latest.
 
     def show(self, name: str) -> Status:
         """One claim, and whether its holder is alive."""

@@ -29,6 +29,8 @@ from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.processes import host
 from looop_portable.system.watch.announcing import Announcements
 
+__all__ = ["Share"]
+
 TRIES = 256
 _MOST = 1000
 """Leases that may have been won are kept; and so many may share one claim."""
@@ -124,32 +126,37 @@ class Sharing(Judging):
 
         Who was, and is no more, has left: others have built upon what he published; or they have left him out.
         """
-        gone: list[Reader] = []
+        before: list[Reader] = []
         for _ in range(TRIES):
-            head = self.backend.read(name)
-            lease, before = head.lease, gone
-            gone = [each for each in lease.readers if leaves(each)] if lease else []
-            after = head.generation
+            after, lease, gone = self._those(name, leaves)
             if lease and gone:
+                before = gone
                 if not self._leave_out(after, lease, gone):
                     continue
-                after, before = after + 1, gone
+                after += 1
             for each in before:
                 self._record_end(alone(name, each), after)
             return Released(name, after, alone(name, before[0])) if before else None
         raise moved(name, TRIES)
 
+    def _those(self, name: str, are_meant: Callable[[Reader], bool]) -> tuple[int, Lease | None, list[Reader]]:
+        """Who share it, and who of them are meant; and the generation that says so."""
+        for head in self._looks(name):
+            lease = head.lease
+            found = [each for each in lease.readers if are_meant(each)] if lease else []
+            if found:
+                break
+        return head.generation, lease, found
+
     def _break_share(self, name: str, generation: int, reason: str) -> Broken | Superseded:
         for _ in range(TRIES):
-            head = self.backend.read(name)
-            lease = head.lease
-            gone = [each for each in lease.readers if each.generation == generation] if lease else []
+            after, lease, gone = self._those(name, lambda each: each.generation == generation)
             if not (lease and gone):
-                return Superseded(name, head.generation, lease)
-            if self._leave_out(head.generation, lease, gone):
+                return Superseded(name, after, lease)
+            if self._leave_out(after, lease, gone):
                 found = alone(name, gone[0])
-                self._record("broken", found, head.generation + 1, reason=reason, **by_whom())
-                return Broken(found, head.generation + 1)
+                self._record("broken", found, after + 1, reason=reason, **by_whom())
+                return Broken(found, after + 1)
         raise moved(name, TRIES)
 
     def _leave_out(self, generation: int, lease: Lease, gone: Iterable[Reader]) -> bool:

@@ -13,6 +13,8 @@ from looop_portable.errors import UsageError
 from looop_portable.protocol.codec import LONGEST_TEXT, LONGEST_WORD, has_controls, number, text
 from looop_portable.protocol.names import canonical, excerpt, spelled
 
+__all__ = ["Reader"]
+
 MOST = 10_000
 """Slots. Whoever asks for one may have to look at all of them."""
 

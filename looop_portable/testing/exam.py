@@ -10,8 +10,8 @@
 
 `reopen` is a fixture that gives a function; each call of it opens the same store anew, as another process would. A backend
 that lives in one process may give the same object each time.
-Here are the laws of claims. `exam_life` and `exam_sessions` have those of sessions, `exam_waiting` those of waiting. What
-fails says which law was broken, and how. `faults` looks for untruth after a reply that was lost.
+Here are the laws of claims. `exam_life` and `exam_sessions` have those of sessions, `exam_waiting` those of waiting and
+of sharing. What fails says which law was broken, and how. `faults` looks for untruth after a reply that was lost.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from looop_portable.protocol.records import Head
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.exam_life import LifeExam
-from looop_portable.testing.exam_waiting import WaitingExam
+from looop_portable.testing.exam_waiting import SharingExam, WaitingExam
 from looop_portable.testing.examiner import (
     ROUNDS,
     WORKERS,
@@ -42,7 +42,7 @@ from looop_portable.testing.examiner import (
     waiter,
 )
 
-__all__ = ["BackendExam", "LifeExam", "Reopen", "WaitingExam"]
+__all__ = ["BackendExam", "LifeExam", "Reopen", "SharingExam", "WaitingExam"]
 
 ODD_NAMES = (
     "con",
@@ -66,7 +66,7 @@ _RELEASE = "law: a release leaves no lease, and keeps the number"
 _SCAN = "law: a scan lists the names that are held and nothing else"
 
 
-class BackendExam(LifeExam, WaitingExam):
+class BackendExam(LifeExam, WaitingExam, SharingExam):
     """The laws of a `Backend`: of its claims, and all others."""
 
     def test_it_can_be_used_here(self, reopen: Reopen) -> None:

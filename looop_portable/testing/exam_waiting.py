@@ -1,4 +1,5 @@
-"""The part of the exam about waiting: who is in line, in which order, and who is told when that changes.
+"""The parts of the exam about waiting and sharing: who is in line, in which order, and who is told when that changes; and
+who shares a claim beside whom.
 
     class TestWaitingInMine(WaitingExam):
         @pytest.fixture
@@ -11,23 +12,27 @@ one where nobody is told of changes (`subscribe` says False): whoever waits ther
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
 
 from looop_portable.backends.base import Tickets
 from looop_portable.claims.gate import Claims
-from looop_portable.protocol.outcomes import Held, Released, Won
+from looop_portable.protocol.outcomes import Held, Released, Renewed, Won
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.waking import Watcher, new_watcher
 from looop_portable.testing.examiner import ROUNDS, WORKERS, Reopen, at_once, registered, tickets_of, waiter
 
-__all__ = ["WaitingExam"]
+__all__ = ["SharingExam", "WaitingExam"]
 
 _ORDER = "law: whoever comes first is first in line"
 _GONE = "law: who leaves the line is gone, and nobody else"
 _TOLD = "law: whoever is subscribed is told"
+_SHARES = "law: who shares a claim holds it beside those who share it, and beside nobody else"
+_MANY = 25
+"""So many share a claim at once."""
 
 
 class WaitingExam:
@@ -207,3 +212,99 @@ class WaitingExam:
         finally:
             tickets.subscribe(watcher, ())
             watcher.close()
+
+
+class SharingExam:
+    """The laws of claims that several share. A backend that writes what `record_of` says of a lease keeps them."""
+
+    def test_those_who_share_a_claim_hold_it_together_and_nobody_alone(self, reopen: Reopen) -> None:
+        claims, other = Claims(reopen()), Claims(reopen())
+        me, her, alone = (registered(claims, each) for each in ("me", "her", "alone"))
+        first, second = claims.claim("repo-x", me, shared=True), other.claim("repo-x", her, shared=True)
+        assert isinstance(first, Won), f"{_SHARES}: nobody held it, and {first}"
+        assert isinstance(second, Won), f"{_SHARES}: {first} holds it, and {second}"
+        assert isinstance(refused := other.claim("repo-x", alone), Held), f"{_SHARES}: two share it, and {refused}"
+        for each in (first, second):
+            assert claims.check("repo-x", each.generation).is_still(each.lease), f"{_SHARES}: {each} is superseded"
+        left = other.release_lease(first.lease)
+        assert isinstance(left, Released), f"{_SHARES}: {first} could not leave: {left}"
+        assert not claims.check("repo-x", first.generation).current, f"{_SHARES}: {first} has left"
+        assert isinstance(found := claims.claim("repo-x", alone), Held), f"{_SHARES}: {second} shares it still, and {found}"
+        assert isinstance(claims.release("repo-x", her), Released), f"{_SHARES}: {second} could not leave"
+        assert isinstance(last := claims.claim("repo-x", alone), Won), f"{_SHARES}: all have left, and {last}"
+        assert last.generation > second.generation, f"law: numbers only grow: {second}, then {last}"
+        assert isinstance(found := other.claim("repo-x", me, shared=True), Held), f"{_SHARES}: {last} holds it, and {found}"
+
+    def test_one_who_has_ended_keeps_nobody_out_who_shared_it(self, reopen: Reopen) -> None:
+        claims, other = Claims(reopen()), Claims(reopen())
+        me, her, alone = (registered(claims, each) for each in ("me", "her", "alone"))
+        first, second = claims.claim("repo-x", me, shared=True), other.claim("repo-x", her, shared=True)
+        claims.sessions.stop(*me)
+        assert [each.lease.session for each in other.reap().reaped] == ["me"], f"{_SHARES}: 'me' has ended"
+        assert not isinstance(first, Held)
+        assert not isinstance(second, Held)
+        assert claims.check("repo-x", second.generation).is_still(second.lease), f"{_SHARES}: the other lives"
+        claims.sessions.stop(*her)
+        assert isinstance(last := claims.claim("repo-x", alone), Won), f"{_SHARES}: all have ended, and {last}"
+
+    def test_many_share_a_claim_and_each_is_read_whole(self, reopen: Reopen) -> None:
+        claims, other = Claims(reopen()), Claims(reopen())
+        who = [registered(claims, f"w{number}") for number in range(_MANY)]
+        won = [claims.claim("repo-x", each, shared=True, note=f"n\u00e9 {each.session}") for each in who]
+        lease = other.backend.read("repo-x").lease
+        assert lease is not None, f"{_SHARES}: {_MANY} share it, and nobody holds it"
+        told = [(each.session, each.incarnation, each.generation, each.note) for each in lease.readers]
+        expected = [(*me, outcome.lease.generation, f"n\u00e9 {me.session}") for me, outcome in zip(who, won, strict=True)]
+        assert told == expected, f"law: what is read is what was written, whole: {told}"
+        for me in reversed(who):
+            assert isinstance(other.release("repo-x", me), Released), f"{_SHARES}: {me} could not leave"
+        assert other.backend.read("repo-x").lease is None, f"{_SHARES}: all have left"
+
+    def test_nobody_shares_a_claim_while_another_holds_it_alone(self, reopen: Reopen) -> None:
+        """Each of many tries both, again and again; what one has, the others can see at that moment."""
+        lock, inside, alone, most = threading.Lock(), [0], [0], [0]
+        numbers: list[int] = []
+
+        def enter(who: list[int], number: int) -> None:
+            with lock:
+                who[0] += 1
+                most[0] = max(most[0], inside[0])
+                assert alone[0] <= 1, f"{_SHARES}: {alone[0]} hold it alone"
+                assert not (alone[0] and inside[0]), f"{_SHARES}: one holds it alone beside {inside[0]} who share it"
+                numbers.append(number)
+
+        def work(worker: int) -> None:
+            claims = Claims(reopen())
+            me = registered(claims, f"w{worker}")
+            for number in range(ROUNDS):
+                shares = bool((worker + number) % 3)
+                outcome = claims.claim("repo-x", me, shared=shares)
+                if isinstance(outcome, Held):
+                    continue
+                who = inside if shares else alone
+                enter(who, outcome.generation)
+                with lock:
+                    who[0] -= 1
+                left = claims.release_lease(outcome.lease)
+                assert isinstance(left, Released), f"{_SHARES}: {outcome} could not leave: {left}"
+
+        at_once(work)
+        assert len(numbers) == len(set(numbers)), f"law: no number is given twice: {sorted(numbers)}"
+        assert numbers, f"{_SHARES}: nobody ever had it"
+
+    def test_who_waits_to_have_it_alone_is_not_passed_by(self, reopen: Reopen) -> None:
+        claims, other = Claims(reopen()), Claims(reopen())
+        tickets = tickets_of(reopen())
+        if tickets is None:
+            return
+        me, her, late = (registered(claims, each) for each in ("me", "her", "late"))
+        assert isinstance(claims.claim("repo-x", me, shared=True), Won)
+        writer = tickets.take("repo-x", other.sessions.evidence.this_process())
+        law = "law: nobody joins while one who wants it alone is the first in line"
+        assert isinstance(found := other.claim("repo-x", her, shared=True), Held), f"{law}: {found}"
+        assert isinstance(found := claims.claim("repo-x", me, shared=True), Renewed), (
+            f"{_SHARES}: it is in already: {found}"
+        )
+        tickets.give_back("repo-x", writer)
+        tickets.take("repo-x", other.sessions.evidence.this_process()._replace(shared=True))
+        assert isinstance(found := other.claim("repo-x", late, shared=True), Won), f"{law}: nobody does, and {found}"

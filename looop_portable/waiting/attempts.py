@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from looop_portable.claims.gate import Claims
 from looop_portable.config import OUTER
@@ -40,8 +41,10 @@ def claim_any(
     What a session around ours holds (`inside`) is as good as ours: that is never waited for. Then its lease is the answer.
     Of several each is read once, and one that can be had once more by `claim`.
     """
+    # A `Claims` of somebody else's, from before there were notes and shared claims, does without.
+    more: dict[str, Any] = {what: value for what, value in (("note", note), ("shared", shared)) if value}
     if len(wanted) == 1:
-        outcome = claims.claim(wanted[0], me, note=note, shared=shared)
+        outcome = claims.claim(wanted[0], me, **more)
         inside = joins(claims, me, *outcome, shared=shared) if isinstance(outcome, Held) else None
         return Renewed(inside) if inside else outcome
     heads: list[tuple[str, Head]] = []
@@ -53,7 +56,7 @@ def claim_any(
     first: Held | None = None
     verdicts: dict[Holder, Verdict] = {}  # One who holds several is judged once: all leases have been read by now.
     for name, head in heads:
-        outcome = claims.refused(head, me, verdicts) or claims.claim(name, me, note=note)
+        outcome = claims.refused(head, me, verdicts) or claims.claim(name, me, **more)
         if not isinstance(outcome, Held):
             return outcome
         first = first or outcome

@@ -3,8 +3,10 @@
 Guarantees: with the guard held, the ledger and `claims/NAME.json` say the same. A lease that looop wrote has become a
 generation ("adopted"). A lease that looop removed has been released. A later step of ours names the generation that it saw,
 so it cannot destroy what looop did since. The numbers grow across looop's holders too.
-Does not guarantee: anything against looop before 0.57, which holds no guard. Nor two numbers for a lease that looop removed
-and wrote again with the same bytes, between two looks of ours (before 1.0 it repeats them). Both belong to one session.
+Does not guarantee: anything against looop before 0.57, which holds no guard. Nor of a claim that several share, if looop
+comes here for the first time meanwhile: it sees one of them. Where it has been before, nobody may share (`NO_SHARING`). Nor
+two numbers for a lease that looop removed and wrote again with the same bytes, between two looks of ours (before 1.0 it
+repeats them). Both belong to one session.
 How: looop knows only the projection. The process that holds the guard may find the projection out of step with the ledger.
 Then a process of ours has crashed in the middle of a step, or looop has changed the projection. We publish a lease first
 and show it afterwards; we hide it before we publish its release. A lease that is held and not shown has therefore one of
@@ -21,6 +23,12 @@ from looop_portable.ledger.ledger import Ledger
 from looop_portable.protocol.codec import decode, text
 from looop_portable.protocol.names import LONGEST_NAME
 from looop_portable.protocol.records import lease_in, record_of
+
+NO_SHARING = (
+    "claim {}: looop itself uses this directory, and knows nothing of sharing: claim it alone, or choose another directory "
+    "with --data-dir or LOOOP_DATA_DIR"
+)
+"""Looop would judge one of those who share it, and take the claim from the others."""
 
 _TRIES = 8
 _ADOPTED = "adopted"

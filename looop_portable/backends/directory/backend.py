@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from typing import Self
 
 from looop_portable.backends.base import Backend, Found
-from looop_portable.backends.directory.adoption import Adoption, Seen
+from looop_portable.backends.directory.adoption import NO_SHARING, Adoption, Seen
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.backends.directory.registry import Registry
 from looop_portable.backends.directory.tickets import TicketFiles
@@ -129,7 +129,8 @@ class DirectoryBackend(Backend):
             if holder_of(expected) and not self._is_still(key, claim, expected):
                 return False
             if shared:
-                self._refuse_to_share(claim, lease)
+                if lease.readers and (self.sessions.has_looops() or self.projection.has_looops()):
+                    raise CannotExclude(NO_SHARING.format(claim))
                 self.sessions.show(lease.session, lease.incarnation)
             first = seen.nothing and self.projection.is_looops_home()
             won = self.ledger.advance(key, expected, record_of(lease), self.projection.path(key), first=first)
@@ -228,14 +229,6 @@ class DirectoryBackend(Backend):
     def _may_be_looops(self) -> bool:
         """The same, also of a directory that is yet to be made."""
         return self._is_shared_with_looop() or (not self.ledger.ledger_root.format() and self.policy.guard == FLOCK)
-
-    def _refuse_to_share(self, claim: str, lease: Lease) -> None:
-        """Looop knows nothing of sharing: it would judge one of those who share it, and take the claim from the others."""
-        if lease.readers and (self.sessions.has_looops() or self.projection.has_looops()):
-            raise CannotExclude(
-                f"claim {claim}: looop itself uses this directory, and knows nothing of sharing: claim it alone, or choose "
-                "another directory with --data-dir or LOOOP_DATA_DIR"
-            )
 
     def _head_if_held(self, key: str, known: str) -> tuple[str, Head | None] | None:
         name = known or unspelled(key, once=True)

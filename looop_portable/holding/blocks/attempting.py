@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 from looop_portable.claims.sharing import Share
 from looop_portable.config import Config
@@ -179,10 +180,10 @@ class Attempting:
         return outcome, takers
 
     def _ask(self, member: Member, name: str, me: Holder) -> Won | Renewed | Held:
-        if not self._share:
-            return member.claims.claim(name, me, note=self._note)
-        again = member.has_share(name, self)  # It would wait for whoever waits for it.
-        return member.claims.claim(name, me, note=self._note, shared=Share(self._share, goes_first=again))
+        more: dict[str, Any] = {"note": self._note} if self._note else {}
+        if self._share:  # Who has a share already would wait for whoever waits for it.
+            more["shared"] = Share(self._share, goes_first=member.has_share(name, self))
+        return member.claims.claim(name, me, **more)
 
     def _best_first(self, member: Member) -> Sequence[str]:
         """Of several slots, the one first that a session around this process has."""

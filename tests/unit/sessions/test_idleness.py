@@ -27,7 +27,7 @@ from looop_portable.sessions import idleness
 from looop_portable.sessions.idleness import Idleness
 
 PACKAGE = str(Path(looop_portable.__file__).parent)
-TRACED = ("hold.py", "entrance.py", "member.py", os.path.join("aio", "__init__.py"))
+TRACED = ("hold.py", "entrance.py", "attempting.py", "member.py", os.path.join("aio", "__init__.py"))
 
 
 def test_it_is_idle_when_nobody_has_used_it_for_some_leases() -> None:
