@@ -129,11 +129,8 @@ def test_within_one_that_shares_it_a_share_is_joined_and_no_more(looop: Run, out
         assert json.loads(done.stdout)["generation"] == 1
 
 
-def test_who_waits_to_share_it_is_told_so_in_the_queue(
-    run: Run, looop_started: Callable[..., object], shared: object
-) -> None:
-    """And who waits to have it alone is not passed by."""
-    looop_started("claim", "x", "--session", "w3", "--wait")
+def test_who_waits_to_have_it_alone_is_not_passed_by(run: Run, start: Start, shared: object) -> None:
+    start("claim", "x", "--session", "w3", "--wait")
     while "w3" not in (told := run("--json", "queue", "x").stdout):
         pass
     assert json.loads(told)["shared"] is False
