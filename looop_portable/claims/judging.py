@@ -36,8 +36,11 @@ class Judging:
         self.backend = backend
         self.sessions = sessions
 
-    def check(self, name: str, generation: int) -> Checked:
-        """Whether `generation` is current and held, read afresh. Where several share the claim, each one's is."""
+    def check(self, name: str, generation: int, holder: Holder | None = None) -> Checked:
+        """Whether `generation` is current and held, read afresh. Where several share the claim, each one's is.
+
+        `holder`: who should have it. Who finds another looks once more (`_looks`).
+        """
         name = canonical(name)
         for head in self._looks(name):
             lease = self._judge(head, NOBODY)[0] if head.over else head.lease
@@ -45,7 +48,7 @@ class Judging:
                 which = [at for at, each in enumerate(lease.readers) if each.generation == generation]
                 lease = shared_lease(name, lease.readers, which[0] if which else 0)
             found = Checked(name, generation, head.generation, lease)
-            if found.current:
+            if found.current and (holder is None or found.is_held_by(holder)):
                 break
         return found
 

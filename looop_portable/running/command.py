@@ -179,7 +179,7 @@ class _Run:
     def _look(self) -> list[str]:
         """With each heartbeat, at each claim: somebody may have broken it."""
         for name, lease in list(self._leases.items()):
-            found = None if name in self._lost else self._claims.check(lease.name, lease.generation)
+            found = None if name in self._lost else self._claims.check(lease.name, lease.generation, Holder(*lease[1:3]))
             if found and not found.is_still(lease):
                 self._lose([name], f"generation {lease.generation} was superseded (it is at {found.head})")
         return [lease.name for lease in list(self._leases.values())]

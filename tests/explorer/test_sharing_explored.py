@@ -43,7 +43,7 @@ def reader(name: str, me: Holder, way: str = "posix", *, rounds: int = 1, share:
                 continue
             lease = outcome.lease
             files.ask("shares", key(me), str(lease.generation))
-            if not claims.check(NAME, lease.generation).is_still(lease):
+            if not claims.check(NAME, lease.generation, me).is_still(lease):
                 files.ask("robbed", key(me))
             files.ask("shares no more", key(me), str(lease.generation))
             if not isinstance(claims.release_lease(lease), Released):

@@ -252,7 +252,7 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     """
     claims = out.claims(renews=False)
     me = holder(claims, session) if session_id(session) else None
-    found = claims.check(name, generation)
+    found = claims.check(name, generation, me)
     fields = {"name": found.name, "generation": generation, "head": found.head, **lease_fields(found.lease)}
     lease = found.lease
     if found.current and lease and (me is None or found.is_held_by(me) or joins(claims, me, lease._replace(readers=()))):

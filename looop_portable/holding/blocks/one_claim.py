@@ -20,7 +20,7 @@ from looop_portable.holding.own_session import Session
 from looop_portable.holding.visits import Visit, is_interruption
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
-from looop_portable.protocol.records import Lease
+from looop_portable.protocol.records import Holder, Lease
 from looop_portable.system.threads.limit import Limit
 from looop_portable.system.watch.waking import new_watcher
 
@@ -99,7 +99,7 @@ class OneClaim:
 
             with contextlib.suppress(LooopError):  # The next look may get through.
                 member.whole(lambda: renewed(member.claims.sessions, lease.session))
-        found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
+        found = member.whole(lambda: member.claims.check(lease.name, lease.generation, Holder(*lease[1:3])))
         if not found.is_still(lease) and self._lease is lease:  # Else the block has been left meanwhile.
             why = superseded(found.head)
             if self._lose(why):
@@ -265,7 +265,7 @@ class OneClaim:
             return f"is lost: {session.pulse.over}"
         if self.joined:
             member.claims.announcements.announce(lease.name)
-            found = member.whole(lambda: member.claims.check(lease.name, lease.generation))
+            found = member.whole(lambda: member.claims.check(lease.name, lease.generation, Holder(*lease[1:3])))
             return "" if found.is_still(lease) else superseded(found.head)
         outcome = member.whole(lambda: member.claims.release_lease(lease))
         return superseded(outcome.lease.generation) if isinstance(outcome, Refused) else ""
