@@ -35,9 +35,12 @@ TRIES = 256
 _MOST = 1000
 """Leases that may have been won are kept; and so many may share one claim."""
 
-_FEW = 32
-"""So many may share a claim before each who joins looks whether they all live."""
+_FEW = 16
+"""So many share a claim, and more: then one of as many who join looks whether they all live."""
 
+
+_SPREAD = 2654435761
+"""Multiplied by it, numbers that follow one another are spread out (Knuth, The Art of Computer Programming, 6.4)."""
 
 SHARES_IT = Verdict(Liveness.ALIVE, "this session shares it itself, and has to release that before it can have it alone")
 
@@ -102,7 +105,7 @@ class Sharing(Judging):
                     return Held(lease, verdict)
                 if not share.goes_first and (first := self._first_alone(name)):
                     return Held(lease, _passed_by(verdict, first))
-                kept, dead = self._living(lease)
+                kept, dead = self._living(head.generation, lease)
             elif lease and not self._final(lease, verdict):
                 continue
             if len(kept) >= _MOST:
@@ -176,8 +179,12 @@ class Sharing(Judging):
             self._tell_dead(lease.name, gone, generation + 1)
         return tuple(Reaped(alone(lease.name, each), verdict, generation + 1) for each, verdict in gone)
 
-    def _living(self, lease: Lease) -> tuple[list[Reader], list[tuple[Reader, Verdict]]]:
-        """Who is left of those who share it, and who is not. Where they are few, the first who lives is enough."""
+    def _living(self, generation: int, lease: Lease) -> tuple[list[Reader], list[tuple[Reader, Verdict]]]:
+        """Who is left of those who share it, and who is not. Mostly the first who lives is enough: to join costs the same,
+        however many they are; and the dead are not many more than they.
+        """
+        number = len(lease.readers)
+        looks_at_all = number >= _FEW and generation * _SPREAD % 2**32 % number == 0
         kept: list[Reader] = []
         dead: list[tuple[Reader, Verdict]] = []
         for at, (each, verdict) in enumerate(self.readers(lease)):
@@ -185,7 +192,7 @@ class Sharing(Judging):
                 dead.append((each, verdict))
                 continue
             kept.append(each)
-            if len(lease.readers) <= _FEW:
+            if not looks_at_all:
                 kept += lease.readers[at + 1 :]
                 break
         return kept, dead
