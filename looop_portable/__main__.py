@@ -1,11 +1,13 @@
 """`python -m looop_portable`, and what the script `looop` starts.
 
 Guarantees: whatever keeps the command from running, a dependency that is not installed, say, or no memory, it ends with 3,
-and not with Python's own 1, which would say that another holds the claim.
+and not with Python's own 1, which would say that another holds the claim. Nor with Python's own 120, whatever becomes of
+stdout and stderr: a pipe whose reader has gone, a full disk, a terminal that has hung up.
 Does not guarantee: the same where Python itself cannot be started, or this package not be found.
 """
 
 import gc
+import os
 import sys
 
 gc.disable()  # For one short run: collecting garbage would be a tenth of the time that importing takes.
@@ -25,7 +27,18 @@ def main() -> None:
         _print_error(error)
         sys.exit(_NO_ANSWER)
     finally:
+        _drop_what_cannot_be_said()
         gc.freeze()  # Nor at the end, for memory that is given back anyway.
+
+
+def _drop_what_cannot_be_said() -> None:
+    """Without this, Python tries once more when it exits, and its code is then 120, whatever ours was."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _print_error(error: Exception) -> None:

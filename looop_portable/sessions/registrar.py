@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 
 from looop_portable.backends.base import HolderSigns, SessionHead, SessionStore
-from looop_portable.errors import NoSession, SessionAlive, Unavailable, UsageError, answering, unavailable
+from looop_portable.errors import LooopError, NoSession, SessionAlive, Unavailable, UsageError, answering, unavailable
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import SessionStatus
@@ -83,36 +83,38 @@ class Sessions:
                 raise UsageError(reason)
         head = self._read(new.session)
         self._refuse_if_alive(new.session, head)
+        tried = False
         try:
             with answering(f"session {new.session}"):
                 new = self._store.signs.promise(new, locked=locked)
             new = new._replace(heirs=new.locked and not new.own)
             for _ in range(_TRIES):
+                tried = True
                 if self._advance(new.session, Judged(head.generation, head.own), new):
                     self.evidence.births.note(self._store, new, head.generation + 1)
                     self.tell("session_started", new, "")
                     return new
+                tried = False
                 head = self._read(new.session)
                 self._refuse_if_alive(new.session, head)
             raise Unavailable(f"session {new.session}: others register and end it all the time; try again")
         except BaseException as error:
-            if isinstance(error, Unavailable) and self._stands(new.holder):
-                return new  # What failed came after the deed.
-            self._take_back(new, published=not isinstance(error, SessionAlive))
+            with contextlib.suppress(Unavailable):
+                if tried and isinstance(error, Unavailable) and self.registration(new.holder):
+                    return new  # What failed came after the deed.
+            gone = not tried or self._is_gone(new.holder)
+            self._store.signs.unpromise(new)
+            if not gone and isinstance(error, Unavailable):
+                error.args = (f"{error}; it may be registered all the same: `looop session stop {new.session}` ends it",)
             raise
 
-    def _stands(self, holder: Holder) -> bool:
-        """Whether it is registered, as far as that can be told."""
-        with contextlib.suppress(Unavailable):
-            return self.registration(holder) is not None
-        return False
-
-    def _take_back(self, registration: Registration, *, published: bool) -> None:
-        """Remove a registration that is not answered for: its id would otherwise live as long as its process."""
-        if published:
-            with contextlib.suppress(Unavailable, NoSession, UsageError):
-                self.stop(*registration.holder)
-        self._store.signs.unpromise(registration)
+    def _is_gone(self, holder: Holder) -> bool:
+        """End what was registered and is not answered for: its id would live as long as its process. False: who knows?"""
+        try:
+            self.stop(*holder)
+        except LooopError as error:
+            return isinstance(error, NoSession | UsageError)
+        return True
 
     def stop(self, session: str, incarnation: str = "") -> bool:
         """Say that a session has ended; its claims can be taken over at once. False: it has ended already.

@@ -1,7 +1,7 @@
 """Attempts to claim any of several names, and taking back what they have won.
 
 Guarantees: what an interrupted attempt may have won is released; where that fails, it is tried again.
-Does not guarantee: a release where the store does not answer: then the error is raised, or returned.
+Does not guarantee: a release where the store does not answer: then the error says so, or is raised, or returned.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from looop_portable.claims.gate import Claims
 from looop_portable.config import OUTER
-from looop_portable.errors import LooopError
+from looop_portable.errors import LooopError, Unavailable
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
 from looop_portable.protocol.records import Head, Holder, Lease
@@ -87,10 +87,11 @@ class Attempts:
             outcome = claim_any(self._claims, self._wanted, self._me, self._note, shared=self.shared)
             self._won = outcome if isinstance(outcome, Won) else None
             self.refused = outcome if isinstance(outcome, Held) else None
-        except BaseException:  # It may have been won all the same.
+        except BaseException as error:  # It may have been won all the same.
             for lease in self._had():
-                if lease not in before:
-                    _again_and_again(functools.partial(self._undo, lease))
+                refused = None if lease in before else _again_and_again(functools.partial(self._undo, lease))
+                if refused and isinstance(error, Unavailable):
+                    error.args = (f"{error}; {lease.name} may be held all the same, by session '{self._me.session}'",)
             raise
         return outcome
 

@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.capabilities import needs_sh
+from support.capabilities import needs_dev_full, needs_sh
 
 import looop_portable
 
@@ -67,3 +68,50 @@ def test_a_way_out_is_told_where_something_is_not_installed(tmp_path: Path) -> N
     (tmp_path / "click.py").write_text(FAULTS["not installed"])
     found = started({**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), PACKAGE])}, "claims")
     assert "pip install looop-portable" in found.stderr
+
+
+INTERRUPTED = """
+import sys
+from looop_portable.__main__ import main
+from looop_portable.cli.root import looop
+from looop_portable.errors import Interrupted
+
+def speak_and_fail(*args, **options):
+    sys.stdout.write("half a line")
+    sys.stderr.write("half a line")
+    raise {error}
+
+looop.main = speak_and_fail
+main()
+"""
+
+
+@pytest.fixture(params=["a closed pipe", pytest.param("a full disk", marks=needs_dev_full)])
+def nowhere(request: pytest.FixtureRequest) -> Iterator[int]:
+    """What nothing can be written to."""
+    if request.param == "a full disk":
+        writer = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, writer = os.pipe()
+        os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.mark.parametrize(("error", "code"), [("KeyboardInterrupt", 130), ("Interrupted(1)", 129), ("Interrupted(15)", 143)])
+def test_who_is_interrupted_amid_a_line_that_nobody_hears_ends_with_its_own_code(
+    nowhere: int, error: str, code: int
+) -> None:
+    """A terminal that hangs up sends a signal, too."""
+    command = [sys.executable, "-c", INTERRUPTED.format(error=error)]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"} | {"PYTHONPATH": PACKAGE}
+    assert subprocess.run(command, env=environment, stdout=nowhere, stderr=nowhere, check=False).returncode == code
+
+
+@pytest.mark.parametrize("args", [("claims",), ("--json", "claims")], ids=" ".join)
+def test_an_internal_error_that_nobody_hears_exits_with_3(
+    faulty: dict[str, str], nowhere: int, args: tuple[str, ...]
+) -> None:
+    command = [sys.executable, "-m", "looop_portable", *args]
+    faulty.pop("PYTHONUNBUFFERED", None)
+    assert subprocess.run(command, env=faulty, stdout=nowhere, stderr=nowhere, check=False).returncode == 3

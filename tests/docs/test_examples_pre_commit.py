@@ -82,7 +82,9 @@ def test_two_worktrees_that_commit_at_once_take_turns(repository: Repository) ->
     commits = [repository.commit(worktree) for worktree in repository.worktrees]
     said = [commit.communicate(timeout=120)[0] for commit in commits]
     assert [commit.returncode for commit in commits] == [0, 0], said
-    assert repository.has_made() == ["test 1", "test 3"]
+    first, second = repository.has_made()
+    assert first == "test 1"
+    assert second in ("test 3", "test 2"), "after a release; or taken over, between the end of the session and its release"
 
 
 def test_a_commit_fails_where_the_turn_does_not_come_and_says_who_has_it(repository: Repository) -> None:

@@ -11,7 +11,7 @@ import pytest
 from support.capabilities import NATIVE, times_or_skip
 from support.counting import Asked, asked
 
-from looop_portable import Claims, Held, Released, Renewed, Won
+from looop_portable import Claims, Held, Released, Renewed, Unavailable, Won
 from looop_portable.backends import open_backend
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.cli import main
@@ -279,6 +279,25 @@ class TestAnAttempt:
             Attempts(claims, ["a"], me)()
         assert claims.show("a").lease is None
         assert claims.show("a").generation == 2
+
+    def test_owns_up_to_what_it_may_have_won_on_a_disk_that_fails_from_then_on(self, store: Path) -> None:
+        claims, me, _ = own_and_others(store)
+        advance = claims.backend.advance
+
+        def fails(*_: object) -> object:
+            raise Unavailable("the disk fails", "there")
+
+        def then_fails(name: str, expected: int, lease: Lease | None) -> object:
+            advance(name, expected, lease)
+            for verb in ("advance", "read", "release"):
+                setattr(claims.backend, verb, fails)
+            return fails()
+
+        setattr(claims.backend, "advance", then_fails)  # noqa: B010 (a method, for the type checker)
+        with pytest.raises(Unavailable) as caught:
+            Attempts(claims, ["a"], me)()
+        assert str(caught.value) == f"the disk fails; a may be held all the same, by session '{me.session}'"
+        assert caught.value.path == "there"
 
     def test_leaves_what_was_its_own_before(self, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         claims, me, _ = own_and_others(store)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.capabilities import NATIVE
@@ -489,3 +490,40 @@ def test_what_cannot_be_read_has_not_ended(on_disk: Claims, tmp_path: Path, monk
 
     monkeypatch.setattr(on_disk.backend.sessions, "read", unreadable)
     assert not sessions.has_ended(one)
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_registration_that_cannot_be_taken_back_is_owned_up_to(
+    on_disk: Claims, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    """The disk fails from just after the publication on. Where it can still be read, it is seen to stand."""
+    store = on_disk.backend.sessions
+    advance = store.advance
+
+    def fail(*_: object) -> Any:
+        raise Unavailable("the disk fails", "there")
+
+    def advance_and_fail(*args: Any) -> bool:
+        advance(*args)
+        for verb in ("advance",) if reads else ("advance", "read"):
+            monkeypatch.setattr(store, verb, fail)
+        return bool(fail())
+
+    monkeypatch.setattr(store, "advance", advance_and_fail)
+    if reads:
+        assert on_disk.sessions.register("s", pid=7).session == "s"
+        return
+    with pytest.raises(Unavailable) as caught:
+        on_disk.sessions.register("s", pid=7)
+    assert str(caught.value) == "the disk fails; it may be registered all the same: `looop session stop s` ends it"
+    assert caught.value.path == "there"
+
+
+def test_what_cannot_have_been_registered_is_not_said_to_be(on_disk: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> Any:
+        raise Unavailable("the disk fails")
+
+    monkeypatch.setattr(on_disk.backend.sessions.signs, "promise", fail)
+    monkeypatch.setattr(on_disk.sessions, "stop", fail)
+    with pytest.raises(Unavailable, match=r"^the disk fails$"):
+        on_disk.sessions.register("s", pid=7)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -132,6 +134,10 @@ def _taken(keyboard: Keyboard, screen: Any, ends: Endings) -> Iterator[None]:
             keyboard.open()
             screen.enter()
             yield
+        except OSError as error:
+            if sys.platform != "win32" and error.errno == errno.EIO:  # It has hung up: the signal comes just after that.
+                ends.handle(signal.SIGHUP, None)
+            raise
         finally:
             ends.wait()
             give_back()
