@@ -32,7 +32,7 @@ def test_the_documented_rule_of_evidence_is_the_code_s() -> None:
 PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 PRINTED = [
     r"1\none\ntwo\nWon\(.*",
-    r"mine\nlicence#1\n1 3\n",
+    r"mine\nlicence#1\n1\n1 3\n",
     r"saved /srv\n",
     r"deployed\ndeployed\ndeployed\n",
 ]
