@@ -39,6 +39,7 @@ __all__ = [
     "Record",
     "Step",
     "kept",
+    "surveyed",
     "word_in",
 ]
 
@@ -80,7 +81,10 @@ class Heard(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A claim's record, the registration of the session that its data name, and that session's last beat."""
+    """A claim's record, the registration of the session that its data name, and that session's last beat.
+
+    Of a registration in a survey: no claim, the record itself, and the last beat of the word that its data name.
+    """
 
     claim: Record
     session: Record = NOTHING
@@ -89,9 +93,10 @@ class Look(NamedTuple):
 
 @lru_cache(maxsize=256)
 def word_in(data: bytes) -> str:
-    """Who holds a claim, of which this is the record: the word of its session's beats; empty if it names none.
+    """Who holds a claim, of which these are the data: the word of its session's beats; empty if they name none.
 
     What is before its first `/` is the key of that session's registration. In the JSON of the data it is the text "word".
+    The data of a registration that promises beats have it as well.
     """
     return text(decode(data), "word")
 
@@ -181,6 +186,26 @@ class Engine(ABC):
             return Look(claim)
         return Look(claim, self.read(SESSION, word.partition("/")[0]), self.heard(word))
 
+    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+        """A page of `scan`, of kind CLAIM or SESSION; with each record what is to be known of who is named in its data.
+
+        As `look` has it: no registration is older than a claim of the page that names it. An engine that can tell all in
+        one round trip overrides this: a list of claims costs one a page then, however many hold them.
+        """
+        page = self.scan(kind, "", start, limit)
+        words = dict.fromkeys(word for _, record in page if (word := word_in(record.data)))
+        sessions = {word: self.read(SESSION, word.partition("/")[0]) if kind == CLAIM else NOTHING for word in words}
+        beats = {word: self.heard(word) for word in words}
+        return [(key, surveyed(kind, record, sessions, beats)) for key, record in page]
+
+    def enroll(self, key: str, word: str, lease: float) -> Record:
+        """Say `word`, as `beat` does, and read the registration `key`: in whichever order, or at once.
+
+        It is what a session begins with. An engine that can do it in one round trip overrides this.
+        """
+        self.beat(word, lease)
+        return self.read(SESSION, key)
+
     def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:  # noqa: ARG002 (the interface)
         """Call `ring` after each change of this record, from any thread; None: nobody here tells of changes.
 
@@ -199,6 +224,14 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027 (an engine that has nothing open closes nothing)
         """Nobody calls another method after this."""
+
+
+def surveyed(kind: str, record: Record, sessions: dict[str, Record], beats: dict[str, Heard | None]) -> Look:
+    """What a survey tells of one record, out of what it has found of each word."""
+    word = word_in(record.data)
+    if kind == SESSION:
+        return Look(NOTHING, record, beats.get(word))
+    return Look(record, sessions.get(word, NOTHING), beats.get(word))
 
 
 def kept(lease: float) -> float:

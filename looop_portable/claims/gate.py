@@ -220,9 +220,9 @@ class Claims(Judging):
         """Every claim that is held. One that cannot be read has no lease and an UNKNOWN verdict that says why."""
         from looop_portable.claims.scanning import each_judged
 
-        found = list(self.backend.scan())
-        verdicts = each_judged(found, self.sessions.verdict)
-        return [status for name, head in found if (status := self._status(name, head, verdicts))]
+        found = list(self.backend.survey())
+        verdicts = each_judged(found, self.sessions)
+        return [status for name, head, _ in found if (status := self._status(name, head, verdicts))]
 
     def break_claim(self, name: str, generation: int, reason: str) -> Broken | Superseded:
         """Release `name` whoever holds it, if `generation` is the one that does. For operators: the holder is not told."""

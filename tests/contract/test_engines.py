@@ -16,7 +16,7 @@ from support.engines import Faulty, InProcess, sqlite_engine
 from looop_portable import Claims, Lease, LooopError, Unavailable, Won
 from looop_portable.backends import open_backend
 from looop_portable.backends.base import Backend
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Heard, Look, Record, Step
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Heard, Look, Record, Step
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.engine_exam import Connect, EngineExam
@@ -120,6 +120,46 @@ class HearsAnotherWordInALook(InProcess):
         return super().look(key)._replace(heard=self.heard("s%7E/another"))
 
 
+class SurveysNoSession(InProcess):
+    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+        return [(key, found._replace(session=NOTHING)) for key, found in super().survey(kind, start, limit)]
+
+
+class SurveysOneBeatForAll(InProcess):
+    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+        return [(key, found._replace(heard=self.heard("s/i"))) for key, found in super().survey(kind, start, limit)]
+
+
+class SurveysAnOldBeat(InProcess):
+    """As one that remembers what it has heard."""
+
+    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+        old = Heard(0.0, "what was said before")
+        found = super().survey(kind, start, limit)
+        return [(key, each._replace(heard=old if each.heard else None)) for key, each in found]
+
+
+class SurveysAllAtOnce(InProcess):
+    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+        return super().survey(kind, start)
+
+
+class SurveysFromTheBeginning(InProcess):
+    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+        return super().survey(kind, "", limit) if start < "0" else super().survey(kind, start, limit)[1:]
+
+
+class EnrollsUnheard(InProcess):
+    def enroll(self, key: str, word: str, lease: float) -> Record:
+        return self.read(SESSION, key)
+
+
+class EnrollsUntold(InProcess):
+    def enroll(self, key: str, word: str, lease: float) -> Record:
+        super().enroll(key, word, lease)
+        return NOTHING
+
+
 class RingsNobody(InProcess):
     def rings(self, kind: str, key: str) -> None:
         """Nobody is told."""
@@ -137,6 +177,8 @@ class Prompt(EngineExam):
 
 LIARS = [LetsTwoWin, KnowsNoDeadline, AnswersLosersNothing, FindsTooMuch]
 LIARS += [LooksAtNoSession, HearsAnotherWordInALook, RingsNobody, RingsForNoTicket]
+LIARS += [SurveysNoSession, SurveysOneBeatForAll, SurveysAnOldBeat, SurveysAllAtOnce, SurveysFromTheBeginning]
+LIARS += [EnrollsUnheard, EnrollsUntold]
 LIARS += [BeginsPagesWithTheLastKey, EndsPagesEarly, HearsOthers, IsOlderThanTheTruth, SaysOneBeatTwice, NeverForgets]
 
 

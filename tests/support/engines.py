@@ -29,6 +29,11 @@ class InProcess(MemoryEngine):
         super().__init__(clock, deadlines)
         self._rings: dict[tuple[str, str], dict[object, Callable[[], None]]] = {}
 
+    @property
+    def beats(self) -> list[str]:
+        """The words that were said."""
+        return sorted(self._beats)
+
     def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
         step = super().advance(kind, key, after, data, not_after=not_after)
         self.rings(kind, key)
@@ -90,6 +95,12 @@ class Faulty(Engine):
 
     def look(self, key: str) -> Look:
         return self._asked("look", lambda: self.engine.look(key))
+
+    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+        return self._asked("survey", lambda: self.engine.survey(kind, start, limit))
+
+    def enroll(self, key: str, word: str, lease: float) -> Record:
+        return self._asked("enroll", lambda: self.engine.enroll(key, word, lease))
 
     def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
         return self._asked("subscribe", lambda: self.engine.subscribe(kind, key, ring))

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
+from operator import itemgetter
 
 from looop_portable.backends.base import Backend, Fact, HolderSigns
-from looop_portable.backends.engine import CLAIM, Engine, Record, word_in
+from looop_portable.backends.engine import CLAIM, Engine, Look, Record, word_in
 from looop_portable.backends.on_engine.asking import Store
 from looop_portable.backends.on_engine.keys import name_in, of_claim, word_of
 from looop_portable.backends.on_engine.sessions import EngineSessions, session_in
@@ -57,12 +58,7 @@ class OnEngine(Backend):
         return _head_in(claim, self._store.read(of_claim(claim), CLAIM, spelled(claim)))
 
     def look(self, claim: str) -> tuple[Head, HolderSigns | None]:
-        found = self._store.look(of_claim(claim), spelled(claim))
-        head = _head_in(claim, found.claim)
-        if not head.lease or word_in(found.claim.data) != word_of(holder := Holder(*head.lease[1:3])):
-            return head, None
-        session = session_in(holder.session, found.session)
-        return head, HolderSigns(holder, session, partial(self.sessions.signs.silence_after, found.heard))
+        return self._looked(claim, self._store.look(of_claim(claim), spelled(claim)))
 
     def recall(self, claim: str) -> Head | None:
         """What this process has made of it with its last release: a step from there that is lost costs one more."""
@@ -86,6 +82,23 @@ class OnEngine(Backend):
             name = name_in(key, record.data, "name")
             if name and (head := _head_in(name, record)).lease:
                 yield name, head
+
+    def survey(self) -> Iterator[tuple[str, Head | None, HolderSigns | None]]:
+        """One survey tells all."""
+        looked = self._store.survey("the claims cannot be enumerated", CLAIM)
+        named = [(key, name, found) for key, found in looked if (name := name_in(key, found.claim.data, "name"))]
+        held = [(key, name, *self._looked(name, found)) for key, name, found in named]
+        latest = {signs.holder: signs for *_, signs in held if signs}
+        for _, name, head, signs in sorted(held, key=itemgetter(0)):
+            if head.lease:
+                yield name, head, latest[signs.holder] if signs else None
+
+    def _looked(self, claim: str, found: Look) -> tuple[Head, HolderSigns | None]:
+        head = _head_in(claim, found.claim)
+        if not head.lease or word_in(found.claim.data) != word_of(holder := Holder(*head.lease[1:3])):
+            return head, None
+        session = session_in(holder.session, found.session)
+        return head, HolderSigns(holder, session, partial(self.sessions.signs.silence_after, found.heard))
 
     def far(self) -> bool:
         return not self._store.engine.local

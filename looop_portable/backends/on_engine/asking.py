@@ -49,6 +49,17 @@ class Store:
             found = found + page
         return sorted(found)
 
+    def survey(self, about: str, kind: str) -> list[tuple[str, Look]]:
+        """All of this kind, each with what is known of who is named in it: of one and the same, the last is the latest."""
+        found = page = _answered(about, self.engine.survey, kind, "", _PAGE)
+        while len(page) == _PAGE:
+            page = _answered(about, self.engine.survey, kind, page[-1][0], _PAGE)
+            found = found + page
+        return found
+
+    def enroll(self, about: str, key: str, word: str, lease: float) -> Record:
+        return _answered(about, self.engine.enroll, key, word, lease)
+
     def _page(self, about: str, kind: str, prefix: str, start: str) -> list[tuple[str, Record]]:
         return _answered(about, self.engine.scan, kind, prefix, start, _PAGE)
 

@@ -7,7 +7,7 @@ import errno
 import sys
 
 from looop_portable.backends.base import Signs
-from looop_portable.backends.engine import BEAT, SESSION, Heard
+from looop_portable.backends.engine import BEAT, SESSION, Heard, Record
 from looop_portable.backends.on_engine.asking import Store
 from looop_portable.backends.on_engine.keys import key_of, of_session, word_of
 from looop_portable.errors import Unavailable
@@ -21,17 +21,30 @@ class EngineSigns(Signs):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._promised: dict[str, int] = {}
+        self._begun: set[str] = set()
+        """Of those the first heartbeat is given, and they are not registered yet."""
 
     def promise(self, registration: Registration, *, locked: bool) -> Registration:  # noqa: ARG002 (the interface)
-        if registration.lease_seconds:
-            self._promised[word_of(registration.holder)] = registration.lease_seconds
+        if (lease := registration.lease_seconds) and (word := word_of(registration.holder)) not in self._begun:
+            self._promised[word] = lease
             self.beat(*registration[:2])
+        self._begun.discard(word_of(registration.holder))
         return registration._replace(disk=self.disk())
 
+    def begin(self, registration: Registration) -> Record:
+        """Give the first heartbeat, and read the registration of its id on the way."""
+        session, lease = registration.session, registration.lease_seconds
+        word = word_of(registration.holder)
+        found = self._store.enroll(of_session(session), key_of(session), word, lease)
+        self._promised[word] = lease
+        self._begun.add(word)
+        return found
+
     def unpromise(self, registration: Registration) -> None:
-        """Do nothing: the store keeps a heartbeat for no longer than was asked for."""
+        """What fails does no harm: the store keeps a heartbeat for no longer than was asked for."""
         word = word_of(registration.holder)
         self._promised.pop(word, None)
+        self._begun.discard(word)
         with contextlib.suppress(Unavailable):
             self._store.forget("", BEAT, word)
 
