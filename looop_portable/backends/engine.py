@@ -193,10 +193,10 @@ class Engine(ABC):
         one round trip overrides this: a list of claims costs one a page then, however many hold them.
         """
         page = self.scan(kind, "", start, limit)
-        words = dict.fromkeys(word for _, record in page if (word := word_in(record.data)))
-        sessions = {word: self.read(SESSION, word.partition("/")[0]) if kind == CLAIM else NOTHING for word in words}
-        beats = {word: self.heard(word) for word in words}
-        return [(key, surveyed(kind, record, sessions, beats)) for key, record in page]
+        words = [word_in(record.data) for _, record in page]
+        asked = dict.fromkeys(filter(None, words))
+        sessions = {word: self.read(SESSION, word.partition("/")[0]) if kind == CLAIM else NOTHING for word in asked}
+        return surveyed(kind, page, words, sessions, {word: self.heard(word) for word in asked})
 
     def enroll(self, key: str, word: str, lease: float) -> Record:
         """Say `word`, as `beat` does, and read the registration `key`: in whichever order, or at once.
@@ -226,12 +226,19 @@ class Engine(ABC):
         """Nobody calls another method after this."""
 
 
-def surveyed(kind: str, record: Record, sessions: dict[str, Record], beats: dict[str, Heard | None]) -> Look:
-    """What a survey tells of one record, out of what it has found of each word."""
-    word = word_in(record.data)
+def surveyed(
+    kind: str,
+    page: list[tuple[str, Record]],
+    words: list[str],
+    sessions: dict[str, Record],
+    beats: dict[str, Heard | None],
+) -> list[tuple[str, Look]]:
+    """What a survey tells of a page, whose records name these words, out of what it has found of each word."""
+    heard = [beats.get(word) for word in words]
     if kind == SESSION:
-        return Look(NOTHING, record, beats.get(word))
-    return Look(record, sessions.get(word, NOTHING), beats.get(word))
+        return [(key, Look(NOTHING, record, each)) for (key, record), each in zip(page, heard, strict=True)]
+    known = [sessions.get(word, NOTHING) for word in words]
+    return [(key, Look(record, *each)) for (key, record), each in zip(page, zip(known, heard, strict=True), strict=True)]
 
 
 def kept(lease: float) -> float:

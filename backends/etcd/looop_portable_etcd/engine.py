@@ -119,10 +119,11 @@ class EtcdEngine(Engine):
     def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
         """One trip for the page, and then one for each 120 words that its data name."""
         page = self.scan(kind, "", start, limit)
-        words = list(dict.fromkeys(word for _, record in page if (word := word_in(record.data))))
-        known = [each for some in _parts(words, _A_TRIP) for each in self._known(some)]
+        words = [word_in(record.data) for _, record in page]
+        parts = _parts(list(dict.fromkeys(filter(None, words))), _A_TRIP)
+        known = [each for some in parts for each in self._known(some)]
         sessions, beats = {word: session for word, session, _ in known}, {word: heard for word, _, heard in known}
-        return [(key, surveyed(kind, record, sessions, beats)) for key, record in page]
+        return surveyed(kind, page, words, sessions, beats)
 
     def enroll(self, key: str, word: str, lease: float) -> Record:
         (found,) = self._beats.beat(word, lease, self._range(SESSION, key))

@@ -146,12 +146,12 @@ class ObjectEngine(Engine):
     def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
         """What is asked of each holder is asked of eight at a time."""
         page = self.scan(kind, "", start, limit)
-        words = list(dict.fromkeys(word for _, record in page if (word := word_in(record.data))))
-        keys = list(dict.fromkeys(word.partition("/")[0] for word in words)) if kind == CLAIM else []
+        words = [word_in(record.data) for _, record in page]
+        asked = list(dict.fromkeys(filter(None, words)))
+        keys = list(dict.fromkeys(word.partition("/")[0] for word in asked)) if kind == CLAIM else []
         by_key = dict(zip(keys, _each(lambda key: self.read(SESSION, key), keys), strict=True))
-        sessions = {word: by_key.get(word.partition("/")[0], NOTHING) for word in words}
-        beats = dict(zip(words, _each(self.heard, words), strict=True))
-        return [(key, surveyed(kind, record, sessions, beats)) for key, record in page]
+        sessions = {word: by_key.get(word.partition("/")[0], NOTHING) for word in asked}
+        return surveyed(kind, page, words, sessions, dict(zip(asked, _each(self.heard, asked), strict=True)))
 
     def verify(self) -> list[Fact]:
         from looop_portable_objects.verify import facts

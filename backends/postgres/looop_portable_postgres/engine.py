@@ -112,19 +112,18 @@ class PostgresEngine(Engine):
         return Look(Record(number, data), session, None if beat is None else Heard(seconds, beat))
 
     def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
-        found, sessions, beats = (
-            self._ask("survey", kind, start.encode(), limit),
-            dict[str, Record](),
-            dict[str, Heard | None](),
-        )
-        for _, _, _, word, registered, registration, seconds, beat in found:
-            if word:
-                sessions[word.decode()] = Record(registered, registration)
-                beats[word.decode()] = None if beat is None else Heard(seconds, beat)
-        rows = [(key.decode(), Record(number, data), (word or b"").decode()) for key, number, data, word, *_ in found]
-        if any(word_in(record.data) != word for _, record, word in rows):
+        found = self._ask("survey", kind, start.encode(), limit)
+        page = [(key.decode(), Record(number, data)) for key, number, data, *_ in found]
+        words = [(word or b"").decode() for _, _, _, word, *_ in found]
+        if words != [word_in(record.data) for _, record in page]:
             return super().survey(kind, start, limit)
-        return [(key, surveyed(kind, record, sessions, beats)) for key, record, _ in rows]
+        rows = zip(words, found, strict=True)
+        sessions, beats = dict[str, Record](), dict[str, Heard | None]()
+        for word, (*_, registered, registration, seconds, beat) in rows:
+            if word:
+                sessions[word] = Record(registered, registration)
+                beats[word] = None if beat is None else Heard(seconds, beat)
+        return surveyed(kind, page, words, sessions, beats)
 
     def enroll(self, key: str, word: str, lease: float) -> Record:
         ((_, found),) = self._ask("enroll", word.encode(), float(lease), kept(lease), key.encode())

@@ -88,14 +88,14 @@ class RedisEngine(Engine):
         """One round trip, unless the server finds other words in the data than we do."""
         _, now, count, *found = self._ask(SURVEY, *_range(kind, "", start), limit)
         rows = [found[at : at + 4] for at in range(0, 4 * count, 4)]
-        records = {row[0].decode(): _record(*row[1:3]) for row in rows}
-        if any(row[3].decode("utf-8", "replace") != word_in(row[2]) for row in rows):
+        words = [row[3].decode("utf-8", "replace") for row in rows]
+        if words != [word_in(row[2]) for row in rows]:
             return super().survey(kind, start, limit)
         sessions, beats = dict[str, Record](), dict[str, Heard | None]()
         for at in range(4 * count, len(found), 4):
             word = found[at].decode()
             sessions[word], beats[word] = _record(*found[at + 1 : at + 3]), _heard(now, found[at + 3])
-        return [(key, surveyed(kind, record, sessions, beats)) for key, record in records.items()]
+        return surveyed(kind, [(row[0].decode(), _record(*row[1:3])) for row in rows], words, sessions, beats)
 
     def forget(self, kind: str, key: str) -> None:
         self._ask(FORGET, kind, key, self._channel(kind, key))

@@ -58,7 +58,9 @@ class OnEngine(Backend):
         return _head_in(claim, self._store.read(of_claim(claim), CLAIM, spelled(claim)))
 
     def look(self, claim: str) -> tuple[Head, HolderSigns | None]:
-        return self._looked(claim, self._store.look(of_claim(claim), spelled(claim)))
+        found = self._store.look(of_claim(claim), spelled(claim))
+        head = _head_in(claim, found.claim)
+        return head, self._signs(Holder(*head.lease[1:3]), found) if head.lease else None
 
     def recall(self, claim: str) -> Head | None:
         """What this process has made of it with its last release: a step from there that is lost costs one more."""
@@ -84,21 +86,24 @@ class OnEngine(Backend):
                 yield name, head
 
     def survey(self) -> Iterator[tuple[str, Head | None, HolderSigns | None]]:
-        """One survey tells all."""
-        looked = self._store.survey("the claims cannot be enumerated", CLAIM)
-        named = [(key, name, found) for key, found in looked if (name := name_in(key, found.claim.data, "name"))]
-        held = [(key, name, *self._looked(name, found)) for key, name, found in named]
-        latest = {signs.holder: signs for *_, signs in held if signs}
-        for _, name, head, signs in sorted(held, key=itemgetter(0)):
-            if head.lease:
-                yield name, head, latest[signs.holder] if signs else None
+        """One survey tells all. Of each holder it tells what was found last."""
+        held: list[tuple[str, str, Head, Holder]] = []
+        last: dict[Holder, Look] = {}
+        for key, found in self._store.survey("the claims cannot be enumerated", CLAIM):
+            name = name_in(key, found.claim.data, "name")
+            if name and (head := _head_in(name, found.claim)).lease:
+                held.append((key, name, head, holder := Holder(*head.lease[1:3])))
+                last[holder] = found
+        signs = {holder: self._signs(holder, found) for holder, found in last.items()}
+        for _, name, head, holder in sorted(held, key=itemgetter(0)):
+            yield name, head, signs[holder]
 
-    def _looked(self, claim: str, found: Look) -> tuple[Head, HolderSigns | None]:
-        head = _head_in(claim, found.claim)
-        if not head.lease or word_in(found.claim.data) != word_of(holder := Holder(*head.lease[1:3])):
-            return head, None
+    def _signs(self, holder: Holder, found: Look) -> HolderSigns | None:
+        """What a look has told of who holds the claim; None, if that was somebody else."""
+        if word_in(found.claim.data) != word_of(holder):
+            return None
         session = session_in(holder.session, found.session)
-        return head, HolderSigns(holder, session, partial(self.sessions.signs.silence_after, found.heard))
+        return HolderSigns(holder, session, partial(self.sessions.signs.silence_after, found.heard))
 
     def far(self) -> bool:
         return not self._store.engine.local
