@@ -3,27 +3,29 @@
     python benchmarks/engines_scale.py [--sizes 1,1000,100000] [redis] [postgres] [etcd] [bucket]
 
 For each engine and number of claims: the server's memory, or what it has on its disk; seconds of one `list`, and of one
-sweep of the reaper that finds nothing to release; a cycle of claim and release in that store. The claims are held by up to
-10,000 sessions (1,000 in a bucket), which all live. Then heartbeats, as fast as this process gives them: how many a second,
-and what of the server's CPU each takes.
+sweep of the reaper that finds nothing to release, and how much of that is this process's own CPU, and the server's; a cycle
+of claim and release in that store. The claims are held by up to 10,000 sessions (1,000 in a bucket), which all live. Then
+heartbeats, as fast as this process gives them: how many a second, and what of the server's CPU each takes.
 
 Claims are put into the server by its own means: one by one would take hours. What a claim takes is measured by itself.
 Does not measure: a network, a disk, or two processes that list at once. This process has one CPU, as Python does.
+Needs the distributions in backends/, and their servers.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import statistics
 import sys
+import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -35,8 +37,6 @@ from support.servers.redis import ALWAYS, Redis
 from support.servers.versitygw import VersityGW
 
 from looop_portable import Claims, Settling, Won
-from looop_portable.backends.engine import CLAIM, Engine
-from looop_portable.backends.on_engine import OnEngine
 from looop_portable.protocol.codec import encode
 from looop_portable.protocol.records import Holder, Lease, record_of
 from looop_portable.system.clock import elapsed, timestamp
@@ -45,146 +45,123 @@ from looop_portable.system.opening.nonces import nonce
 LEASE = 3600
 """Seconds: nobody is silent meanwhile."""
 CYCLES, BEATING = 200, 5.0
-Pairs = Iterator[tuple[str, bytes, str]]
-"""The key of a claim, its data, and the word of its holder's heartbeats."""
+
+
+class Put(NamedTuple):
+    """A claim that is to be there: as what, and its record. Its name is its key."""
+
+    lease: Lease
+    data: bytes
+
+    @property
+    def word(self) -> str:
+        return f"{self.lease.session}/{self.lease.incarnation}"
 
 
 class World(NamedTuple):
-    """A server, how it is reached, how records get into it, and what it takes now: in bytes, and what that is."""
+    """A server, its URL, how claims get into it, and what it takes now: in bytes, and what that is."""
 
     server: Server
-    engine: Engine
-    fill: Callable[[Pairs], None]
+    url: str
+    fill: Callable[[Claims, Iterator[Put]], None]
     taken: Callable[[], dict[str, int]]
     sessions: int = 10_000
 
 
 def redis() -> World:
-    import redis as client
-    from looop_portable_redis.address import read_url
-    from looop_portable_redis.engine import RedisEngine
+    from redis import Redis as Client
 
     server = Redis(*ALWAYS, "--auto-aof-rewrite-percentage", "0")
     server.start()
-    engine = RedisEngine(read_url(server.url(prefix="scale", longest=3), {}))
 
-    def fill(pairs: Pairs) -> None:
-        number = next_number(engine)
-        with client.Redis(port=server.port) as own:
-            for page in _batched(pairs, 10_000):
-                pipe = own.pipeline(transaction=False)
-                pipe.hset("{scale}:records", mapping={f"claim/{key}": b"%d %b" % (number, data) for key, data, _ in page})
-                pipe.zadd("{scale}:keys", {f"claim/{key}": 0 for key, *_ in page})
-                pipe.execute()
+    def fill(_: Claims, puts: Iterator[Put]) -> None:
+        with Client(port=server.port) as own:
+            for page in _pages(puts, 10_000):
+                records = {f"claim/{lease.name}": b"%d %b" % (lease.generation, data) for lease, data in page}
+                own.hset("{scale}:records", mapping=records)
+                own.zadd("{scale}:keys", dict.fromkeys(records, 0))
 
     def taken() -> dict[str, int]:
-        with client.Redis(port=server.port) as own:
-            used = int(own.info("memory")["used_memory"])
-        return {"memory": used, "log": _below(server.place / "appendonlydir") or _below(server.place)}
+        with Client(port=server.port) as own:
+            return {"memory": int(own.info("memory")["used_memory"]), "log": _below(server.place)}
 
-    return World(server, engine, fill, taken)
+    return World(server, server.url(prefix="scale", longest=3), fill, taken)
 
 
 def postgres() -> World:
-    from looop_portable_postgres.address import target_in
-    from looop_portable_postgres.engine import PostgresEngine
     from psycopg import connect
 
     server = Postgres(shared_buffers="128MB", max_wal_size="1GB")
     server.start()
 
-    def fill(pairs: Pairs) -> None:
-        with connect(server.url()) as own:
+    def fill(_: Claims, puts: Iterator[Put]) -> None:
+        with connect(server.url(), autocommit=True) as own:
             with own.cursor().copy("copy scale.records (kind, key, number, data, word) from stdin (format binary)") as copy:
                 copy.set_types(["text", "bytea", "int8", "bytea", "bytea"])
-                for key, data, word in pairs:
-                    copy.write_row(("claim", key.encode(), 1, data, word.encode()))
-            own.commit()
-            own.autocommit = True
+                for each in puts:
+                    copy.write_row(("claim", each.lease.name.encode(), 1, each.data, each.word.encode()))
             own.execute("vacuum analyze scale.records")
 
     def taken() -> dict[str, int]:
-        return {
-            "tables": int(
-                server.sql("select sum(pg_total_relation_size(oid)) from pg_class where relname in ('records', 'beats')")
-            )
-        }
+        size = "select sum(pg_total_relation_size(oid)) from pg_class where relname in ('records', 'beats')"
+        return {"tables": int(server.sql(size))}
 
-    return World(server, PostgresEngine(target_in(server.url(prefix="scale"))), fill, taken)
+    return World(server, server.url(prefix="scale"), fill, taken)
 
 
 def etcd() -> World:
-    from looop_portable_etcd.address import Address
-    from looop_portable_etcd.engine import EtcdEngine
-    from looop_portable_etcd.wire import Call
-
     server = Etcd("--quota-backend-bytes=8589934592")
     server.start()
-    engine = EtcdEngine(Address(f"etcd://127.0.0.1:{server.port}/scale"))
 
-    def fill(pairs: Pairs) -> None:
-        for page in _batched(pairs, 128):
-            puts = [{"key": engine._key(CLAIM, key), "value": b64encode(data).decode()} for key, data, _ in page]
-            engine.gateway.ask(Call("/v3/kv/txn", {"success": [{"request_put": each} for each in puts]}))
+    def fill(_: Claims, puts: Iterator[Put]) -> None:
+        for page in _pages(puts, 128):
+            pairs = [
+                (b64encode(f"scale/claim/{lease.name}".encode()).decode(), b64encode(data).decode()) for lease, data in page
+            ]
+            server.ask("/v3/kv/txn", {"success": [{"request_put": {"key": key, "value": value}} for key, value in pairs]})
 
     def taken() -> dict[str, int]:
-        return {
-            "memory": psutil.Process(server.pid).memory_info().rss,
-            "disk": _below(server.place / "data" / "member" / "snap"),
-        }
+        return {"memory": psutil.Process(server.pid).memory_info().rss, "disk": _below(server.place / "data/member/snap")}
 
-    return World(server, engine, fill, taken)
+    return World(server, f"etcd://127.0.0.1:{server.port}/scale", fill, taken)
 
 
 def bucket() -> World:
-    import os
-
-    from looop_portable_objects.engine import ObjectEngine
-    from looop_portable_objects.place import place_in
-
     server = VersityGW()
     server.start()
     os.environ.update(server.credentials())
-    engine = ObjectEngine(place_in(server.url("scale")))
 
-    def fill(pairs: Pairs) -> None:
+    def fill(claims: Claims, puts: Iterator[Put]) -> None:
         with ThreadPoolExecutor(4) as pool:
-            put = lambda key, data, _: engine.advance(CLAIM, key, 0, data, not_after=elapsed() + 60)  # noqa: E731
-            assert all(each.won for each in pool.map(lambda pair: put(*pair), pairs))
+            assert all(pool.map(lambda put: claims.backend.advance(put.lease.name, 0, put.lease), puts))
 
-    def taken() -> dict[str, int]:
-        return {"files": _below(server.files)}
-
-    return World(server, engine, fill, taken, 1_000)
+    return World(server, server.url("scale"), fill, lambda: {"files": _below(server.files)}, 1_000)
 
 
 WORLDS = {"redis": redis, "postgres": postgres, "etcd": etcd, "bucket": bucket}
 
 
-def measure(name: str, sizes: list[int]) -> None:
+def measure(name: str, sizes: list[int], data_dir: str) -> None:
     world = WORLDS[name]()
+    claims = Claims.open(data_dir, world.url)
     try:
-        claims = Claims(OnEngine(world.engine, name))
-        me = settled(claims)
+        me, there, generation = settled(claims), 0, claims.backend.read("nobody's").generation + 1
         holders = [me]
-        there = 0
         for size in sizes:
             while len(holders) < min(size, world.sessions):
                 holders.append(claims.sessions.register(f"s{len(holders)}", lease_seconds=LEASE).holder)
-            filled = _took(partial(world.fill, records(there, size, holders, next_number(world.engine))))
-            there = size
-            listed = _took(partial(_count, claims, size))
-            reaped = _took(claims.reap)
+            began = elapsed()
+            world.fill(claims, puts(there, size, holders, generation))
+            filled, there = elapsed() - began, size
+            listed, reaped = _took(world, lambda: len(claims.list()), size), _took(world, lambda: claims.reap().kept, size)
             taken = ", ".join(f"{what} {number / 1e6:,.1f} MB" for what, number in world.taken().items())
-            cycle = cycles(claims, me)
             print(
-                f"{name}: {size:,} claims of {min(size, world.sessions):,} sessions: {taken}; list {listed:.3g} s, "
-                f"reap {reaped:.3g} s, claim and release {1000 * cycle:.3g} ms; put in within {filled:.3g} s",
-                flush=True,
+                f"{name}: {size:,} claims of {min(size, world.sessions):,} sessions: {taken}; put in within {filled:.2g} s"
             )
+            print(f"    list {listed}; reap {reaped}; claim and release {1000 * cycles(claims, me):.3g} ms", flush=True)
         beats(name, world, claims, holders)
     finally:
-        world.engine.close()
+        claims.backend.close()
         world.server.close()
 
 
@@ -199,17 +176,12 @@ def settled(claims: Claims) -> Holder:
             time.sleep(error.seconds)
 
 
-def next_number(engine: Engine) -> int:
-    """Of a claim that nobody has had: a Redis that may have lost something begins with a great one."""
-    return engine.read(CLAIM, "nobody's").number + 1
-
-
-def records(first: int, size: int, holders: list[Holder], generation: int) -> Pairs:
+def puts(first: int, size: int, holders: list[Holder], generation: int) -> Iterator[Put]:
     for number in range(first, size):
         holder = holders[number % len(holders)]
-        name, word = f"repo-{number:07}", f"{holder.session}/{holder.incarnation}"
-        fields = record_of(Lease(name, *holder, 1, timestamp(), "host.example"))
-        yield name, encode({**fields, "generation": generation, "word": word, "token": nonce()}), word
+        put = Put(Lease(f"repo-{number:07}", *holder, generation, timestamp(), "host.example"), b"")
+        more = {"generation": generation, "word": put.word, "token": nonce()}
+        yield put._replace(data=encode({**record_of(put.lease), **more}))
 
 
 def cycles(claims: Claims, me: Holder) -> float:
@@ -241,37 +213,30 @@ def beats(name: str, world: World, claims: Claims, holders: list[Holder]) -> Non
     cost = (_cpu(world.server.pid) - before) / given
     shares = {30: 100_000 * cost, 600: 5_000 * cost}
     told = " and ".join(f"{share:,.1f} % of a core with leases of {lease} s" for lease, share in shares.items())
-    print(
-        f"{name}: {given / BEATING:,.0f} heartbeats a second, each {1e6 * cost:,.0f} microseconds of the server's CPU: "
-        f"for 10,000 sessions {told}",
-        flush=True,
-    )
+    print(f"{name}: {given / BEATING:,.0f} heartbeats a second, each {1e6 * cost:,.0f} microseconds of the server's CPU")
+    print(f"    for 10,000 sessions {told}", flush=True)
 
 
-def _count(claims: Claims, size: int) -> None:
-    found = claims.list()
-    assert len(found) == size, f"{len(found)} of {size}"
-    assert not any(each.verdict and each.verdict.dead for each in found)
-
-
-def _took(call: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
+def _took(world: World, call: Callable[[], int], wanted: int) -> str:
+    began, own, its = time.perf_counter(), time.process_time(), _cpu(world.server.pid)
+    found = call()
+    took, own, its = time.perf_counter() - began, time.process_time() - own, _cpu(world.server.pid) - its
+    assert found == wanted, f"{found} of {wanted}"
+    return f"{took:.3g} s (CPU: {own:.3g} s here, {its:.3g} s there)"
 
 
 def _cpu(pid: int) -> float:
     """Seconds that it, and all that it has started, have taken so far."""
     found = psutil.Process(pid)
-    return sum(sum(each.cpu_times()[:2]) for each in (found, *found.children(recursive=True)))
+    return float(sum(sum(each.cpu_times()[:2]) for each in (found, *found.children(recursive=True))))
 
 
 def _below(place: Path) -> int:
     return sum(each.stat().st_blocks * 512 for each in place.rglob("*") if each.is_file())
 
 
-def _batched(pairs: Pairs, size: int) -> Iterator[list[Any]]:
-    while page := list(itertools.islice(pairs, size)):
+def _pages(puts: Iterator[Put], size: int) -> Iterator[list[Put]]:
+    while page := list(itertools.islice(puts, size)):
         yield page
 
 
@@ -281,7 +246,8 @@ def main() -> None:
     parser.add_argument("--sizes", default="1,1000,100000")
     asked = parser.parse_args()
     for name in asked.engines:
-        measure(name, [int(each) for each in asked.sizes.split(",")])
+        with tempfile.TemporaryDirectory() as data_dir:
+            measure(name, [int(each) for each in asked.sizes.split(",")], data_dir)
 
 
 if __name__ == "__main__":
