@@ -142,6 +142,11 @@ class SessionStore(ABC):
         """
         return self.read(registration.session)
 
+    def renew(self, session: str, incarnation: str) -> SessionHead | None:
+        """A heartbeat, as by `Signs.beat`; and what is known of the session after it, if that was learnt on the way."""
+        self.signs.beat(session, incarnation)
+        return None
+
     def recall(self, session: str) -> SessionHead | None:  # noqa: ARG002 (the interface)
         """What this process has published last under this id, told once, without asking; None: it does not know it."""
         return None

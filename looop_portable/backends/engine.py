@@ -198,10 +198,10 @@ class Engine(ABC):
         sessions = {word: self.read(SESSION, word.partition("/")[0]) if kind == CLAIM else NOTHING for word in asked}
         return surveyed(kind, page, words, sessions, {word: self.heard(word) for word in asked})
 
-    def enroll(self, key: str, word: str, lease: float) -> Record:
-        """Say `word`, as `beat` does, and read the registration `key`: in whichever order, or at once.
+    def report(self, key: str, word: str, lease: float) -> Record:
+        """Say `word`, as `beat` does, and then read the registration `key`, or at once.
 
-        It is what a session begins with. An engine that can do it in one round trip overrides this.
+        So a session begins, and so it goes on. An engine that can do it in one round trip overrides this.
         """
         self.beat(word, lease)
         return self.read(SESSION, key)

@@ -155,6 +155,9 @@ class _Sessions(SessionStore):
         self._remember()
         return self._store.begin(registration)
 
+    def renew(self, session: str, incarnation: str) -> SessionHead | None:
+        return self._store.renew(session, incarnation)
+
     def recall(self, session: str) -> SessionHead | None:
         return self._store.recall(session)
 

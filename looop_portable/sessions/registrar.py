@@ -148,12 +148,12 @@ class Sessions:
         """
         self.evidence.births.look(holder)
         try:
-            self._store.signs.beat(*holder)
+            head = self._store.renew(*holder)
         except OSError as error:
             if self.registration(holder) is None:
                 return False
             raise unavailable(error, f"session {holder.session}: no heartbeat could be given") from error
-        return self.registration(holder) is not None
+        return standing(head or self._read(holder.session), holder) is not None
 
     def resume(self, holder: Holder, lease_seconds: int = 0) -> bool:
         """As `renew`, of a session that has been silent for so long that others may be about to end it.

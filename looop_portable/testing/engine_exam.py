@@ -230,13 +230,13 @@ class EngineExam:
                 beats = [each.heard and each.heard.beat for each in (told, look)]
                 assert (*told[:2], beats[0]) == (*look[:2], beats[1]), f"{law}: of the {kind} '{key}' {told}, not {look}"
 
-    def test_whoever_enrolls_is_heard_and_told_the_registration(self, connect: Connect) -> None:
-        engine, law = connect(), "law: whoever enrolls is told what `read` tells, and is heard"
+    def test_whoever_reports_is_heard_and_told_the_registration(self, connect: Connect) -> None:
+        engine, law = connect(), "law: whoever reports is told what `read` tells, and is heard"
         for number in (0, 1):
-            assert (found := engine.enroll("s", f"s/{number}", SOON)).number == number, f"{law}: {found}"
+            assert (found := engine.report("s", f"s/{number}", SOON)).number == number, f"{law}: {found}"
             assert connect().heard(f"s/{number}"), f"{law}: nobody hears it"
             assert published(engine, SESSION, "s", number, b"registered"), _WINS
-        assert (again := engine.enroll("s", "s/0", SOON)) == Record(2, b"registered"), f"{law}: {again}"
+        assert (again := engine.report("s", "s/0", SOON)) == Record(2, b"registered"), f"{law}: {again}"
 
     def test_whoever_has_subscribed_is_rung_for_each_change(self, connect: Connect) -> None:
         engine, others, law = connect(), connect(), "law: after `subscribe` each change rings"

@@ -153,14 +153,14 @@ class SurveysFromTheBeginning(InProcess):
         return super().survey(kind, "", limit) if start < "0" else super().survey(kind, start, limit)[1:]
 
 
-class EnrollsUnheard(InProcess):
-    def enroll(self, key: str, word: str, lease: float) -> Record:
+class ReportsUnheard(InProcess):
+    def report(self, key: str, word: str, lease: float) -> Record:
         return self.read(SESSION, key)
 
 
-class EnrollsUntold(InProcess):
-    def enroll(self, key: str, word: str, lease: float) -> Record:
-        super().enroll(key, word, lease)
+class ReportsUntold(InProcess):
+    def report(self, key: str, word: str, lease: float) -> Record:
+        super().report(key, word, lease)
         return NOTHING
 
 
@@ -182,7 +182,7 @@ class Prompt(EngineExam):
 LIARS = [LetsTwoWin, KnowsNoDeadline, AnswersLosersNothing, FindsTooMuch]
 LIARS += [LooksAtNoSession, HearsAnotherWordInALook, RingsNobody, RingsForNoTicket]
 LIARS += [SurveysNoSession, SurveysOneBeatForAll, SurveysAnOldBeat, SurveysAllAtOnce, SurveysFromTheBeginning]
-LIARS += [EnrollsUnheard, EnrollsUntold]
+LIARS += [ReportsUnheard, ReportsUntold]
 LIARS += [BeginsPagesWithTheLastKey, EndsPagesEarly, HearsOthers, IsOlderThanTheTruth, SaysOneBeatTwice, NeverForgets]
 
 

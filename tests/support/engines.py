@@ -99,8 +99,8 @@ class Faulty(Engine):
     def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
         return self._asked("survey", lambda: self.engine.survey(kind, start, limit))
 
-    def enroll(self, key: str, word: str, lease: float) -> Record:
-        return self._asked("enroll", lambda: self.engine.enroll(key, word, lease))
+    def report(self, key: str, word: str, lease: float) -> Record:
+        return self._asked("report", lambda: self.engine.report(key, word, lease))
 
     def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
         return self._asked("subscribe", lambda: self.engine.subscribe(kind, key, ring))

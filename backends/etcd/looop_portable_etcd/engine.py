@@ -125,7 +125,7 @@ class EtcdEngine(Engine):
         sessions, beats = {word: session for word, session, _ in known}, {word: heard for word, _, heard in known}
         return surveyed(kind, page, words, sessions, beats)
 
-    def enroll(self, key: str, word: str, lease: float) -> Record:
+    def report(self, key: str, word: str, lease: float) -> Record:
         (found,) = self._beats.beat(word, lease, self._range(SESSION, key))
         return _record(found)
 

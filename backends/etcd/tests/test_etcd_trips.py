@@ -85,7 +85,7 @@ def test_a_survey_is_one_per_thousand_and_one_per_120_that_hold(server: Etcd, op
     engine = opened(server)
     for number in range(130):
         word = f"s{number}/i"
-        assert trips(partial(engine.enroll, f"s{number}", word, 30)) == 1
+        assert trips(partial(engine.report, f"s{number}", word, 30)) == 1
         assert advanced(engine, SESSION, f"s{number}", 0, holds(word))
         assert advanced(engine, CLAIM, f"{number}", 0, holds(word))
         assert advanced(engine, CLAIM, f"{number}a", 0, holds(f"s{number % 2}/i"))
@@ -99,8 +99,8 @@ def test_a_survey_is_one_per_thousand_and_one_per_120_that_hold(server: Etcd, op
 
 def test_a_session_begins_with_one(server: Etcd, opened: Opened, trips: Trips) -> None:
     engine = opened(server)
-    assert trips(lambda: engine.enroll("s", "s/i", 30)) == 1
-    assert trips(lambda: engine.enroll("s", "s/i", 30)) == 1
+    assert trips(lambda: engine.report("s", "s/i", 30)) == 1
+    assert trips(lambda: engine.report("s", "s/i", 30)) == 1
 
 
 def test_a_look_at_the_same_holder_again_is_one(server: Etcd, opened: Opened, trips: Trips) -> None:

@@ -18,7 +18,7 @@ Does not guarantee, hence:
 
 Round trips: read 1; advance 1, for a holder 2, 2 when lost; look 1 to 3; heard 1, and 2 more where it seems silent; beat 1;
 forget 1; scan 1 a thousand and 1 for each record that this process does not know yet, eight at a time; survey that, and 2
-for each holder, eight at a time; enroll 2.
+for each holder, eight at a time; report 2.
 """
 
 from __future__ import annotations

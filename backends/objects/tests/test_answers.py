@@ -123,7 +123,7 @@ def test_the_requests_are_counted(connect: Open, between: Between) -> None:
     assert engine.advance(CLAIM, "y", 0, b'{"word": "s1/i"}', not_after=later()).won
     assert counted(lambda: engine.survey(CLAIM)) == ["GET"] * 3, "what is known of a holder is asked for anew"
     assert counted(lambda: engine.survey(SESSION)) == ["GET"]
-    assert counted(lambda: engine.enroll("s1", "s1/i", 30)) == ["PUT", "GET"]
+    assert counted(lambda: engine.report("s1", "s1/i", 30)) == ["PUT", "GET"]
     assert len(counted(lambda: other.scan(SESSION))) == 11
 
 

@@ -125,8 +125,8 @@ class PostgresEngine(Engine):
                 beats[word] = None if beat is None else Heard(seconds, beat)
         return surveyed(kind, page, words, sessions, beats)
 
-    def enroll(self, key: str, word: str, lease: float) -> Record:
-        ((_, found),) = self._ask("enroll", word.encode(), float(lease), kept(lease), key.encode())
+    def report(self, key: str, word: str, lease: float) -> Record:
+        ((_, found),) = self._ask("report", word.encode(), float(lease), kept(lease), key.encode())
         return Record(*found[1:])
 
     def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:

@@ -32,7 +32,7 @@ select p.key, p.number, p.data, p.word, k.registered, k.registration, k.seconds,
   from page p left join known k on k.word = p.word order by p.key
 """
 
-_STATEMENTS = {"survey": _SURVEY, "enroll": 'select "looop".beat($1, $2, $3), "looop".read(\'session\', $4)'}
+_STATEMENTS = {"survey": _SURVEY, "report": 'select "looop".beat($1, $2, $3), "looop".read(\'session\', $4)'}
 
 
 def text_of(function: str, count: int, schema: str) -> bytes:

@@ -81,7 +81,7 @@ def test_each_call_is_one_round_trip(
         lambda: engine.scan(CLAIM),
         lambda: engine.beat("s/i", 30),
         lambda: engine.heard("s/i"),
-        lambda: engine.enroll("s", "s/i", 30),
+        lambda: engine.report("s", "s/i", 30),
         lambda: engine.survey(CLAIM),
         lambda: engine.survey(SESSION),
         lambda: engine.forget(TICKET, "a/1"),

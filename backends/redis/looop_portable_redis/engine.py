@@ -35,7 +35,7 @@ from looop_portable_redis.address import Address
 from looop_portable_redis.changes import Changes
 from looop_portable_redis.facts import facts
 from looop_portable_redis.link import Link, look_at
-from looop_portable_redis.scripts import ADVANCE, BEAT, ENROLL, FORGET, HEARD, LOOK, READ, SCAN, SURVEY, Script
+from looop_portable_redis.scripts import ADVANCE, BEAT, FORGET, HEARD, LOOK, READ, REPORT, SCAN, SURVEY, Script
 from looop_portable_redis.wire import connect
 
 __all__ = ["RedisEngine"]
@@ -104,8 +104,8 @@ class RedisEngine(Engine):
         """With `?wait`, replicas confirm it: a master that is cut off does not let its holders believe that they live."""
         self._say(BEAT, word, lease)
 
-    def enroll(self, key: str, word: str, lease: float) -> Record:
-        return _record(*self._say(ENROLL, word, lease, key)[2:4])
+    def report(self, key: str, word: str, lease: float) -> Record:
+        return _record(*self._say(REPORT, word, lease, key)[2:4])
 
     def _say(self, script: Script, word: str, lease: float, *more: str) -> list[Any]:
         keep = math.ceil(kept(lease) * 1e6)

@@ -27,11 +27,11 @@ import re
 __all__ = [
     "ADVANCE",
     "BEAT",
-    "ENROLL",
     "FORGET",
     "HEARD",
     "LOOK",
     "READ",
+    "REPORT",
     "SCAN",
     "STAMP",
     "SURVEY",
@@ -198,7 +198,7 @@ for _, old in ipairs(redis.call('ZRANGEBYSCORE', UNTIL, '-inf', whole(now), 'LIM
 end
 """
 _BEATEN = "return {'ok', now}"
-_ENROLLED = """
+_REPORTED = """
 local number, data = stands('session', redis.call('HGET', H, 'session/' .. ARGV[5]))
 return {'ok', now, number, data}
 """
@@ -270,7 +270,7 @@ SCAN = Script(_KNOWN_RUN + _STANDS + _PAGE + _SCAN)
 SURVEY = Script(_KNOWN_RUN + _STANDS + _HOLDER + _PAGE + _SURVEY)
 FORGET = Script(_KNOWN_RUN + _FORGET)
 BEAT = Script(_KNOWN_RUN + _BEAT + _BEATEN)
-ENROLL = Script(_KNOWN_RUN + _STANDS + _BEAT + _ENROLLED)
+REPORT = Script(_KNOWN_RUN + _STANDS + _BEAT + _REPORTED)
 HEARD = Script(_KNOWN_RUN + _HEARD)
 LOOK = Script(_KNOWN_RUN + _STANDS + _HOLDER + _LOOK)
 STAMP = Script(_SERVER + _STAMP)

@@ -52,7 +52,7 @@ def use_all(engine: Engine) -> None:
     engine.scan(TICKET)
     engine.survey(SESSION)
     engine.beat("-/i", 3)
-    engine.enroll("-", "-/i", 3)
+    engine.report("-", "-/i", 3)
     engine.heard("-/i")
     engine.forget(TICKET, "-")
     engine.advance(CLAIM, "-", 9, b"", not_after=elapsed() + 60)
@@ -96,7 +96,7 @@ def test_a_survey_of_a_thousand_is_one_round_trip_whoever_holds_them(engine: Eng
     for number in range(1001):
         put(engine, CLAIM, f"{number:04}", json.dumps({"word": f"s{number % 300}/i"}).encode())
     for number in range(300):
-        assert trips.of(partial(engine.enroll, f"s{number}", f"s{number}/i", 30)) == 1
+        assert trips.of(partial(engine.report, f"s{number}", f"s{number}/i", 30)) == 1
         put(engine, SESSION, f"s{number}", json.dumps({"word": f"s{number}/i"}).encode())
     pages: list[list[tuple[str, Look]]] = []
     assert trips.of(lambda: pages.append(engine.survey(CLAIM))) == 1

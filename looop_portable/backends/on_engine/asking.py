@@ -57,8 +57,10 @@ class Store:
             found = found + page
         return found
 
-    def enroll(self, about: str, key: str, word: str, lease: float) -> Record:
-        return _answered(about, self.engine.enroll, key, word, lease)
+    def report(self, about: str, key: str, word: str, lease: float) -> Record:
+        found = _answered(about, self.engine.report, key, word, lease)
+        self.settle()
+        return found
 
     def _page(self, about: str, kind: str, prefix: str, start: str) -> list[tuple[str, Record]]:
         return _answered(about, self.engine.scan, kind, prefix, start, _PAGE)

@@ -55,6 +55,9 @@ class EngineSessions(SessionStore):
         session = registration.session
         return session_in(session, self.signs.begin(registration)) if registration.lease_seconds else self.read(session)
 
+    def renew(self, session: str, incarnation: str) -> SessionHead:
+        return session_in(session, self.signs.report(session, incarnation))
+
     def forget(self, session: str) -> None:
         about, key = of_session(session), key_of(session)
         own = registration_in(session, self._store.read(about, SESSION, key).data)

@@ -35,7 +35,7 @@ class EngineSigns(Signs):
         """Give the first heartbeat, and read the registration of its id on the way."""
         session, lease = registration.session, registration.lease_seconds
         word = word_of(registration.holder)
-        found = self._store.enroll(of_session(session), key_of(session), word, lease)
+        found = self._store.report(of_session(session), key_of(session), word, lease)
         self._promised[word] = lease
         self._begun.add(word)
         return found
@@ -49,12 +49,11 @@ class EngineSigns(Signs):
             self._store.forget("", BEAT, word)
 
     def beat(self, session: str, incarnation: str) -> None:
-        word = word_of(Holder(session, incarnation))
-        lease = self._promised.get(word) or self._promise_of(session, incarnation)
-        if not lease:
-            raise FileNotFoundError(errno.ENOENT, "it has promised no heartbeat, or has ended", session)
-        self._promised[word] = lease  # Whoever beats once beats again: asked once.
-        self._store.beat(of_session(session), word, lease)
+        self._store.beat(of_session(session), *self._promise(session, incarnation))
+
+    def report(self, session: str, incarnation: str) -> Record:
+        """As `beat`, and its registration."""
+        return self._store.report(of_session(session), key_of(session), *self._promise(session, incarnation))
 
     def has_beat(self, session: str, incarnation: str) -> bool:
         return self._store.heard(of_session(session), word_of(Holder(session, incarnation))) is not None
@@ -88,6 +87,15 @@ class EngineSigns(Signs):
     def disk(self) -> str:
         """It begins with the system, as the disks of directories do."""
         return f"{sys.platform} {self._store.engine.where}" if self._store.engine.local else ""
+
+    def _promise(self, session: str, incarnation: str) -> tuple[str, int]:
+        """Its word, and within how many seconds it is said again."""
+        word = word_of(Holder(session, incarnation))
+        lease = self._promised.get(word) or self._promise_of(session, incarnation)
+        if not lease:
+            raise FileNotFoundError(errno.ENOENT, "it has promised no heartbeat, or has ended", session)
+        self._promised[word] = lease  # Whoever beats once beats again: asked once.
+        return word, lease
 
     def _promise_of(self, session: str, incarnation: str) -> int:
         """What another process has promised, for which this one beats: as the keeper of a shell's session does.

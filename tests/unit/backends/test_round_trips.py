@@ -74,7 +74,7 @@ def test_a_refusal_is_one_and_so_is_a_claim_that_is_shown_or_checked(world: Worl
 def test_a_session_is_read_and_advanced_and_its_first_beat_is_on_the_way(world: World) -> None:
     assert asked(world.faulty, lambda: world.claims.sessions.register("plain")) == ["read", "advance"]
     register = world.claims.sessions.register
-    assert asked(world.faulty, lambda: register("beats", lease_seconds=LEASE)) == ["enroll", "advance"]
+    assert asked(world.faulty, lambda: register("beats", lease_seconds=LEASE)) == ["report", "advance"]
 
 
 def test_whoever_is_refused_as_its_id_lives_leaves_no_beat_behind(world: World) -> None:
@@ -84,8 +84,11 @@ def test_whoever_is_refused_as_its_id_lives_leaves_no_beat_behind(world: World) 
     assert list(world.engine.beats) == [f"me/{world.me.incarnation}", f"they/{world.they.incarnation}"]
 
 
-def test_a_heartbeat_is_a_beat_and_a_look_at_the_registration(world: World) -> None:
-    assert asked(world.faulty, lambda: world.claims.sessions.renew(world.me)) == ["beat", "read"]
+def test_a_heartbeat_and_a_look_at_the_registration_are_one(world: World) -> None:
+    assert asked(world.faulty, lambda: world.claims.sessions.renew(world.me)) == ["report"]
+    keeper = Claims(OnEngine(faulty := Faulty(world.engine), "far")).sessions
+    assert asked(faulty, lambda: keeper.renew(world.me)) == ["read", "report"], "it asks once for how long that is promised"
+    assert asked(faulty, lambda: keeper.renew(world.me)) == ["report"]
 
 
 def test_many_claims_of_one_session_are_one_page_and_its_signs_of_life(world: World) -> None:
