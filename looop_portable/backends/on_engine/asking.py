@@ -43,18 +43,20 @@ class Store:
 
     def scan(self, about: str, kind: str, prefix: str = "") -> list[tuple[str, Record]]:
         """All of them, by key."""
-        found = page = self._page(about, kind, prefix, "")
+        page = self._page(about, kind, prefix, "")
+        found = list(page)
         while len(page) == _PAGE:
             page = self._page(about, kind, prefix, page[-1][0])
-            found = found + page
+            found += page
         return sorted(found)
 
     def survey(self, about: str, kind: str) -> list[tuple[str, Look]]:
         """All of this kind, each with what is known of who is named in it: of one and the same, the last is the latest."""
-        found = page = _answered(about, self.engine.survey, kind, "", _PAGE)
+        page = _answered(about, self.engine.survey, kind, "", _PAGE)
+        found = list(page)
         while len(page) == _PAGE:
             page = _answered(about, self.engine.survey, kind, page[-1][0], _PAGE)
-            found = found + page
+            found += page
         return found
 
     def report(self, about: str, key: str, word: str, lease: float) -> Record:
