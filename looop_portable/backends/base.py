@@ -242,7 +242,7 @@ class Backend(ABC):
     def survey(self) -> Iterator[tuple[str, Head | None, HolderSigns | None]]:
         """As `scan`, and with each what `look` would tell of its holder, if that was learnt on the way.
 
-        It was, after the last of those that this holder has.
+        It was, after the first claim of that holder.
         """
         return ((*found, None) for found in self.scan())
 

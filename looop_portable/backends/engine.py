@@ -35,6 +35,7 @@ __all__ = [
     "Engine",
     "Fact",
     "Heard",
+    "Known",
     "Look",
     "Record",
     "Step",
@@ -89,6 +90,10 @@ class Look(NamedTuple):
     claim: Record
     session: Record = NOTHING
     heard: Heard | None = None
+
+
+Known = dict[str, tuple[Record, Heard | None]]
+"""Of words: the registration of the session that each names, and the last beat of it."""
 
 
 @lru_cache(maxsize=256)
@@ -186,17 +191,21 @@ class Engine(ABC):
             return Look(claim)
         return Look(claim, self.read(SESSION, word.partition("/")[0]), self.heard(word))
 
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
         """A page of `scan`, of kind CLAIM or SESSION; with each record what is to be known of who is named in its data.
 
-        As `look` has it: no registration is older than a claim of the page that names it. An engine that can tell all in
-        one round trip overrides this: a list of claims costs one a page then, however many hold them.
+        As `look` has it: no registration was read before the first claim that names its word. `known` is what earlier pages
+        have found of each word. Who asks for each by itself asks for no word twice, and adds what it finds. An engine that
+        can tell all of a page in one round trip overrides this, and leaves `known` alone: then a list of claims costs one a
+        page, however many hold them.
         """
         page = self.scan(kind, "", start, limit)
-        words = [word_in(record.data) for _, record in page]
-        asked = dict.fromkeys(filter(None, words))
-        sessions = {word: self.read(SESSION, word.partition("/")[0]) if kind == CLAIM else NOTHING for word in asked}
-        return surveyed(kind, page, words, sessions, {word: self.heard(word) for word in asked})
+        words, known = [word_in(record.data) for _, record in page], {} if known is None else known
+        for word in dict.fromkeys(words):
+            if word and word not in known:
+                session = self.read(SESSION, word.partition("/")[0]) if kind == CLAIM else NOTHING
+                known[word] = session, self.heard(word)
+        return surveyed(kind, page, words, known)
 
     def report(self, key: str, word: str, lease: float) -> Record:
         """Say `word`, as `beat` does, and then read the registration `key`, or at once.
@@ -226,19 +235,12 @@ class Engine(ABC):
         """Nobody calls another method after this."""
 
 
-def surveyed(
-    kind: str,
-    page: list[tuple[str, Record]],
-    words: list[str],
-    sessions: dict[str, Record],
-    beats: dict[str, Heard | None],
-) -> list[tuple[str, Look]]:
-    """What a survey tells of a page, whose records name these words, out of what it has found of each word."""
-    heard = [beats.get(word) for word in words]
+def surveyed(kind: str, page: list[tuple[str, Record]], words: list[str], known: Known) -> list[tuple[str, Look]]:
+    """What a survey tells of a page, whose records name these words, out of what is known of each word."""
+    found = [known.get(word, (NOTHING, None)) for word in words]
     if kind == SESSION:
-        return [(key, Look(NOTHING, record, each)) for (key, record), each in zip(page, heard, strict=True)]
-    known = [sessions.get(word, NOTHING) for word in words]
-    return [(key, Look(record, *each)) for (key, record), each in zip(page, zip(known, heard, strict=True), strict=True)]
+        return [(key, Look(NOTHING, record, heard)) for (key, record), (_, heard) in zip(page, found, strict=True)]
+    return [(key, Look(record, *each)) for (key, record), each in zip(page, found, strict=True)]
 
 
 def kept(lease: float) -> float:

@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable
 
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Look, Record, Step
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Heard, Look, Record, Step
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 
@@ -219,12 +219,12 @@ class EngineExam:
         words = {key: engine.heard(f"{key}/i") for key, _ in engine.scan(SESSION)}
         sessions = {key: Look(NOTHING, record, words[key]) for key, record in engine.scan(SESSION)}
         for kind, wanted in ((CLAIM, claims), (SESSION, sessions)):
-            found: list[tuple[str, Look]] = []
-            page = engine.survey(kind, "", 2)
+            found, known = list[tuple[str, Look]](), dict[str, tuple[Record, Heard | None]]()
+            page = engine.survey(kind, "", 2, known)
             while page and len(found) < len(wanted):
                 assert len(page) <= 2, f"law: a page has at most `limit` keys: {len(page)} of 2"
                 found += page
-                page = engine.survey(kind, found[-1][0], 2) if len(page) == 2 else []
+                page = engine.survey(kind, found[-1][0], 2, known) if len(page) == 2 else []
             assert [key for key, _ in found] == list(wanted), f"{law}, in the order of a scan: {found}"
             for (key, told), look in zip(found, wanted.values(), strict=True):
                 beats = [each.heard and each.heard.beat for each in (told, look)]

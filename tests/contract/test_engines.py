@@ -15,7 +15,7 @@ from support.exams import OnEngineExam, examine_interruptions, examine_many_clai
 from looop_portable import Claims, LooopError, Unavailable, Won
 from looop_portable.backends import open_backend
 from looop_portable.backends.base import Backend
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Heard, Look, Record, Step
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Heard, Known, Look, Record, Step, word_in
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.engine_exam import Connect, EngineExam
@@ -125,32 +125,43 @@ class HearsAnotherWordInALook(InProcess):
 
 
 class SurveysNoSession(InProcess):
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
-        return [(key, found._replace(session=NOTHING)) for key, found in super().survey(kind, start, limit)]
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        return [(key, found._replace(session=NOTHING)) for key, found in super().survey(kind, start, limit, known)]
 
 
 class SurveysOneBeatForAll(InProcess):
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
-        return [(key, found._replace(heard=self.heard("s/i"))) for key, found in super().survey(kind, start, limit)]
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        return [(key, found._replace(heard=self.heard("s/i"))) for key, found in super().survey(kind, start, limit, known)]
 
 
 class SurveysAnOldBeat(InProcess):
     """As one that remembers what it has heard."""
 
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
         old = Heard(0.0, "what was said before")
-        found = super().survey(kind, start, limit)
+        found = super().survey(kind, start, limit, known)
         return [(key, each._replace(heard=old if each.heard else None)) for key, each in found]
 
 
+class SurveysWhatIsKnownAlone(InProcess):
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        """Of a word that an earlier page has told of it tells nothing."""
+        told: Known = {}
+        found = super().survey(kind, start, limit, told)
+        news = {word for word in told if word not in (known or ())}
+        if known is not None:
+            known.update(told)
+        return [(key, each if word_in(each.claim.data) in news else Look(each.claim)) for key, each in found]
+
+
 class SurveysAllAtOnce(InProcess):
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
-        return super().survey(kind, start)
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        return super().survey(kind, start, known=known)
 
 
 class SurveysFromTheBeginning(InProcess):
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
-        return super().survey(kind, "", limit) if start < "0" else super().survey(kind, start, limit)[1:]
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        return super().survey(kind, "", limit, known) if start < "0" else super().survey(kind, start, limit, known)[1:]
 
 
 class ReportsUnheard(InProcess):
@@ -181,6 +192,7 @@ class Prompt(EngineExam):
 
 LIARS = [LetsTwoWin, KnowsNoDeadline, AnswersLosersNothing, FindsTooMuch]
 LIARS += [LooksAtNoSession, HearsAnotherWordInALook, RingsNobody, RingsForNoTicket]
+LIARS += [SurveysWhatIsKnownAlone]
 LIARS += [SurveysNoSession, SurveysOneBeatForAll, SurveysAnOldBeat, SurveysAllAtOnce, SurveysFromTheBeginning]
 LIARS += [ReportsUnheard, ReportsUntold]
 LIARS += [BeginsPagesWithTheLastKey, EndsPagesEarly, HearsOthers, IsOlderThanTheTruth, SaysOneBeatTwice, NeverForgets]

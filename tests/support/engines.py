@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar, cast
 
-from looop_portable.backends.engine import Engine, Heard, Look, Record, Step
+from looop_portable.backends.engine import Engine, Heard, Known, Look, Record, Step
 from looop_portable.backends.memory import MemoryEngine
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
@@ -96,8 +96,8 @@ class Faulty(Engine):
     def look(self, key: str) -> Look:
         return self._asked("look", lambda: self.engine.look(key))
 
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
-        return self._asked("survey", lambda: self.engine.survey(kind, start, limit))
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        return self._asked("survey", lambda: self.engine.survey(kind, start, limit, known))
 
     def report(self, key: str, word: str, lease: float) -> Record:
         return self._asked("report", lambda: self.engine.report(key, word, lease))

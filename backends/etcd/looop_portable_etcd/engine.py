@@ -21,6 +21,7 @@ from looop_portable.backends.engine import (
     Engine,
     Fact,
     Heard,
+    Known,
     Look,
     Record,
     Step,
@@ -116,14 +117,13 @@ class EtcdEngine(Engine):
             self._holders[key] = word
         return Look(found, _record(others[0]), self._beats.heard(word, others[1:]))
 
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
-        """One trip for the page, and then one for each 120 words that its data name."""
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        """One trip for the page, and then one for each 120 words that its data name, and that nothing is known of."""
         page = self.scan(kind, "", start, limit)
-        words = [word_in(record.data) for _, record in page]
-        parts = _parts(list(dict.fromkeys(filter(None, words))), _A_TRIP)
-        known = [each for some in parts for each in self._known(some)]
-        sessions, beats = {word: session for word, session, _ in known}, {word: heard for word, _, heard in known}
-        return surveyed(kind, page, words, sessions, beats)
+        words, known = [word_in(record.data) for _, record in page], {} if known is None else known
+        for some in _parts([word for word in dict.fromkeys(words) if word and word not in known], _A_TRIP):
+            known.update({word: (session, heard) for word, session, heard in self._known(some)})
+        return surveyed(kind, page, words, known)
 
     def report(self, key: str, word: str, lease: float) -> Record:
         (found,) = self._beats.beat(word, lease, self._range(SESSION, key))

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from support.servers.etcd import Etcd
 
-from looop_portable.backends.engine import BEAT, CLAIM, SESSION, TICKET, Look, Record
+from looop_portable.backends.engine import BEAT, CLAIM, SESSION, TICKET, Heard, Look, Record
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.engine import EtcdEngine
 from looop_portable_etcd.wire import Call, Wire
@@ -94,6 +94,9 @@ def test_a_survey_is_one_per_thousand_and_one_per_120_that_hold(server: Etcd, op
     assert trips(lambda: pages.append(engine.survey(CLAIM, "129", 1))) == 2
     assert trips(lambda: pages.append(engine.survey(SESSION, "s90", 9))) == 2
     assert [len(page) for page in pages] == [260, 1, 9]
+    known: dict[str, tuple[Record, Heard | None]] = {}
+    assert trips(partial(engine.survey, CLAIM, "", 100, known)) == 2
+    assert trips(partial(engine.survey, CLAIM, "", 100, known)) == 1, "what an earlier page has told is not asked again"
     assert all(found.session.number == 1 and found.heard for page in pages for _, found in page)
 
 

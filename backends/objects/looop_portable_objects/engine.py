@@ -39,6 +39,7 @@ from looop_portable.backends.engine import (
     Engine,
     Fact,
     Heard,
+    Known,
     Look,
     Record,
     Step,
@@ -143,15 +144,16 @@ class ObjectEngine(Engine):
             self.ask_clock()
         return Heard(max(self._clock.now() - found.stamp - 1.0, 0.0), beat)
 
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
-        """What is asked of each holder is asked of eight at a time."""
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        """What is asked of each holder is asked of eight at a time, the registrations first."""
         page = self.scan(kind, "", start, limit)
-        words = [word_in(record.data) for _, record in page]
-        asked = list(dict.fromkeys(filter(None, words)))
+        words, known = [word_in(record.data) for _, record in page], {} if known is None else known
+        asked = [word for word in dict.fromkeys(words) if word and word not in known]
         keys = list(dict.fromkeys(word.partition("/")[0] for word in asked)) if kind == CLAIM else []
-        by_key = dict(zip(keys, _each(lambda key: self.read(SESSION, key), keys), strict=True))
-        sessions = {word: by_key.get(word.partition("/")[0], NOTHING) for word in asked}
-        return surveyed(kind, page, words, sessions, dict(zip(asked, _each(self.heard, asked), strict=True)))
+        sessions = dict(zip(keys, _each(lambda key: self.read(SESSION, key), keys), strict=True))
+        for word, heard in zip(asked, _each(self.heard, asked), strict=True):
+            known[word] = sessions.get(word.partition("/")[0], NOTHING), heard
+        return surveyed(kind, page, words, known)
 
     def verify(self) -> list[Fact]:
         from looop_portable_objects.verify import facts

@@ -29,6 +29,7 @@ from looop_portable.backends.engine import (
     Engine,
     Fact,
     Heard,
+    Known,
     Look,
     Record,
     Step,
@@ -111,19 +112,17 @@ class PostgresEngine(Engine):
         session = NOTHING if registered is None else Record(registered, registration)
         return Look(Record(number, data), session, None if beat is None else Heard(seconds, beat))
 
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
         found = self._ask("survey", kind, start.encode(), limit)
         page = [(key.decode(), Record(number, data)) for key, number, data, *_ in found]
         words = [(word or b"").decode() for _, _, _, word, *_ in found]
         if words != [word_in(record.data) for _, record in page]:
-            return super().survey(kind, start, limit)
-        rows = zip(words, found, strict=True)
-        sessions, beats = dict[str, Record](), dict[str, Heard | None]()
-        for word, (*_, registered, registration, seconds, beat) in rows:
+            return super().survey(kind, start, limit, known)
+        told: Known = {}
+        for word, (*_, registered, registration, seconds, beat) in zip(words, found, strict=True):
             if word:
-                sessions[word] = Record(registered, registration)
-                beats[word] = None if beat is None else Heard(seconds, beat)
-        return surveyed(kind, page, words, sessions, beats)
+                told[word] = Record(registered, registration), None if beat is None else Heard(seconds, beat)
+        return surveyed(kind, page, words, told)
 
     def report(self, key: str, word: str, lease: float) -> Record:
         ((_, found),) = self._ask("report", word.encode(), float(lease), kept(lease), key.encode())

@@ -22,6 +22,7 @@ from looop_portable.backends.engine import (
     Engine,
     Fact,
     Heard,
+    Known,
     Look,
     Record,
     Step,
@@ -84,18 +85,17 @@ class RedisEngine(Engine):
         found = self._ask(SCAN, *_range(kind, prefix, start), limit)[2:]
         return [(found[at].decode(), _record(*found[at + 1 : at + 3])) for at in range(0, len(found), 3)]
 
-    def survey(self, kind: str, start: str = "", limit: int = 1000) -> list[tuple[str, Look]]:
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
         """One round trip, unless the server finds other words in the data than we do."""
         _, now, count, *found = self._ask(SURVEY, *_range(kind, "", start), limit)
         rows = [found[at : at + 4] for at in range(0, 4 * count, 4)]
         words = [row[3].decode("utf-8", "replace") for row in rows]
         if words != [word_in(row[2]) for row in rows]:
-            return super().survey(kind, start, limit)
-        sessions, beats = dict[str, Record](), dict[str, Heard | None]()
+            return super().survey(kind, start, limit, known)
+        told: Known = {}
         for at in range(4 * count, len(found), 4):
-            word = found[at].decode()
-            sessions[word], beats[word] = _record(*found[at + 1 : at + 3]), _heard(now, found[at + 3])
-        return surveyed(kind, [(row[0].decode(), _record(*row[1:3])) for row in rows], words, sessions, beats)
+            told[found[at].decode()] = _record(*found[at + 1 : at + 3]), _heard(now, found[at + 3])
+        return surveyed(kind, [(row[0].decode(), _record(*row[1:3])) for row in rows], words, told)
 
     def forget(self, kind: str, key: str) -> None:
         self._ask(FORGET, kind, key, self._channel(kind, key))

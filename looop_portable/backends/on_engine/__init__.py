@@ -86,15 +86,15 @@ class OnEngine(Backend):
                 yield name, head
 
     def survey(self) -> Iterator[tuple[str, Head | None, HolderSigns | None]]:
-        """One survey tells all. Of each holder it tells what was found last."""
+        """One survey tells all."""
         held: list[tuple[str, str, Head, Holder]] = []
-        last: dict[Holder, Look] = {}
+        told: dict[Holder, Look] = {}
         for key, found in self._store.survey("the claims cannot be enumerated", CLAIM):
             name = name_in(key, found.claim.data, "name")
             if name and (head := _head_in(name, found.claim)).lease:
                 held.append((key, name, head, holder := Holder(*head.lease[1:3])))
-                last[holder] = found
-        signs = {holder: self._signs(holder, found) for holder, found in last.items()}
+                told[holder] = found  # Any: none is of before the first claim that names this very registration.
+        signs = {holder: self._signs(holder, found) for holder, found in told.items()}
         for _, name, head, holder in sorted(held, key=itemgetter(0)):
             yield name, head, signs[holder]
 

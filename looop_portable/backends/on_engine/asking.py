@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from looop_portable.backends.engine import Engine, Heard, Look, Record
+from looop_portable.backends.engine import Engine, Heard, Known, Look, Record
 from looop_portable.errors import CannotExclude, Settling, Unavailable, unavailable
 from looop_portable.protocol.codec import encode
 from looop_portable.system.clock import elapsed
@@ -51,11 +51,12 @@ class Store:
         return sorted(found)
 
     def survey(self, about: str, kind: str) -> list[tuple[str, Look]]:
-        """All of this kind, each with what is known of who is named in it: of one and the same, the last is the latest."""
-        page = _answered(about, self.engine.survey, kind, "", _PAGE)
+        """All of this kind, each with what is known of who is named in it."""
+        known: Known = {}
+        page = _answered(about, self.engine.survey, kind, "", _PAGE, known)
         found = list(page)
         while len(page) == _PAGE:
-            page = _answered(about, self.engine.survey, kind, page[-1][0], _PAGE)
+            page = _answered(about, self.engine.survey, kind, page[-1][0], _PAGE, known)
             found += page
         return found
 
