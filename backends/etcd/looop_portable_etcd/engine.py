@@ -48,6 +48,7 @@ _TRIES = 3
 
 class EtcdEngine(Engine):
     """Trips: each method one, as a rule. `look` two where the holder is another than at the last look, or at the first.
+    `survey` one more for each 120 holders.
 
     `advance` two where this process has published nothing for 2 s, and read nothing since: see `deadlines`.
     """
