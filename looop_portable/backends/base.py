@@ -131,6 +131,26 @@ class SessionStore(ABC):
             else:
                 yield session, head
 
+    def survey(self) -> Iterator[tuple[str, SessionHead | None, HolderSigns | None]]:
+        """As `scan`, and with each what tells of its heartbeats, if that was learnt on the way."""
+        return ((*found, None) for found in self.scan())
+
+    def begin(self, registration: Registration) -> SessionHead:
+        """What is known of its id, for who is about to register this.
+
+        A store may give its first heartbeat on the way. Then `promise` gives none, and `unpromise` takes it back.
+        """
+        return self.read(registration.session)
+
+    def renew(self, session: str, incarnation: str) -> SessionHead | None:
+        """A heartbeat, as by `Signs.beat`; and what is known of the session after it, if that was learnt on the way."""
+        self.signs.beat(session, incarnation)
+        return None
+
+    def recall(self, session: str) -> SessionHead | None:  # noqa: ARG002 (the interface)
+        """What this process has published last under this id, told once, without asking; None: it does not know it."""
+        return None
+
     def refuses(self, registration: Registration) -> str:  # noqa: ARG002 (the interface)
         """Why nobody can be registered so here; empty: he can. Raises as `read` does."""
         return ""
@@ -218,6 +238,13 @@ class Backend(ABC):
     @abstractmethod
     def scan(self) -> Iterator[Found]:
         """The names that are held, each with its head; None: it cannot be read, and `read` says why."""
+
+    def survey(self) -> Iterator[tuple[str, Head | None, HolderSigns | None]]:
+        """As `scan`, and with each what `look` would tell of its holder, if that was learnt on the way.
+
+        It was, after the first claim of that holder.
+        """
+        return ((*found, None) for found in self.scan())
 
     def claims(self) -> Iterator[str]:
         """The names that are held: those of `scan`."""

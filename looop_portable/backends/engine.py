@@ -35,10 +35,12 @@ __all__ = [
     "Engine",
     "Fact",
     "Heard",
+    "Known",
     "Look",
     "Record",
     "Step",
     "kept",
+    "surveyed",
     "word_in",
 ]
 
@@ -80,18 +82,26 @@ class Heard(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A claim's record, the registration of the session that its data name, and that session's last beat."""
+    """A claim's record, the registration of the session that its data name, and that session's last beat.
+
+    Of a registration in a survey: no claim, the record itself, and the last beat of the word that its data name.
+    """
 
     claim: Record
     session: Record = NOTHING
     heard: Heard | None = None
 
 
+Known = dict[str, tuple[Record, Heard | None]]
+"""Of words: the registration of the session that each names, and the last beat of it."""
+
+
 @lru_cache(maxsize=256)
 def word_in(data: bytes) -> str:
-    """Who holds a claim, of which this is the record: the word of its session's beats; empty if it names none.
+    """Who holds a claim, of which these are the data: the word of its session's beats; empty if they name none.
 
     What is before its first `/` is the key of that session's registration. In the JSON of the data it is the text "word".
+    The data of a registration that promises beats have it as well.
     """
     return text(decode(data), "word")
 
@@ -181,6 +191,30 @@ class Engine(ABC):
             return Look(claim)
         return Look(claim, self.read(SESSION, word.partition("/")[0]), self.heard(word))
 
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        """A page of `scan`, of kind CLAIM or SESSION; with each record what is to be known of who is named in its data.
+
+        As `look` has it: no registration was read before the first claim that names its word. `known` is what earlier pages
+        have found of each word. Who asks for each by itself asks for no word twice, and adds what it finds. An engine that
+        can tell all of a page in one round trip overrides this, and leaves `known` alone: then a list of claims costs one a
+        page, however many hold them.
+        """
+        page = self.scan(kind, "", start, limit)
+        words, known = [word_in(record.data) for _, record in page], {} if known is None else known
+        for word in dict.fromkeys(words):
+            if word and word not in known:
+                session = self.read(SESSION, word.partition("/")[0]) if kind == CLAIM else NOTHING
+                known[word] = session, self.heard(word)
+        return surveyed(kind, page, words, known)
+
+    def report(self, key: str, word: str, lease: float) -> Record:
+        """Say `word`, as `beat` does, and then read the registration `key`, or at once.
+
+        So a session begins, and so it goes on. An engine that can do it in one round trip overrides this.
+        """
+        self.beat(word, lease)
+        return self.read(SESSION, key)
+
     def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:  # noqa: ARG002 (the interface)
         """Call `ring` after each change of this record, from any thread; None: nobody here tells of changes.
 
@@ -199,6 +233,14 @@ class Engine(ABC):
 
     def close(self) -> None:  # noqa: B027 (an engine that has nothing open closes nothing)
         """Nobody calls another method after this."""
+
+
+def surveyed(kind: str, page: list[tuple[str, Record]], words: list[str], known: Known) -> list[tuple[str, Look]]:
+    """What a survey tells of a page, whose records name these words, out of what is known of each word."""
+    found = [known.get(word, (NOTHING, None)) for word in words]
+    if kind == SESSION:
+        return [(key, Look(NOTHING, record, heard)) for (key, record), (_, heard) in zip(page, found, strict=True)]
+    return [(key, Look(record, *each)) for (key, record), each in zip(page, found, strict=True)]
 
 
 def kept(lease: float) -> float:

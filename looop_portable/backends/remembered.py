@@ -89,6 +89,9 @@ class Remembered(Backend):
     def scan(self) -> Iterator[Found]:
         return self._backend.scan()
 
+    def survey(self) -> Iterator[tuple[str, Head | None, HolderSigns | None]]:
+        return self._backend.survey()
+
     def recall(self, claim: str) -> Head | None:
         return self._backend.recall(claim)
 
@@ -144,6 +147,19 @@ class _Sessions(SessionStore):
 
     def scan(self) -> Iterator[tuple[str, SessionHead | None]]:
         return self._store.scan()
+
+    def survey(self) -> Iterator[tuple[str, SessionHead | None, HolderSigns | None]]:
+        return self._store.survey()
+
+    def begin(self, registration: Registration) -> SessionHead:
+        self._remember()
+        return self._store.begin(registration)
+
+    def renew(self, session: str, incarnation: str) -> SessionHead | None:
+        return self._store.renew(session, incarnation)
+
+    def recall(self, session: str) -> SessionHead | None:
+        return self._store.recall(session)
 
     def refuses(self, registration: Registration) -> str:
         return self._store.refuses(registration)

@@ -6,9 +6,9 @@ Does not guarantee: that it is still so when somebody acts on it. The number of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from looop_portable.backends.base import Backend, Found, HolderSigns
+from looop_portable.backends.base import Backend, HolderSigns
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.names import canonical
@@ -20,6 +20,9 @@ from looop_portable.sessions.registrar import Sessions
 
 Verdicts = dict[Holder, Verdict]
 """Of those who have been judged already."""
+
+Surveyed = tuple[str, Head | None, HolderSigns | None]
+"""A claim's name and its head (`Backend.survey`); None: it cannot be read. And what was learnt of its holder."""
 
 Judgement = tuple[Lease, Standing, Verdict]
 
@@ -80,9 +83,9 @@ class Judging:
 
     def list(self) -> list[Status]:
         """Every claim that is held. One that cannot be read has no lease and an UNKNOWN verdict that says why."""
-        found = list(self.backend.scan())
-        verdicts = each_judged(found, self.sessions.verdict)
-        return [status for name, head in found if (status := self._status(name, head, verdicts))]
+        found = list(self.backend.survey())
+        verdicts = each_judged(found, self.sessions)
+        return [status for name, head, _ in found if (status := self._status(name, head, verdicts))]
 
     def _status(self, name: str, head: Head | None, verdicts: Verdicts) -> Status | None:
         try:
@@ -175,10 +178,12 @@ class Judging:
         return unreadable.conclude(self.sessions)
 
 
-def each_judged(found: list[Found], judge: Callable[[str, str], Verdict]) -> Verdicts:
+def each_judged(found: list[Surveyed], sessions: Sessions) -> Verdicts:
     """On each session that is named by one of those leases, once. All of them have been read: see `Evidence.verdict`.
 
     For telling people. Who acts upon it judges anew where a lease names but an id: that may be a later session's soon.
     """
-    leases = [lease for _, head in found if head for lease in (head.lease, head.over) if lease and lease.session]
-    return {holder: judge(*holder) for holder in dict.fromkeys(each for lease in leases for each in holders_of(lease))}
+    leases = [lease for _, head, _ in found if head for lease in (head.lease, head.over) if lease and lease.session]
+    seen = {signs.holder: signs for _, _, signs in found if signs}
+    holders = dict.fromkeys(each for lease in leases for each in holders_of(lease))
+    return {holder: sessions.verdict(*holder, seen=seen.get(holder)) for holder in holders}

@@ -27,6 +27,7 @@ from looop_portable.system.processes import SYSTEM, Processes, host, start_of, u
 __all__ = ["SessionStatus", "Sessions"]
 
 _TRIES = 64
+_Seen = HolderSigns | None
 
 
 class Sessions:
@@ -81,10 +82,10 @@ class Sessions:
         with answering(f"session {new.session}"):
             if reason := self._store.refuses(new):
                 raise UsageError(reason)
-        head = self._read(new.session)
-        self._refuse_if_alive(new.session, head)
+            head = self._store.begin(new)
         tried = False
         try:
+            self._refuse_if_alive(new.session, head)
             with answering(f"session {new.session}"):
                 new = self._store.signs.promise(new, locked=locked)
             new = new._replace(heirs=new.locked and not new.own)
@@ -123,12 +124,13 @@ class Sessions:
         none of that id, `UsageError` if looop started it.
         """
         session = canonical(session, "session id")
+        known = self._store.recall(session) if incarnation else None
+        recalled = known if known and standing(known, Holder(session, incarnation)) else None
         for _ in range(_TRIES):
-            head = self._read(session)
+            head, recalled = recalled or self._read(session), None
             if not (head.own or head.damaged or head.torn):
                 if head.foreign:
-                    way_out = f"end it there (`looop _ kill {session}`)"
-                    raise UsageError(f"session '{session}' was started by looop itself: {way_out}")
+                    raise UsageError(f"session '{session}' was started by looop itself: end it by `looop _ kill {session}`")
                 raise NoSession(f"no such session: '{session}'")
             current = head.own or Registration(session, self._nonce(), 0, started_at=self._clock())
             over = current.ended or bool(incarnation and current.incarnation != incarnation)
@@ -148,12 +150,12 @@ class Sessions:
         """
         self.evidence.births.look(holder)
         try:
-            self._store.signs.beat(*holder)
+            head = self._store.renew(*holder)
         except OSError as error:
             if self.registration(holder) is None:
                 return False
             raise unavailable(error, f"session {holder.session}: no heartbeat could be given") from error
-        return self.registration(holder) is not None
+        return standing(head or self._read(holder.session), holder) is not None
 
     def resume(self, holder: Holder, lease_seconds: int = 0) -> bool:
         """As `renew`, of a session that has been silent for so long that others may be about to end it.
@@ -231,26 +233,24 @@ class Sessions:
             return False
         return head.own.ended or head.own.incarnation != holder.incarnation
 
-    def verdict(
-        self, session: str, incarnation: str, known: SessionHead | None = None, seen: HolderSigns | None = None
-    ) -> Verdict:
+    def verdict(self, session: str, incarnation: str, known: SessionHead | None = None, seen: _Seen = None) -> Verdict:
         """Whether the session that wrote a lease is alive. Read the lease first: see `Evidence.verdict`."""
         return self.evidence.verdict(session, incarnation, known, seen)
 
     def statuses(self) -> list[SessionStatus]:
         """All sessions, by id. Raises `Unavailable` if they cannot be enumerated; one that cannot be read is UNKNOWN."""
         with answering("the sessions cannot be enumerated"):
-            return [status for found in self._store.scan() if (status := self.status(*found))]
+            return [status for found in self._store.survey() if (status := self.status(*found))]
 
-    def status(self, session: str, known: SessionHead | None = None) -> SessionStatus | None:
-        """One session; None if there is none of that id. `known`: what was read of it."""
+    def status(self, session: str, known: SessionHead | None = None, seen: _Seen = None) -> SessionStatus | None:
+        """One session; None if there is none of that id. `known`: what was read of it. `seen`: with its heartbeats."""
         nameless = Registration(session, "", 0)
         try:
             head = known or self._read(session)
         except Unavailable as error:
             return SessionStatus(nameless, Verdict(Liveness.UNKNOWN, str(error)))
         if found := self.evidence.current(head):
-            return SessionStatus(found, self.evidence.examine(found))
+            return SessionStatus(found, self.evidence.examine(found, seen.silence if seen and found is head.own else None))
         return SessionStatus(nameless, self.evidence.verdict(session, "")) if head.damaged or head.torn else None
 
     def ids(self) -> list[str]:

@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Callable
 
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Look, Record, Step
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Heard, Look, Record, Step
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 
@@ -202,6 +202,41 @@ class EngineExam:
             assert published(engine, CLAIM, data.hex(), 0, data), _WINS
             found = engine.look(data.hex())
             assert found == Look(Record(1, data)), f"{law}: of a claim that says {data!r} it is {found}"
+
+    def test_a_survey_tells_what_looks_tell(self, connect: Connect) -> None:
+        engine, law = connect(), "law: a survey tells of each record what a look at it tells"
+        for session in ("s", "t", "s%7E"):
+            assert published(engine, SESSION, session, 0, b'{"word": "%b/i"}' % session.encode()), _WINS
+            engine.beat(f"{session}/another", SOON)
+        for word in ("s/i", "s%7E/i"):
+            engine.beat(word, SOON)
+        assert published(engine, SESSION, "silent", 0, b"{}"), _WINS
+        holders = ("s/i", "s/i", "t/i", "s%7E/i", "nobody/i", "s/gone", "\u00e9/i", "")
+        for number, word in enumerate(holders):
+            assert published(engine, CLAIM, f"{number}", 0, b'{"word": "%b"}' % word.encode()), _WINS
+        assert published(engine, CLAIM, "nonsense", 0, b"\xff"), _WINS
+        claims = {key: engine.look(key) for key, _ in engine.scan(CLAIM)}
+        words = {key: engine.heard(f"{key}/i") for key, _ in engine.scan(SESSION)}
+        sessions = {key: Look(NOTHING, record, words[key]) for key, record in engine.scan(SESSION)}
+        for kind, wanted in ((CLAIM, claims), (SESSION, sessions)):
+            found, known = list[tuple[str, Look]](), dict[str, tuple[Record, Heard | None]]()
+            page = engine.survey(kind, "", 2, known)
+            while page and len(found) < len(wanted):
+                assert len(page) <= 2, f"law: a page has at most `limit` keys: {len(page)} of 2"
+                found += page
+                page = engine.survey(kind, found[-1][0], 2, known) if len(page) == 2 else []
+            assert [key for key, _ in found] == list(wanted), f"{law}, in the order of a scan: {found}"
+            for (key, told), look in zip(found, wanted.values(), strict=True):
+                beats = [each.heard and each.heard.beat for each in (told, look)]
+                assert (*told[:2], beats[0]) == (*look[:2], beats[1]), f"{law}: of the {kind} '{key}' {told}, not {look}"
+
+    def test_whoever_reports_is_heard_and_told_the_registration(self, connect: Connect) -> None:
+        engine, law = connect(), "law: whoever reports is told what `read` tells, and is heard"
+        for number in (0, 1):
+            assert (found := engine.report("s", f"s/{number}", SOON)).number == number, f"{law}: {found}"
+            assert connect().heard(f"s/{number}"), f"{law}: nobody hears it"
+            assert published(engine, SESSION, "s", number, b"registered"), _WINS
+        assert (again := engine.report("s", "s/0", SOON)) == Record(2, b"registered"), f"{law}: {again}"
 
     def test_whoever_has_subscribed_is_rung_for_each_change(self, connect: Connect) -> None:
         engine, others, law = connect(), connect(), "law: after `subscribe` each change rings"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -46,6 +47,18 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("LOOOP_SESSION_ID", "LOOOP_BACKEND", "LOOOP_HOST_ID", "_LOOOP_COMPLETE", "PYTHONIOENCODING", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     return directory
+
+
+@pytest.fixture
+def without_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where no distribution of `backends/` is installed, whether or not one is."""
+    engines = tuple(f"looop_portable_{each}" for each in ("etcd", "objects", "postgres", "redis"))
+    found = importlib.metadata.entry_points
+
+    def others(*, group: str) -> importlib.metadata.EntryPoints:
+        return importlib.metadata.EntryPoints([each for each in found(group=group) if not each.value.startswith(engines)])
+
+    monkeypatch.setattr("importlib.metadata.entry_points", others)
 
 
 @pytest.fixture

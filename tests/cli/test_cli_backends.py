@@ -27,6 +27,7 @@ def stamp(data_dir: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.usefixtures("without_engines")
 @pytest.mark.parametrize("name", ["etcd", "postgres", "redis"])
 def test_an_engine_that_is_not_installed_is_described_by_what_exists(run: Run, name: str) -> None:
     for given, there in ((name, "auto"), (f"{name}://host/0", "file://")):

@@ -112,7 +112,7 @@ def test_a_silent_session_that_is_ended_has_died(run: Run, log: Log, monkeypatch
     registration = claims.sessions.register("w1", lease_seconds=30)
     verdict = claims.sessions.evidence.examine(registration)
     silent = verdict._replace(liveness=type(verdict.liveness).DEAD, inferred=True, evidence="silent for long")
-    monkeypatch.setattr(claims.sessions.evidence, "examine", lambda _: silent)
+    monkeypatch.setattr(claims.sessions.evidence, "examine", lambda *_: silent)
     assert claims.sessions.conclude(registration.holder)
     found = log("--tail", "1")
     assert [(each["event"], each["session"], each["evidence"]) for each in found] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,12 @@ from support.capabilities import needs_sqlite
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SHORT = ("--seconds", "0.3", "--processes", "2")
 PLUGIN = """
-import os, sys
+import os, sys, time
 sys.path[:0] = [{examples!r}]
 from looop_portable.backends.base import Fact
 from looop_portable.backends.memory import MemoryEngine
 from looop_portable.backends.on_engine import OnEngine
-from looop_portable.errors import CannotExclude, Unavailable
+from looop_portable.errors import CannotExclude, Settling, Unavailable
 from sqlite_engine import SqliteEngine
 
 class Says(SqliteEngine):
@@ -34,6 +35,15 @@ class Says(SqliteEngine):
             raise CannotExclude(f"{{self.url}}: a copy, which takes no claims: name the original")
         facts = [Fact("version", "tape 7"), Fact("persistence", f"all of it, at {{self.url}}", advice="keep it dry")]
         return facts + [Fact("eviction", "old claims are dropped", False, "turn it off")] * ("evicts" in self.url)
+
+    def advance(self, kind, key, after, data, *, not_after):
+        settles = os.environ["FILE_OF_TAPE"] + "-settles"
+        if kind == "claim" and "settles" in self.url:
+            open(settles, "a").close()
+            left = os.stat(settles).st_mtime + (600 if "long" in self.url else 1.5) - time.time()
+            if left > 0:
+                raise Settling(f"{{self.url}}: the tape was changed: nothing is claimed for {{left:.0f}} s", left)
+        return super().advance(kind, key, after, data, not_after=not_after)
 
 class Everybody(MemoryEngine):
     '''Each process has a store of its own.'''
@@ -100,6 +110,27 @@ def test_a_copy_is_refused_in_its_own_words_and_one_that_is_silent_is_no_answer(
     assert (never.returncode, silent.returncode) == (1, 3)
     assert never.stdout.endswith("a copy, which takes no claims: name the original\n")
     assert silent.stdout == "verdict: no answer: tape://me:***@deck/silent: no answer\n"
+
+
+def test_one_that_settles_says_why_and_until_when_and_is_raced_after_that(doctor: Run) -> None:
+    done = doctor("tape://me:s3cret-of-tape@deck/settles")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(
+        r"^settling        until \d\d:\d\d:\d\d: .*the tape was changed: nothing is claimed for ", done.stdout, re.MULTILINE
+    )
+    assert "verdict: use --backend tape://me:***@deck/settles: 2 processes, " in done.stdout
+
+
+def test_one_that_settles_for_longer_is_no_answer_but_all_else_is_told(doctor: Run) -> None:
+    done = doctor("tape://me:s3cret-of-tape@deck/settles-long")
+    *_, verdict = done.stdout.splitlines()
+    assert done.returncode == 3
+    told = (
+        r"verdict: no answer: nothing is claimed there before \d\d:\d\d:\d\d, as it settles: ask again then, or wait with "
+    )
+    assert re.fullmatch(rf"{told}--timeout (600|599)s", verdict)
+    assert "version         tape 7\n" in done.stdout
+    assert "settling        until " in done.stdout
 
 
 def test_json_has_the_facts_and_the_race(doctor: Run) -> None:

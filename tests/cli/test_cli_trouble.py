@@ -453,6 +453,7 @@ def test_what_is_not_known_is_usage_in_one_line(run: Run, data_dir: Path, args: 
     assert not data_dir.exists()
 
 
+@pytest.mark.usefixtures("without_engines")
 def test_a_backend_that_is_not_known_is_named_with_those_that_are(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOOOP_BACKEND", "nonsense")
     done = run("claims")

@@ -241,6 +241,7 @@ def test_a_url_that_is_wrong_is_usage_in_one_line(
     assert not data_dir.exists()
 
 
+@pytest.mark.usefixtures("without_engines")
 def test_what_is_not_there_is_told_with_what_is(run: Run, tape: Path) -> None:
     done = run("--backend", "floppy://host", "claims")
     assert (

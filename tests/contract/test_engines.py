@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import sys
 from contextlib import closing
 from functools import partial
 from importlib.metadata import EntryPoint, EntryPoints
@@ -12,17 +10,16 @@ from pathlib import Path
 import pytest
 from support.capabilities import needs_sqlite
 from support.engines import Faulty, InProcess, sqlite_engine
+from support.exams import OnEngineExam, examine_interruptions, examine_many_claims, examine_removal
 
-from looop_portable import Claims, Lease, LooopError, Unavailable, Won
+from looop_portable import Claims, LooopError, Unavailable, Won
 from looop_portable.backends import open_backend
 from looop_portable.backends.base import Backend
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Heard, Look, Record, Step
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Heard, Known, Look, Record, Step, word_in
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.engine_exam import Connect, EngineExam
-from looop_portable.testing.exam import BackendExam
 from looop_portable.testing.exam_life import LifeExam
-from looop_portable.testing.examiner import Reopen
 
 SQLITE = pytest.param("sqlite", marks=needs_sqlite)
 
@@ -37,10 +34,17 @@ def connect(request: pytest.FixtureRequest, tmp_path: Path) -> Connect:
     return lambda: engine
 
 
-class TestOnEngines(BackendExam):
-    @pytest.fixture
-    def reopen(self, connect: Connect) -> Reopen:
-        return lambda: OnEngine(connect(), "mine")
+@pytest.fixture(params=["in this process", SQLITE])
+def impatient(request: pytest.FixtureRequest, tmp_path: Path) -> Connect:
+    """As `connect`, but one whose file is locked is not waited for: in this process nobody would unlock it."""
+    if request.param == "sqlite":
+        found: Connect = lambda: sqlite_engine().SqliteEngine(str(tmp_path / "claims"), seconds=0.001)  # noqa: E731
+        return found
+    return InProcess
+
+
+class TestOnEngines(OnEngineExam):
+    scheme = "mine"
 
     def cut_off(self, backend: Backend) -> OnEngine:
         engine = Faulty(InProcess())
@@ -120,6 +124,57 @@ class HearsAnotherWordInALook(InProcess):
         return super().look(key)._replace(heard=self.heard("s%7E/another"))
 
 
+class SurveysNoSession(InProcess):
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        return [(key, found._replace(session=NOTHING)) for key, found in super().survey(kind, start, limit, known)]
+
+
+class SurveysOneBeatForAll(InProcess):
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        return [(key, found._replace(heard=self.heard("s/i"))) for key, found in super().survey(kind, start, limit, known)]
+
+
+class SurveysAnOldBeat(InProcess):
+    """As one that remembers what it has heard."""
+
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        old = Heard(0.0, "what was said before")
+        found = super().survey(kind, start, limit, known)
+        return [(key, each._replace(heard=old if each.heard else None)) for key, each in found]
+
+
+class SurveysWhatIsKnownAlone(InProcess):
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        """Of a word that an earlier page has told of it tells nothing."""
+        told: Known = {}
+        found = super().survey(kind, start, limit, told)
+        news = {word for word in told if word not in (known or ())}
+        if known is not None:
+            known.update(told)
+        return [(key, each if word_in(each.claim.data) in news else Look(each.claim)) for key, each in found]
+
+
+class SurveysAllAtOnce(InProcess):
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        return super().survey(kind, start, known=known)
+
+
+class SurveysFromTheBeginning(InProcess):
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        return super().survey(kind, "", limit, known) if start < "0" else super().survey(kind, start, limit, known)[1:]
+
+
+class ReportsUnheard(InProcess):
+    def report(self, key: str, word: str, lease: float) -> Record:
+        return self.read(SESSION, key)
+
+
+class ReportsUntold(InProcess):
+    def report(self, key: str, word: str, lease: float) -> Record:
+        super().report(key, word, lease)
+        return NOTHING
+
+
 class RingsNobody(InProcess):
     def rings(self, kind: str, key: str) -> None:
         """Nobody is told."""
@@ -137,6 +192,9 @@ class Prompt(EngineExam):
 
 LIARS = [LetsTwoWin, KnowsNoDeadline, AnswersLosersNothing, FindsTooMuch]
 LIARS += [LooksAtNoSession, HearsAnotherWordInALook, RingsNobody, RingsForNoTicket]
+LIARS += [SurveysWhatIsKnownAlone]
+LIARS += [SurveysNoSession, SurveysOneBeatForAll, SurveysAnOldBeat, SurveysAllAtOnce, SurveysFromTheBeginning]
+LIARS += [ReportsUnheard, ReportsUntold]
 LIARS += [BeginsPagesWithTheLastKey, EndsPagesEarly, HearsOthers, IsOlderThanTheTruth, SaysOneBeatTwice, NeverForgets]
 
 
@@ -199,46 +257,26 @@ def test_a_memory_whose_beats_lie_fails_the_exam_of_life(liar: type[InProcess]) 
     assert all(each.startswith("law: ") for each in failed)
 
 
-@pytest.mark.parametrize("kind", ["in this process", SQLITE])
-def test_a_handler_that_comes_in_between_gets_an_answer_and_one_of_the_two_wins(kind: str, tmp_path: Path) -> None:
-    """Wherever a signal's handler can come in, it advances from the same number."""
-    for point in itertools.count(1):
-        path = str(tmp_path / f"{point}")
-        backend = OnEngine(
-            InProcess() if kind == "in this process" else sqlite_engine().SqliteEngine(path, seconds=0.001), "mine"
-        )
-        answers = interrupted(backend, point)
-        if len(answers) < 2:
-            assert point > 10
-            break
-        assert answers.count(True) == backend.read("n").generation == 1, f"at {point}: {answers}"
+def test_a_handler_that_comes_in_between_gets_an_answer_and_one_of_the_two_wins(impatient: Connect) -> None:
+    examine_interruptions(impatient)
 
 
-def interrupted(backend: OnEngine, point: int) -> list[bool | None]:
-    """What is said of an `advance`, and before that of another in the middle of it: after so many calls and returns."""
-    answers: list[bool | None] = []
-    left = point
+def test_ten_thousand_claims() -> None:
+    engine = InProcess()
+    examine_many_claims(lambda: engine)
 
-    def advance(session: str) -> None:
-        try:
-            answers.append(backend.advance("n", 0, Lease("n", session, "i1")))
-        except Unavailable:
-            answers.append(None)
 
-    def profile(frame: object, event: str, arg: object) -> None:
-        nonlocal left
-        left -= event in ("call", "c_return")
-        if not left:
-            left = -1
-            advance("handler")
+def test_an_engine_that_is_removed_under_way() -> None:
+    engine = InProcess()
 
-    backend.read("n")
-    sys.setprofile(profile)
-    try:
-        advance("main")
-    finally:
-        sys.setprofile(None)
-    return answers
+    def remove() -> None:
+        for kind in (CLAIM, SESSION):
+            for key, _ in engine.scan(kind):
+                engine.forget(kind, key)
+        for word in engine.beats:
+            engine.forget(BEAT, word)
+
+    examine_removal(lambda: engine, remove)
 
 
 @needs_sqlite

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar, cast
 
-from looop_portable.backends.engine import Engine, Heard, Look, Record, Step
+from looop_portable.backends.engine import Engine, Heard, Known, Look, Record, Step
 from looop_portable.backends.memory import MemoryEngine
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
@@ -28,6 +28,11 @@ class InProcess(MemoryEngine):
     def __init__(self, clock: Callable[[], float] = elapsed, deadlines: Callable[[], float] = elapsed) -> None:
         super().__init__(clock, deadlines)
         self._rings: dict[tuple[str, str], dict[object, Callable[[], None]]] = {}
+
+    @property
+    def beats(self) -> list[str]:
+        """The words that were said."""
+        return sorted(self._beats)
 
     def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
         step = super().advance(kind, key, after, data, not_after=not_after)
@@ -90,6 +95,12 @@ class Faulty(Engine):
 
     def look(self, key: str) -> Look:
         return self._asked("look", lambda: self.engine.look(key))
+
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        return self._asked("survey", lambda: self.engine.survey(kind, start, limit, known))
+
+    def report(self, key: str, word: str, lease: float) -> Record:
+        return self._asked("report", lambda: self.engine.report(key, word, lease))
 
     def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
         return self._asked("subscribe", lambda: self.engine.subscribe(kind, key, ring))

@@ -1,7 +1,8 @@
 """Signs of life: each word has a lease of etcd's, which its beats renew, and two keys.
 
 The key `beat` has for how many seconds the lease was granted, and a nonce that each beat renews; it outlives the lease.
-The key `lease` is attached to the lease, and goes with it.
+The key `lease` is attached to the lease, and goes with it. What outlives it is attached to another lease, of a week and
+more: so all of it ends by itself, once nobody has said the word for so long.
 
 Guarantees: what is heard is not older than the truth, while etcd ends no lease too early: it counts whole seconds, of which
 the last is left out, by a clock that nobody can set; and whoever leads the cluster anew gives each lease its time again.
@@ -21,8 +22,9 @@ from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
-from looop_portable.backends.engine import Heard
+from looop_portable.backends.engine import Heard, kept
 from looop_portable.errors import Unavailable
+from looop_portable.system.clock import elapsed
 from looop_portable.system.opening.nonces import nonce
 from looop_portable_etcd.deadlines import Deadlines
 from looop_portable_etcd.wire import Call, Json
@@ -43,8 +45,16 @@ class Said(NamedTuple):
 
     word: str
     lease: str
+    keeper: str
     beat: str
     attached: str
+
+
+class _Granted(NamedTuple):
+    """For how many seconds the lease of a word was granted, and when the one that keeps its beat is to be renewed."""
+
+    ttl: int
+    renew: float
 
 
 class Beats:
@@ -54,41 +64,53 @@ class Beats:
         self._where = where
         self._prefix = prefix
         self._deadlines = deadlines
-        self._granted: dict[str, int] = {}
+        self._granted: dict[str, _Granted] = {}
 
     def named(self, word: str) -> Said:
-        """The lease's id is made of the word, so that whoever knows that can renew it, and look after it."""
-        number = int.from_bytes(blake2b(f"{self._prefix}\0{word}".encode(), digest_size=8).digest(), "big") >> 1
-        return Said(word, str(number or 1), self._key("beat", word), self._key("lease", word))
+        """The leases' ids are made of the word, so that whoever knows that can renew them, and look after them."""
+        ids = (blake2b(f"{self._prefix}\0{word}".encode(), digest_size=8, person=use).digest() for use in (b"", b"keeper"))
+        lease, keeper = (str((int.from_bytes(each, "big") >> 1) or 1) for each in ids)
+        return Said(word, lease, keeper, self._key("beat", word), self._key("lease", word))
 
-    def beat(self, word: str, lease: float) -> None:
-        """One trip, as a rule. A second one where somebody else has begun with this word, or where the lease had ended."""
+    def beat(self, word: str, lease: float, *more: Call) -> list[Json]:
+        """One trip, as a rule. A second one where somebody else has begun with this word, or where the lease had ended.
+
+        What `more` has found, on the way.
+        """
         ask = self._within()
         said, ttl = self.named(word), min(max(math.ceil(lease * 4 / 3 - 1e-9), _SHORTEST), _LONGEST)
-        if self._granted.get(word, 0) < ttl:
-            granted, made = ask(_grant(said, ttl), self._made(said, ttl))
+        known = self._granted.pop(word, None)
+        if known is None or known.ttl < ttl:
+            granted, *_, made = (found := ask(_grant(said.lease, ttl), *_keep(said, ttl), self._made(said, ttl), *more))[:4]
             if "code" in granted:
                 self._join(ask, said, ttl)
             elif not made.get("succeeded"):  # It had ended.
                 self._is_put(ask(self._put(said, ttl)))
+            known = _Granted(ttl, elapsed() + _keeping(ttl) / 4)
         else:
-            ttl = self._granted[word]
-            kept, put = ask(Call("/v3/lease/keepalive", {"ID": said.lease}), _transaction(_put(said.beat, _value(ttl))))
-            left = _left(kept)
-            self._is_put([put])
+            ttl, renew = known
+            put = _transaction(_put(said.beat, _value(ttl), said.keeper))
+            renewed = [_renew(said.keeper)] if elapsed() >= renew else []
+            alive, given, *found = ask(_renew(said.lease), put, *renewed, *more)
+            left = _left(alive)
+            if "code" in given:  # The lease that keeps it had ended.
+                return self.beat(word, lease, *more)
             if left < 1:
-                self._is_put(ask(_grant(said, ttl), self._put(said, ttl)))
+                self._is_put(ask(_grant(said.lease, ttl), self._put(said, ttl)))
             elif left < ttl:
                 self._replace(ask, said, ttl)
+            if renewed:
+                known = _Granted(ttl, elapsed() + _keeping(ttl) / 4)
         if len(self._granted) >= _MOST:
             self._granted.clear()
-        self._granted[word] = ttl
+        self._granted[word] = known
+        return found[len(found) - len(more) :]
 
-    def forget(self, word: str) -> Call:
+    def forget(self, word: str) -> tuple[Call, Call]:
         self._granted.pop(word, None)
         said = self.named(word)
         deleted = [{"request_delete_range": {"key": key}} for key in (said.beat, said.attached)]
-        return Call("/v3/kv/txn", {"success": deleted})
+        return Call("/v3/kv/txn", {"success": deleted}), Call("/v3/lease/revoke", {"ID": said.keeper})
 
     def heard(self, word: str, found: list[Json] | None = None) -> Heard | None:
         """`found`: what the `listening` calls have found already."""
@@ -126,12 +148,13 @@ class Beats:
         if int(found.get("grantedTTL", 0)) < ttl:
             self._replace(ask, said, ttl)
         else:
-            self._is_put(ask(Call("/v3/lease/keepalive", {"ID": said.lease}), self._put(said, ttl)))
+            self._is_put(ask(_renew(said.lease), self._put(said, ttl)))
 
     def _replace(self, ask: Ask, said: Said, ttl: int) -> None:
         """A lease of this word was granted for less. Meanwhile nothing is heard that could seem too old."""
         nothing = _transaction(_put(said.beat, _value(0)))
-        self._is_put(ask(nothing, Call("/v3/lease/revoke", {"ID": said.lease}), _grant(said, ttl), self._put(said, ttl)))
+        ended = [Call("/v3/lease/revoke", {"ID": each}) for each in (said.lease, said.keeper)]
+        self._is_put(ask(nothing, *ended, _grant(said.lease, ttl), *_keep(said, ttl), self._put(said, ttl)))
 
     def _is_put(self, answers: list[Json]) -> None:
         """The last of them. It is not where the lease has ended since."""
@@ -143,7 +166,7 @@ class Beats:
         return partial(self._deadlines.ask, end=self._deadlines.end())
 
     def _put(self, said: Said, ttl: int) -> Call:
-        return _transaction(_put(said.beat, _value(ttl)), _put(said.attached, "", said.lease))
+        return _transaction(_put(said.beat, _value(ttl), said.keeper), _put(said.attached, "", said.lease))
 
     def _made(self, said: Said, ttl: int) -> Call:
         call = self._put(said, ttl)
@@ -167,11 +190,24 @@ def _transaction(*done: Json) -> Call:
     return Call("/v3/kv/txn", {"success": list(done)})
 
 
-def _grant(said: Said, ttl: int) -> Call:
-    return Call("/v3/lease/grant", {"ID": said.lease, "TTL": str(ttl)})
+def _grant(lease: str, ttl: int) -> Call:
+    return Call("/v3/lease/grant", {"ID": lease, "TTL": str(ttl)})
 
 
-def _left(kept: Json) -> int:
+def _renew(lease: str) -> Call:
+    return Call("/v3/lease/keepalive", {"ID": lease})
+
+
+def _keep(said: Said, ttl: int) -> tuple[Call, Call]:
+    """The lease that keeps its beat, as of now: a new one, or the one that is there."""
+    return _grant(said.keeper, _keeping(ttl)), _renew(said.keeper)
+
+
+def _keeping(ttl: int) -> int:
+    return min(math.ceil(kept(ttl)), _LONGEST)
+
+
+def _left(renewed: Json) -> int:
     """Seconds that a lease was renewed for; 0: it has ended."""
-    result = kept.get("result", kept)
+    result = renewed.get("result", renewed)
     return int(result.get("TTL", 0))

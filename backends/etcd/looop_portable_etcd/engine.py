@@ -11,9 +11,23 @@ anew then. And of a late request all that `deadlines` says.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Engine, Fact, Heard, Look, Record, Step, word_in
+from looop_portable.backends.engine import (
+    BEAT,
+    CLAIM,
+    NOTHING,
+    SESSION,
+    Engine,
+    Fact,
+    Heard,
+    Known,
+    Look,
+    Record,
+    Step,
+    surveyed,
+    word_in,
+)
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.address import Address
@@ -27,11 +41,14 @@ from looop_portable_etcd.wire import Call, Json
 __all__ = ["EtcdEngine"]
 
 _MOST = 1000
+_A_TRANSACTION, _A_TRIP = 40, 120
+"""Words. A transaction has at most 128 operations. What is sent before an answer is read is to fit into buffers."""
 _TRIES = 3
 
 
 class EtcdEngine(Engine):
     """Trips: each method one, as a rule. `look` two where the holder is another than at the last look, or at the first.
+    `survey` one more for each 120 holders.
 
     `advance` two where this process has published nothing for 2 s, and read nothing since: see `deadlines`.
     """
@@ -77,8 +94,8 @@ class EtcdEngine(Engine):
         return [(b64decode(each["key"])[cut:].decode(), _record_of(each)) for each in found.get("kvs", ())]
 
     def forget(self, kind: str, key: str) -> None:
-        gone = self._beats.forget(key) if kind == BEAT else Call("/v3/kv/deleterange", {"key": self._key(kind, key)})
-        self._deadlines.ask(gone)
+        gone = self._beats.forget(key) if kind == BEAT else [Call("/v3/kv/deleterange", {"key": self._key(kind, key)})]
+        self._deadlines.ask(*gone)
 
     def beat(self, word: str, lease: float) -> None:
         self._beats.beat(word, lease)
@@ -101,6 +118,18 @@ class EtcdEngine(Engine):
             self._holders[key] = word
         return Look(found, _record(others[0]), self._beats.heard(word, others[1:]))
 
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        """One trip for the page, and then one for each 120 words that its data name, and that nothing is known of."""
+        page = self.scan(kind, "", start, limit)
+        words, known = [word_in(record.data) for _, record in page], {} if known is None else known
+        for some in _parts([word for word in dict.fromkeys(words) if word and word not in known], _A_TRIP):
+            known.update({word: (session, heard) for word, session, heard in self._known(some)})
+        return surveyed(kind, page, words, known)
+
+    def report(self, key: str, word: str, lease: float) -> Record:
+        (found,) = self._beats.beat(word, lease, self._range(SESSION, key))
+        return _record(found)
+
     def verify(self) -> list[Fact]:
         return facts(self.gateway)
 
@@ -118,11 +147,37 @@ class EtcdEngine(Engine):
             return ()
         return self._range(SESSION, word.partition("/")[0]), *Beats.listening(self._beats.named(word))
 
+    def _known(self, words: list[str]) -> Iterator[tuple[str, Record, Heard | None]]:
+        """The registration and the beat of each word, in one trip: the keys of many are one transaction."""
+        parts = list(_parts(words, _A_TRANSACTION))
+        answers = iter(self._deadlines.ask(*(call for some in parts for call in self._asking(some))))
+        for some in parts:
+            ranges, leases, after = next(answers)["responses"], [next(answers) for _ in some], next(answers)
+            for at, word in enumerate(some):
+                session, *keys = ranges[3 * at : 3 * at + 3]
+                heard = self._beats.heard(word, [{"responses": keys}, leases[at], after])
+                yield word, _record(session["response_range"]), heard
+
+    def _asking(self, words: list[str]) -> Iterator[Call]:
+        """As for one word, its keys come before its lease: see `Beats.listening`."""
+        asked = [
+            (self._range(SESSION, word.partition("/")[0]), *Beats.listening(self._beats.named(word))) for word in words
+        ]
+        ranges = [{"request_range": session.body} for session, *_ in asked]
+        keys = [[ranges[at], *(keys.body or {})["success"]] for at, (_, keys, *_) in enumerate(asked)]
+        yield Call("/v3/kv/txn", {"success": [each for some in keys for each in some]})
+        yield from (lease for _, _, lease, _ in asked)
+        yield asked[-1][-1]
+
     def _range(self, kind: str, key: str) -> Call:
         return Call("/v3/kv/range", {"key": self._key(kind, key)})
 
     def _key(self, kind: str, key: str) -> str:
         return _text(f"{self._prefix}/{kind}/{key}".encode())
+
+
+def _parts(words: list[str], size: int) -> Iterator[list[str]]:
+    return (words[at : at + size] for at in range(0, len(words), size))
 
 
 def _text(key: bytes) -> str:

@@ -11,7 +11,7 @@ import pytest
 from support.servers.etcd import Etcd, cluster, leader_of
 
 from looop_portable import Unavailable
-from looop_portable.backends.engine import TICKET, Heard
+from looop_portable.backends.engine import BEAT, TICKET, Heard
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.protocol.liveness import Liveness
 from looop_portable.sessions.registrar import Sessions
@@ -30,6 +30,12 @@ def heard(engine: EtcdEngine) -> Heard:
     found = engine.heard(WORD)
     assert found
     return found
+
+
+def keys_below(server: Etcd, prefix: str) -> list[str]:
+    kvs = server.ask("/v3/kv/range", {"key": "AA==", "range_end": "AA==", "keys_only": True}).get("kvs", [])
+    assert isinstance(kvs, list)
+    return [key for key in (b64decode(each["key"]).decode() for each in kvs) if key.startswith(f"{prefix}/")]
 
 
 def revoke(server: Etcd, engine: EtcdEngine) -> None:
@@ -115,6 +121,50 @@ def test_what_a_process_left_half_done_is_not_taken_for_a_silence(server: Etcd, 
     assert heard(engine).seconds <= 1
 
 
+def test_what_nobody_says_any_more_ends_by_itself(
+    server: Etcd, opened: Opened, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody reaps. While it is said it is there, whoever says it."""
+    monkeypatch.setattr("looop_portable_etcd.beats.kept", lambda ttl: ttl + 1.0)
+    holder, keeper = opened(server), opened(server)
+    began = elapsed()
+    while elapsed() - began < 7:
+        for each in (holder, keeper):
+            each.beat(WORD, 2)
+            assert heard(each).seconds <= 2
+            time.sleep(0.3)
+    while keys := keys_below(server, prefix):
+        assert elapsed() - began < 20, keys
+        time.sleep(0.1)
+    holder.beat(WORD, 2)
+    assert heard(keeper).seconds <= 2
+
+
+def test_what_is_forgotten_leaves_no_lease_behind_that_lasts(server: Etcd, opened: Opened, prefix: str) -> None:
+    engine = opened(server)
+    engine.beat(WORD, 30)
+    keeper = engine._beats.named(WORD).keeper
+    kept_for = server.ask("/v3/lease/timetolive", {"ID": keeper})["TTL"]
+    assert isinstance(kept_for, str)
+    assert int(kept_for) >= 7 * 86400
+    engine.forget(BEAT, WORD)
+    assert server.ask("/v3/lease/timetolive", {"ID": keeper})["TTL"] == "-1"
+    assert not keys_below(server, prefix)
+    engine.beat(WORD, 30)
+    assert heard(engine).seconds <= 1
+
+
+def test_a_beat_whose_keeper_has_ended_too_early_is_given_all_the_same(server: Etcd, opened: Opened) -> None:
+    engine = OnEngine(opened(server), "etcd").sessions
+    session = enter(engine, far("a"))
+    own = opened(server)
+    keeper = own._beats.named(f"{session.session}/{session.incarnation}").keeper
+    server.ask("/v3/lease/revoke", {"ID": keeper})
+    assert not engine.signs.has_beat(*session.holder)
+    engine.signs.beat(*session.holder)
+    assert engine.signs.has_beat(*session.holder)
+
+
 def test_a_member_that_may_not_lead_any_more_is_not_believed(
     server: Etcd, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,8 +230,4 @@ def test_no_key_is_outside_the_prefix(server: Etcd, opened: Opened, prefix: str)
     engine = opened(server)
     engine.beat(WORD, 3)
     assert engine.advance(TICKET, "t", 0, b"x", not_after=elapsed() + 5).won
-    found = server.ask("/v3/kv/range", {"key": "AA==", "range_end": "AA==", "keys_only": True})
-    kvs = found["kvs"]
-    assert isinstance(kvs, list)
-    own = [key for key in (b64decode(each["key"]).decode() for each in kvs) if key.startswith(prefix)]
-    assert sorted(key.split("/")[1] for key in own) == ["beat", "lease", "ticket", "until"]
+    assert sorted(key.split("/")[1] for key in keys_below(server, prefix)) == ["beat", "lease", "ticket", "until"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 from support.servers.etcd import Etcd
 
-from looop_portable.backends.engine import BEAT, CLAIM, SESSION, TICKET, Look, Record
+from looop_portable.backends.engine import BEAT, CLAIM, SESSION, TICKET, Heard, Look, Record
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.engine import EtcdEngine
 from looop_portable_etcd.wire import Call, Wire
@@ -78,6 +79,31 @@ def test_a_scan_is_one_per_thousand(server: Etcd, opened: Opened, trips: Trips) 
     for number in range(30):
         advanced(engine, TICKET, f"x/{number:03}", 0, b"t")
     assert trips(lambda: engine.scan(TICKET)) == 1
+
+
+def test_a_survey_is_one_per_thousand_and_one_per_120_that_hold(server: Etcd, opened: Opened, trips: Trips) -> None:
+    engine = opened(server)
+    for number in range(130):
+        word = f"s{number}/i"
+        assert trips(partial(engine.report, f"s{number}", word, 30)) == 1
+        assert advanced(engine, SESSION, f"s{number}", 0, holds(word))
+        assert advanced(engine, CLAIM, f"{number}", 0, holds(word))
+        assert advanced(engine, CLAIM, f"{number}a", 0, holds(f"s{number % 2}/i"))
+    pages: list[list[tuple[str, Look]]] = []
+    assert trips(lambda: pages.append(engine.survey(CLAIM))) == 3
+    assert trips(lambda: pages.append(engine.survey(CLAIM, "129", 1))) == 2
+    assert trips(lambda: pages.append(engine.survey(SESSION, "s90", 9))) == 2
+    assert [len(page) for page in pages] == [260, 1, 9]
+    known: dict[str, tuple[Record, Heard | None]] = {}
+    assert trips(partial(engine.survey, CLAIM, "", 100, known)) == 2
+    assert trips(partial(engine.survey, CLAIM, "", 100, known)) == 1, "what an earlier page has told is not asked again"
+    assert all(found.session.number == 1 and found.heard for page in pages for _, found in page)
+
+
+def test_a_session_begins_with_one(server: Etcd, opened: Opened, trips: Trips) -> None:
+    engine = opened(server)
+    assert trips(lambda: engine.report("s", "s/i", 30)) == 1
+    assert trips(lambda: engine.report("s", "s/i", 30)) == 1
 
 
 def test_a_look_at_the_same_holder_again_is_one(server: Etcd, opened: Opened, trips: Trips) -> None:

@@ -17,20 +17,35 @@ Does not guarantee, hence:
 - a quick answer in a crowd: Google takes one write a second to one object, and asks for patience: until the deadline.
 
 Round trips: read 1; advance 1, for a holder 2, 2 when lost; look 1 to 3; heard 1, and 2 more where it seems silent; beat 1;
-forget 1; scan 1 a thousand and 1 for each record that this process does not know yet, eight at a time.
+forget 1; scan 1 a thousand and 1 for each record that this process does not know yet, eight at a time; survey that, and 2
+for each holder, eight at a time; report 2.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, TICKET, Engine, Fact, Heard, Record, Step, word_in
+from looop_portable.backends.engine import (
+    BEAT,
+    CLAIM,
+    NOTHING,
+    SESSION,
+    TICKET,
+    Engine,
+    Fact,
+    Heard,
+    Known,
+    Look,
+    Record,
+    Step,
+    surveyed,
+    word_in,
+)
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable.system.opening.nonces import nonce
@@ -49,6 +64,9 @@ _LARGEST = 1 << 12
 _EARLY = 3.0
 _FIRST_PAUSE = 0.02
 _PROBES = 16
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class _Standing(NamedTuple):
@@ -126,6 +144,17 @@ class ObjectEngine(Engine):
             self.ask_clock()
         return Heard(max(self._clock.now() - found.stamp - 1.0, 0.0), beat)
 
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        """What is asked of each holder is asked of eight at a time, the registrations first."""
+        page = self.scan(kind, "", start, limit)
+        words, known = [word_in(record.data) for _, record in page], {} if known is None else known
+        asked = [word for word in dict.fromkeys(words) if word and word not in known]
+        keys = list(dict.fromkeys(word.partition("/")[0] for word in asked)) if kind == CLAIM else []
+        sessions = dict(zip(keys, _each(lambda key: self.read(SESSION, key), keys), strict=True))
+        for word, heard in zip(asked, _each(self.heard, asked), strict=True):
+            known[word] = sessions.get(word.partition("/")[0], NOTHING), heard
+        return surveyed(kind, page, words, known)
+
     def verify(self) -> list[Fact]:
         from looop_portable_objects.verify import facts
 
@@ -188,28 +217,12 @@ class ObjectEngine(Engine):
 
     def _records(self, objects: Iterable[tuple[str, Version]]) -> list[Record]:
         """What stands in each. One that is gone meanwhile has the number 0."""
-        failures: list[Unavailable] = []
 
-        def known(name: str, version: Version) -> Record:
-            stands = self._standing.get(name)
-            if stands and _is_same(stands.version, version):
-                return stands.record
-            if failures:
-                raise failures[0]  # One that is not answered is waited for, and not a thousand.
-            try:
-                return self._read(name).record
-            except Unavailable as error:
-                failures.append(error)
-                raise
+        def known(each: tuple[str, Version]) -> Record:
+            stands = self._standing.get(each[0])
+            return stands.record if stands and _is_same(stands.version, each[1]) else self._read(each[0]).record
 
-        wanted = list(objects)
-        if len(wanted) <= 1:
-            return list(itertools.starmap(known, wanted))
-        try:
-            with ThreadPoolExecutor(min(_AT_ONCE, len(wanted))) as pool:
-                return list(pool.map(known, *zip(*wanted, strict=True)))
-        except RuntimeError:  # Python ends, and starts no threads any more.
-            return list(itertools.starmap(known, wanted))
+        return _each(known, list(objects))
 
     def _keep(self, name: str, stands: _Standing) -> _Standing:
         if len(stands.record.data) <= _LARGEST:
@@ -230,6 +243,28 @@ class ObjectEngine(Engine):
 
     def _key(self, kind: str, name: str) -> str | None:
         return key_in(name.removeprefix(f"{self._prefix}{kind}/"))
+
+
+def _each(ask: Callable[[_T], _R], wanted: list[_T]) -> list[_R]:
+    """What is found of each, some at a time. Raises the first failure: one silence is waited for, and not a thousand."""
+    failures: list[Unavailable] = []
+
+    def asked(each: _T) -> _R:
+        if failures:
+            raise failures[0]
+        try:
+            return ask(each)
+        except Unavailable as error:
+            failures.append(error)
+            raise
+
+    if len(wanted) <= 1:
+        return list(map(asked, wanted))
+    try:
+        with ThreadPoolExecutor(min(_AT_ONCE, len(wanted))) as pool:
+            return list(pool.map(asked, wanted))
+    except RuntimeError:  # Python ends, and starts no threads any more.
+        return list(map(asked, wanted))
 
 
 def _is_same(one: Version, other: Version) -> bool:

@@ -120,6 +120,10 @@ def test_the_requests_are_counted(connect: Open, between: Between) -> None:
     for number in range(10):
         assert engine.advance(SESSION, f"s{number}", 0, b"x", not_after=later()).won
     assert counted(lambda: engine.scan(SESSION)) == ["GET"], "what this process knows it does not read again"
+    assert engine.advance(CLAIM, "y", 0, b'{"word": "s1/i"}', not_after=later()).won
+    assert counted(lambda: engine.survey(CLAIM)) == ["GET"] * 3, "what is known of a holder is asked for anew"
+    assert counted(lambda: engine.survey(SESSION)) == ["GET"]
+    assert counted(lambda: engine.report("s1", "s1/i", 30)) == ["PUT", "GET"]
     assert len(counted(lambda: other.scan(SESSION))) == 11
 
 

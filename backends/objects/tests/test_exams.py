@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,10 +10,9 @@ from looop_portable.backends.base import Backend
 from looop_portable.backends.engine import Engine
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.testing.engine_exam import Connect, EngineExam
-from looop_portable.testing.exam import BackendExam
-from looop_portable.testing.examiner import Reopen
 from looop_portable_objects.engine import ObjectEngine
 from looop_portable_objects.place import place_in
+from support.exams import OnEngineExam, examine_many_claims, examine_removal
 from support.servers.pretending import Pretending
 
 
@@ -33,13 +32,10 @@ class TestEngineAsIfAtGoogle(EngineExam):
         store.close()
 
 
-class TestBackend(BackendExam):
+class TestBackend(OnEngineExam):
+    scheme = "s3"
     grain = 2.0
     """A store stamps with whole seconds, and so does its clock."""
-
-    @pytest.fixture
-    def reopen(self, connect: Connect) -> Reopen:
-        return lambda: OnEngine(connect(), "s3")
 
     def cut_off(self, backend: Backend) -> OnEngine:
         return OnEngine(_nobody_listens(), "s3")
@@ -47,3 +43,18 @@ class TestBackend(BackendExam):
 
 def _nobody_listens() -> Engine:
     return ObjectEngine(place_in("s3://claims/x?endpoint=http://127.0.0.1:1"))
+
+
+def test_ten_thousand_claims(connect: Connect) -> None:
+    examine_many_claims(connect)
+
+
+def test_all_objects_of_the_prefix_are_deleted_under_way(connect: Callable[[], ObjectEngine]) -> None:
+    engine = connect()
+
+    def remove() -> None:
+        while names := engine.bucket.names(engine._prefix, "", 1000):
+            for name, _ in names:
+                engine.bucket.delete(name)
+
+    examine_removal(connect, remove)

@@ -22,13 +22,28 @@ from hashlib import blake2b
 from typing import Any, cast
 
 from looop_portable.backends.connections import Connections
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Engine, Fact, Heard, Look, Record, Step, kept, word_in
+from looop_portable.backends.engine import (
+    BEAT,
+    NOTHING,
+    TICKET,
+    Engine,
+    Fact,
+    Heard,
+    Known,
+    Look,
+    Record,
+    Step,
+    kept,
+    surveyed,
+    word_in,
+)
 from looop_portable.errors import CannotExclude, Settling, Unavailable, UnknownProtocol
 from looop_portable.system.clock import elapsed
 from looop_portable_postgres.address import Target, attempts
 from looop_portable_postgres.facts import found
 from looop_portable_postgres.listening import Listener
 from looop_portable_postgres.schema import VERSION, make, replica
+from looop_portable_postgres.statements import text_of
 from looop_portable_postgres.wire import Refused, Value, Wire
 
 __all__ = ["PostgresEngine"]
@@ -71,7 +86,7 @@ class PostgresEngine(Engine):
         return Record(number, data)
 
     def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
-        values = (kind, key.encode(), after, data, _word(data) if kind == CLAIM else b"", self._channel(kind, key))
+        values = (kind, key.encode(), after, data, b"" if kind == TICKET else _word(data), self._channel(kind, key))
         _, won, number, stands, settling, why = self._one("advance", *values, not_after=not_after)
         if settling is not None and settling > 0 and number == after:  # Else it is lost, whatever may come.
             raise self._settling(settling, why)
@@ -96,6 +111,22 @@ class PostgresEngine(Engine):
         _, number, data, registered, registration, seconds, beat = self._one("look", key.encode())
         session = NOTHING if registered is None else Record(registered, registration)
         return Look(Record(number, data), session, None if beat is None else Heard(seconds, beat))
+
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        found = self._ask("survey", kind, start.encode(), limit)
+        page = [(key.decode(), Record(number, data)) for key, number, data, *_ in found]
+        words = [(word or b"").decode() for _, _, _, word, *_ in found]
+        if words != [word_in(record.data) for _, record in page]:
+            return super().survey(kind, start, limit, known)
+        told: Known = {}
+        for word, (*_, registered, registration, seconds, beat) in zip(words, found, strict=True):
+            if word:
+                told[word] = Record(registered, registration), None if beat is None else Heard(seconds, beat)
+        return surveyed(kind, page, words, told)
+
+    def report(self, key: str, word: str, lease: float) -> Record:
+        ((_, found),) = self._ask("report", word.encode(), float(lease), kept(lease), key.encode())
+        return Record(*found[1:])
 
     def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
         return self._listener().subscribe(self._channel(kind, key), ring)
@@ -126,7 +157,7 @@ class PostgresEngine(Engine):
         return cast("tuple[Any, ...]", self._ask(function, *values, not_after=not_after)[0][0])
 
     def _ask(self, function: str, *values: Value, not_after: float | None = None) -> list[tuple[Any, ...]]:
-        """The rows that one of our functions answers, in one round trip.
+        """The rows that one of our functions answers, or one of the statements in `statements`, in one round trip.
 
         `not_after`: what the server begins after that, or when nobody waits for it any more, changes nothing.
         """
@@ -154,10 +185,7 @@ class PostgresEngine(Engine):
     def _called(self, wire: Wire, function: str, values: tuple[Value, ...], end: float) -> list[tuple[Any, ...]]:
         statement = self._statements.get(function)
         if statement is None:
-            places = ", ".join(f"${at + 1}" for at in range(len(values)))
-            all_of = "* from " if function == "scan" else ""  # One row is cheaper as one value.
-            statement = f'select {all_of}"{self._target.schema}".{function}({places})'.encode()
-            self._statements[function] = statement
+            statement = self._statements[function] = text_of(function, len(values), self._target.schema)
         rows = wire.ask(statement, values, end=end)
         if rows and isinstance(rows[0][0], tuple):
             wire.clock, wire.asked = rows[0][0][0], elapsed()

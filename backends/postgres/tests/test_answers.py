@@ -15,7 +15,7 @@ from support.servers import free_port
 from support.servers.postgres import PASSWORD, Postgres
 
 from looop_portable import CannotExclude, Unavailable
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, TICKET, Record
+from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Record
 from looop_portable.errors import UsageError
 from looop_portable.system.clock import elapsed
 from looop_portable_postgres.address import target_in
@@ -60,6 +60,8 @@ def test_each_call_is_one_round_trip(
     """Counted where libpq is told to send. A transition that is lost tells what stands in the same one."""
     engine, sent = opened(server.url(prefix=prefix)), list[bytes]()
     engine.advance(CLAIM, "a", 0, b'{"word": "s/i"}', not_after=later())
+    engine.advance(CLAIM, "b", 0, b'{"word": "t/i"}', not_after=later())
+    engine.advance(SESSION, "s", 0, b'{"word": "s/i"}', not_after=later())
 
     class Counted:
         def __init__(self, connection: Any) -> None:
@@ -79,6 +81,9 @@ def test_each_call_is_one_round_trip(
         lambda: engine.scan(CLAIM),
         lambda: engine.beat("s/i", 30),
         lambda: engine.heard("s/i"),
+        lambda: engine.report("s", "s/i", 30),
+        lambda: engine.survey(CLAIM),
+        lambda: engine.survey(SESSION),
         lambda: engine.forget(TICKET, "a/1"),
         lambda: engine.forget(BEAT, "s/i"),
     ]

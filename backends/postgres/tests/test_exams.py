@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import sys
 from collections.abc import Callable
 
 import pytest
+from support.exams import OnEngineExam, examine_interruptions, examine_many_claims, examine_removal
 from support.servers import free_port
 from support.servers.postgres import PgBouncer, Postgres
 
-from looop_portable import Lease, Unavailable
 from looop_portable.backends.base import Backend
 from looop_portable.backends.engine import CLAIM, NOTHING, SESSION, Record
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
 from looop_portable.testing.engine_exam import Connect, EngineExam
-from looop_portable.testing.exam import BackendExam
-from looop_portable.testing.examiner import Reopen
 from looop_portable_postgres.engine import PostgresEngine
 
 Opened = Callable[[str], PostgresEngine]
@@ -33,16 +29,24 @@ def pooled(pooler: PgBouncer, opened: Opened, prefix: str) -> Connect:
     return lambda: opened(pooler.url(prefix=prefix))
 
 
-class TestEngine(EngineExam):
+class Directly:
     @pytest.fixture
     def connect(self, direct: Connect) -> Connect:
         return direct
 
 
-class TestBackend(BackendExam):
+class BehindAPooler:
     @pytest.fixture
-    def reopen(self, direct: Connect) -> Reopen:
-        return lambda: OnEngine(direct(), "postgresql")
+    def connect(self, pooled: Connect) -> Connect:
+        return pooled
+
+
+class TestEngine(Directly, EngineExam):
+    """Its laws."""
+
+
+class TestBackend(Directly, OnEngineExam):
+    scheme = "postgresql"
 
     @pytest.fixture(autouse=True)
     def _where_nobody_listens(self, opened: Opened) -> None:
@@ -52,16 +56,12 @@ class TestBackend(BackendExam):
         return OnEngine(self._open(f"postgresql://postgres@127.0.0.1:{free_port()}/postgres"), "postgresql")
 
 
-class TestEngineBehindAPooler(EngineExam):
-    @pytest.fixture
-    def connect(self, pooled: Connect) -> Connect:
-        return pooled
+class TestEngineBehindAPooler(BehindAPooler, EngineExam):
+    """Its laws."""
 
 
-class TestBackendBehindAPooler(BackendExam):
-    @pytest.fixture
-    def reopen(self, pooled: Connect) -> Reopen:
-        return lambda: OnEngine(pooled(), "postgresql")
+class TestBackendBehindAPooler(BehindAPooler, OnEngineExam):
+    scheme = "postgresql"
 
 
 def test_a_look_finds_the_session_by_whichever_word_the_record_has(direct: Connect) -> None:
@@ -92,39 +92,14 @@ def test_a_look_finds_the_session_by_whichever_word_the_record_has(direct: Conne
 
 
 def test_a_handler_that_comes_in_between_gets_an_answer_and_one_of_the_two_wins(direct: Connect) -> None:
-    """Wherever a signal's handler can come in, it advances from the same number: it has a connection of its own."""
-    backend = OnEngine(direct(), "postgresql")
-    for point in itertools.count(1, 3):
-        answers = interrupted(backend, f"n{point}", point)
-        if len(answers) < 2:
-            assert point > 30
-            break
-        assert None not in answers, f"at {point}"
-        assert answers.count(True) == backend.read(f"n{point}").generation == 1, f"at {point}: {answers}"
+    """It has a connection of its own."""
+    examine_interruptions(direct, step=3, always_told=True)
 
 
-def interrupted(backend: OnEngine, name: str, point: int) -> list[bool | None]:
-    """What is said of an `advance`, and before that of another in the middle of it: after so many calls and returns."""
-    answers: list[bool | None] = []
-    left = point
+def test_ten_thousand_claims(pooled: Connect) -> None:
+    examine_many_claims(pooled)
 
-    def advance(session: str) -> None:
-        try:
-            answers.append(backend.advance(name, 0, Lease(name, session, "i1")))
-        except Unavailable:
-            answers.append(None)
 
-    def profile(_frame: object, event: str, _argument: object) -> None:
-        nonlocal left
-        left -= event in ("call", "c_return")
-        if not left:
-            left = -1
-            advance("handler")
-
-    backend.read(name)
-    sys.setprofile(profile)
-    try:
-        advance("main")
-    finally:
-        sys.setprofile(None)
-    return answers
+def test_all_rows_are_removed_under_way(direct: Connect, server: Postgres, prefix: str) -> None:
+    """A schema that is dropped is another matter: see test_durable.py."""
+    examine_removal(direct, lambda: server.sql(f"truncate {prefix}.records, {prefix}.beats"))

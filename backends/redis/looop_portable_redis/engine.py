@@ -22,10 +22,12 @@ from looop_portable.backends.engine import (
     Engine,
     Fact,
     Heard,
+    Known,
     Look,
     Record,
     Step,
     kept,
+    surveyed,
     word_in,
 )
 from looop_portable.errors import Settling, Unavailable
@@ -34,7 +36,7 @@ from looop_portable_redis.address import Address
 from looop_portable_redis.changes import Changes
 from looop_portable_redis.facts import facts
 from looop_portable_redis.link import Link, look_at
-from looop_portable_redis.scripts import ADVANCE, BEAT, FORGET, HEARD, LOOK, READ, SCAN, Script
+from looop_portable_redis.scripts import ADVANCE, BEAT, FORGET, HEARD, LOOK, READ, REPORT, SCAN, SURVEY, Script
 from looop_portable_redis.wire import connect
 
 __all__ = ["RedisEngine"]
@@ -80,20 +82,38 @@ class RedisEngine(Engine):
         return Step(found[0] == b"won", now)
 
     def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
-        least = f"({kind}/{start}" if start > prefix else f"[{kind}/{prefix}"
-        found = self._ask(SCAN, kind, least, f"({kind}/{prefix}".encode() + b"\xff", limit)[2:]
+        found = self._ask(SCAN, *_range(kind, prefix, start), limit)[2:]
         return [(found[at].decode(), _record(*found[at + 1 : at + 3])) for at in range(0, len(found), 3)]
+
+    def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
+        """One round trip, unless the server finds other words in the data than we do."""
+        _, now, count, *found = self._ask(SURVEY, *_range(kind, "", start), limit)
+        rows = [found[at : at + 4] for at in range(0, 4 * count, 4)]
+        words = [row[3].decode("utf-8", "replace") for row in rows]
+        if words != [word_in(row[2]) for row in rows]:
+            return super().survey(kind, start, limit, known)
+        told: Known = {}
+        for at in range(4 * count, len(found), 4):
+            told[found[at].decode()] = _record(*found[at + 1 : at + 3]), _heard(now, found[at + 3])
+        return surveyed(kind, [(row[0].decode(), _record(*row[1:3])) for row in rows], words, told)
 
     def forget(self, kind: str, key: str) -> None:
         self._ask(FORGET, kind, key, self._channel(kind, key))
 
     def beat(self, word: str, lease: float) -> None:
         """With `?wait`, replicas confirm it: a master that is cut off does not let its holders believe that they live."""
+        self._say(BEAT, word, lease)
+
+    def report(self, key: str, word: str, lease: float) -> Record:
+        return _record(*self._say(REPORT, word, lease, key)[2:4])
+
+    def _say(self, script: Script, word: str, lease: float, *more: str) -> list[Any]:
         keep = math.ceil(kept(lease) * 1e6)
-        values = (word, math.ceil(lease * 1e6), keep, os.urandom(8).hex())
+        values = (word, math.ceil(lease * 1e6), keep, os.urandom(8).hex(), *more)
         with self._links.one() as link:
-            found = self._known(link, BEAT, *values, replicas=self._address.wait)
+            found = self._known(link, script, *values, replicas=self._address.wait)
         self._refuse_unconfirmed(found)
+        return found
 
     def heard(self, word: str) -> Heard | None:
         return _heard(*self._ask(HEARD, word)[1:3])
@@ -151,6 +171,12 @@ class RedisEngine(Engine):
         """Raises `Unavailable` where fewer replicas than were asked for have confirmed what was written. It stands."""
         if (wanted := self._address.wait) and found[-1] < wanted:
             raise Unavailable(f"{self.where}: {found[-1]} of {wanted} replicas have confirmed it (?wait={wanted})")
+
+
+def _range(kind: str, prefix: str, start: str) -> tuple[str, str, bytes]:
+    """What the server is asked for: from where, and up to where."""
+    least = f"({kind}/{start}" if start > prefix else f"[{kind}/{prefix}"
+    return kind, least, f"({kind}/{prefix}".encode() + b"\xff"
 
 
 def _record(number: bytes, data: bytes) -> Record:

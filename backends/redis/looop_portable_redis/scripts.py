@@ -24,7 +24,21 @@ import functools
 import hashlib
 import re
 
-__all__ = ["ADVANCE", "BEAT", "FORGET", "HEARD", "LOOK", "READ", "SCAN", "STAMP", "Script", "marker", "stamped"]
+__all__ = [
+    "ADVANCE",
+    "BEAT",
+    "FORGET",
+    "HEARD",
+    "LOOK",
+    "READ",
+    "REPORT",
+    "SCAN",
+    "STAMP",
+    "SURVEY",
+    "Script",
+    "marker",
+    "stamped",
+]
 
 _SERVER = """
 if not redis.REDIS_VERSION_NUM then redis.replicate_commands() end
@@ -107,21 +121,51 @@ return {'won', now}
 """
 """The last writes what stands there already, so that WAIT has something to wait for: see `?wait`."""
 
-_SCAN = """
+_PAGE = """
 local kind, limit = ARGV[1], tonumber(ARGV[4])
 local fields = redis.call('ZRANGEBYLEX', KEYS_, ARGV[2], ARGV[3], 'LIMIT', 0, limit)
 local found = {'ok', now}
-for first = 1, #fields, 1000 do
-  local values = redis.call('HMGET', H, unpack(fields, first, math.min(first + 999, #fields)))
-  for place, value in ipairs(values) do
-    local number, data = stands(kind, value)
-    found[#found + 1] = string.sub(fields[first + place - 1], #kind + 2)
-    found[#found + 1] = number
-    found[#found + 1] = data
+local function page(note)
+  for first = 1, #fields, 1000 do
+    local values = redis.call('HMGET', H, unpack(fields, first, math.min(first + 999, #fields)))
+    for place, value in ipairs(values) do
+      local number, data = stands(kind, value)
+      found[#found + 1] = string.sub(fields[first + place - 1], #kind + 2)
+      found[#found + 1] = number
+      found[#found + 1] = data
+      note(data)
+    end
   end
+end
+"""
+
+_SCAN = """
+page(function(data) end)
+return found
+"""
+
+_SURVEY = """
+found[3] = #fields
+local words, is_known = {}, {}
+page(function(data)
+  local word = word_in(data)
+  found[#found + 1] = word
+  if word ~= '' and not is_known[word] then
+    is_known[word] = true
+    words[#words + 1] = word
+  end
+end)
+for _, word in ipairs(words) do
+  local number, data = '0', ''
+  if kind == 'claim' then number, data = session_of(word) end
+  found[#found + 1] = word
+  found[#found + 1] = number
+  found[#found + 1] = data
+  found[#found + 1] = beat_of(word)
 end
 return found
 """
+"""How many records there are; of each its key, number, data and word; then of each word what is known of it."""
 
 _FORGET = """
 local kind, key = ARGV[1], ARGV[2]
@@ -152,7 +196,11 @@ for _, old in ipairs(redis.call('ZRANGEBYSCORE', UNTIL, '-inf', whole(now), 'LIM
   redis.call('HDEL', H, 'beat/' .. old)
   redis.call('ZREM', UNTIL, old)
 end
-return {'ok', now}
+"""
+_BEATEN = "return {'ok', now}"
+_REPORTED = """
+local number, data = stands('session', redis.call('HGET', H, 'session/' .. ARGV[5]))
+return {'ok', now, number, data}
 """
 """What is not kept any more goes away with the next beats, ten with each: nothing expires, so nothing can be evicted."""
 
@@ -160,16 +208,24 @@ _HEARD = """
 return {'ok', now, redis.call('HGET', H, 'beat/' .. ARGV[1]) or ''}
 """
 
+_HOLDER = """
+local function word_in(data)
+  if data == '' then return '' end
+  local is_json, fields = pcall(cjson.decode, data)
+  return is_json and type(fields) == 'table' and type(fields.word) == 'string' and fields.word or ''
+end
+local function session_of(word)
+  return stands('session', redis.call('HGET', H, 'session/' .. string.match(word, '^[^/]*')))
+end
+local function beat_of(word) return redis.call('HGET', H, 'beat/' .. word) or '' end
+"""
+
 _LOOK = """
 local number, data = stands('claim', redis.call('HGET', H, 'claim/' .. ARGV[1]))
-local word = ''
-if data ~= '' then
-  local is_json, fields = pcall(cjson.decode, data)
-  if is_json and type(fields) == 'table' and type(fields.word) == 'string' then word = fields.word end
-end
+local word = word_in(data)
 if word == '' then return {'ok', now, number, data, ''} end
-local session, registration = stands('session', redis.call('HGET', H, 'session/' .. string.match(word, '^[^/]*')))
-return {'ok', now, number, data, word, session, registration, redis.call('HGET', H, 'beat/' .. word) or ''}
+local session, registration = session_of(word)
+return {'ok', now, number, data, word, session, registration, beat_of(word)}
 """
 
 _STAMP = """
@@ -201,7 +257,7 @@ class Script(str):
 
     __slots__ = ()
 
-    @functools.lru_cache(maxsize=100)  # noqa: B019 (there are eight, for ever)
+    @functools.lru_cache(maxsize=100)  # noqa: B019 (there are ten, for ever)
     def of(self, run: str) -> tuple[str, str]:
         """Its text for that run, and what the server calls it."""
         text = self.replace("$RUN", run)
@@ -210,11 +266,13 @@ class Script(str):
 
 READ = Script(_KNOWN_RUN + _STANDS + _READ)
 ADVANCE = Script(_KNOWN_RUN + _STANDS + _ADVANCE)
-SCAN = Script(_KNOWN_RUN + _STANDS + _SCAN)
+SCAN = Script(_KNOWN_RUN + _STANDS + _PAGE + _SCAN)
+SURVEY = Script(_KNOWN_RUN + _STANDS + _HOLDER + _PAGE + _SURVEY)
 FORGET = Script(_KNOWN_RUN + _FORGET)
-BEAT = Script(_KNOWN_RUN + _BEAT)
+BEAT = Script(_KNOWN_RUN + _BEAT + _BEATEN)
+REPORT = Script(_KNOWN_RUN + _STANDS + _BEAT + _REPORTED)
 HEARD = Script(_KNOWN_RUN + _HEARD)
-LOOK = Script(_KNOWN_RUN + _STANDS + _LOOK)
+LOOK = Script(_KNOWN_RUN + _STANDS + _HOLDER + _LOOK)
 STAMP = Script(_SERVER + _STAMP)
 
 

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import sys
-
 import pytest
 
-from looop_portable import Lease, Unavailable
 from looop_portable.backends.base import Backend
-from looop_portable.backends.on_engine import OnEngine
 from looop_portable.testing.engine_exam import Connect, EngineExam
-from looop_portable.testing.exam import BackendExam
-from looop_portable.testing.examiner import Reopen
 from looop_portable.testing.faults import ONWARD, Fault, Injector, faulty
+from support.exams import OnEngineExam, examine_interruptions, examine_many_claims, examine_removal
 from support.servers.redis import Redis
 
 
@@ -21,10 +15,8 @@ class TestEngine(EngineExam):
     """Each server."""
 
 
-class TestBackend(BackendExam):
-    @pytest.fixture
-    def reopen(self, connect: Connect) -> Reopen:
-        return lambda: OnEngine(connect(), "redis")
+class TestBackend(OnEngineExam):
+    scheme = "redis"
 
     def cut_off(self, backend: Backend) -> Backend:
         return faulty(backend, Injector(Fault(1, ONWARD)))
@@ -44,37 +36,21 @@ def test_it_leaves_nothing_behind_that_expires(shared: Redis, connect: Connect, 
 
 @pytest.mark.parametrize("first", range(4))
 def test_a_handler_that_comes_in_between_gets_an_answer_and_one_of_the_two_wins(first: int, connect: Connect) -> None:
-    """Wherever a signal's handler can come in, it advances from the same number."""
-    backend = OnEngine(connect(), "redis")
-    for point in itertools.count(first + 1, 4):
-        answers = interrupted(backend, f"n{point}", point)
-        if len(answers) < 2:
-            assert point > 100
-            break
-        assert answers.count(True) == backend.read(f"n{point}").generation == 1, f"at {point}: {answers}"
+    examine_interruptions(connect, first + 1, 4)
 
 
-def interrupted(backend: OnEngine, name: str, point: int) -> list[bool | None]:
-    """What is said of an `advance`, and before that of another in the middle of it: after so many calls and returns."""
-    answers: list[bool | None] = []
-    left = point
+def test_ten_thousand_claims(connect: Connect) -> None:
+    examine_many_claims(connect)
 
-    def advance(session: str) -> None:
-        try:
-            answers.append(backend.advance(name, 0, Lease(name, session, "i1")))
-        except Unavailable:
-            answers.append(None)
 
-    def profile(frame: object, event: str, arg: object) -> None:
-        nonlocal left
-        left -= event in ("call", "c_return")
-        if not left:
-            left = -1
-            advance("handler")
+def test_all_keys_but_the_stamp_are_removed_under_way(shared: Redis, connect: Connect, prefix: str) -> None:
+    """What loses the stamp as well has lost all: see test_runs.py."""
+    import redis
 
-    sys.setprofile(profile)
-    try:
-        advance("main")
-    finally:
-        sys.setprofile(None)
-    return answers
+    def remove() -> None:
+        with redis.Redis(port=shared.port) as client:
+            fields = [each for each in client.hkeys(f"{{{prefix}}}:records") if each != b"stamp"]
+            client.hdel(f"{{{prefix}}}:records", *fields)
+            client.delete(f"{{{prefix}}}:keys", f"{{{prefix}}}:until")
+
+    examine_removal(connect, remove)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from redis.connection import Connection
@@ -49,7 +50,9 @@ def use_all(engine: Engine) -> None:
     engine.look("-")
     engine.read(CLAIM, "-")
     engine.scan(TICKET)
+    engine.survey(SESSION)
     engine.beat("-/i", 3)
+    engine.report("-", "-/i", 3)
     engine.heard("-/i")
     engine.forget(TICKET, "-")
     engine.advance(CLAIM, "-", 9, b"", not_after=elapsed() + 60)
@@ -87,6 +90,20 @@ def test_a_page_of_a_thousand_is_one_round_trip(engine: Engine, trips: Trips) ->
     assert trips.of(lambda: pages.append(engine.scan(TICKET))) == 1
     assert trips.of(lambda: pages.append(engine.scan(TICKET, start=pages[0][-1][0]))) == 1
     assert [len(page) for page in pages] == [1000, 1]
+
+
+def test_a_survey_of_a_thousand_is_one_round_trip_whoever_holds_them(engine: Engine, trips: Trips) -> None:
+    for number in range(1001):
+        put(engine, CLAIM, f"{number:04}", json.dumps({"word": f"s{number % 300}/i"}).encode())
+    for number in range(300):
+        assert trips.of(partial(engine.report, f"s{number}", f"s{number}/i", 30)) == 1
+        put(engine, SESSION, f"s{number}", json.dumps({"word": f"s{number}/i"}).encode())
+    pages: list[list[tuple[str, Look]]] = []
+    assert trips.of(lambda: pages.append(engine.survey(CLAIM))) == 1
+    assert trips.of(lambda: pages.append(engine.survey(CLAIM, pages[0][-1][0]))) == 1
+    assert [len(page) for page in pages] == [1000, 1]
+    assert trips.of(lambda: pages.append(engine.survey(SESSION))) == 1
+    assert all(found.session.number == 1 and found.heard for page in pages for _, found in page)
 
 
 @pytest.mark.usefixtures("engine")
@@ -140,6 +157,8 @@ def test_a_look_never_differs_from_three_questions(engine: Engine, data: bytes) 
     found, wanted = engine.look("x"), Engine.look(engine, "x")
     assert found[:2] == wanted[:2]
     assert (found.heard and found.heard.beat) == (wanted.heard and wanted.heard.beat)
+    ((_, surveyed),) = engine.survey(CLAIM)
+    assert (*surveyed[:2], surveyed.heard and surveyed.heard.beat) == (*wanted[:2], wanted.heard and wanted.heard.beat)
 
 
 def test_a_page_that_starts_before_its_prefix_begins_with_that(engine: Engine) -> None:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
+from operator import itemgetter
 
 from looop_portable.backends.base import Backend, Fact, HolderSigns
-from looop_portable.backends.engine import CLAIM, Engine, Record, word_in
+from looop_portable.backends.engine import CLAIM, Engine, Look, Record, word_in
 from looop_portable.backends.on_engine.asking import Store
 from looop_portable.backends.on_engine.keys import name_in, of_claim, word_of
 from looop_portable.backends.on_engine.sessions import EngineSessions, session_in
@@ -59,10 +60,7 @@ class OnEngine(Backend):
     def look(self, claim: str) -> tuple[Head, HolderSigns | None]:
         found = self._store.look(of_claim(claim), spelled(claim))
         head = _head_in(claim, found.claim)
-        if not head.lease or word_in(found.claim.data) != word_of(holder := Holder(*head.lease[1:3])):
-            return head, None
-        session = session_in(holder.session, found.session)
-        return head, HolderSigns(holder, session, partial(self.sessions.signs.silence_after, found.heard))
+        return head, self._signs(Holder(*head.lease[1:3]), found) if head.lease else None
 
     def recall(self, claim: str) -> Head | None:
         """What this process has made of it with its last release: a step from there that is lost costs one more."""
@@ -86,6 +84,26 @@ class OnEngine(Backend):
             name = name_in(key, record.data, "name")
             if name and (head := _head_in(name, record)).lease:
                 yield name, head
+
+    def survey(self) -> Iterator[tuple[str, Head | None, HolderSigns | None]]:
+        """One survey tells all."""
+        held: list[tuple[str, str, Head, Holder]] = []
+        told: dict[Holder, Look] = {}
+        for key, found in self._store.survey("the claims cannot be enumerated", CLAIM):
+            name = name_in(key, found.claim.data, "name")
+            if name and (head := _head_in(name, found.claim)).lease:
+                held.append((key, name, head, holder := Holder(*head.lease[1:3])))
+                told[holder] = found  # Any: none is of before the first claim that names this very registration.
+        signs = {holder: self._signs(holder, found) for holder, found in told.items()}
+        for _, name, head, holder in sorted(held, key=itemgetter(0)):
+            yield name, head, signs[holder]
+
+    def _signs(self, holder: Holder, found: Look) -> HolderSigns | None:
+        """What a look has told of who holds the claim; None, if that was somebody else."""
+        if word_in(found.claim.data) != word_of(holder):
+            return None
+        session = session_in(holder.session, found.session)
+        return HolderSigns(holder, session, partial(self.sessions.signs.silence_after, found.heard))
 
     def far(self) -> bool:
         return not self._store.engine.local

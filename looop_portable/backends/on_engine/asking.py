@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from looop_portable.backends.engine import Engine, Heard, Look, Record
+from looop_portable.backends.engine import Engine, Heard, Known, Look, Record
 from looop_portable.errors import CannotExclude, Settling, Unavailable, unavailable
 from looop_portable.protocol.codec import encode
 from looop_portable.system.clock import elapsed
@@ -43,11 +43,27 @@ class Store:
 
     def scan(self, about: str, kind: str, prefix: str = "") -> list[tuple[str, Record]]:
         """All of them, by key."""
-        found = page = self._page(about, kind, prefix, "")
+        page = self._page(about, kind, prefix, "")
+        found = list(page)
         while len(page) == _PAGE:
             page = self._page(about, kind, prefix, page[-1][0])
-            found = found + page
+            found += page
         return sorted(found)
+
+    def survey(self, about: str, kind: str) -> list[tuple[str, Look]]:
+        """All of this kind, each with what is known of who is named in it."""
+        known: Known = {}
+        page = _answered(about, self.engine.survey, kind, "", _PAGE, known)
+        found = list(page)
+        while len(page) == _PAGE:
+            page = _answered(about, self.engine.survey, kind, page[-1][0], _PAGE, known)
+            found += page
+        return found
+
+    def report(self, about: str, key: str, word: str, lease: float) -> Record:
+        found = _answered(about, self.engine.report, key, word, lease)
+        self.settle()
+        return found
 
     def _page(self, about: str, kind: str, prefix: str, start: str) -> list[tuple[str, Record]]:
         return _answered(about, self.engine.scan, kind, prefix, start, _PAGE)

@@ -7,7 +7,7 @@ import errno
 import sys
 
 from looop_portable.backends.base import Signs
-from looop_portable.backends.engine import BEAT, SESSION, Heard
+from looop_portable.backends.engine import BEAT, SESSION, Heard, Record
 from looop_portable.backends.on_engine.asking import Store
 from looop_portable.backends.on_engine.keys import key_of, of_session, word_of
 from looop_portable.errors import Unavailable
@@ -21,27 +21,39 @@ class EngineSigns(Signs):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._promised: dict[str, int] = {}
+        self._begun: set[str] = set()
+        """Of those the first heartbeat is given, and they are not registered yet."""
 
     def promise(self, registration: Registration, *, locked: bool) -> Registration:  # noqa: ARG002 (the interface)
-        if registration.lease_seconds:
-            self._promised[word_of(registration.holder)] = registration.lease_seconds
+        if (lease := registration.lease_seconds) and (word := word_of(registration.holder)) not in self._begun:
+            self._promised[word] = lease
             self.beat(*registration[:2])
+        self._begun.discard(word_of(registration.holder))
         return registration._replace(disk=self.disk())
 
+    def begin(self, registration: Registration) -> Record:
+        """Give the first heartbeat, and read the registration of its id on the way."""
+        session, lease = registration.session, registration.lease_seconds
+        word = word_of(registration.holder)
+        found = self._store.report(of_session(session), key_of(session), word, lease)
+        self._promised[word] = lease
+        self._begun.add(word)
+        return found
+
     def unpromise(self, registration: Registration) -> None:
-        """Do nothing: the store keeps a heartbeat for no longer than was asked for."""
+        """What fails does no harm: the store keeps a heartbeat for no longer than was asked for."""
         word = word_of(registration.holder)
         self._promised.pop(word, None)
+        self._begun.discard(word)
         with contextlib.suppress(Unavailable):
             self._store.forget("", BEAT, word)
 
     def beat(self, session: str, incarnation: str) -> None:
-        word = word_of(Holder(session, incarnation))
-        lease = self._promised.get(word) or self._promise_of(session, incarnation)
-        if not lease:
-            raise FileNotFoundError(errno.ENOENT, "it has promised no heartbeat, or has ended", session)
-        self._promised[word] = lease  # Whoever beats once beats again: asked once.
-        self._store.beat(of_session(session), word, lease)
+        self._store.beat(of_session(session), *self._promise(session, incarnation))
+
+    def report(self, session: str, incarnation: str) -> Record:
+        """As `beat`, and its registration."""
+        return self._store.report(of_session(session), key_of(session), *self._promise(session, incarnation))
 
     def has_beat(self, session: str, incarnation: str) -> bool:
         return self._store.heard(of_session(session), word_of(Holder(session, incarnation))) is not None
@@ -75,6 +87,15 @@ class EngineSigns(Signs):
     def disk(self) -> str:
         """It begins with the system, as the disks of directories do."""
         return f"{sys.platform} {self._store.engine.where}" if self._store.engine.local else ""
+
+    def _promise(self, session: str, incarnation: str) -> tuple[str, int]:
+        """Its word, and within how many seconds it is said again."""
+        word = word_of(Holder(session, incarnation))
+        lease = self._promised.get(word) or self._promise_of(session, incarnation)
+        if not lease:
+            raise FileNotFoundError(errno.ENOENT, "it has promised no heartbeat, or has ended", session)
+        self._promised[word] = lease  # Whoever beats once beats again: asked once.
+        return word, lease
 
     def _promise_of(self, session: str, incarnation: str) -> int:
         """What another process has promised, for which this one beats: as the keeper of a shell's session does.

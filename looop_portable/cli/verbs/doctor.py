@@ -52,7 +52,7 @@ _CODES = {Outcome.USE: 0, Outcome.NONE: 1, Outcome.UNANSWERED: 3}
     default=60.0,
     metavar="DURATION",
     show_default=True,
-    help="How long to wait for the other hosts.",
+    help="How long to wait for the other hosts, or for a store that settles.",
 )
 @click.pass_obj
 def doctor(out: Setting, place: str | None, processes: int, seconds: float, hosts: int | None, timeout: float) -> int:
@@ -82,7 +82,8 @@ def doctor(out: Setting, place: str | None, processes: int, seconds: float, host
         if not isinstance(chosen, str):
             if hosts:
                 raise click.UsageError("--with-hosts: hosts race in a directory, and not in a store")
-            return _answer_of_store(out, examine_store(chosen, nearest(out.config.data_dir), processes, seconds, say))
+            place = nearest(out.config.data_dir)
+            return _answer_of_store(out, examine_store(chosen, place, processes, seconds, say, timeout))
         directory = existing(place) if place else nearest(out.config.data_dir)
         if not place:
             refuse_homeless(out.config.data_dir, directory)

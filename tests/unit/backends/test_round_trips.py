@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
 from support.engines import Faulty, InProcess
 
-from looop_portable import Claims, Held, Holder
+from looop_portable import Claims, Held, Holder, Liveness, SessionAlive
 from looop_portable.backends.on_engine import OnEngine
+from looop_portable.system.clock import elapsed
 
 LEASE = 30
 
@@ -69,25 +71,63 @@ def test_a_refusal_is_one_and_so_is_a_claim_that_is_shown_or_checked(world: Worl
     assert asked(world.faulty, lambda: world.claims.release("n", world.me)) == ["look"]
 
 
-def test_a_session_is_read_and_advanced_and_a_promise_is_one_beat_more(world: World) -> None:
+def test_a_session_is_read_and_advanced_and_its_first_beat_is_on_the_way(world: World) -> None:
     assert asked(world.faulty, lambda: world.claims.sessions.register("plain")) == ["read", "advance"]
     register = world.claims.sessions.register
-    assert asked(world.faulty, lambda: register("beats", lease_seconds=LEASE)) == ["read", "beat", "advance"]
+    assert asked(world.faulty, lambda: register("beats", lease_seconds=LEASE)) == ["report", "advance"]
 
 
-def test_a_heartbeat_is_a_beat_and_a_look_at_the_registration(world: World) -> None:
-    assert asked(world.faulty, lambda: world.claims.sessions.renew(world.me)) == ["beat", "read"]
+def test_whoever_is_refused_as_its_id_lives_leaves_no_beat_behind(world: World) -> None:
+    register = world.claims.sessions.register
+    with pytest.raises(SessionAlive):
+        register("they", lease_seconds=LEASE)
+    assert list(world.engine.beats) == [f"me/{world.me.incarnation}", f"they/{world.they.incarnation}"]
+
+
+def test_a_heartbeat_and_a_look_at_the_registration_are_one(world: World) -> None:
+    assert asked(world.faulty, lambda: world.claims.sessions.renew(world.me)) == ["report"]
+    keeper = Claims(OnEngine(faulty := Faulty(world.engine), "far")).sessions
+    assert asked(faulty, lambda: keeper.renew(world.me)) == ["read", "report"], "it asks once for how long that is promised"
+    assert asked(faulty, lambda: keeper.renew(world.me)) == ["report"]
 
 
 def test_many_claims_of_one_session_are_one_page_and_its_signs_of_life(world: World) -> None:
     for number in range(900):
         world.their_claims.claim(f"n{number}", world.they)
-    assert asked(world.faulty, world.claims.list) == ["scan", "read", "heard"]
-    assert asked(world.faulty, world.claims.reap).count("scan") <= 3
+    assert asked(world.faulty, world.claims.list) == ["survey"]
+
+
+def test_a_list_and_a_sweep_of_many_sessions_cost_what_those_of_one_do(world: World) -> None:
+    for number in range(900):
+        holder = world.their_claims.sessions.register(f"s{number}", lease_seconds=LEASE).holder
+        world.their_claims.claim(f"n{number}", holder)
+    assert asked(world.faulty, world.claims.list) == ["survey"]
+    assert {each.verdict.liveness for each in world.claims.list() if each.verdict} == {Liveness.ALIVE}
+    assert asked(world.faulty, world.claims.sessions.statuses) == ["survey"]
+    assert asked(world.faulty, world.claims.reap) == ["survey", "scan", "scan"]
+    world.their_claims.claim("n900", world.they)
+    for number in range(101, 1101):
+        world.their_claims.claim(f"n9{number}", world.they)
+    assert asked(world.faulty, world.claims.list) == ["survey"] * 2
+
+
+def test_a_registration_that_does_not_name_its_word_is_heard_by_itself(world: World) -> None:
+    """As versions wrote it before that was asked for."""
+    number, data = world.engine.read("session", "they")
+    fields = {name: value for name, value in json.loads(data).items() if name != "word"}
+    world.engine.advance("session", "they", number, json.dumps(fields).encode(), not_after=elapsed() + 9)
+    assert asked(world.faulty, world.claims.sessions.statuses) == ["survey", "heard"]
 
 
 def test_who_retires_pays_for_what_it_holds_and_not_for_what_others_hold(world: World) -> None:
     for number in range(900):
         world.their_claims.claim(f"n{number}", world.they)
     world.claims.claim("mine", world.me)
-    assert asked(world.faulty, lambda: world.claims.retire(world.me)) == ["read", "advance", "forget", "advance", "scan"]
+    assert asked(world.faulty, lambda: world.claims.retire(world.me)) == ["advance", "forget", "advance", "scan"]
+
+
+def test_a_session_that_others_have_moved_meanwhile_is_read_before_it_ends(world: World) -> None:
+    assert world.their_claims.sessions.resume(world.me)
+    assert asked(world.faulty, lambda: world.claims.sessions.stop(*world.me)) == ["advance", "read", "advance", "forget"]
+    assert not world.claims.sessions.stop(*world.me)
+    assert world.their_claims.sessions.registration(world.me) is None

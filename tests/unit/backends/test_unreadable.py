@@ -110,7 +110,7 @@ def test_one_that_is_only_silent_is_ended_before_it_is_taken_for_dead(
         written_over(path, "x")
     examine = claims.sessions.evidence.examine
 
-    def silent(registration: Registration) -> object:
+    def silent(registration: Registration, *_: object) -> object:
         return examine(registration)._replace(liveness=Liveness.DEAD, inferred=not registration.ended)
 
     monkeypatch.setattr(claims.sessions.evidence, "examine", silent)

@@ -293,7 +293,7 @@ def test_a_session_that_was_judged_in_another_store_is_not_ended_in_this_one(
         old = claims.sessions.register("dead", lease_seconds=30).holder
     if verb == "conclude":  # Who has died by a whole proof need not be ended.
         examine = claims.sessions.evidence.examine
-        monkeypatch.setattr(claims.sessions.evidence, "examine", lambda found: examine(found)._replace(inferred=True))
+        monkeypatch.setattr(claims.sessions.evidence, "examine", lambda found, *_: examine(found)._replace(inferred=True))
     new: list[Holder] = []
     advance = claims.backend.sessions.advance
 

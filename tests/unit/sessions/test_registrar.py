@@ -13,7 +13,7 @@ import pytest
 from support.capabilities import NATIVE
 
 from looop_portable import Claims, Held, InvalidName, Lease, NoSession, Renewed, SessionAlive, Unavailable, Won
-from looop_portable.backends.base import SessionHead
+from looop_portable.backends.base import HolderSigns, SessionHead
 from looop_portable.backends.memory import MemoryBackend
 from looop_portable.errors import NoSuchProcess, UsageError
 from looop_portable.protocol.liveness import Here, Liveness, ProcessState
@@ -431,11 +431,11 @@ def test_what_cannot_be_read_is_unknown_and_refuses_to_be_replaced(
 
 
 def test_sessions_that_cannot_be_enumerated_stop_the_reaper(claims: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> Iterator[tuple[str, SessionHead | None]]:
+    def refuse() -> Iterator[tuple[str, SessionHead | None, HolderSigns | None]]:
         raise PermissionError(13, "denied", "sessions")
 
     claims.claim("n", "unregistered")
-    monkeypatch.setattr(claims.backend.sessions, "scan", refuse)
+    monkeypatch.setattr(claims.backend.sessions, "survey", refuse)
     swept = claims.reap()
     assert swept.reaped == ()
     assert "denied" in swept.skipped
