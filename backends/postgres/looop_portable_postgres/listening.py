@@ -227,10 +227,11 @@ class Listener:
         return wire.ask(statement.encode(), values, end=elapsed() + self._seconds)
 
     def _heard(self, notifications: list[tuple[str, str]]) -> None:
+        """What has a payload is somebody's probe, and no change."""
         for channel, payload in notifications:
             if came := self._probes.get(payload):
                 came.set()
-            for ring in list(self._rings.get(channel, {}).values()):
+            for ring in () if payload else list(self._rings.get(channel, {}).values()):
                 ring()
 
     def _ring_all(self) -> None:

@@ -179,8 +179,10 @@ class _Listener:
             self._asked[channel] -= 1
         if what == b"message" or (what == b"subscribe" and not self._asked[channel]):
             for each in self._wanted.get(channel, []):
+                is_new = not each.answered.is_set()  # Nothing can have been hidden from it: it looks after this.
                 each.answered.set()
-                each.ring()
+                if what == b"message" or not is_new:
+                    each.ring()
 
     def _take_all(self) -> None:
         with suppress(OSError):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from looop_portable.backends.base import Tickets
 from looop_portable.backends.engine import CLAIM, TICKET
@@ -18,13 +20,21 @@ from looop_portable.system.watch.waking import Watcher
 _DIGITS = 12
 
 
+class _Subscribed(NamedTuple):
+    """The topics of a watcher, what ends each, and in which process."""
+
+    topics: list[tuple[str, str]]
+    ends: list[Callable[[], None]]
+    pid: int
+
+
 class EngineTickets(Tickets):
     """The `Tickets` on an engine, as at a bakery: one more than the highest number. Who come at once are in any order."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._ends: dict[int, list[Callable[[], None]]] = {}
-        """What ends the subscriptions of each watcher."""
+        self._subscribed: dict[int, _Subscribed] = {}
+        """By the watcher."""
 
     def take(self, claim: str, waiter: Registration) -> str:
         line = self.line(claim)
@@ -68,18 +78,27 @@ class EngineTickets(Tickets):
         return list(dict.fromkeys(name for name in names if name))
 
     def subscribe(self, watcher: Watcher, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:  # noqa: ARG002 (looop claims nothing here)
-        self._end(watcher)
+        """What is subscribed to already is left as it is: whatever may have hidden a change has rung."""
         topics = [(TICKET, ticket_key(claims[0], ticket))] if ticket else [(CLAIM, spelled(name)) for name in claims]
+        known = self._subscribed.get(id(watcher))
+        if known and (known.topics, known.pid) == (topics, os.getpid()):
+            return True
+        self._end(watcher)
+        if not topics:
+            return watcher.watch(())
+        found = self._subscribed[id(watcher)] = _Subscribed([], [], os.getpid())
         for kind, key in topics:
             end = self._store.subscribe(of_claim(claims[0]), kind, key, watcher.wake)
             if end is None:
                 self._end(watcher)
                 return watcher.watch(())
-            self._ends.setdefault(id(watcher), []).append(end)
-        return bool(topics) or watcher.watch(())
+            found.ends.append(end)
+            found.topics.append((kind, key))
+        return True
 
     def _end(self, watcher: Watcher) -> None:
-        for end in self._ends.pop(id(watcher), ()):
+        known = self._subscribed.pop(id(watcher), None)
+        for end in known.ends if known else ():
             end()
 
     def far(self) -> bool:

@@ -9,6 +9,8 @@ from support.engines import Faulty, InProcess
 
 from looop_portable import Claims, Held, Holder
 from looop_portable.backends.on_engine import OnEngine
+from looop_portable.system.watch.waking import LocalWatcher
+from looop_portable.waiting.claiming import waiter
 
 LEASE = 30
 
@@ -91,3 +93,13 @@ def test_who_retires_pays_for_what_it_holds_and_not_for_what_others_hold(world: 
         world.their_claims.claim(f"n{number}", world.they)
     world.claims.claim("mine", world.me)
     assert asked(world.faulty, lambda: world.claims.retire(world.me)) == ["read", "advance", "forget", "advance", "scan"]
+
+
+def test_who_waits_subscribes_once_and_each_look_is_of_its_own(world: World) -> None:
+    """Without this each look would end what it is woken by, and make it anew: two questions more."""
+    world.their_claims.claim("n", world.they)
+    waiting = waiter(world.claims, "n", world.me, 0, LocalWatcher())
+    assert "subscribe" in asked(world.faulty, waiting.look)
+    for _ in range(3):
+        assert asked(world.faulty, waiting.look) == ["scan", "look", "look", "read"]
+    waiting.stop()
