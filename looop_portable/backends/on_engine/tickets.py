@@ -31,6 +31,8 @@ class _Subscribed(NamedTuple):
 class EngineTickets(Tickets):
     """The `Tickets` on an engine, as at a bakery: one more than the highest number. Who come at once are in any order."""
 
+    keeps = True
+
     def __init__(self, store: Store) -> None:
         self._store = store
         self._subscribed: dict[int, _Subscribed] = {}

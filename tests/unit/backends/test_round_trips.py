@@ -101,5 +101,6 @@ def test_who_waits_subscribes_once_and_each_look_is_of_its_own(world: World) -> 
     waiting = waiter(world.claims, "n", world.me, 0, LocalWatcher())
     assert "subscribe" in asked(world.faulty, waiting.look)
     for _ in range(3):
-        assert asked(world.faulty, waiting.look) == ["scan", "look", "look", "read"]
-    waiting.stop()
+        assert asked(world.faulty, waiting.look) == ["look", "scan", "read"]
+    world.their_claims.release("n", world.they)
+    assert asked(world.faulty, waiting.look) == ["look", "advance", "forget"]
