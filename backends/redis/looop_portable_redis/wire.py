@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ from redis.retry import Retry
 from looop_portable.errors import Unavailable
 from looop_portable_redis.address import Address
 
-__all__ = ["Command", "Wire", "connect", "failing", "master_of", "packed"]
+__all__ = ["Command", "Wire", "connect", "failed", "failing", "master_of", "packed", "words"]
 
 Command = tuple[object, ...]
 
@@ -40,11 +40,18 @@ _IN_SCRIPT = re.compile(r"\.? ?script: [0-9a-f]{40}.*| -? ?@user_script.*")
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
+class Parser(Protocol):
+    """The client's, which knows what kind of error a text is."""
+
+    def parse_error(self, response: str) -> Exception: ...
+
+
 class Wire(Protocol):
     """What is used of the client's connection, which says no types of its own."""
 
     host: str
     port: int
+    _parser: Parser
 
     def connect(self) -> None: ...
 
@@ -61,15 +68,18 @@ class Wire(Protocol):
     def _get_socket(self) -> socket.socket: ...
 
 
-def packed(commands: Sequence[Command]) -> list[bytes]:
-    """As the server reads them, in a third of the client's time: texts, bytes and numbers."""
+def packed(command: Command) -> bytes:
+    """As the server reads it, in a third of the client's time: texts, bytes and numbers."""
+    return b"*%d\r\n" % len(command) + words(command)
+
+
+def words(command: Command) -> bytes:
+    """The words of a command, or of a part of it."""
     parts = []
-    for command in commands:
-        parts.append(b"*%d\r\n" % len(command))
-        for word in command:
-            data = word if type(word) is bytes else str(word).encode()
-            parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return [b"".join(parts)]
+    for word in command:
+        data = word if type(word) is bytes else str(word).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
 
 
 def connect(address: Address) -> Wire:
@@ -133,8 +143,13 @@ def failing(about: str) -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, UnicodeError) as error:
-        text = _IN_SCRIPT.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
-        raise Unavailable(f"{about}: {text}{_remedy(error, text)}") from error
+        raise failed(about, error) from error
+
+
+def failed(about: str, error: Exception) -> Unavailable:
+    """What the client has raised, in one line."""
+    text = _IN_SCRIPT.sub("", " ".join(str(error).split())).rstrip(".") or type(error).__name__
+    return Unavailable(f"{about}: {text}{_remedy(error, text)}")
 
 
 def _remedy(error: Exception, text: str) -> str:
