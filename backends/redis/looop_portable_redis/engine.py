@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from looop_portable.backends.connections import Connections
 from looop_portable.backends.engine import (
@@ -24,6 +24,7 @@ from looop_portable.backends.engine import (
     Heard,
     Look,
     Record,
+    Ring,
     Step,
     kept,
     word_in,
@@ -31,11 +32,12 @@ from looop_portable.backends.engine import (
 from looop_portable.errors import Settling, Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import Address
-from looop_portable_redis.changes import Changes
-from looop_portable_redis.facts import facts
 from looop_portable_redis.link import Link, look_at
 from looop_portable_redis.scripts import ADVANCE, BEAT, FORGET, HEARD, LOOK, READ, SCAN, Script
 from looop_portable_redis.wire import connect
+
+if TYPE_CHECKING:
+    from looop_portable_redis.changes import Changes
 
 __all__ = ["RedisEngine"]
 
@@ -53,7 +55,7 @@ class RedisEngine(Engine):
         self._address = address
         self.where = address.where
         self._links: Connections[Link] = Connections(self.where, lambda: Link(address), Link.close, seconds=address.timeout)
-        self._changes = Changes(self.where, lambda: connect(address), address.timeout)
+        self._changes: dict[str, Changes] = {}
 
     def read(self, kind: str, key: str) -> Record:
         return _record(*self._ask(READ, kind, key)[2:4])
@@ -106,11 +108,18 @@ class RedisEngine(Engine):
             return super().look(key)
         return Look(claim, _record(*known[:2]), _heard(now, known[2])) if word else Look(claim)
 
-    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None]:
-        return self._changes.subscribe(self._channel(kind, key), ring)
+    def subscribe(self, kind: str, key: str, ring: Ring) -> Callable[[], None]:
+        from looop_portable_redis.changes import Changes  # Who does not wait does not import it.
+
+        if not self._changes:  # One step keeps the first one, of two that come at once.
+            new = Changes(self.where, lambda: connect(self._address), self._address.timeout)
+            self._changes.setdefault(self.where, new)
+        return self._changes[self.where].subscribe(self._channel(kind, key), ring)
 
     def verify(self) -> list[Fact]:
         """On a connection of its own, as the server may be one that is refused."""
+        from looop_portable_redis.facts import facts
+
         wire = connect(self._address)
         try:
             return facts(self._address, *look_at(self._address, wire))
@@ -118,7 +127,8 @@ class RedisEngine(Engine):
             wire.disconnect()
 
     def close(self) -> None:
-        self._changes.close()
+        for each in self._changes.values():
+            each.close()
         self._links.close()
 
     def _ask(self, script: Script, *values: object) -> list[Any]:

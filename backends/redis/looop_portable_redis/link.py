@@ -12,14 +12,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import NoScriptError, RedisError
-
 from looop_portable.errors import CannotExclude, Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import Address
-from looop_portable_redis.replies import Replies
+from looop_portable_redis.replies import Command, Lost, Said, packed, words
 from looop_portable_redis.scripts import STAMP, Script, marker, stamped
-from looop_portable_redis.wire import Command, Wire, connect, failed, master_of, packed, words
+from looop_portable_redis.wire import Wire, connect, failed, master_of
 
 __all__ = ["Info", "Link", "is_lossless", "look_at", "refusals"]
 
@@ -112,7 +110,7 @@ class Link:
         """
         try:
             return self._run_script(script, *values, replicas=replicas, by_hash=True)
-        except NoScriptError:
+        except Said:  # NOSCRIPT: everything else is told as `Unavailable`.
             self.greet()
             return self._run_script(script, *values, replicas=replicas)
 
@@ -122,7 +120,7 @@ class Link:
             asked += packed(("WAIT", replicas, _wait_for(self._address.timeout)))
         replies = said(self._address, self._wire, asked, 2 if replicas else 1)
         found: list[Any] = replies[0]
-        if isinstance(found, NoScriptError):
+        if isinstance(found, Said) and found.code == "NOSCRIPT":
             raise found
         raise_first(self._address, replies)
         self._learn(found[1])
@@ -175,11 +173,11 @@ def replies_to(address: Address, wire: Wire, commands: Sequence[Command]) -> lis
 
 def said(address: Address, wire: Wire, commands: bytes, count: int) -> list[Any]:
     """The same, of commands that are packed."""
-    replies = Replies(wire, elapsed() + address.timeout)
+    end = elapsed() + address.timeout
     try:
-        wire.send_packed_command([commands])
-        return [replies.next() for _ in range(count)]
-    except (RedisError, OSError) as error:
+        wire.say(commands, end)
+        return [wire.reply(end) for _ in range(count)]
+    except (Lost, OSError) as error:
         raise failed(address.where, error) from error
 
 

@@ -105,7 +105,7 @@ if late or number ~= after then
 end
 redis.call('HSET', H, field, new .. ' ' .. data)
 if not value then redis.call('ZADD', KEYS_, 0, field) end
-if kind ~= 'session' then redis.call('PUBLISH', ARGV[9], new) end
+if kind ~= 'session' then redis.call('PUBLISH', ARGV[9], #data > 500 and new or new .. ' ' .. data) end
 return {'won', now}
 """
 """The last writes what stands there already, so that WAIT has something to wait for: see `?wait`."""

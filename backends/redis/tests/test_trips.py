@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from redis.connection import Connection
 
 from looop_portable.backends.engine import CLAIM, SESSION, TICKET, Engine, Look, Record
 from looop_portable.system.clock import elapsed
@@ -27,13 +28,13 @@ class Trips:
 
 @pytest.fixture
 def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
-    trips, send = Trips(), Connection.send_packed_command
+    trips, send = Trips(), socket.socket.sendall
 
-    def counted(self: Connection, command: object, check_health: bool = True) -> None:
+    def counted(self: socket.socket, *sent: Any) -> None:
         trips.sent += 1
-        send(self, command, check_health)  # type: ignore[no-untyped-call]
+        send(self, *sent)
 
-    monkeypatch.setattr(Connection, "send_packed_command", counted)
+    monkeypatch.setattr(socket.socket, "sendall", counted)
     return trips
 
 
