@@ -37,8 +37,10 @@ __all__ = [
     "Heard",
     "Look",
     "Record",
+    "Ring",
     "Step",
     "kept",
+    "tell",
     "word_in",
 ]
 
@@ -85,6 +87,15 @@ class Look(NamedTuple):
     claim: Record
     session: Record = NOTHING
     heard: Heard | None = None
+
+
+Ring = Callable[[], None]
+
+
+def tell(ring: Ring, record: Record) -> None:
+    """For an engine that has the record at hand: some rings want to know it."""
+    if told := getattr(ring, "told", None):
+        told(record)
 
 
 @lru_cache(maxsize=256)
@@ -181,8 +192,11 @@ class Engine(ABC):
             return Look(claim)
         return Look(claim, self.read(SESSION, word.partition("/")[0]), self.heard(word))
 
-    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:  # noqa: ARG002 (the interface)
+    def subscribe(self, kind: str, key: str, ring: Ring) -> Callable[[], None] | None:  # noqa: ARG002 (the interface)
         """Call `ring` after each change of this record, from any thread; None: nobody here tells of changes.
+
+        Before that it may `tell` it which record this change has published: who waits for a claim that was let go has it
+        without a look then.
 
         Every change that is made after this has returned rings; so does everything that may have hidden one, as a lost
         connection. What rings once too often does no harm. `ring` returns at once, and raises nothing. What is returned

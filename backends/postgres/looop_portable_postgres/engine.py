@@ -22,7 +22,20 @@ from hashlib import blake2b
 from typing import Any, cast
 
 from looop_portable.backends.connections import Connections
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, Engine, Fact, Heard, Look, Record, Step, kept, word_in
+from looop_portable.backends.engine import (
+    BEAT,
+    CLAIM,
+    NOTHING,
+    Engine,
+    Fact,
+    Heard,
+    Look,
+    Record,
+    Ring,
+    Step,
+    kept,
+    word_in,
+)
 from looop_portable.errors import CannotExclude, Settling, Unavailable, UnknownProtocol
 from looop_portable.system.clock import elapsed
 from looop_portable_postgres.address import Target, attempts
@@ -97,7 +110,7 @@ class PostgresEngine(Engine):
         session = NOTHING if registered is None else Record(registered, registration)
         return Look(Record(number, data), session, None if beat is None else Heard(seconds, beat))
 
-    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
+    def subscribe(self, kind: str, key: str, ring: Ring) -> Callable[[], None] | None:
         return self._listener().subscribe(self._channel(kind, key), ring)
 
     def verify(self) -> list[Fact]:

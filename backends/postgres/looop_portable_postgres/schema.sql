@@ -160,8 +160,8 @@ begin
       end if;
       number := after_ + 1;
       data := null;
-      if listened then
-        perform pg_notify(channel_, '');
+      if listened then           -- The record itself, where it is small: `=NUMBER HEX`.
+        perform pg_notify(channel_, case when length(data_) <= 500 then '=' || number || ' ' || encode(data_, 'hex') else '' end);
       end if;
     end if;
   end $$;

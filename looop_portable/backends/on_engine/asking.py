@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from looop_portable.backends.engine import Engine, Heard, Look, Record
+from looop_portable.backends.engine import Engine, Heard, Look, Record, Ring
 from looop_portable.errors import CannotExclude, Settling, Unavailable, unavailable
 from looop_portable.protocol.codec import encode
 from looop_portable.system.clock import elapsed
@@ -77,7 +77,7 @@ class Store:
     def look(self, about: str, key: str) -> Look:
         return _answered(about, self.engine.look, key)
 
-    def subscribe(self, about: str, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
+    def subscribe(self, about: str, kind: str, key: str, ring: Ring) -> Callable[[], None] | None:
         return _answered(about, self.engine.subscribe, kind, key, ring)
 
     def advance(self, about: str, kind: str, key: str, after: int, fields: dict[str, object]) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from looop_portable.backends.base import Tickets
-from looop_portable.backends.engine import CLAIM, TICKET
+from looop_portable.backends.engine import CLAIM, TICKET, Record
 from looop_portable.backends.on_engine.asking import Store
 from looop_portable.backends.on_engine.keys import name_in, of_claim, ticket_key
 from looop_portable.errors import Unavailable
@@ -28,13 +29,26 @@ class _Subscribed(NamedTuple):
     pid: int
 
 
+class _Wakes:
+    """What an engine rings for a claim."""
+
+    def __init__(self, watcher: Watcher, told: Callable[[Record], object]) -> None:
+        self._watcher = watcher
+        self.told = told
+
+    def __call__(self) -> None:
+        self._watcher.wake()
+
+
 class EngineTickets(Tickets):
     """The `Tickets` on an engine, as at a bakery: one more than the highest number. Who come at once are in any order."""
 
     keeps = True
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, note: Callable[[str, Record], object]) -> None:
+        """`note` is called with what a claim has become, as the engine tells it."""
         self._store = store
+        self._note = note
         self._subscribed: dict[int, _Subscribed] = {}
         """By the watcher."""
 
@@ -81,7 +95,8 @@ class EngineTickets(Tickets):
 
     def subscribe(self, watcher: Watcher, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:  # noqa: ARG002 (looop claims nothing here)
         """What is subscribed to already is left as it is: whatever may have hidden a change has rung."""
-        topics = [(TICKET, ticket_key(claims[0], ticket))] if ticket else [(CLAIM, spelled(name)) for name in claims]
+        kind, keys = (TICKET, [ticket_key(claims[0], ticket)]) if ticket else (CLAIM, [spelled(name) for name in claims])
+        topics = [(kind, key) for key in keys]
         known = self._subscribed.get(id(watcher))
         if known and (known.topics, known.pid) == (topics, os.getpid()):
             return True
@@ -89,13 +104,14 @@ class EngineTickets(Tickets):
         if not topics:
             return watcher.watch(())
         found = self._subscribed[id(watcher)] = _Subscribed([], [], os.getpid())
-        for kind, key in topics:
-            end = self._store.subscribe(of_claim(claims[0]), kind, key, watcher.wake)
+        for name, topic in zip(claims, topics, strict=False):
+            ring = watcher.wake if ticket else _Wakes(watcher, partial(self._note, name))
+            end = self._store.subscribe(of_claim(name), *topic, ring)
             if end is None:
                 self._end(watcher)
                 return watcher.watch(())
             found.ends.append(end)
-            found.topics.append((kind, key))
+            found.topics.append(topic)
         return True
 
     def _end(self, watcher: Watcher) -> None:

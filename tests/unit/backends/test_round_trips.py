@@ -8,6 +8,7 @@ import pytest
 from support.engines import Faulty, InProcess
 
 from looop_portable import Claims, Held, Holder
+from looop_portable.backends.engine import CLAIM, tell
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.watch.waking import LocalWatcher
 from looop_portable.waiting.claiming import waiter
@@ -104,3 +105,20 @@ def test_who_waits_subscribes_once_and_each_look_is_of_its_own(world: World) -> 
         assert asked(world.faulty, waiting.look) == ["look", "scan", "read"]
     world.their_claims.release("n", world.they)
     assert asked(world.faulty, waiting.look) == ["look", "advance", "forget"]
+
+
+def test_who_is_told_what_was_published_claims_without_a_look(world: World) -> None:
+    """What stands under a number never changes; if somebody else was faster, that costs one look more."""
+    world.their_claims.claim("n", world.they)
+    waiting = waiter(world.claims, "n", world.me, 0, LocalWatcher())
+    waiting.look()
+    (ring,) = world.engine._rings[CLAIM, "n"].values()
+    tell(ring, world.engine.read(CLAIM, "n"))
+    assert asked(world.faulty, waiting.look) == ["look", "scan", "read"], "that it is held is nothing to go on from"
+    world.their_claims.release("n", world.they)
+    tell(ring, world.engine.read(CLAIM, "n"))
+    world.their_claims.claim("n", world.they)
+    assert asked(world.faulty, waiting.look) == ["advance", "look", "scan", "read"]
+    world.their_claims.release("n", world.they)
+    tell(ring, world.engine.read(CLAIM, "n"))
+    assert asked(world.faulty, waiting.look) == ["advance", "forget"]
