@@ -128,8 +128,8 @@ PARTS: dict[str, tuple[Table, Callable[[str, Stage, Setting], list[Row]]]] = {
         Table(
             "Claim and release, and a refusal",
             "The median of rounds in which all take turns. The ratio is the median of those round by round: of a cycle to "
-            "two bare transitions by the same client, of a refusal to one. `logged`: each event is appended to a file, as by "
-            "`Claims.open`. `alien`: the holder is of another host, and judged by its heartbeat; else its process is looked "
+            "two bare transitions by the same client, of a refusal to one. `logged`: events are appended to a file, as by "
+            "`Claims.open`. `alien`: the holder is of another host, judged by its heartbeat; else its process is looked "
             "at. Below each: the engine's own locks.",
             ("", "bare", *(cell for row in ROWS for cell in (row, "/ bare"))),
             (),

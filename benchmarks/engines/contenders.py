@@ -2,7 +2,7 @@
 
 Does not guarantee: the same promises. `pg_advisory_lock` ends with its connection, and excludes nobody behind a pooler in
 transaction mode. Redis's locks are lost with what Redis loses, and with their time. etcd3gw's does not wait: who wants to
-wait tries again, here every 50 ms. None of them numbers its holders.
+wait tries again, here every 100 ms. None of them numbers its holders.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import looop_portable
 
 HOLD = f"{OURS}: hold"
 LONG = 3600  # Seconds: no lock of theirs ends by itself while it is measured.
-AGAIN = 0.05  # Seconds between two attempts of what does not wait.
+AGAIN = 0.1  # Seconds between two attempts of what does not wait: as redis-py's Lock has it.
 
 logging.getLogger("redis_lock").setLevel(logging.ERROR)
 

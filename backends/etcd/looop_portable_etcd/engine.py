@@ -13,7 +13,20 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, Engine, Fact, Heard, Look, Record, Step, word_in
+from looop_portable.backends.engine import (
+    BEAT,
+    CLAIM,
+    NOTHING,
+    SESSION,
+    Engine,
+    Fact,
+    Heard,
+    Look,
+    Record,
+    Ring,
+    Step,
+    word_in,
+)
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.address import Address
@@ -104,7 +117,7 @@ class EtcdEngine(Engine):
     def verify(self) -> list[Fact]:
         return facts(self.gateway)
 
-    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None]:
+    def subscribe(self, kind: str, key: str, ring: Ring) -> Callable[[], None]:
         """One connection for each key that somebody here wants to know of, beside the three."""
         return self._watches.subscribe(self._key(kind, key), ring)
 
