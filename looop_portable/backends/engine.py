@@ -21,7 +21,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from looop_portable.backends.base import Fact
 from looop_portable.protocol.codec import decode, text
@@ -39,6 +39,7 @@ __all__ = [
     "Record",
     "Ring",
     "Step",
+    "Told",
     "kept",
     "tell",
     "word_in",
@@ -68,6 +69,20 @@ class Step(NamedTuple):
 
     won: bool
     now: Record
+
+
+class Told(Step):
+    """A step that was won, of a claim whose data name a holder, and the registration of its session as it stood after that.
+
+    It is a `Step` in all else. See `Engine.tells_sessions`.
+    """
+
+    session: Record
+
+    def __new__(cls, now: Record, session: Record) -> Self:
+        found = super().__new__(cls, True, now)
+        found.session = session
+        return found
 
 
 class Heard(NamedTuple):
@@ -121,6 +136,9 @@ class Engine(ABC):
 
     True where others can reach it as well, it makes two live holders.
     """
+
+    tells_sessions: bool = False
+    """Whether each step of a claim's that is won, and whose data name a holder, is a `Told`. If not, `hold` asks before."""
 
     has_lines: bool = True
     """Whether those who wait line up here, by records of kind TICKET. Where each look costs money, they only look again."""

@@ -239,8 +239,7 @@ class Entrance:
         """Claim one name. Held by another block of this process: that block's lease. Frees what is not won."""
         taker: Taker | None = None
         try:
-            self.session = member.session()
-            outcome = member.claims.claim(name, self.session.holder, **self._noted)
+            outcome = member.claim(self, name, **self._noted)
             if isinstance(outcome, Held) and self._joins(member, outcome):
                 outcome = Renewed(outcome.lease)
             if isinstance(outcome, Renewed):

@@ -25,6 +25,7 @@ from looop_portable.backends.engine import (
     Record,
     Ring,
     Step,
+    Told,
     word_in,
 )
 from looop_portable.errors import Unavailable
@@ -49,6 +50,8 @@ class EtcdEngine(Engine):
     `advance` two where this process has published nothing for 2 s, and read nothing since: see `deadlines`.
     """
 
+    tells_sessions = True
+
     def __init__(self, address: Address) -> None:
         self.where = address.where
         self.gateway = Gateway(address)
@@ -67,12 +70,15 @@ class EtcdEngine(Engine):
         put = {"request_put": {"key": name, "value": b64encode(data).decode()}}
         number = {"key": name, "target": "VERSION", "result": "EQUAL", "version": str(after)}
         stands = {"request_range": {"key": name}}
+        session = word_in(data).partition("/")[0] if kind == CLAIM else ""
+        told = [{"request_range": {"key": self._key(SESSION, session)}}] if session else []
         for _ in range(_TRIES):
             if elapsed() >= not_after:
                 return Step(False, self.read(kind, key))
-            found = self._deadlines.transact([number], [put], [stands], not_after)
+            found = self._deadlines.transact([number], [put, *told], [stands], not_after)
             if found and found.get("succeeded"):
-                return Step(True, Record(after + 1, data))
+                new = Record(after + 1, data)
+                return Told(new, _record(found["responses"][1]["response_range"])) if told else Step(True, new)
             if found:
                 return Step(False, _record(found["responses"][0]["response_range"]))
         raise Unavailable(

@@ -33,6 +33,7 @@ from looop_portable.backends.engine import (
     Record,
     Ring,
     Step,
+    Told,
     kept,
     word_in,
 )
@@ -70,6 +71,8 @@ _WHY = {
 class PostgresEngine(Engine):
     """At most three connections of a process, made when they are needed; see `listening` for the fourth."""
 
+    tells_sessions = True
+
     def __init__(self, target: Target) -> None:
         self.where = target.where
         self._target = target
@@ -85,10 +88,13 @@ class PostgresEngine(Engine):
 
     def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
         values = (kind, key.encode(), after, data, _word(data) if kind == CLAIM else b"", self._channel(kind, key))
-        _, won, number, stands, settling, why = self._one("advance", *values, not_after=not_after)
+        _, won, number, stands, settling, why, *session = self._one("advance", *values, not_after=not_after)
         if settling is not None and settling > 0 and number == after:  # Else it is lost, whatever may come.
             raise self._settling(settling, why)
-        return Step(True, Record(after + 1, data)) if won else Step(False, Record(number, stands))
+        if not won:
+            return Step(False, Record(number, stands))
+        new = Record(after + 1, data)
+        return Step(True, new) if session[:1] in ([], [None]) else Told(new, Record(*session))
 
     def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
         first = prefix.encode()

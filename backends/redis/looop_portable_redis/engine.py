@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from looop_portable.backends.connections import Connections
 from looop_portable.backends.engine import (
+    CLAIM,
     Engine,
     Fact,
     Heard,
@@ -26,6 +27,7 @@ from looop_portable.backends.engine import (
     Record,
     Ring,
     Step,
+    Told,
     kept,
     word_in,
 )
@@ -51,6 +53,8 @@ _LOSSLESS = "with appendonly yes, appendfsync always and no replica a restart ha
 class RedisEngine(Engine):
     """At most three connections, and one more while somebody subscribes."""
 
+    tells_sessions = True
+
     def __init__(self, address: Address) -> None:
         self._address = address
         self.where = address.where
@@ -64,12 +68,13 @@ class RedisEngine(Engine):
         """A server whose clock is not what it was thought to be is asked again, by what it has told."""
         new, last, replicas = Record(after + 1, data), int(not_after * 1e6) - SLACK, self._address.wait
         texts = (kind, key, after, new.number, data)
-        channel = self._channel(kind, key)
+        channel, session = self._channel(kind, key), word_in(data).partition("/")[0] if kind == CLAIM else ""
         with self._links.one() as link:
             for _ in range(_TRIES):
                 least = link.ahead + int(elapsed() * 1e6) - SLACK
                 deadline = link.ahead + last
-                found = self._known(link, ADVANCE, *texts, least, deadline, int(replicas > 0), channel, replicas=replicas)
+                times = least, deadline, int(replicas > 0)
+                found = self._known(link, ADVANCE, *texts, *times, channel, session, replicas=replicas)
                 if found[0] in (b"won", b"lost", b"settling") or (found[0] == b"late" and elapsed() * 1e6 >= last):
                     break
             else:
@@ -79,6 +84,8 @@ class RedisEngine(Engine):
         now = new if found[0] == b"won" else _record(*found[2:4])
         if now == new:
             self._refuse_unconfirmed(found)
+        if found[0] == b"won" and session:
+            return Told(now, _record(*found[2:4]))
         return Step(found[0] == b"won", now)
 
     def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:

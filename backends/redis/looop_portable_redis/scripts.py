@@ -106,7 +106,8 @@ end
 redis.call('HSET', H, field, new .. ' ' .. data)
 if not value then redis.call('ZADD', KEYS_, 0, field) end
 if kind ~= 'session' then redis.call('PUBLISH', ARGV[9], #data > 500 and new or new .. ' ' .. data) end
-return {'won', now}
+if ARGV[10] == '' then return {'won', now} end
+return {'won', now, stands('session', redis.call('HGET', H, 'session/' .. ARGV[10]))}
 """
 """The last writes what stands there already, so that WAIT has something to wait for: see `?wait`."""
 

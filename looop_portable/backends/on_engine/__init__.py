@@ -46,6 +46,7 @@ class OnEngine(Backend):
     ) -> None:
         self._name = name
         self._released: dict[str, Head] = {}
+        self._ended: set[Holder] = set()
         self._store = Store(engine, clock, new_nonce)
         self.sessions = EngineSessions(self._store)
         self.tickets = EngineTickets(self._store, self._note) if engine.has_lines else None
@@ -72,12 +73,24 @@ class OnEngine(Backend):
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         fields = record_of(lease)
         fields["generation"] = expected + 1
+        told = None
         if lease and lease.session:
-            fields["word"] = word_of(Holder(*lease[1:3]))
-        won = self._store.advance(of_claim(claim), CLAIM, spelled(claim), expected, fields)
+            holder = Holder(*lease[1:3])
+            fields["word"] = word_of(holder)
+            told = partial(self._hear_of, holder) if self._store.engine.tells_sessions else None
+        won = self._store.advance(of_claim(claim), CLAIM, spelled(claim), expected, fields, told)
         if won and lease is None:
             self._remember(Head(expected + 1, None), claim)
         return won
+
+    def has_told_end(self, holder: Holder) -> bool | None:
+        return holder in self._ended if self._store.engine.tells_sessions else None
+
+    def _hear_of(self, holder: Holder, registration: Record) -> None:
+        """As `Sessions.has_ended` judges it."""
+        own = session_in(holder.session, registration).own
+        if (own.ended or own.incarnation != holder.incarnation) if own else not registration.number:
+            self._ended.add(holder)
 
     def _note(self, claim: str, record: Record) -> None:
         """What stands under a number never changes: who is told of a release may go on from there as if it had looked."""

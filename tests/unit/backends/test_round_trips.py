@@ -8,7 +8,7 @@ import pytest
 from support.engines import Faulty, InProcess
 
 from looop_portable import Claims, Held, Holder
-from looop_portable.backends.engine import CLAIM, tell
+from looop_portable.backends.engine import CLAIM, SESSION, Step, Told, tell, word_in
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.watch.waking import LocalWatcher
 from looop_portable.waiting.claiming import waiter
@@ -122,3 +122,25 @@ def test_who_is_told_what_was_published_claims_without_a_look(world: World) -> N
     world.their_claims.release("n", world.they)
     tell(ring, world.engine.read(CLAIM, "n"))
     assert asked(world.faulty, waiting.look) == ["advance", "forget"]
+
+
+class Telling(Faulty):
+    """Which tells with each claim what stands of the session that has won."""
+
+    tells_sessions = True
+
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        step = super().advance(kind, key, after, data, not_after=not_after)
+        session = word_in(data).partition("/")[0] if kind == CLAIM else ""
+        return Told(step.now, self.engine.read(SESSION, session)) if step.won and session else step
+
+
+def test_a_claim_tells_whether_the_session_that_has_won_had_ended(world: World) -> None:
+    assert world.claims.backend.has_told_end(world.me) is None, "so whoever wants to know has to ask"
+    claims = Claims(OnEngine(Telling(world.engine), "far"))
+    me = claims.sessions.register("telling", lease_seconds=LEASE).holder
+    claims.claim("a", me)
+    assert claims.backend.has_told_end(me) is False
+    world.their_claims.sessions.stop(*me)
+    claims.claim("b", me)
+    assert claims.backend.has_told_end(me) is True
