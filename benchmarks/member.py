@@ -15,9 +15,10 @@ import resource
 import struct
 import sys
 import time
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from contenders import MAKERS
+from contenders import MAKERS, Contender
 
 RECORD = struct.Struct("=cqq")
 READY, ASKS, HAS, RELEASES = b"R", b"A", b"H", b"L"
@@ -37,8 +38,7 @@ class Pipes(NamedTuple):
             os.close(pipe)
 
 
-def serve(name: str, directory: str, pipes: Pipes) -> None:
-    contender = MAKERS[name](directory)
+def serve(name: str, contender: Contender, pipes: Pipes) -> None:
     if contender.attempt():  # The first time makes what later ones find: files, sessions, threads.
         contender.release()
     pipes.tell(READY, os.getpid())
@@ -56,7 +56,7 @@ def serve(name: str, directory: str, pipes: Pipes) -> None:
         pipes.tell(HAS, time.monotonic_ns())
 
 
-def main() -> None:
+def main(makers: Mapping[str, Callable[[str], Contender]] = MAKERS) -> None:
     name, directory, *words = sys.argv[1:]
     all_pipes = [Pipes(*map(int, word.split(","))) for word in words]
     for pipes in all_pipes:
@@ -66,7 +66,7 @@ def main() -> None:
                     others.close()
             for pipe in pipes:
                 os.set_inheritable(pipe, False)
-            return serve(name, directory, pipes)
+            return serve(name, makers[name](directory), pipes)
     for pipes in all_pipes:
         pipes.close()
     for _ in all_pipes:

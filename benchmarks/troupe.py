@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from typing import NamedTuple
 from figures import Turn
 from member import ASKS, HAS, READY, RECORD, RELEASES, Pipes
 
+MEMBER = (str(Path(__file__).with_name("member.py")),)
 PATIENCE = 60.0  # Seconds without a word, after which a contender is taken for hanging.
 SPACING = 0.01  # Seconds between two that begin to wait. Were it none, all that poll would do it at the same moment.
 SETTLE = 0.2  # Seconds that a member that has asked may take until it waits.
@@ -37,7 +38,7 @@ class Event(NamedTuple):
 class Troupe:
     """`turns` and `asking` are what has happened; `asking` is by member, since when it waits."""
 
-    def __init__(self, name: str, directory: str, size: int) -> None:
+    def __init__(self, name: str, directory: str, size: int, member: Sequence[str] = MEMBER) -> None:
         self.name = name
         self.turns: list[Turn] = []
         self.asking: dict[int, int] = {}
@@ -47,9 +48,8 @@ class Troupe:
         self._selector = selectors.DefaultSelector()
         asked, told = [os.pipe() for _ in range(size)], [os.pipe() for _ in range(size)]
         theirs = [Pipes(read, write) for (read, _), (_, write) in zip(asked, told, strict=True)]
-        program = [sys.executable, str(Path(__file__).with_name("member.py")), name, directory]
         self._leader = subprocess.Popen(
-            [*program, *(f"{read},{write}" for read, write in theirs)],
+            [sys.executable, *member, name, directory, *(f"{read},{write}" for read, write in theirs)],
             pass_fds=[pipe for pipes in theirs for pipe in pipes],
             stdin=subprocess.DEVNULL,
             start_new_session=True,

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from looop_portable.aio.wakeup import LoopWatcher, whole
 from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
 from looop_portable.system.clock import elapsed
-from looop_portable.waiting.waiter import REPORT_AFTER, Waiting
-from looop_portable.waiting.waits import Pending
+from looop_portable.waiting.waiter import Waiting
+from looop_portable.waiting.waits import REPORT_AFTER, Pending
 
 
 async def run(

@@ -2,7 +2,8 @@
 
 All enter by the same door, the entry-point group `looop_portable.backends`. An entry is called with the data directory and,
 where its scheme was named, with the URL: `opener(data_dir)`, `opener(data_dir, url)`. It returns a `Backend`. Those that
-ship with the package are found without reading the entry points, which costs as much as five bare interpreters.
+ship with the package, and our own distributions, are found without reading the entry points: that costs as much as five
+bare interpreters.
 """
 
 from __future__ import annotations
@@ -32,6 +33,14 @@ SHIPPED = {
     "memory": "looop_portable.backends.memory:open_memory",
 }
 
+OF_ENGINES = {
+    **dict.fromkeys(("redis", "rediss", "valkey", "valkeys", "redis+sentinel"), "looop_portable_redis:open_redis"),
+    **dict.fromkeys(("postgres", "postgresql"), "looop_portable_postgres:open_postgres"),
+    **dict.fromkeys(("etcd", "etcds"), "looop_portable_etcd:open_etcd"),
+    **dict.fromkeys(("s3", "gs", "az"), "looop_portable_objects:open_objects"),
+}
+"""Those of our own distributions, where they are installed."""
+
 
 def open_backend(name: Chosen, data_dir: str) -> Backend:
     """The backend called `name` in `data_dir` (`auto`: what platform and directory can do), or the one at that address.
@@ -57,11 +66,26 @@ def find(name: Chosen) -> Opener:
     scheme = name if isinstance(name, str) else name.scheme
     target = SHIPPED.get(scheme)
     if target is None:
-        return _plugin(scheme, name)
+        return _of_engine(scheme) or _plugin(scheme, name)
     if not isinstance(name, str):
         raise NoSuchBackend(f"the backend '{scheme}' is chosen by its name, and not by a URL: it is for a directory")
+    return _at(target)
+
+
+def _at(target: str) -> Opener:
     module, _, attribute = target.partition(":")
     return cast("Opener", getattr(import_module(module), attribute))
+
+
+def _of_engine(scheme: str) -> Opener | None:
+    """That of one of our distributions. None: there is none, or it fails, which its entry point tells."""
+    target = OF_ENGINES.get(scheme)
+    if target is None:
+        return None
+    try:
+        return _at(target)
+    except (ImportError, AttributeError):
+        return None
 
 
 def _inherits(backend: object, name: str) -> Backend:

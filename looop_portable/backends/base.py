@@ -257,6 +257,10 @@ class Backend(ABC):
         """
         return None
 
+    def has_told_end(self, holder: Holder) -> bool | None:  # noqa: ARG002 (the interface)
+        """Whether the last claim that `holder` won told that its session had ended. None: it is not told, so ask before."""
+        return None
+
     def held_by(self, holder: Holder, but: Iterable[str], since: int = 0) -> Iterator[str]:  # noqa: ARG002 (the interface)
         """Of the names that are held, all that `holder` may hold, but for those of the list `but`.
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from looop_portable.backends.base import Fact
 from looop_portable.protocol.codec import decode, text
@@ -38,9 +38,12 @@ __all__ = [
     "Known",
     "Look",
     "Record",
+    "Ring",
     "Step",
+    "Told",
     "kept",
     "surveyed",
+    "tell",
     "word_in",
 ]
 
@@ -70,6 +73,20 @@ class Step(NamedTuple):
     now: Record
 
 
+class Told(Step):
+    """A step that was won, of a claim whose data name a holder, and the registration of its session as it stood after that.
+
+    It is a `Step` in all else. See `Engine.tells_sessions`.
+    """
+
+    session: Record
+
+    def __new__(cls, now: Record, session: Record) -> Self:
+        found = super().__new__(cls, True, now)
+        found.session = session
+        return found
+
+
 class Heard(NamedTuple):
     """How many seconds ago a word was last said, and what tells that from any other time that it was said.
 
@@ -94,6 +111,14 @@ class Look(NamedTuple):
 
 Known = dict[str, tuple[Record, Heard | None]]
 """Of words: the registration of the session that each names, and the last beat of it."""
+
+Ring = Callable[[], None]
+
+
+def tell(ring: Ring, record: Record) -> None:
+    """For an engine that has the record at hand: some rings want to know it."""
+    if told := getattr(ring, "told", None):
+        told(record)
 
 
 @lru_cache(maxsize=256)
@@ -120,6 +145,9 @@ class Engine(ABC):
 
     True where others can reach it as well, it makes two live holders.
     """
+
+    tells_sessions: bool = False
+    """Whether each step of a claim's that is won, and whose data name a holder, is a `Told`. If not, `hold` asks before."""
 
     has_lines: bool = True
     """Whether those who wait line up here, by records of kind TICKET. Where each look costs money, they only look again."""
@@ -215,8 +243,11 @@ class Engine(ABC):
         self.beat(word, lease)
         return self.read(SESSION, key)
 
-    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:  # noqa: ARG002 (the interface)
+    def subscribe(self, kind: str, key: str, ring: Ring) -> Callable[[], None] | None:  # noqa: ARG002 (the interface)
         """Call `ring` after each change of this record, from any thread; None: nobody here tells of changes.
+
+        Before that it may `tell` it which record this change has published: who waits for a claim that was let go has it
+        without a look then.
 
         Every change that is made after this has returned rings; so does everything that may have hidden one, as a lost
         connection. What rings once too often does no harm. `ring` returns at once, and raises nothing. What is returned

@@ -22,6 +22,9 @@ class Tickets(ABC):
     answer.
     """
 
+    keeps: bool = False
+    """Whether what a watcher has subscribed to rings until it subscribes to something else. If not, each look asks anew."""
+
     @abstractmethod
     def take(self, claim: str, waiter: Registration) -> str:
         """A ticket at the end of the line. `waiter` is the process that waits: it need not be a session."""

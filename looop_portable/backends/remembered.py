@@ -95,6 +95,9 @@ class Remembered(Backend):
     def recall(self, claim: str) -> Head | None:
         return self._backend.recall(claim)
 
+    def has_told_end(self, holder: Holder) -> bool | None:
+        return self._backend.has_told_end(holder)
+
     def held_by(self, holder: Holder, but: Iterable[str], since: int = 0) -> Iterator[str]:
         return self._backend.held_by(holder, but, since)
 

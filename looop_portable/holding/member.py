@@ -16,7 +16,7 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from looop_portable.claims.gate import Claims
@@ -26,6 +26,7 @@ from looop_portable.holding import visits
 from looop_portable.holding.blocks import Taker, key_of, parts_of
 from looop_portable.holding.options import Options
 from looop_portable.holding.own_session import Session
+from looop_portable.protocol.outcomes import Held, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.threads.apart import apart
@@ -33,6 +34,12 @@ from looop_portable.system.threads.standby import Standby, Standbys
 from looop_portable.system.watch.waking import Watcher
 
 T = TypeVar("T")
+
+
+class Claimant(Protocol):
+    """A block that is about to claim."""
+
+    session: Session | None
 
 
 class Member:
@@ -115,6 +122,15 @@ class Member:
             with self._taking:
                 for watchers in self._missed.values():
                     watchers.discard(watcher)
+
+    def claim(self, block: Claimant, name: str, **told: Any) -> Won | Renewed | Held:
+        """For a session that `block` knows before. What one has won that turns out to have ended is let go."""
+        while True:
+            block.session = session = self.session()
+            outcome = self.claims.claim(name, session.holder, **told)
+            if isinstance(outcome, Held) or not session.turns_out_ended(outcome):
+                return outcome
+            self.claims.release_lease(outcome.lease)
 
     def session(self) -> Session:
         """The one to claim for. What an earlier one holds stays with that one."""

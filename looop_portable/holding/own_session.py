@@ -15,6 +15,7 @@ from looop_portable.claims.own import OwnSession, retire
 from looop_portable.errors import LooopError, NoSession
 from looop_portable.holding.blocks import Block, log, parts_of
 from looop_portable.protocol.liveness import interval
+from looop_portable.protocol.outcomes import Renewed, Won
 from looop_portable.protocol.records import Holder
 from looop_portable.sessions.heartbeats import Pulse
 from looop_portable.sessions.idleness import Idleness
@@ -35,6 +36,7 @@ class Session:
         """Nobody claims for it any more: it was idle, and leaves, or has left."""
         self.blocks: dict[str, Block] = {}
         """By the claim's name, or what tells a share of it: see `key_of`."""
+        self._turned_out = False
         self.left: dict[str, None] = {}
         """The names of what a block could not let go: see `leftovers`."""
         self._own = OwnSession(claims)
@@ -56,8 +58,21 @@ class Session:
         return found.holder
 
     def has_ended(self) -> bool:
-        """Whether it is lost, or somebody has ended it. Without asking, all that it claims later would be anybody's."""
-        return bool(self.pulse.check()) or self._claims.sessions.has_ended(self.holder)
+        """Whether it is lost, or somebody has ended it. Without asking, all that it claims later would be anybody's.
+
+        Where the store tells that with each claim it is not asked before: see `turns_out_ended`.
+        """
+        if self.pulse.check() or self._turned_out:
+            return True
+        return self._claims.backend.has_told_end(self.holder) is None and self._claims.sessions.has_ended(self.holder)
+
+    def turns_out_ended(self, outcome: Won | Renewed) -> bool:
+        """After it has claimed: whether it had ended before, so that what it has won is anybody's."""
+        told = self._claims.backend.has_told_end(self.holder)
+        if told is False and (isinstance(outcome, Renewed) or outcome.lease.readers):  # Then nothing was told.
+            told = self._claims.sessions.has_ended(self.holder)
+        self._turned_out = self._turned_out or bool(told)
+        return bool(told)
 
     @property
     def has_gone(self) -> bool:

@@ -18,7 +18,19 @@ import threading
 import warnings
 from collections.abc import Callable
 
-from looop_portable.backends.engine import BEAT, CLAIM, NOTHING, SESSION, TICKET, Engine, Heard, Look, Record, Step
+from looop_portable.backends.engine import (
+    BEAT,
+    CLAIM,
+    NOTHING,
+    SESSION,
+    TICKET,
+    Engine,
+    Heard,
+    Look,
+    Record,
+    Step,
+    Told,
+)
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 
@@ -237,6 +249,18 @@ class EngineExam:
             assert connect().heard(f"s/{number}"), f"{law}: nobody hears it"
             assert published(engine, SESSION, "s", number, b"registered"), _WINS
         assert (again := engine.report("s", "s/0", SOON)) == Record(2, b"registered"), f"{law}: {again}"
+
+    def test_a_claim_that_is_won_tells_of_its_session_where_that_is_said(self, connect: Connect) -> None:
+        engine, law = connect(), "law: with `tells_sessions` a claim that is won tells what stands of its session"
+        claim = b'{"session": "s", "word": "s%7E/i"}\n'
+        for number, session in enumerate((NOTHING, Record(1, b"one"), Record(2, b"two"))):
+            if session.number:
+                assert published(engine, SESSION, "s%7E", session.number - 1, session.data), _WINS
+            step = engine.advance(CLAIM, "a", number, claim, not_after=elapsed() + SOON)
+            assert step == Step(True, Record(number + 1, claim)), _WINS
+            if engine.tells_sessions:
+                assert isinstance(step, Told), f"{law}: it is {step}"
+                assert step.session == session, f"{law}: it is {step.session}, and not {session}"
 
     def test_whoever_has_subscribed_is_rung_for_each_change(self, connect: Connect) -> None:
         engine, others, law = connect(), connect(), "law: after `subscribe` each change rings"

@@ -8,7 +8,7 @@ lines up anew. Nor an order on a backend that has no tickets.
 How: each waiter takes a ticket. A waiter with a live one before it watches that one's ticket alone, so a release wakes one
 waiter and not all, as in Mellor-Crummey and Scott's queues and in ZooKeeper's recipe for locks. The first in line watches
 the claim and its holder's process. `Waiting` looks once per call and never blocks. Its caller waits for the watcher: `run`
-here, `aio` in an event loop.
+in `waits`, `aio` in an event loop.
 """
 
 from __future__ import annotations
@@ -19,19 +19,16 @@ from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Settling, Unavailable
-from looop_portable.protocol.outcomes import Held, HeldInLine, OnWaiting, Renewed, Won
+from looop_portable.protocol.outcomes import Held, HeldInLine, Renewed, Won
 from looop_portable.protocol.records import Lease, Registration
 from looop_portable.protocol.standings import Standing
 from looop_portable.system.clock import elapsed
-from looop_portable.system.watch.waking import ThreadWatcher, Watcher
+from looop_portable.system.watch.waking import Watcher
 from looop_portable.waiting.pauses import Pauses, chance
 from looop_portable.waiting.turns import TURN, Free, Turns
-from looop_portable.waiting.waits import Pending, T, Waits, is_looops
+from looop_portable.waiting.waits import Pending, is_looops, run
 
 __all__ = ["Pending", "Waiting", "run"]
-
-REPORT_AFTER = 2.0
-"""Seconds of waiting, after which people are told whom for."""
 
 _TRIES = 64
 
@@ -91,6 +88,9 @@ class Waiting:
         self._me: Registration | None = None
         self._ticket = ""
         self._before: list[str] = []
+        self._clock = clock
+        self._first_until = float("-inf")
+        """Until then it is the first in line, and subscribed: nobody takes its ticket away before its turn is over."""
         self._turns = Turns(tickets, queue, self._evidence, clock) if tickets else None
 
     def look(self) -> Won | Renewed | Pending:
@@ -110,14 +110,22 @@ class Waiting:
                 return self._done(outcome)
             if self._tickets is None:
                 return Pending(outcome, self._pauses.without_lines())
+        refused = None
+        if self._clock() < self._first_until:  # Most that are woken have it now: so that is asked first.
+            outcome = self._attempt()
+            if not isinstance(outcome, Held):
+                return self._done(outcome)
+            refused = outcome
+        self._first_until = float("-inf")
         is_new = not self._ticket
         while True:
             ahead, waiter = self._predecessor()
-            found = self._look_from_behind(ahead, waiter, is_new=is_new) if ahead else self._ask()
+            found = self._look_from_behind(ahead, waiter, is_new=is_new) if ahead else self._ask(refused)
             if found:
                 if isinstance(found, Pending) and found.held:
                     return found._replace(held=HeldInLine.of(found.held, len(self._before) + 1))
                 return found
+            refused = None
 
     def _look_from_behind(self, ahead: str, waiter: Registration | None, *, is_new: bool) -> Won | Renewed | Pending | None:
         """One look while another waiter is before us. None: the ticket `ahead` is gone, so look again."""
@@ -206,11 +214,14 @@ class Waiting:
         watched &= self._watcher.follow(waiter if waiter and self._evidence.is_seen(waiter) else None)
         return watched
 
-    def _ask(self) -> Won | Renewed | Pending:
-        """Claim: it is our turn. If it is held, watch the claim and the holder's process."""
+    def _ask(self, refused: Held | None = None) -> Won | Renewed | Pending:
+        """Claim: it is our turn. If it is held, watch the claim and the holder's process.
+
+        `refused`: what came of it just now, when the claim was watched already.
+        """
         self._before = []
         self._expect(self._wanted)
-        outcome = self._attempt()
+        outcome = refused or self._attempt()
         if not isinstance(outcome, Held):
             return self._done(outcome)
         if self._at_home and self._at_home():  # Nothing that others do makes it ours before that.
@@ -218,13 +229,15 @@ class Waiting:
             self._watch(())
             return Pending(outcome, self._pauses.of(watched=True))
         foreign = is_looops(outcome.lease)
-        while watched := self._watch(self._wanted, foreign=foreign):
+        while (watched := self._watch(self._wanted, foreign=foreign)) and not refused:
             outcome = self._attempt()  # Listen first, look then.
             if not isinstance(outcome, Held):
                 return self._done(outcome)
             if foreign or not is_looops(outcome.lease):
                 break
             foreign = True
+        if watched and self._tickets and self._tickets.keeps:
+            self._first_until = self._clock() + TURN
         lease, alone = outcome.lease, len(self._wanted) == 1
         seen = self._watcher.follow(self._evidence.process_of(lease.session, lease.incarnation) if alone else None)
         if watched and not seen:
@@ -271,28 +284,3 @@ class Waiting:
             self._claims.announcements.postpone(self._word(ticket), later)
         else:
             self._claims.announcements.announce(self._word(ticket))
-
-
-def run(waiting: Waits[T], watcher: ThreadWatcher, timeout: float | None, on_waiting: OnWaiting | None = None) -> T:
-    """Wait in this thread, for `timeout` seconds (None: without end); then the last look counts. Raises as looks do."""
-    began, end = elapsed(), None if timeout is None else elapsed() + timeout
-    try:
-        while True:
-            found = waiting.look()
-            if not isinstance(found, Pending):
-                return found
-            waited = elapsed() - began
-            pause = found.pause
-            if on_waiting:
-                if waited >= REPORT_AFTER and found.held:
-                    on_waiting(found.held, waited)
-                elif waited < REPORT_AFTER:
-                    pause = min(pause, REPORT_AFTER - waited)
-            if end is not None:
-                left = end - elapsed()
-                if left <= 0:
-                    return waiting.last_look()
-                pause = min(pause, left)
-            watcher.wait(pause)
-    finally:
-        waiting.stop()

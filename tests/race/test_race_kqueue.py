@@ -28,13 +28,13 @@ elsewhere.take_away()
 from looop_portable.system.processes import handle
 from looop_portable.system.watch.shared import SharedWatcher
 from looop_portable.waiting import pauses
-from looop_portable.waiting import waiter
+from looop_portable.waiting import waits
 
 def never(*_, **__):
     return 1000.0
 
 pauses.Pauses._jittered = never
-waiter.REPORT_AFTER = 1000.0
+waits.REPORT_AFTER = 1000.0
 from looop_portable.waiting.turns import Turns
 Turns.patience = never
 handle._LOOK = 1000.0

@@ -24,7 +24,9 @@ from looop_portable.backends.engine import (
     Known,
     Look,
     Record,
+    Ring,
     Step,
+    Told,
     surveyed,
     word_in,
 )
@@ -53,6 +55,8 @@ class EtcdEngine(Engine):
     `advance` two where this process has published nothing for 2 s, and read nothing since: see `deadlines`.
     """
 
+    tells_sessions = True
+
     def __init__(self, address: Address) -> None:
         self.where = address.where
         self.gateway = Gateway(address)
@@ -71,12 +75,15 @@ class EtcdEngine(Engine):
         put = {"request_put": {"key": name, "value": b64encode(data).decode()}}
         number = {"key": name, "target": "VERSION", "result": "EQUAL", "version": str(after)}
         stands = {"request_range": {"key": name}}
+        session = word_in(data).partition("/")[0] if kind == CLAIM else ""
+        told = [{"request_range": {"key": self._key(SESSION, session)}}] if session else []
         for _ in range(_TRIES):
             if elapsed() >= not_after:
                 return Step(False, self.read(kind, key))
-            found = self._deadlines.transact([number], [put], [stands], not_after)
+            found = self._deadlines.transact([number], [put, *told], [stands], not_after)
             if found and found.get("succeeded"):
-                return Step(True, Record(after + 1, data))
+                new = Record(after + 1, data)
+                return Told(new, _record(found["responses"][1]["response_range"])) if told else Step(True, new)
             if found:
                 return Step(False, _record(found["responses"][0]["response_range"]))
         raise Unavailable(
@@ -133,7 +140,7 @@ class EtcdEngine(Engine):
     def verify(self) -> list[Fact]:
         return facts(self.gateway)
 
-    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None]:
+    def subscribe(self, kind: str, key: str, ring: Ring) -> Callable[[], None]:
         """One connection for each key that somebody here wants to know of, beside the three."""
         return self._watches.subscribe(self._key(kind, key), ring)
 

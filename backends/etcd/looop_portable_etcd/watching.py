@@ -13,17 +13,17 @@ from __future__ import annotations
 import json
 import os
 import threading
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from looop_portable.backends.engine import Record, Ring, tell
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.gateway import Gateway
 from looop_portable_etcd.wire import BROKEN, Call, Json, Reader, Wire, why
 
 __all__ = ["Watches"]
-
-Ring = Callable[[], None]
 
 _PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 """Seconds between two watches, where the first one failed."""
@@ -156,8 +156,8 @@ class _Stream:
                     return str(result.get("cancel_reason") or "the watch was ended")
                 if result.get("created"):
                     self._confirm(reader)
-                if result.get("events"):
-                    self._ring()
+                if events := result.get("events"):
+                    self._ring(_last_of(events))
             return "the watch has ended"
         finally:
             self._wire = None
@@ -171,9 +171,19 @@ class _Stream:
         self._was_confirmed = True
         self._settled.set()
 
-    def _ring(self) -> None:
+    def _ring(self, record: Record | None = None) -> None:
         for ring in list(self._rings):
+            if record:
+                tell(ring, record)
             ring()
+
+
+def _last_of(events: list[Json]) -> Record | None:
+    """What was published last; None: it is gone."""
+    event = events[-1]
+    if event.get("type", "PUT") != "PUT":
+        return None
+    return Record(int(event["kv"]["version"]), b64decode(event["kv"].get("value", "")))
 
 
 def _messages(reader: Reader) -> Iterator[Json]:

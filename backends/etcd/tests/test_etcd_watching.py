@@ -13,7 +13,7 @@ from support.capabilities import needs_fork
 from support.servers.etcd import Etcd, cluster, leader_of
 
 from looop_portable import Unavailable
-from looop_portable.backends.engine import CLAIM, TICKET
+from looop_portable.backends.engine import CLAIM, TICKET, Record
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.engine import EtcdEngine
 from looop_portable_etcd.watching import Watches
@@ -58,6 +58,29 @@ def test_each_change_rings_that_another_process_makes(server: Etcd, opened: Open
     end()
     end()
     assert are_gone()
+
+
+def test_who_wants_it_is_told_what_was_published(server: Etcd, opened: Opened) -> None:
+    class Told(Bell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.records: list[Record] = []
+
+        def __call__(self) -> None:
+            self.ring()
+
+        def told(self, record: Record) -> None:
+            self.records.append(record)
+
+    bell, other = Told(), opened(server)
+    end = opened(server).subscribe(TICKET, "x", bell)
+    for number in range(2):
+        advance(other, "x", number, TICKET)
+        assert bell.was_rung()
+    other.forget(TICKET, "x")
+    assert bell.was_rung()
+    assert bell.records == [Record(1, b"x"), Record(2, b"x")]
+    end()
 
 
 def test_a_ticket_that_is_forgotten_has_changed(server: Etcd, opened: Opened) -> None:

@@ -32,7 +32,9 @@ from looop_portable.backends.engine import (
     Known,
     Look,
     Record,
+    Ring,
     Step,
+    Told,
     kept,
     surveyed,
     word_in,
@@ -72,6 +74,8 @@ _WHY = {
 class PostgresEngine(Engine):
     """At most three connections of a process, made when they are needed; see `listening` for the fourth."""
 
+    tells_sessions = True
+
     def __init__(self, target: Target) -> None:
         self.where = target.where
         self._target = target
@@ -87,10 +91,13 @@ class PostgresEngine(Engine):
 
     def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
         values = (kind, key.encode(), after, data, b"" if kind == TICKET else _word(data), self._channel(kind, key))
-        _, won, number, stands, settling, why = self._one("advance", *values, not_after=not_after)
+        _, won, number, stands, settling, why, *session = self._one("advance", *values, not_after=not_after)
         if settling is not None and settling > 0 and number == after:  # Else it is lost, whatever may come.
             raise self._settling(settling, why)
-        return Step(True, Record(after + 1, data)) if won else Step(False, Record(number, stands))
+        if not won:
+            return Step(False, Record(number, stands))
+        new = Record(after + 1, data)
+        return Step(True, new) if session[:1] in ([], [None]) else Told(new, Record(*session))
 
     def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
         first = prefix.encode()
@@ -128,7 +135,7 @@ class PostgresEngine(Engine):
         ((_, found),) = self._ask("report", word.encode(), float(lease), kept(lease), key.encode())
         return Record(*found[1:])
 
-    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
+    def subscribe(self, kind: str, key: str, ring: Ring) -> Callable[[], None] | None:
         return self._listener().subscribe(self._channel(kind, key), ring)
 
     def verify(self) -> list[Fact]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
+from looop_portable.backends.engine import Record, Ring, tell
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_postgres.address import Target, attempts
@@ -27,7 +29,7 @@ from looop_portable_postgres.wire import IN, Refused, Wire, ready
 
 __all__ = ["Listener"]
 
-Ring = Callable[[], None]
+_RECORD = re.compile("=([0-9]{1,19}) ((?:[0-9a-f]{2})*)")
 
 _KEPT = 600.0
 """Seconds for which a row of `listeners` is kept. The server's clock may be set forward by that: nothing is missed."""
@@ -227,11 +229,16 @@ class Listener:
         return wire.ask(statement.encode(), values, end=elapsed() + self._seconds)
 
     def _heard(self, notifications: list[tuple[str, str]]) -> None:
+        """What has another payload than a record is somebody's probe, and no change."""
         for channel, payload in notifications:
             if came := self._probes.get(payload):
                 came.set()
-            for ring in list(self._rings.get(channel, {}).values()):
-                ring()
+            if not payload or payload.startswith("="):
+                record = _record_in(payload)
+                for ring in list(self._rings.get(channel, {}).values()):
+                    if record:
+                        tell(ring, record)
+                    ring()
 
     def _ring_all(self) -> None:
         for rings in list(self._rings.values()):
@@ -249,3 +256,9 @@ class Listener:
                     self._rings.pop(request.channel, None)
                 request.is_done.set()
         self._ring_all()
+
+
+def _record_in(payload: str) -> Record | None:
+    """Where it is small, a record is told with its change."""
+    found = _RECORD.fullmatch(payload)
+    return Record(int(found[1]), bytes.fromhex(found[2])) if found else None

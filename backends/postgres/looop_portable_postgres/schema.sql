@@ -106,7 +106,8 @@ begin
 
   create function "looop".advance(
     kind_ text, key_ bytea, after_ bigint, data_ bytea, word_ bytea, channel_ text, deadline float8,
-    out clock float8, out won boolean, out number bigint, out data bytea, out settling float8, out why text)
+    out clock float8, out won boolean, out number bigint, out data bytea, out settling float8, out why text,
+    out registered bigint, out registration bytea)
   language plpgsql as $$
   declare
     is_settled boolean;
@@ -160,8 +161,16 @@ begin
       end if;
       number := after_ + 1;
       data := null;
-      if listened then
-        perform pg_notify(channel_, '');
+      if kind_ = 'claim' and word_ <> '' then
+        select greatest(r.number, low), r.data into registered, registration from "looop".records r
+          where r.kind = 'session' and r.key = substring(word_ from 1 for position('\x2f'::bytea in word_) - 1);
+        if not found then
+          registered := low;
+          registration := '';
+        end if;
+      end if;
+      if listened then           -- The record itself, where it is small: `=NUMBER HEX`.
+        perform pg_notify(channel_, case when length(data_) <= 500 then '=' || number || ' ' || encode(data_, 'hex') else '' end);
       end if;
     end if;
   end $$;

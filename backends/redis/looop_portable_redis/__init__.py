@@ -12,6 +12,6 @@ def open_redis(data_dir: str, url: str = "") -> OnEngine:  # noqa: ARG001 (the i
     from looop_portable_redis.address import read_url
 
     address = read_url(url)
-    from looop_portable_redis.engine import RedisEngine  # It imports the client, which takes a while.
+    from looop_portable_redis.engine import RedisEngine
 
     return OnEngine(RedisEngine(address), address.scheme)

@@ -18,16 +18,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from redis.exceptions import RedisError
-
+from looop_portable.backends.engine import Record, Ring, tell
 from looop_portable.errors import LooopError, Unavailable
 from looop_portable.system.clock import elapsed
+from looop_portable_redis.replies import Lost, packed
 from looop_portable_redis.wire import Wire
 
 __all__ = ["Changes"]
 
 Connect = Callable[[], Wire]
-Ring = Callable[[], None]
 
 PAUSE = 1.0
 """Seconds until a server is tried again that could not be reached."""
@@ -54,7 +53,7 @@ class Changes:
         self._guard = threading.RLock()
         self._listener: _Listener | None = None
 
-    def subscribe(self, channel: str, ring: Ring) -> Ring:
+    def subscribe(self, channel: str, ring: Ring) -> Callable[[], None]:
         """What ends it is returned. Raises `Unavailable`."""
         end = elapsed() + self._timeout
         while (left := end - elapsed()) > 0:
@@ -144,13 +143,12 @@ class _Listener:
             for channel in self._wanted:
                 self._ask("SUBSCRIBE", channel)
             self._hear(connection)
-        except (RedisError, OSError, ValueError):  # The last: its socket is closed.
+        except (Lost, OSError, ValueError):  # The last: its socket is closed.
             pass
         finally:
             self._connection = None
             self._asked.clear()
-            with suppress(RedisError, OSError):
-                connection.disconnect()
+            connection.disconnect()
             for subscriptions in self._wanted.values():
                 for each in subscriptions:
                     each.ring()
@@ -158,16 +156,18 @@ class _Listener:
     def _hear(self, connection: Wire) -> None:
         is_asked = False
         with selectors.DefaultSelector() as selector:
-            selector.register(connection._get_socket(), selectors.EVENT_READ)
+            selector.register(connection.line, selectors.EVENT_READ)
             selector.register(self._wakes, selectors.EVENT_READ)
             while self._wanted and not self._is_closing:
-                if not selector.select(self._timeout):
+                ready = [key.fileobj for key, _ in selector.select(self._timeout)]
+                if not ready:
                     if is_asked:
                         return
-                    connection.send_command("PING")
+                    connection.say(packed(("PING",)), elapsed() + self._timeout)
                     is_asked = True
-                while connection.can_read(0):
-                    self._told(connection.read_response())
+                while connection.line in ready or connection.has_more:
+                    ready = []
+                    self._told(connection.reply(elapsed() + self._timeout))
                     is_asked = False
                 self._take_all()
 
@@ -177,10 +177,15 @@ class _Listener:
         what, channel = reply[0], bytes(reply[1] or b"").decode("utf-8", "replace")
         if what == b"subscribe":
             self._asked[channel] -= 1
+        record = _record_in(reply[2]) if what == b"message" else None
         if what == b"message" or (what == b"subscribe" and not self._asked[channel]):
             for each in self._wanted.get(channel, []):
+                is_new = not each.answered.is_set()  # Nothing can have been hidden from it: it looks after this.
                 each.answered.set()
-                each.ring()
+                if what == b"message" or not is_new:
+                    if record:
+                        tell(each.ring, record)
+                    each.ring()
 
     def _take_all(self) -> None:
         with suppress(OSError):
@@ -213,7 +218,7 @@ class _Listener:
     def _ask(self, what: str, channel: str) -> None:
         if self._connection:
             self._asked[channel] += what == "SUBSCRIBE"
-            self._connection.send_command(what, channel)
+            self._connection.say(packed((what, channel)), elapsed() + self._timeout)
 
     def _fail_new(self, failure: LooopError) -> None:
         """Who is not confirmed yet is told at once that the server cannot be reached. Others are rung later."""
@@ -248,3 +253,9 @@ class _Listener:
         subscription.refused = True
         subscription.answered.set()
         subscription.ring()
+
+
+def _record_in(said: bytes) -> Record | None:
+    """Where it is small, a record is told with its change."""
+    number, gap, data = said.partition(b" ")
+    return Record(int(number), data) if gap and number.isdigit() else None

@@ -15,17 +15,20 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from looop_portable.backends.connections import Connections
 from looop_portable.backends.engine import (
+    CLAIM,
     Engine,
     Fact,
     Heard,
     Known,
     Look,
     Record,
+    Ring,
     Step,
+    Told,
     kept,
     surveyed,
     word_in,
@@ -33,11 +36,12 @@ from looop_portable.backends.engine import (
 from looop_portable.errors import Settling, Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import Address
-from looop_portable_redis.changes import Changes
-from looop_portable_redis.facts import facts
 from looop_portable_redis.link import Link, look_at
 from looop_portable_redis.scripts import ADVANCE, BEAT, FORGET, HEARD, LOOK, READ, REPORT, SCAN, SURVEY, Script
 from looop_portable_redis.wire import connect
+
+if TYPE_CHECKING:
+    from looop_portable_redis.changes import Changes
 
 __all__ = ["RedisEngine"]
 
@@ -51,11 +55,13 @@ _LOSSLESS = "with appendonly yes, appendfsync always and no replica a restart ha
 class RedisEngine(Engine):
     """At most three connections, and one more while somebody subscribes."""
 
+    tells_sessions = True
+
     def __init__(self, address: Address) -> None:
         self._address = address
         self.where = address.where
         self._links: Connections[Link] = Connections(self.where, lambda: Link(address), Link.close, seconds=address.timeout)
-        self._changes = Changes(self.where, lambda: connect(address), address.timeout)
+        self._changes: dict[str, Changes] = {}
 
     def read(self, kind: str, key: str) -> Record:
         return _record(*self._ask(READ, kind, key)[2:4])
@@ -64,12 +70,13 @@ class RedisEngine(Engine):
         """A server whose clock is not what it was thought to be is asked again, by what it has told."""
         new, last, replicas = Record(after + 1, data), int(not_after * 1e6) - SLACK, self._address.wait
         texts = (kind, key, after, new.number, data)
-        channel = self._channel(kind, key)
+        channel, session = self._channel(kind, key), word_in(data).partition("/")[0] if kind == CLAIM else ""
         with self._links.one() as link:
             for _ in range(_TRIES):
                 least = link.ahead + int(elapsed() * 1e6) - SLACK
                 deadline = link.ahead + last
-                found = self._known(link, ADVANCE, *texts, least, deadline, int(replicas > 0), channel, replicas=replicas)
+                times = least, deadline, int(replicas > 0)
+                found = self._known(link, ADVANCE, *texts, *times, channel, session, replicas=replicas)
                 if found[0] in (b"won", b"lost", b"settling") or (found[0] == b"late" and elapsed() * 1e6 >= last):
                     break
             else:
@@ -79,6 +86,8 @@ class RedisEngine(Engine):
         now = new if found[0] == b"won" else _record(*found[2:4])
         if now == new:
             self._refuse_unconfirmed(found)
+        if found[0] == b"won" and session:
+            return Told(now, _record(*found[2:4]))
         return Step(found[0] == b"won", now)
 
     def scan(self, kind: str, prefix: str = "", start: str = "", limit: int = 1000) -> list[tuple[str, Record]]:
@@ -126,11 +135,18 @@ class RedisEngine(Engine):
             return super().look(key)
         return Look(claim, _record(*known[:2]), _heard(now, known[2])) if word else Look(claim)
 
-    def subscribe(self, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None]:
-        return self._changes.subscribe(self._channel(kind, key), ring)
+    def subscribe(self, kind: str, key: str, ring: Ring) -> Callable[[], None]:
+        from looop_portable_redis.changes import Changes  # Who does not wait does not import it.
+
+        if not self._changes:  # One step keeps the first one, of two that come at once.
+            new = Changes(self.where, lambda: connect(self._address), self._address.timeout)
+            self._changes.setdefault(self.where, new)
+        return self._changes[self.where].subscribe(self._channel(kind, key), ring)
 
     def verify(self) -> list[Fact]:
         """On a connection of its own, as the server may be one that is refused."""
+        from looop_portable_redis.facts import facts
+
         wire = connect(self._address)
         try:
             return facts(self._address, *look_at(self._address, wire))
@@ -138,7 +154,8 @@ class RedisEngine(Engine):
             wire.disconnect()
 
     def close(self) -> None:
-        self._changes.close()
+        for each in self._changes.values():
+            each.close()
         self._links.close()
 
     def _ask(self, script: Script, *values: object) -> list[Any]:

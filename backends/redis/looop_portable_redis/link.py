@@ -12,18 +12,20 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from redis.exceptions import NoScriptError, ResponseError
-
 from looop_portable.errors import CannotExclude, Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import Address
+from looop_portable_redis.replies import Command, Lost, Said, packed, words
 from looop_portable_redis.scripts import STAMP, Script, marker, stamped
-from looop_portable_redis.wire import Command, Wire, connect, failing, master_of, packed
+from looop_portable_redis.wire import Wire, connect, failed, master_of
 
 __all__ = ["Info", "Link", "is_lossless", "look_at", "refusals"]
 
 CONFIRMED = 1.0
 """Seconds for which a server is taken for the master, after the Sentinels have called it that."""
+
+_BEGIN = 6
+"""Words of each call of a script: EVALSHA, its hash, how many keys, and three keys."""
 
 OLDEST = (6, 2)
 UNSET = "0" * 40
@@ -41,6 +43,7 @@ class Link:
         self._wire = connect(address)
         self._keys = keys_of(address)
         self._run = ""
+        self._begins: dict[Script, bytes] = {}
         self._confirmed = began
         self.ahead = 0
         """Microseconds that the server's time is ahead of `elapsed`, at least."""
@@ -75,6 +78,7 @@ class Link:
         config = {} if isinstance(replies[1], Exception) else config_in(replies[1])
         safety = is_lossless(info, config) if not self._address.master else 0
         self._run, before = info.get("run_id", ""), info.get("master_replid2", "")
+        self._begins.clear()
         if not (self._run.isalnum() and before.isalnum()):
             raise CannotExclude(f"{self._address.where}: it does not say which run this is (INFO: run_id, master_replid2)")
         if stamped(replies[3]) == (self._run, before, bool(safety)):
@@ -106,22 +110,31 @@ class Link:
         """
         try:
             return self._run_script(script, *values, replicas=replicas, by_hash=True)
-        except NoScriptError:
+        except Said:  # NOSCRIPT: everything else is told as `Unavailable`.
             self.greet()
             return self._run_script(script, *values, replicas=replicas)
 
     def _run_script(self, script: Script, *values: object, replicas: int = 0, by_hash: bool = False) -> list[Any]:
-        text, sha = script.of(self._run)
-        begin = ("EVALSHA", sha) if by_hash else ("EVAL", text)
-        asked: list[Command] = [(*begin, len(self._keys), *self._keys, *values)]
+        asked = b"*%d\r\n" % (_BEGIN + len(values)) + self._begin_of(script, by_hash=by_hash) + words(values)
         if replicas:
-            asked.append(("WAIT", replicas, _wait_for(self._address.timeout)))
-        replies = self._replies(asked)
-        if isinstance(replies[0], NoScriptError):
-            raise replies[0]
+            asked += packed(("WAIT", replicas, _wait_for(self._address.timeout)))
+        replies = said(self._address, self._wire, asked, 2 if replicas else 1)
+        found: list[Any] = replies[0]
+        if isinstance(found, Said) and found.code == "NOSCRIPT":
+            raise found
         raise_first(self._address, replies)
-        self._learn(replies[0][1])
-        return [*replies[0], *replies[1:]]
+        self._learn(found[1])
+        return found + replies[1:]
+
+    def _begin_of(self, script: Script, *, by_hash: bool) -> bytes:
+        """What a call of it begins with, but for the number of its words."""
+        if by_hash and (known := self._begins.get(script)):
+            return known
+        text, sha = script.of(self._run)
+        begin = words((*(("EVALSHA", sha) if by_hash else ("EVAL", text)), len(self._keys), *self._keys))
+        if by_hash:
+            self._begins[script] = begin
+        return begin
 
     def close(self) -> None:
         self._wire.disconnect()
@@ -155,23 +168,23 @@ def look_at(address: Address, wire: Wire) -> tuple[Info, Info, float]:
 
 def replies_to(address: Address, wire: Wire, commands: Sequence[Command]) -> list[Any]:
     """What is said to each, in one round trip. An error of one is in its place."""
+    return said(address, wire, b"".join(map(packed, commands)), len(commands))
+
+
+def said(address: Address, wire: Wire, commands: bytes, count: int) -> list[Any]:
+    """The same, of commands that are packed."""
     end = elapsed() + address.timeout
-    replies: list[Any] = []
-    with failing(address.where):
-        wire.send_packed_command(packed(commands))
-        for _ in commands:
-            try:
-                replies.append(wire.read_response(timeout=max(end - elapsed(), 0.001)))
-            except ResponseError as error:
-                replies.append(error)
-    return replies
+    try:
+        wire.say(commands, end)
+        return [wire.reply(end) for _ in range(count)]
+    except (Lost, OSError) as error:
+        raise failed(address.where, error) from error
 
 
 def raise_first(address: Address, replies: list[Any]) -> None:
     for reply in replies:
         if isinstance(reply, Exception):
-            with failing(address.where):
-                raise reply
+            raise failed(address.where, reply) from reply
 
 
 def keys_of(address: Address) -> tuple[str, str, str]:

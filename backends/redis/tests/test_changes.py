@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from looop_portable.backends.engine import CLAIM, TICKET, Engine
+from looop_portable.backends.engine import CLAIM, TICKET, Engine, Record
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 from support.servers.redis import Redis, needs_redis
@@ -66,7 +66,6 @@ def test_each_change_rings_and_those_of_others_do_not(connect: Callable[[], Engi
     bells = {(CLAIM, "a"): Bell(), (CLAIM, "b"): Bell(), (TICKET, "a/1"): Bell()}
     for (kind, key), bell in bells.items():
         engine.subscribe(kind, key, bell)
-    quiet = bells[CLAIM, "b"].rung
     for kind, key in ((CLAIM, "a"), (TICKET, "a/1")):
         for _ in range(3):
             before = bells[kind, key].rung
@@ -75,7 +74,24 @@ def test_each_change_rings_and_those_of_others_do_not(connect: Callable[[], Engi
     before = bells[TICKET, "a/1"].rung
     other.forget(TICKET, "a/1")
     bells[TICKET, "a/1"].wait(before)
-    assert bells[CLAIM, "b"].rung == quiet
+    assert not bells[CLAIM, "b"].rung, "a waiter whose subscription rang would look, subscribe, and be rung again"
+
+
+def test_who_wants_it_is_told_what_was_published(connect: Callable[[], Engine]) -> None:
+    class Told(Bell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.records: list[Record] = []
+
+        def told(self, record: Record) -> None:
+            self.records.append(record)
+
+    engine, other, bell = connect(), connect(), Told()
+    engine.subscribe(CLAIM, "a", bell)
+    for number, data in enumerate((b"one two", b"", b"x" * 10_000)):
+        assert other.advance(CLAIM, "a", number, data, not_after=elapsed() + 3600).won
+        bell.wait(number)
+    assert bell.records == [Record(1, b"one two"), Record(2, b"")], "a large one is only rung for"
 
 
 def test_all_of_a_process_share_one_connection_which_ends_with_the_last(

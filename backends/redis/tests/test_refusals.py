@@ -340,5 +340,5 @@ def test_a_url_says_which_server_and_which_store() -> None:
 
 def test_what_is_not_sent_yet_when_a_connection_is_closed_is_thrown_away(starting: Starting) -> None:
     wire = connect_wire(read_url(starting().url(), {}))
-    assert wire._get_socket().getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == b"\1\0\0\0\0\0\0\0"
+    assert wire.line.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == b"\1\0\0\0\0\0\0\0"
     wire.disconnect()

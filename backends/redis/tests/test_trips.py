@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
-from redis.connection import Connection
 
 from looop_portable.backends.engine import CLAIM, SESSION, TICKET, Engine, Look, Record
 from looop_portable.system.clock import elapsed
@@ -28,13 +32,13 @@ class Trips:
 
 @pytest.fixture
 def trips(monkeypatch: pytest.MonkeyPatch) -> Trips:
-    trips, send = Trips(), Connection.send_packed_command
+    trips, send = Trips(), socket.socket.sendall
 
-    def counted(self: Connection, command: object, check_health: bool = True) -> None:
+    def counted(self: socket.socket, *sent: Any) -> None:
         trips.sent += 1
-        send(self, command, check_health)  # type: ignore[no-untyped-call]
+        send(self, *sent)
 
-    monkeypatch.setattr(Connection, "send_packed_command", counted)
+    monkeypatch.setattr(socket.socket, "sendall", counted)
     return trips
 
 
@@ -81,6 +85,43 @@ def test_each_question_is_one_round_trip(engine: Engine, trips: Trips) -> None:
     heard = engine.heard("s/i")
     assert heard
     assert heard.beat == found.heard.beat
+
+
+BLOCKS = """
+import socket, sys
+from looop_portable import Claims, hold
+from looop_portable.protocol.standings import Standing
+
+def counted(self, *sent):
+    global trips
+    trips += 1
+    send(self, *sent)
+
+place, url = sys.argv[1:]
+trips, send = 0, socket.socket.sendall
+socket.socket.sendall = counted
+held = hold("a", data_dir=place, backend=url)
+with held:
+    first = held.session
+before = trips
+held.acquire().release()
+assert trips - before == 2, trips - before
+claims = Claims.open(place, url)
+claims.sessions.stop(first)
+with held:
+    assert held.session != first
+    assert claims.show("a").standing is Standing.HELD
+    assert claims.check("a", held.generation).current
+"""
+
+
+def test_a_block_is_two_round_trips_and_one_whose_session_was_ended_has_another(
+    shared: Redis, prefix: str, settle: Callable[[Redis, str], object], tmp_path: Path
+) -> None:
+    settle(shared, prefix)
+    command = [sys.executable, "-c", BLOCKS, str(tmp_path), shared.url(prefix=prefix)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert not done.returncode, done.stderr
 
 
 def test_a_page_of_a_thousand_is_one_round_trip(engine: Engine, trips: Trips) -> None:

@@ -6,7 +6,8 @@ had confirmed and did not let its numbers leap. Nor a wake-up in other processes
 waiter there looks again and again.
 How: a claim's generations are the numbers of its record. A session's registrations are those of another, and its heartbeat
 is a word. A ticket is a record whose key nobody ever had; its numbers are its signs. Nothing is remembered here but for how
-long a heartbeat was promised, and what was released last. So it is safe among threads, and after a fork, if the engine is.
+long a heartbeat was promised, and what was last seen to be released. So it is safe among threads, and after a fork, if the
+engine is.
 """
 
 from __future__ import annotations
@@ -46,9 +47,10 @@ class OnEngine(Backend):
     ) -> None:
         self._name = name
         self._released: dict[str, Head] = {}
+        self._ended: set[Holder] = set()
         self._store = Store(engine, clock, new_nonce)
         self.sessions = EngineSessions(self._store)
-        self.tickets = EngineTickets(self._store) if engine.has_lines else None
+        self.tickets = EngineTickets(self._store, self._note) if engine.has_lines else None
 
     @property
     def name(self) -> str:
@@ -63,20 +65,41 @@ class OnEngine(Backend):
         return head, self._signs(Holder(*head.lease[1:3]), found) if head.lease else None
 
     def recall(self, claim: str) -> Head | None:
-        """What this process has made of it with its last release: a step from there that is lost costs one more."""
+        """What it is known to have become with a release: a step from there that is lost costs one more."""
         return self._released.pop(claim, None)
 
     def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
         fields = record_of(lease)
         fields["generation"] = expected + 1
+        told = None
         if lease and lease.session and not lease.readers:
-            fields["word"] = word_of(Holder(*lease[1:3]))
-        won = self._store.advance(of_claim(claim), CLAIM, spelled(claim), expected, fields)
+            holder = Holder(*lease[1:3])
+            fields["word"] = word_of(holder)
+            told = partial(self._hear_of, holder) if self._store.engine.tells_sessions else None
+        won = self._store.advance(of_claim(claim), CLAIM, spelled(claim), expected, fields, told)
         if won and lease is None:
-            if len(self._released) >= _MOST:
-                self._released.clear()
-            self._released[claim] = Head(expected + 1, None)
+            self._remember(Head(expected + 1, None), claim)
         return won
+
+    def has_told_end(self, holder: Holder) -> bool | None:
+        return holder in self._ended if self._store.engine.tells_sessions else None
+
+    def _hear_of(self, holder: Holder, registration: Record) -> None:
+        """As `Sessions.has_ended` judges it."""
+        own = session_in(holder.session, registration).own
+        if (own.ended or own.incarnation != holder.incarnation) if own else not registration.number:
+            self._ended.add(holder)
+
+    def _note(self, claim: str, record: Record) -> None:
+        """What stands under a number never changes: who is told of a release may go on from there as if it had looked."""
+        head = _head_in(claim, record)
+        if record.data and not head.lease:
+            self._remember(head, claim)
+
+    def _remember(self, head: Head, claim: str) -> None:
+        if len(self._released) >= _MOST:
+            self._released.clear()
+        self._released[claim] = head
 
     def scan(self) -> Iterator[tuple[str, Head]]:
         """One scan tells all."""

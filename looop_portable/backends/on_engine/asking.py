@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from looop_portable.backends.engine import Engine, Heard, Known, Look, Record
+from looop_portable.backends.engine import SESSION, Engine, Heard, Known, Look, Record, Ring, Told, word_in
 from looop_portable.errors import CannotExclude, Settling, Unavailable, unavailable
 from looop_portable.protocol.codec import encode
 from looop_portable.system.clock import elapsed
@@ -93,14 +93,22 @@ class Store:
     def look(self, about: str, key: str) -> Look:
         return _answered(about, self.engine.look, key)
 
-    def subscribe(self, about: str, kind: str, key: str, ring: Callable[[], None]) -> Callable[[], None] | None:
+    def subscribe(self, about: str, kind: str, key: str, ring: Ring) -> Callable[[], None] | None:
         return _answered(about, self.engine.subscribe, kind, key, ring)
 
-    def advance(self, about: str, kind: str, key: str, after: int, fields: dict[str, object]) -> bool:
+    def advance(
+        self,
+        about: str,
+        kind: str,
+        key: str,
+        after: int,
+        fields: dict[str, object],
+        told: Callable[[Record], object] | None = None,
+    ) -> bool:
         """Publish `fields` as number `after` + 1, or lose to another (False). Raises `Unavailable` if it cannot be told.
 
         The token, which is added to them, makes the record one that nobody else has: that is how one's own is known after a
-        reply that was lost.
+        reply that was lost. `told` is called with the registration of who has won, where the engine tells it.
         """
         if not 0 <= after < MOST:
             return False  # Nobody ever had it.
@@ -109,7 +117,7 @@ class Store:
         unanswered: Unavailable | None = None
         for _ in range(_TRIES):
             try:
-                won, now = self.engine.advance(kind, key, number - 1, data, not_after=not_after)
+                step = self.engine.advance(kind, key, number - 1, data, not_after=not_after)
             except CannotExclude:
                 raise
             except Settling as error:
@@ -117,7 +125,14 @@ class Store:
             except (OSError, Unavailable) as error:
                 unanswered = _failed(about, error)
                 continue
+            won, now = step
             if won or (now.number == number and now.data == data):
+                if told:
+                    told(
+                        step.session
+                        if isinstance(step, Told)
+                        else self.read(about, SESSION, word_in(data).partition("/")[0])
+                    )
                 return True
             if now.number == after:
                 raise Unavailable(f"{about}: the store was reached too late, so nothing was changed: try again")

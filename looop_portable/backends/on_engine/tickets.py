@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 from looop_portable.backends.base import Tickets
-from looop_portable.backends.engine import CLAIM, TICKET
+from looop_portable.backends.engine import CLAIM, TICKET, Record
 from looop_portable.backends.on_engine.asking import Store
 from looop_portable.backends.on_engine.keys import name_in, of_claim, ticket_key
 from looop_portable.errors import Unavailable
@@ -18,13 +21,36 @@ from looop_portable.system.watch.waking import Watcher
 _DIGITS = 12
 
 
+class _Subscribed(NamedTuple):
+    """The topics of a watcher, what ends each, and in which process."""
+
+    topics: list[tuple[str, str]]
+    ends: list[Callable[[], None]]
+    pid: int
+
+
+class _Wakes:
+    """What an engine rings for a claim."""
+
+    def __init__(self, watcher: Watcher, told: Callable[[Record], object]) -> None:
+        self._watcher = watcher
+        self.told = told
+
+    def __call__(self) -> None:
+        self._watcher.wake()
+
+
 class EngineTickets(Tickets):
     """The `Tickets` on an engine, as at a bakery: one more than the highest number. Who come at once are in any order."""
 
-    def __init__(self, store: Store) -> None:
+    keeps = True
+
+    def __init__(self, store: Store, note: Callable[[str, Record], object]) -> None:
+        """`note` is called with what a claim has become, as the engine tells it."""
         self._store = store
-        self._ends: dict[int, list[Callable[[], None]]] = {}
-        """What ends the subscriptions of each watcher."""
+        self._note = note
+        self._subscribed: dict[int, _Subscribed] = {}
+        """By the watcher."""
 
     def take(self, claim: str, waiter: Registration) -> str:
         line = self.line(claim)
@@ -68,18 +94,29 @@ class EngineTickets(Tickets):
         return list(dict.fromkeys(name for name in names if name))
 
     def subscribe(self, watcher: Watcher, claims: Sequence[str], ticket: str = "", *, foreign: bool = False) -> bool:  # noqa: ARG002 (looop claims nothing here)
+        """What is subscribed to already is left as it is: whatever may have hidden a change has rung."""
+        kind, keys = (TICKET, [ticket_key(claims[0], ticket)]) if ticket else (CLAIM, [spelled(name) for name in claims])
+        topics = [(kind, key) for key in keys]
+        known = self._subscribed.get(id(watcher))
+        if known and (known.topics, known.pid) == (topics, os.getpid()):
+            return True
         self._end(watcher)
-        topics = [(TICKET, ticket_key(claims[0], ticket))] if ticket else [(CLAIM, spelled(name)) for name in claims]
-        for kind, key in topics:
-            end = self._store.subscribe(of_claim(claims[0]), kind, key, watcher.wake)
+        if not topics:
+            return watcher.watch(())
+        found = self._subscribed[id(watcher)] = _Subscribed([], [], os.getpid())
+        for name, topic in zip(claims, topics, strict=False):
+            ring = watcher.wake if ticket else _Wakes(watcher, partial(self._note, name))
+            end = self._store.subscribe(of_claim(name), *topic, ring)
             if end is None:
                 self._end(watcher)
                 return watcher.watch(())
-            self._ends.setdefault(id(watcher), []).append(end)
-        return bool(topics) or watcher.watch(())
+            found.ends.append(end)
+            found.topics.append(topic)
+        return True
 
     def _end(self, watcher: Watcher) -> None:
-        for end in self._ends.pop(id(watcher), ()):
+        known = self._subscribed.pop(id(watcher), None)
+        for end in known.ends if known else ():
             end()
 
     def far(self) -> bool:

@@ -21,7 +21,7 @@ from looop_portable.holding.own_session import Session
 from looop_portable.holding.visits import Visit
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
-from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.records import Lease
 from looop_portable.protocol.shares import line_for, slots_of
 from looop_portable.sessions.inside import surrounding, within
 from looop_portable.system.opening.nonces import nonce
@@ -158,8 +158,7 @@ class Attempting:
         """Claim one name. Held by other blocks of this process: their lease. Frees what is not won."""
         takers: Sequence[Taker | None] = ()
         try:
-            self.session = member.session()
-            outcome = self._ask(member, name, self.session.holder)
+            outcome = self._ask(member, name)
             if isinstance(outcome, Held) and (inside := self._joins(member, outcome)):
                 outcome = Renewed(inside)
             if isinstance(outcome, Renewed) and not self._share:
@@ -179,11 +178,11 @@ class Attempting:
             member.free(self.key(name))
         return outcome, takers
 
-    def _ask(self, member: Member, name: str, me: Holder) -> Won | Renewed | Held:
+    def _ask(self, member: Member, name: str) -> Won | Renewed | Held:
         more: dict[str, Any] = {"note": self._note} if self._note else {}
         if self._share:  # Who has a share already would wait for whoever waits for it.
             more["shared"] = Share(self._share, goes_first=member.has_share(name, self))
-        return member.claims.claim(name, me, **more)
+        return member.claim(self, name, **more)
 
     def _best_first(self, member: Member) -> Sequence[str]:
         """Of several slots, the one first that a session around this process has."""

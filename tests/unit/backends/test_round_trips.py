@@ -9,8 +9,11 @@ import pytest
 from support.engines import Faulty, InProcess
 
 from looop_portable import Claims, Held, Holder, Liveness, SessionAlive
+from looop_portable.backends.engine import CLAIM, SESSION, Step, Told, tell, word_in
 from looop_portable.backends.on_engine import OnEngine
 from looop_portable.system.clock import elapsed
+from looop_portable.system.watch.waking import LocalWatcher
+from looop_portable.waiting.claiming import waiter
 
 LEASE = 30
 
@@ -131,3 +134,53 @@ def test_a_session_that_others_have_moved_meanwhile_is_read_before_it_ends(world
     assert asked(world.faulty, lambda: world.claims.sessions.stop(*world.me)) == ["advance", "read", "advance", "forget"]
     assert not world.claims.sessions.stop(*world.me)
     assert world.their_claims.sessions.registration(world.me) is None
+
+
+def test_who_waits_subscribes_once_and_each_look_is_of_its_own(world: World) -> None:
+    """Without this each look would end what it is woken by, and make it anew: two questions more."""
+    world.their_claims.claim("n", world.they)
+    waiting = waiter(world.claims, "n", world.me, 0, LocalWatcher())
+    assert "subscribe" in asked(world.faulty, waiting.look)
+    for _ in range(3):
+        assert asked(world.faulty, waiting.look) == ["look", "scan", "read"]
+    world.their_claims.release("n", world.they)
+    assert asked(world.faulty, waiting.look) == ["look", "advance", "forget"]
+
+
+def test_who_is_told_what_was_published_claims_without_a_look(world: World) -> None:
+    """What stands under a number never changes; if somebody else was faster, that costs one look more."""
+    world.their_claims.claim("n", world.they)
+    waiting = waiter(world.claims, "n", world.me, 0, LocalWatcher())
+    waiting.look()
+    (ring,) = world.engine._rings[CLAIM, "n"].values()
+    tell(ring, world.engine.read(CLAIM, "n"))
+    assert asked(world.faulty, waiting.look) == ["look", "scan", "read"], "that it is held is nothing to go on from"
+    world.their_claims.release("n", world.they)
+    tell(ring, world.engine.read(CLAIM, "n"))
+    world.their_claims.claim("n", world.they)
+    assert asked(world.faulty, waiting.look) == ["advance", "look", "scan", "read"]
+    world.their_claims.release("n", world.they)
+    tell(ring, world.engine.read(CLAIM, "n"))
+    assert asked(world.faulty, waiting.look) == ["advance", "forget"]
+
+
+class Telling(Faulty):
+    """Which tells with each claim what stands of the session that has won."""
+
+    tells_sessions = True
+
+    def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
+        step = super().advance(kind, key, after, data, not_after=not_after)
+        session = word_in(data).partition("/")[0] if kind == CLAIM else ""
+        return Told(step.now, self.engine.read(SESSION, session)) if step.won and session else step
+
+
+def test_a_claim_tells_whether_the_session_that_has_won_had_ended(world: World) -> None:
+    assert world.claims.backend.has_told_end(world.me) is None, "so whoever wants to know has to ask"
+    claims = Claims(OnEngine(Telling(world.engine), "far"))
+    me = claims.sessions.register("telling", lease_seconds=LEASE).holder
+    claims.claim("a", me)
+    assert claims.backend.has_told_end(me) is False
+    world.their_claims.sessions.stop(*me)
+    claims.claim("b", me)
+    assert claims.backend.has_told_end(me) is True

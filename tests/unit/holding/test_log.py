@@ -19,7 +19,7 @@ from looop_portable.holding.blocks import log
 from looop_portable.holding.member import this_process
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import HeldInLine, OnWaiting
-from looop_portable.waiting import waiter
+from looop_portable.waiting import waits
 from looop_portable.waiting.limits import Minutes, still_waiting
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
@@ -132,7 +132,7 @@ def test_who_waits_says_for_whom(
     store: str, others: Claims, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tasks: bool
 ) -> None:
     others.claim("n", "other")
-    monkeypatch.setattr(waiter, "REPORT_AFTER", 0.0)
+    monkeypatch.setattr(waits, "REPORT_AFTER", 0.0)
     monkeypatch.setattr(of_tasks, "REPORT_AFTER", 0.0)
     cancel = CancelEvent()
 
@@ -192,7 +192,7 @@ def test_a_minute_is_counted_from_what_was_said_last() -> None:
 def test_who_waits_in_line_knows_the_place(store: str, others: Claims, monkeypatch: pytest.MonkeyPatch) -> None:
     if not others.backend.tickets:
         pytest.skip("this backend has no tickets")
-    monkeypatch.setattr(waiter, "REPORT_AFTER", 0.0)
+    monkeypatch.setattr(waits, "REPORT_AFTER", 0.0)
     others.claim("n", "other")
     places: dict[int, int] = {}
     cancel = CancelEvent()

@@ -1,0 +1,123 @@
+"""What is said to a server and what it replies, by its protocol (RESP 2): the little of it that is used here.
+
+Guarantees: a reply is whole, or there is an error, within the time. What follows an error is not to be read: its caller
+closes the connection.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from looop_portable.system.clock import elapsed
+
+__all__ = ["Command", "Lost", "Replies", "Said", "packed", "words"]
+
+Command = tuple[object, ...]
+
+_MOST = 1 << 16
+_ERROR, _ARRAY, _BULK, _STATUS, _NUMBER = b"-*$+:"
+_ENDS = {"LOADING", "MASTERDOWN"}
+_LINE = 1 << 16
+
+
+class Said(Exception):
+    """An error of the server's: its `code`, the first word if that is in capitals, and the text without it."""
+
+    def __init__(self, line: str) -> None:
+        code, _, rest = line.partition(" ")
+        self.code = code if code.isupper() else ""
+        super().__init__(rest if self.code and rest else line)
+
+
+class Lost(Exception):
+    """The connection is of no use any more."""
+
+
+def packed(command: Command) -> bytes:
+    """As the server reads it: texts, bytes and numbers."""
+    return b"*%d\r\n" % len(command) + words(command)
+
+
+def words(command: Sequence[object]) -> bytes:
+    """The words of a command, or of a part of it."""
+    parts = []
+    for word in command:
+        data = word if type(word) is bytes else str(word).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
+class Replies:
+    """Those that come by `line`, one after the other."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._data = b""
+        self._at = 0
+        self._end = 0.0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something has come already that was not asked for."""
+        return self._at < len(self._data)
+
+    def next(self, end: float) -> Any:
+        """The next one, if it comes until `end`. An error of the server's is one too, unless it ends the connection.
+
+        Raises `Lost`, or `OSError`.
+        """
+        self._end = end
+        if not self.has_more:
+            self._data, self._at = b"", 0
+        return self._next()
+
+    def _next(self) -> Any:
+        start = self._at
+        while (stop := self._data.find(b"\r\n", start)) < 0:
+            if len(self._data) - start > _LINE:
+                raise Lost("it does not speak Redis's protocol")
+            self._receive()
+        data = self._data
+        self._at = stop + 2
+        kind = data[start]
+        if kind in (_BULK, _ARRAY, _NUMBER):
+            number = _number(data[start + 1 : stop])
+            if kind == _NUMBER:
+                return number
+            if number < 0:
+                return None
+            return self._bulk(number) if kind == _BULK else [self._next() for _ in range(number)]
+        if kind == _STATUS:
+            return data[start + 1 : stop]
+        if kind != _ERROR:
+            raise Lost("it does not speak Redis's protocol")
+        error = Said(data[start + 1 : stop].decode("utf-8", "replace"))
+        if error.code in _ENDS or "max number of clients" in str(error):
+            raise Lost(str(error))
+        return error
+
+    def _bulk(self, length: int) -> bytes:
+        start = self._at
+        while len(self._data) < start + length + 2:
+            self._receive()
+        self._at = start + length + 2
+        return self._data[start : start + length]
+
+    def _receive(self) -> None:
+        self._line.settimeout(max(self._end - elapsed(), 0.001))
+        try:
+            more = self._line.recv(_MOST)
+        except TimeoutError:
+            raise Lost("Timeout: it has not answered in time") from None
+        if not more:
+            raise Lost("Connection closed by server.")
+        self._data += more
+
+
+def _number(text: bytes) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise Lost("it does not speak Redis's protocol") from None
