@@ -245,6 +245,10 @@ class Claims(Judging):
 
         return sweep(self.backend, self.sessions, self._reap_claim, dry_run, say)
 
+    def prune(self, older_than: float, dry_run: bool = False, say: Callable[[str], object] = str) -> Sweep:
+        """Forget the names that are free and were not used for so many seconds: see `Backend.prune`. Never raises."""
+        return self.backend.prune(older_than, dry_run=dry_run, say=say)
+
     def _reap_claim(self, name: str, verdicts: Verdicts, dry_run: bool, head: Head | None = None) -> Reaped | None:
         """Release `name` if its session is gone; None if it is kept, as its `head` may tell. `verdicts`: of this sweep."""
         if head and not advances(TABLE[self._judge(head, NOBODY, verdicts)[1]].reap):
@@ -278,10 +282,8 @@ class Claims(Judging):
         self._record(event, lease, lease.generation, **fields)
 
     def _record_won(self, lease: Lease, previous: Lease | None, verdict: Verdict) -> None:
-        if previous is None:
-            self._record("claimed", lease, lease.generation)
-        else:
-            self._record("taken_over", lease, lease.generation, previous=previous.session, evidence=verdict.evidence)
+        more = {"previous": previous.session, "evidence": verdict.evidence} if previous else {}
+        self._record("taken_over" if previous else "claimed", lease, lease.generation, **more)
 
     def _record_end(self, lease: Lease, end: End | None = None) -> None:
         if not self.events:

@@ -1,15 +1,142 @@
 """What is removed of a name's generations: what has been superseded, what crashes left, or all of it.
 
-Guarantees: only what has exactly a name that we make, and only in the directory that is really there: see `rooms`.
+Guarantees: only what has exactly a name that we make, and only in the directory that is really there: see `rooms`. No name
+that is pruned begins again at a number that it had, and none is pruned that somebody holds, whatever races or crashes.
+Does not guarantee: the latter to processes of versions that know nothing of pruning.
+How: `.ledger/.pruned/N` is a directory; N is the common floor, above which every name goes on that has no generations. It
+is raised by renaming that directory, which one succeeds in. All that makes a name's directory, or takes it away, is
+renamed out of `.pruned/N/`, or into it. So who goes by an old floor has no path any more, whatever he saw. To prune a name
+is to publish one more released generation, which says by which floor it `ends`, and then to rename its directory into
+`.pruned/N/`. Nobody builds upon such a generation as long as that is the floor: who wants to raises it first. Then either
+the directory is still there, and stays; or it was taken away before, and the name goes on above the floor.
 """
 
 from __future__ import annotations
 
-from looop_portable.ledger.numbers import highest, in_order
-from looop_portable.system.files import Files
-from looop_portable.system.files.rooms import clear
+import contextlib
+import re
 
-_TOGETHER = 8
+from looop_portable.errors import Unavailable
+from looop_portable.ledger.numbers import highest, in_order
+from looop_portable.ledger.root import COMMON, FLOORS, LedgerRoot
+from looop_portable.system.files import PRIVATE_DIRECTORY, Files
+from looop_portable.system.files.rooms import clear
+from looop_portable.system.opening.ours import NONCE
+
+ENDS = "ends"
+"""In a released record: the common floor as long as which its directory is about to be taken away."""
+
+SAYS_SO = b'"ends"'
+"""In the bytes of such a record."""
+
+_TOGETHER, _TRIES = 8, 64
+_OURS = re.compile(rf"[0-9]+-{NONCE}|\.dir-{NONCE}")
+_ALL = 2**64 - 58
+"""The mark of the common floor in the file of floors, which no name has: there it is written down once more."""
+
+
+class Common:
+    """The common floor: see above. Without any, it is 0."""
+
+    def __init__(self, ledger_root: LedgerRoot, files: Files) -> None:
+        self._root = ledger_root.root
+        self.directory = COMMON
+        self._path = f"{ledger_root.root}/{COMMON}"
+        self._ledger_root = ledger_root
+        self._files = files
+
+    def number(self) -> int:
+        """The floor."""
+        try:
+            return highest(self._files.list(self._path))
+        except FileNotFoundError:
+            return 0
+
+    def rise(self, least: int) -> int:
+        """The floor is `least`, or more. Which it is."""
+        for _ in range(_TRIES):
+            now = self.number()
+            if now >= least:
+                break
+            shared = self._ledger_root.shared()
+            with contextlib.suppress(OSError):  # It counts only where this directory is removed.
+                self._files.raise_floor(f"{self._root}/{FLOORS}", _ALL, least, shared=shared)
+            try:
+                self._files.replace(f"{self._path}/{now}", f"{self._path}/{least}")
+            except FileNotFoundError:
+                if not now:
+                    self._make(shared)
+        else:
+            raise Unavailable(f"{self._path}: renamed by others as often as it is looked at; try again", self._path)
+        return now
+
+    def stage(self, floor: int, shared: int) -> str:
+        """A new directory, to be renamed as long as `floor` is the floor. FileNotFoundError: it is not."""
+        path = f"{self._path}/{floor}/{floor}-{self._files.nonce()}"
+        try:
+            self._files.mkdir(path, shared=shared)
+        except FileNotFoundError:
+            if floor:
+                raise
+            self._make(shared)
+            self._files.mkdir(path, shared=shared)
+        return path
+
+    def take_away(self, key: str, floor: int) -> str:
+        """Rename the directory of `key` into that of `floor`; its name there. FileNotFoundError: that is not the floor."""
+        name = f"{floor}-{self._files.nonce()}"
+        self._files.replace(f"{self._root}/{key}", f"{self._path}/{floor}/{name}")
+        return name
+
+    def remove(self, name: str) -> None:
+        """Remove what was taken away under this `name`, or staged. Raises OSError where it is not there, or not ours alone.
+
+        It is renamed first: what is in it is removed one by one, and whoever has staged it would rename a part.
+        """
+        room, private = f"{self._path}/{self.number()}", f"{PRIVATE_DIRECTORY}{self._files.nonce()}"
+        self._files.replace(f"{room}/{name}", f"{room}/{private}")
+        with self._files.room(f"{room}/{private}", 3) as inner:
+            clear(inner, in_order(inner.names()))
+        with self._files.room(room, 2) as outer:
+            outer.rmdir(private)
+
+    def sweep(self) -> int:
+        """Remove what crashed processes left there. How many there were."""
+        try:
+            names = self._files.list(f"{self._path}/{self.number()}")
+        except FileNotFoundError:
+            return 0
+        found = 0
+        for name in names:
+            if _OURS.fullmatch(name):
+                with contextlib.suppress(OSError):  # Its maker has renamed it; or others do the same.
+                    self.remove(name)
+                    found += 1
+        return found
+
+    def _is_there(self) -> bool:
+        try:
+            return bool(self._files.list(self._path))
+        except FileNotFoundError:
+            return False
+
+    def _make(self, shared: int) -> None:
+        """There is a floor: as it was written down, or 0."""
+        private = f"{self._root}/{PRIVATE_DIRECTORY}{self._files.nonce()}"
+        self._files.mkdir(private, shared=shared)
+        floor = self._files.floor(f"{self._root}/{FLOORS}", _ALL)
+        try:
+            self._files.mkdir(f"{private}/{floor}", shared=shared)
+            with contextlib.suppress(OSError):  # It is empty, if somebody cleans up here.
+                self._files.rmdir(self._path)
+            self._files.replace(private, self._path)
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or not self._is_there():
+                raise
+        finally:
+            with contextlib.suppress(OSError):  # It has been renamed.
+                self._files.rmdir(f"{private}/{floor}")
+                self._files.rmdir(private)
 
 
 def sweep(files: Files, root: str, key: str, keep: int) -> int:

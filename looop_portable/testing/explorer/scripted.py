@@ -7,7 +7,6 @@ world, without threads.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -122,9 +121,6 @@ class Recorded:
         yield NamedRoom(self, path, deep)
 
     def rmdir(self, path: str) -> None:
-        """Only a line is ever empty here: what has had generations keeps some."""
-        if QUEUE not in path:
-            raise OSError(errno.ENOTEMPTY, "scripted", path)
         self.ask("rmdir", path)
 
     def age(self, path: str) -> float | None:
@@ -146,7 +142,7 @@ class Recorded:
         assert found is None or isinstance(found, str)
         if QUEUE in path:
             return None if found is None else len(found)
-        return None if found is None else int(found or 0) * 1_000_000_000
+        return None if found is None else int(found if found.isdecimal() else 0) * 1_000_000_000
 
     def keep_young(self, path: str, older: float) -> None:
         """Nothing is removed here for its age. Whoever waits shows with it that it lives."""
@@ -154,7 +150,7 @@ class Recorded:
             self.ask("touch", path)
 
     def floor(self, path: str, mark: int) -> int:
-        """Nothing but what the code itself removes is ever gone here."""
+        """Nothing but what the code itself removes is ever gone here: so the common floor has to do alone."""
         return 0
 
     def raise_floor(self, path: str, mark: int, number: int, *, shared: int = 0) -> bool:

@@ -124,11 +124,35 @@ def _rename_new(world: World, actor: str, private: str, public: str) -> tuple[Wo
 
 
 def _rename(world: World, actor: str, private: str, public: str) -> tuple[World, Answer]:
+    if private in world.dirs:
+        return _rename_directory(world, private, public)
     content = _content(world, private)
     if content is None or public.rpartition("/")[0] not in world.dirs:
         return world, Failure(errno.ENOENT, private)
     world = world._replace(files=world.files - {(private, content)})
     return _put(world, public, content), None
+
+
+def _rename_directory(world: World, private: str, public: str) -> tuple[World, Answer]:
+    """With all that is in it; over an empty one at most."""
+    if public.rpartition("/")[0] not in world.dirs:
+        return world, Failure(errno.ENOENT, public)
+    if _is_in_use(world, public):
+        return world, Failure(errno.ENOTEMPTY, public)
+    return world._replace(
+        files=frozenset((_moved(path, private, public), content) for path, content in world.files),
+        dirs=frozenset(_moved(path, private, public) for path in world.dirs),
+    ), None
+
+
+def _moved(path: str, private: str, public: str) -> str:
+    return public + path[len(private) :] if path == private or path.startswith(f"{private}/") else path
+
+
+def _is_in_use(world: World, path: str) -> bool:
+    """Whether it is a directory with something in it."""
+    below = f"{path}/"
+    return any(name.startswith(below) for name in (*(name for name, _ in world.files), *world.dirs))
 
 
 def _remove(world: World, actor: str, path: str) -> tuple[World, Answer]:
@@ -202,9 +226,10 @@ def _turn_is_taken(world: World, actor: str, path: str) -> bool:
 
 
 def _rmdir(world: World, actor: str, path: str) -> tuple[World, Answer]:
-    below = f"{path}/"
-    if any(name.startswith(below) for name in [*(name for name, _ in world.files), *world.dirs]):
+    if _is_in_use(world, path):
         return world, Failure(errno.ENOTEMPTY, path)
+    if path not in world.dirs:
+        return world, Failure(errno.ENOENT, path)
     return world._replace(dirs=world.dirs - {path}), None
 
 
