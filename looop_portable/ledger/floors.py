@@ -19,20 +19,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 
 from looop_portable.ledger.numbers import highest
 from looop_portable.ledger.pruning import ENDS, Common
 from looop_portable.ledger.root import FLOORS, LedgerRoot
-from looop_portable.protocol.codec import decode, encode, number
+from looop_portable.protocol.codec import decode, encode, text
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
-from looop_portable.system.opening.ours import DIRECTORY, GENERATION, RECORD, those
+from looop_portable.system.opening.ours import DIRECTORY, GENERATION, NONCE, RECORD, those
 
 _PRIME = 2**64 - 59
 """The greatest with which a mark has eight bytes: two names have the same one by a chance of 1 in 10**19."""
 
 STEP = 1024
 _TRIES, _MOST = 8, 10_000
+_WORD = re.compile(NONCE)
 
 
 class Floors:
@@ -47,34 +49,46 @@ class Floors:
         self.common = Common(ledger_root, files)
         self.begins: dict[str, tuple[int, int]] = {}
         """Of names that were found without generations: the floor that they have to be begun from, and the common one."""
-        self.ends: dict[tuple[str, int], int] = {}
-        """Of names and generations: the common floor as long as which nobody may build upon them."""
+        self.ends: dict[tuple[str, int], str] = {}
+        """Of names and generations that nobody may build upon: with what they end."""
 
     def of(self, key: str) -> int:
-        """The number from which `key`, which has no generation, has to go on; 0: it is new."""
+        """The number from which `key`, which has no generation, has to go on; 0: it is new; -1: it has some by now.
+
+        Without the latter a reader would be shown a floor that was raised since, and afterwards a lower number.
+        """
         if not self.on:
             return 0
         common = self.common.number()  # First: see `begin`.
         floor = max(common, self._files.floor(self._path, _mark(key)))
         if floor:
+            if highest(self.names(key)):
+                return -1
             if len(self.begins) >= _MOST:
                 self.begins.clear()  # Whoever needs it is told that he has lost, and looks again.
             self.begins[key] = floor, common
         return floor
 
-    def names(self, key: str) -> list[str] | None:
-        """What is in the directory of `key`; None: it was pruned. FileNotFoundError: all of it has been removed."""
+    def names(self, key: str) -> list[str]:
+        """What is in the directory of `key`, if there is one."""
         try:
             return self._files.list(f"{self._root}/{key}")
         except FileNotFoundError:
+            return []
+
+    def is_all_else_there(self) -> bool:
+        """Whether a name's directory that is missing was pruned, and not all of it removed."""
+        try:
             self._files.refuse_link(self._root)
-            return None
+        except FileNotFoundError:
+            return False
+        return self.on
 
     def see(self, key: str, generation: int, data: bytes) -> None:
         """`data` is the head of `key`. Its directory may be about to be taken away: see `pruning`."""
         record = decode(data)
-        if "released" in record and (common := number(record, ENDS)):
-            self.ends[key, generation] = common
+        if "released" in record and _WORD.fullmatch(nonce := text(record, ENDS)):
+            self.ends[key, generation] = nonce
 
     def rise(self, key: str, generation: int) -> bool:
         """`generation` is being published. False: the floor was as high already.
@@ -101,7 +115,7 @@ class Floors:
     def are_missed(self, target: int, names: list[str]) -> bool:
         """Whether what `target` was built upon is not there because the directory was made anew: see `Ledger`."""
         below = any(name.isdecimal() and int(name) < target for name in names)
-        return highest(names) == target and (self.on or below)
+        return highest(names) <= target and (self.on or below)
 
     def begin(self, key: str, generation: int) -> bool:
         """Before something is built upon `generation`, which was found at the head. False: look again.
@@ -109,10 +123,11 @@ class Floors:
         If `key` has to be begun from it, it is there then, and released. If its directory was about to be taken away, it is
         not any more, or was.
         """
-        common = self.ends.get((key, generation))
-        if common is not None:
-            self.common.rise(common + 1)
+        if nonce := self.ends.get((key, generation)):
+            stays = self.common.void(nonce)
             self.ends.pop((key, generation), None)  # Not before: another thread may be about to build upon it, too.
+            if not stays:
+                return False
         found, common = self.begins.pop(key, (-1, 0))
         return found != generation or self._begin(key, generation, common)
 
@@ -173,10 +188,15 @@ class Floors:
         """Remove what crashed processes were about to begin from, or had taken away. How many there were."""
         if not self.on:
             return 0
-        found = self.common.sweep()
+        found = 0
         with contextlib.suppress(OSError):  # There is nothing; or its maker has renamed it: another time.
-            for name in those(self._files.list(self._root), DIRECTORY):
+            names = self._files.list(self._root)
+            found += self.common.sweep(names)
+            for name in those(names, DIRECTORY):
                 with contextlib.suppress(OSError), self._files.room(f"{self._root}/{name}", 2) as room:
+                    for floor in filter(str.isdecimal, room.names()):  # A directory, of whoever made the common floor.
+                        with contextlib.suppress(OSError):
+                            room.rmdir(floor)
                     found += clear(room, those(room.names(), GENERATION))
         return found
 

@@ -105,14 +105,14 @@ class Ledger:
                 if key in self._looked_at:
                     self._look_anew(key)
             if not top:
-                floor = self.floors.of(key)
+                if (floor := self.floors.of(key)) < 0:
+                    continue
                 return floor, NOTHING if floor else b""
             data = self.files.read(f"{directory}/{top}")
-            if data is not None:
+            if data is not None:  # Else it was removed since it was listed, and there is a newer one to be seen.
                 if pruning.SAYS_SO in data:
                     self.floors.see(key, top, data)
                 return top, data
-            # It has been pruned, or withdrawn, since it was listed. So there is a newer one to be seen.
         raise Unavailable(f"{directory}: generation {top} is listed and cannot be opened; try again", directory)
 
     def recall(self, key: str) -> int:
@@ -169,6 +169,8 @@ class Ledger:
         try:
             return self._advance(key, expected, record, shown_as, first)
         except FileNotFoundError:
+            if self.floors.is_all_else_there():
+                return False
             if not self.ledger_root.may_repeat() or self.ledger_root.make() != stamped:
                 raise
         return self._advance(key, expected, record, shown_as, first)
@@ -258,10 +260,9 @@ class Ledger:
         have been pruned, by the writer of the generation that is `keep` above it. The generation below must be there. Else
         a writer whose directory was removed and made anew would become its head, above its holder.
         """
-        if (names := self.floors.names(key)) is None:
-            return False
+        names = self.files.list(f"{self.root}/{key}")
         above = self._above(target, names)
-        elsewhere = target > 1 and str(target - 1) not in names and self.floors.are_missed(target, names)
+        elsewhere = str(target - 1) not in names and (target > 1 or not names) and self.floors.are_missed(target, names)
         if above >= self.keep or elsewhere:
             self.files.remove(f"{self.root}/{key}/{target}")
         if above >= (1 if held else self.keep) or elsewhere:
@@ -277,8 +278,7 @@ class Ledger:
     def _prune(self, key: str, target: int, *, missing: bool) -> bool:
         """One comes, one goes, and never before the one below it: to `release`, that one shows that its number is new.
 
-        `missing`: the one below it is known to be gone. What a crash leaves further below, `sweep` removes. False: nothing
-        was done, or it was in vain.
+        `missing`: the one below it is known to be gone. What a crash leaves below, `sweep` removes. False: it was in vain.
         """
         last = target - self.keep
         if last <= 0:

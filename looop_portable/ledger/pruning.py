@@ -4,16 +4,17 @@ Guarantees: only what has exactly a name that we make, and only in the directory
 that is pruned begins again at a number that it had, and none is pruned that somebody holds, whatever races or crashes.
 Does not guarantee: the latter to processes of versions that know nothing of pruning.
 How: `.ledger/.pruned/N` is a directory; N is the common floor, above which every name goes on that has no generations. It
-is raised by renaming that directory, which one succeeds in. All that makes a name's directory, or takes it away, is
-renamed out of `.pruned/N/`, or into it. So who goes by an old floor has no path any more, whatever he saw. To prune a name
-is to publish one more released generation, which says by which floor it `ends`, and then to rename its directory into
-`.pruned/N/`. Nobody builds upon such a generation as long as that is the floor: who wants to raises it first. Then either
-the directory is still there, and stays; or it was taken away before, and the name goes on above the floor.
+is raised by renaming that directory. A name's directory is made as `.pruned/N/N-NONCE`, and renamed into place. Who raises
+the floor takes away what was staged below a lower one. So who goes by an old floor makes nothing.
+To prune a name is to publish one more released generation, which `ends` with an empty directory `.end-NONCE`, and then to
+rename the name's directory into that. Nobody builds upon such a generation before he has removed `.end-NONCE`. rmdir(2) and
+rename(2) exclude each other, also where a path was looked up before: of both only one succeeds.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 
 from looop_portable.errors import Unavailable
@@ -21,15 +22,16 @@ from looop_portable.ledger.numbers import highest, in_order
 from looop_portable.ledger.root import COMMON, FLOORS, LedgerRoot
 from looop_portable.system.files import PRIVATE_DIRECTORY, Files
 from looop_portable.system.files.rooms import clear
-from looop_portable.system.opening.ours import NONCE
+from looop_portable.system.opening.ours import END, NONCE, those
 
 ENDS = "ends"
-"""In a released record: the common floor as long as which its directory is about to be taken away."""
+"""In a released record: the nonce of the directory into which that of the name may be renamed."""
 
 SAYS_SO = b'"ends"'
 """In the bytes of such a record."""
 
 _TOGETHER, _TRIES = 8, 64
+_END, _TAKEN = ".end-", "taken"
 _OURS = re.compile(rf"[0-9]+-{NONCE}|\.dir-{NONCE}")
 _ALL = 2**64 - 58
 """The mark of the common floor in the file of floors, which no name has: there it is written down once more."""
@@ -52,12 +54,15 @@ class Common:
         except FileNotFoundError:
             return 0
 
-    def rise(self, least: int) -> int:
-        """The floor is `least`, or more. Which it is."""
+    def rise(self, least: int) -> None:
+        """The floor is `least`, or more. What was staged below a lower one is gone."""
         for _ in range(_TRIES):
             now = self.number()
             if now >= least:
-                break
+                with contextlib.suppress(FileNotFoundError):  # It has been raised since.
+                    self._clear_below(now, least)
+                    return
+                continue
             shared = self._ledger_root.shared()
             with contextlib.suppress(OSError):  # It counts only where this directory is removed.
                 self._files.raise_floor(f"{self._root}/{FLOORS}", _ALL, least, shared=shared)
@@ -66,9 +71,14 @@ class Common:
             except FileNotFoundError:
                 if not now:
                     self._make(shared)
-        else:
-            raise Unavailable(f"{self._path}: renamed by others as often as it is looked at; try again", self._path)
-        return now
+        raise Unavailable(f"{self._path}: renamed by others as often as it is looked at; try again", self._path)
+
+    def _clear_below(self, now: int, least: int) -> None:
+        """Whoever is about to rename one of those into place may have looked its path up before the floor was raised."""
+        for name in self._files.list(f"{self._path}/{now}"):
+            floor = name.partition("-")[0]
+            if floor.isdecimal() and int(floor) < least:
+                self._remove(f"{self._path}/{now}", name)
 
     def stage(self, floor: int, shared: int) -> str:
         """A new directory, to be renamed as long as `floor` is the floor. FileNotFoundError: it is not."""
@@ -82,37 +92,65 @@ class Common:
             self._files.mkdir(path, shared=shared)
         return path
 
-    def take_away(self, key: str, floor: int) -> str:
-        """Rename the directory of `key` into that of `floor`; its name there. FileNotFoundError: that is not the floor."""
-        name = f"{floor}-{self._files.nonce()}"
-        self._files.replace(f"{self._root}/{key}", f"{self._path}/{floor}/{name}")
-        return name
+    def announce(self) -> str:
+        """A new `.end-NONCE`: its nonce."""
+        nonce = self._files.nonce()
+        self._files.mkdir(f"{self._root}/{_END}{nonce}", shared=self._ledger_root.shared())
+        return nonce
 
-    def remove(self, name: str) -> None:
-        """Remove what was taken away under this `name`, or staged. Raises OSError where it is not there, or not ours alone.
+    def take_away(self, key: str, nonce: str) -> None:
+        """Rename the directory of `key` into `.end-NONCE`. FileNotFoundError: somebody has removed that."""
+        self._files.replace(f"{self._root}/{key}", f"{self._root}/{_END}{nonce}/{_TAKEN}")
 
-        It is renamed first: what is in it is removed one by one, and whoever has staged it would rename a part.
-        """
-        room, private = f"{self._path}/{self.number()}", f"{PRIVATE_DIRECTORY}{self._files.nonce()}"
+    def void(self, nonce: str) -> bool:
+        """Whether nothing was, or will be, renamed into `.end-NONCE`."""
+        try:
+            self._files.rmdir(f"{self._root}/{_END}{nonce}")
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            return False
+        return True
+
+    def remove(self, nonce: str) -> None:
+        """Remove `.end-NONCE` with what was taken away. Raises OSError where there is something else in that."""
+        directory = f"{_END}{nonce}"
+        with contextlib.suppress(FileNotFoundError):
+            with self._files.room(f"{self._root}/{directory}/{_TAKEN}", 3) as room:
+                clear(room, in_order(room.names()))
+            with self._files.room(f"{self._root}/{directory}", 2) as room:
+                room.rmdir(_TAKEN)
+        with contextlib.suppress(FileNotFoundError), self._files.room(self._root, 1) as room:
+            room.rmdir(directory)
+
+    def sweep(self, names: list[str]) -> int:
+        """Remove what crashed processes left, of `names`, which are all in the ledger's directory. How many there were."""
+        found = 0
+        for name in those(names, END):
+            with contextlib.suppress(OSError):  # There is something in it by now, or not any more: another time.
+                self.remove(name.removeprefix(_END))
+                found += 1
+        if COMMON not in names:
+            return found
+        with contextlib.suppress(OSError):
+            room = f"{self._path}/{self.number()}"
+            for name in self._files.list(room):
+                if _OURS.fullmatch(name):
+                    with contextlib.suppress(OSError):
+                        self._remove(room, name)
+                        found += 1
+        return found
+
+    def _remove(self, room: str, name: str) -> None:
+        """Remove what somebody has staged. It is renamed first: he would rename a part of it, while it is being removed."""
+        private = f"{PRIVATE_DIRECTORY}{self._files.nonce()}"
         self._files.replace(f"{room}/{name}", f"{room}/{private}")
         with self._files.room(f"{room}/{private}", 3) as inner:
             clear(inner, in_order(inner.names()))
         with self._files.room(room, 2) as outer:
             outer.rmdir(private)
-
-    def sweep(self) -> int:
-        """Remove what crashed processes left there. How many there were."""
-        try:
-            names = self._files.list(f"{self._path}/{self.number()}")
-        except FileNotFoundError:
-            return 0
-        found = 0
-        for name in names:
-            if _OURS.fullmatch(name):
-                with contextlib.suppress(OSError):  # Its maker has renamed it; or others do the same.
-                    self.remove(name)
-                    found += 1
-        return found
 
     def _is_there(self) -> bool:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
@@ -18,6 +19,7 @@ import pytest
 from looop_portable.backends.directory import pruning
 from looop_portable.errors import Unavailable
 from looop_portable.ledger.floors import Floors
+from looop_portable.ledger.numbers import highest
 from looop_portable.ledger.pruning import ENDS, Common
 from looop_portable.protocol.outcomes import Released, Won
 from looop_portable.protocol.records import Holder, record_of
@@ -100,9 +102,9 @@ def left(way: str) -> World:
 
     def body(files: Recorded) -> None:
         ledger = claims_of(files, 2, way).backend.ledger  # type: ignore[attr-defined]
-        generation = ledger.head(NAME)[0]
-        floor = ledger.floors.common.rise(generation + 1)
-        assert ledger.advance(NAME, generation, {**record_of(None), ENDS: floor})
+        generation, common = ledger.head(NAME)[0], ledger.floors.common
+        common.rise(generation + 2)
+        assert ledger.advance(NAME, generation, {**record_of(None), ENDS: common.announce()})
 
     return run(Actor("F", body), free(way))
 
@@ -112,7 +114,19 @@ def new(way: str) -> World:
     return EMPTY
 
 
+def slow(actor: Actor) -> Actor:
+    """Others come between the looking up of a path in the ledger and its use."""
+
+    def body(files: Recorded) -> None:
+        files.slow = LEDGER
+        actor.body(files)
+
+    return actor._replace(body=body)
+
+
 def patient(actor: Actor) -> Actor:
+    """One that cannot answer goes home."""
+
     def body(files: Recorded) -> None:
         with suppress(Unavailable, AssertionError):
             actor.body(files)
@@ -130,7 +144,7 @@ class Scenario(NamedTuple):
 
     def explore(self, way: str, crashes: int, preemptions: int = PREEMPTIONS, *, broken: bool = False) -> Report:
         """`broken`: who cannot answer goes home."""
-        world, actors = self.before(way), self.actors(way)
+        world, actors = self.before(way), tuple(map(slow, self.actors(way)))
         alive = frozenset(map(key, self.alive)) | {f"process {actor.name}" for actor in actors}
         world = world._replace(alive=alive, dirs=world.dirs | LINED.dirs)
         actors = tuple(map(patient, actors)) if broken else actors
@@ -140,8 +154,8 @@ class Scenario(NamedTuple):
 def nothing_is_left(world: World, way: str) -> None:
     nobody_is_stuck(world, way)
     swept = run(reaper("S", way), world)
-    left = [path for path in (*swept.dirs, *(path for path, _ in swept.files)) if path.startswith(f"{LEDGER}/.pruned/")]
-    if [path for path in left if path.count("/") > f"{LEDGER}/.pruned/1".count("/")]:
+    paths = [path.removeprefix(f"{LEDGER}/") for path in (*swept.dirs, *(path for path, _ in swept.files))]
+    if left := [path for path in paths if re.match(r"\.end-|\.dir-|\.pruned/[0-9]+/", path)]:
         raise Violation(OUT_OF_STEP, f"after a sweep there are {left}")
 
 
@@ -204,30 +218,48 @@ def test_nor_does_one_with_looop_itself(scenario: str, way: str) -> None:
 def taken_then_raised(store: pruning.Store, found: pruning._Found) -> str:
     """The floor is raised after the directory was taken away."""
     common = store.ledger.floors.common
-    floor = common.number()
-    if not store.ledger.advance(found.key, found.generation, {**record_of(None), ENDS: floor}):
-        return ""
+    nonce = common.announce()
     try:
-        taken = common.take_away(found.key, floor)
+        if not pruning._ends(store.ledger, found, nonce):
+            return ""
+        common.take_away(found.key, nonce)
     except FileNotFoundError:
         return ""
-    common.rise(found.generation + 1)
-    return taken
+    common.rise(found.generation + 2)
+    return nonce
 
 
 def taken_as_judged(store: pruning.Store, found: pruning._Found) -> str:
     """By what was seen before: no generation says that the directory ends."""
     common = store.ledger.floors.common
-    return common.take_away(found.key, common.rise(found.generation + 1))
+    common.rise(found.generation + 2)
+    nonce = common.announce()
+    common.take_away(found.key, nonce)
+    return nonce
 
 
 def record_by_record(store: pruning.Store, found: pruning._Found) -> str:
     """The directory is emptied where it stands."""
-    ledger = store.ledger
-    floor = ledger.floors.common.rise(found.generation + 1)
-    if ledger.advance(found.key, found.generation, {**record_of(None), ENDS: floor}):
-        ledger.forget(found.key)
+    common = store.ledger.floors.common
+    common.rise(found.generation + 2)
+    if pruning._ends(store.ledger, found, common.announce()):
+        store.ledger.forget(found.key)
     return ""
+
+
+def nothing_cleared(self: Common, now: int, least: int) -> None:
+    """What was staged by a lower floor can be renamed by whoever has looked its path up."""
+
+
+def nobody_asked(self: Common, nonce: str) -> bool:
+    """What ends is built upon while its directory can be taken away."""
+    return True
+
+
+def not_there(self: Floors, target: int, names: list[str]) -> bool:
+    """A directory that is being emptied is taken for one with nothing above."""
+    below = any(name.isdecimal() and int(name) < target for name in names)
+    return highest(names) == target and (self.on or below)
 
 
 def in_its_place(self: Floors, key: str, target: int, shared: int) -> None:
@@ -245,7 +277,8 @@ def by_any_floor(self: Common, floor: int, shared: int) -> str:
 FAULTS: dict[str, tuple[str, object, str, object]] = {
     "the floor is raised afterwards": ("one prunes, and two claim", pruning, "_prune", taken_then_raised),
     "no last generation": ("one prunes, and two claim", pruning, "_prune", taken_as_judged),
-    "what ends is built upon": ("one prunes, and two claim", Floors, "see", lambda *_: None),
+    "what ends is built upon": ("one prunes, and two claim", Common, "void", nobody_asked),
+    "what ends is not seen": ("one prunes, and two claim", Floors, "see", lambda *_: None),
     "record by record": ("one prunes, and two claim", pruning, "_prune", record_by_record),
     "made in its place": ("of a name that nobody ever claimed", Floors, "make_directory", in_its_place),
     "staged whatever the floor": ("of a name that was pruned before", Common, "stage", by_any_floor),

@@ -10,6 +10,7 @@ was taken away.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -23,8 +24,6 @@ from looop_portable.ledger.spelling import recorded
 from looop_portable.protocol.names import unspelled
 from looop_portable.protocol.outcomes import Sweep
 from looop_portable.protocol.records import Head, record_of
-
-_TRIES = 8
 
 
 class Store(Protocol):
@@ -86,16 +85,12 @@ def _prune_all(
         except LooopError as error:
             failed.append((each.name, str(error)))
     say("removing what was pruned")
-    common, left = store.ledger.floors.common, False
-    for each, taken in aside.items():
+    for each, nonce in aside.items():
         try:
-            common.remove(taken)
-        except FileNotFoundError:
-            left = True  # Somebody has raised the floor, so that it has another path.
+            store.ledger.floors.common.remove(nonce)
         except OSError as error:
-            failed.append((f"{each.name}, which was pruned", describe_error(error)))
-    if left:
-        common.sweep()
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # Else somebody late has put something in: it is swept.
+                failed.append((f"{each.name}, which was pruned", describe_error(error)))
     return [each for each in found if each in aside]
 
 
@@ -148,22 +143,28 @@ def _is_free(store: Store, found: _Found) -> bool:
 
 
 def _prune(store: Store, found: _Found) -> str:
-    """The name under which its directory was taken away; empty: somebody has moved it, and it stays."""
-    ledger = store.ledger
+    """What its directory was taken away with; empty: somebody has moved it, and it stays."""
+    ledger, common = store.ledger, store.ledger.floors.common
     with ledger.ledger_root.guard():
         if not _is_free(store, found):
             return ""
-        for generation in range(found.generation, found.generation + _TRIES):
-            floor = ledger.floors.common.rise(generation + 1)
-            if not ledger.advance(found.key, generation, {**record_of(None), ENDS: floor}):
-                return ""
-            try:
-                if highest(ledger.files.list(f"{ledger.root}/{found.key}")) != generation + 1:
-                    return ""  # Ours was a number of long ago, and is no head.
-                return ledger.floors.common.take_away(found.key, floor)
-            except FileNotFoundError:
-                continue  # Somebody has raised the floor: ours is a release as any other. Or he has pruned it himself.
-            except OSError:
-                ledger.floors.common.rise(floor + 1)  # It cannot be taken away, so it must not keep others waiting.
-                raise
-    return ""
+        common.rise(found.generation + 2)  # Above what comes now, too.
+        nonce = common.announce()
+        taken = False
+        try:
+            if _ends(ledger, found, nonce):
+                common.take_away(found.key, nonce)
+                taken = True
+        except FileNotFoundError:
+            return ""  # Somebody was about to build upon it, and does. Or it was pruned.
+        finally:
+            if not taken:
+                common.void(nonce)  # It must not keep others waiting.
+    return nonce if taken else ""
+
+
+def _ends(ledger: Ledger, found: _Found, nonce: str) -> bool:
+    """Whether the last generation of a name was published, and is its head: else it was a number of long ago."""
+    if not ledger.advance(found.key, found.generation, {**record_of(None), ENDS: nonce}):
+        return False
+    return highest(ledger.files.list(f"{ledger.root}/{found.key}")) == found.generation + 1

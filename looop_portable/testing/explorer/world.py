@@ -1,5 +1,6 @@
 """The world that scripted processes share: files, directories, who is alive, who believes to hold; and each step in it.
 
+A path is looked up in the step that uses it, or (`Recorded.slow`) in one before that.
 Does not model: what network filesystems cache, and listings of a directory in several steps. Crashes are of processes:
 what was written stays.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from typing import NamedTuple
+
+from looop_portable.testing.explorer.handles import Handles, looked_up, removed, without
 
 Op = tuple[str, ...]
 """A call and its arguments; content is text here."""
@@ -40,6 +43,7 @@ class World(NamedTuple):
     top: int = 0
     guards: frozenset[tuple[str, str]] = frozenset()
     patient: bool = False
+    handles: Handles = frozenset()
 
 
 class Violation(Exception):
@@ -63,12 +67,21 @@ QUEUE = "/.queue/"
 def apply(world: World, actor: str, op: Op) -> tuple[World, Answer]:
     """One step of `actor`."""
     verb, *args = op
-    return _STEPS[verb](world, actor, *args)
+    if not any(arg.startswith("@") for arg in args):
+        return _STEPS[verb](world, actor, *args)
+    world, paths = world._replace(handles=without(world.handles, actor)), looked_up(world.handles, actor, args)
+    return (world, Failure(errno.ENOENT, args[0])) if paths is None else _STEPS[verb](world, actor, *paths)
 
 
 def blocked(world: World, actor: str, op: Op) -> bool:
     """Whether `actor` has to wait before it can do `op`: another holds the guard."""
     return op[0] == "guard" and any(path == op[1] and holder != actor for path, holder in world.guards)
+
+
+def _open(world: World, actor: str, handle: str, path: str) -> tuple[World, Answer]:
+    if path not in world.dirs:
+        return world, Failure(errno.ENOENT, path)
+    return world._replace(handles=world.handles | {(f"{actor}@{handle}", path)}), None
 
 
 def _guard(world: World, actor: str, path: str) -> tuple[World, Answer]:
@@ -142,6 +155,7 @@ def _rename_directory(world: World, private: str, public: str) -> tuple[World, A
     return world._replace(
         files=frozenset((_moved(path, private, public), content) for path, content in world.files),
         dirs=frozenset(_moved(path, private, public) for path in world.dirs),
+        handles=frozenset((who, _moved(path, private, public)) for who, path in removed(world.handles, public)),
     ), None
 
 
@@ -230,7 +244,7 @@ def _rmdir(world: World, actor: str, path: str) -> tuple[World, Answer]:
         return world, Failure(errno.ENOTEMPTY, path)
     if path not in world.dirs:
         return world, Failure(errno.ENOENT, path)
-    return world._replace(dirs=world.dirs - {path}), None
+    return world._replace(dirs=world.dirs - {path}, handles=removed(world.handles, path)), None
 
 
 def _leaves(world: World, actor: str, who: str) -> tuple[World, Answer]:
@@ -252,6 +266,7 @@ def _robbed(world: World, actor: str, who: str) -> tuple[World, Answer]:
 
 
 _STEPS: dict[str, Callable[..., tuple[World, Answer]]] = {
+    "open": _open,
     "creat": _creat,
     "fill": _fill,
     "beat": _beat,

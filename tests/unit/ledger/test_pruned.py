@@ -125,20 +125,21 @@ def test_a_late_claimer_and_a_late_release_lose(claims: Claims, tmp_path: Path) 
     assert claims.check(NAME, now.generation).current
 
 
-def about_to_end(claims: Claims) -> int:
-    """Somebody has crashed before he took the directory away: the last generation."""
+def about_to_end(claims: Claims) -> tuple[int, str]:
+    """Somebody has crashed before he took the directory away: the last generation, and with what it ends."""
     ledger = claims.backend.ledger  # type: ignore[attr-defined]
-    generation = int(ledger.head(NAME)[0])
-    floor = ledger.floors.common.rise(generation + 1)
-    assert ledger.advance(NAME, generation, {"released": True, ENDS: floor})
-    return generation + 1
+    generation, common = int(ledger.head(NAME)[0]), ledger.floors.common
+    common.rise(generation + 2)
+    nonce = common.announce()
+    assert ledger.advance(NAME, generation, {"released": True, ENDS: nonce})
+    return generation + 1, nonce
 
 
 @pytest.mark.parametrize("then", ["claim", "prune", "reap", "show"])
 def test_one_that_crashed_in_the_middle_is_in_nobodys_way(claims: Claims, tmp_path: Path, then: str) -> None:
     holder = me(claims)
     cycle(claims, holder)
-    last = about_to_end(opened(claims, tmp_path))
+    last, _ = about_to_end(opened(claims, tmp_path))
     other = opened(claims, tmp_path)
     if then == "prune":
         assert other.prune(0).pruned == ((NAME, last),)
@@ -153,13 +154,14 @@ def test_one_that_crashed_in_the_middle_is_in_nobodys_way(claims: Claims, tmp_pa
 
 def test_what_a_crash_left_aside_is_swept(claims: Claims, tmp_path: Path) -> None:
     cycle(claims, me(claims))
-    ledger = opened(claims, tmp_path).backend.ledger  # type: ignore[attr-defined]
-    last = about_to_end(claims)
-    common = ledger.floors.common
-    common.take_away(NAME, common.number())
+    common = opened(claims, tmp_path).backend.ledger.floors.common  # type: ignore[attr-defined]
+    last, nonce = about_to_end(claims)
+    common.take_away(NAME, nonce)
+    common.announce()
     common.stage(common.number(), 0)
     assert claims.reap().failed == ()
     assert os.listdir(ledger_in(tmp_path) / ".pruned" / str(common.number())) == []
+    assert [name for name in os.listdir(ledger_in(tmp_path)) if name.startswith((".end-", ".dir-"))] == []
     assert claims.show(NAME).generation >= last
 
 
@@ -167,7 +169,7 @@ def test_what_cannot_be_taken_away_is_told_and_stays_to_be_claimed(claims: Claim
     holder = me(claims)
     last = cycle(claims, holder)
 
-    def denied(self: object, key: str, floor: int) -> str:
+    def denied(self: object, key: str, nonce: str) -> None:
         raise PermissionError(13, "scripted", key)
 
     monkeypatch.setattr("looop_portable.ledger.pruning.Common.take_away", denied)
@@ -193,7 +195,7 @@ def test_a_new_name_begins_above_what_was_pruned(claims: Claims, tmp_path: Path)
     holder = me(claims)
     last = cycle(claims, holder)
     assert len(claims.prune(0).pruned) == 1
-    assert cycle(claims, holder, "new") == last + 3
+    assert cycle(claims, holder, "new") == last + 4
 
 
 def test_a_network_mount_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
