@@ -152,7 +152,10 @@ class Floors:
                 self._files.rmdir(staged)
         if floor == common or self._files.floor(self._path, _mark(key)) == floor:
             return True
-        self._files.remove(f"{self._root}/{key}/{floor}")  # It was begun from there before, and removed again meanwhile.
+        if highest(self.names(key)) == floor:  # It was begun from there before, and removed again meanwhile. By hand.
+            self._files.remove(f"{self._root}/{key}/{floor}")
+            with contextlib.suppress(OSError):
+                self._files.rmdir(f"{self._root}/{key}")
         return False
 
     def make_directory(self, key: str, target: int, shared: int) -> None:
