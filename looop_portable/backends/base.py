@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from looop_portable.backends.lines import Tickets
 from looop_portable.errors import LooopError
 from looop_portable.protocol.liveness import Lock, Silence
+from looop_portable.protocol.outcomes import Sweep
 from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.protocol.standings import is_ours
 
@@ -272,6 +273,16 @@ class Backend(ABC):
     def tidy(self) -> list[tuple[str, str]]:
         """Remove what crashed processes left behind; (claim, reason) for each where that failed."""
         return []
+
+    def prune(self, older_than: float, *, dry_run: bool = False, say: Callable[[str], object] = str) -> Sweep:  # noqa: ARG002
+        """Forget the names that are free and were not used for so many seconds. No number of theirs is used again.
+
+        `dry_run`: find them. `say` is told how far it is. What fails, and why it cannot be done at all, is in the result.
+        """
+        reason = (
+            f"the backend '{self.name}' keeps the number of a name as long as its store, which needs no pruning of files"
+        )
+        return Sweep(skipped=reason, dry_run=dry_run)
 
     def far(self) -> bool:
         """Whether each look goes over a network."""

@@ -222,6 +222,10 @@ class Claims(Sharing):
 
         return sweep(self.backend, self.sessions, self._reap_claim, dry_run, say)
 
+    def prune(self, older_than: float, dry_run: bool = False, say: Callable[[str], object] = str) -> Sweep:
+        """Forget the names that are free and were not used for so many seconds: see `Backend.prune`. Never raises."""
+        return self.backend.prune(older_than, dry_run=dry_run, say=say)
+
     def _reap_claim(self, name: str, verdicts: Verdicts, dry_run: bool, head: Head | None = None) -> tuple[Reaped, ...]:
         """Release `name` if its session is gone; nothing if it is kept, as its `head` may tell. `verdicts`: of this sweep.
 

@@ -129,6 +129,7 @@ SECTIONS = {
     "For operators": {
         "break": "verbs.releasing.breaking:break_",
         "reap": "verbs.releasing.reap:reap",
+        "prune": "verbs.releasing.prune:prune",
         "doctor": "verbs.doctor:doctor",
     },
     "Setting up": {
@@ -170,8 +171,9 @@ _SYNONYMS = {
     **dict.fromkeys(("completions", "autocomplete", "complete"), "`looop completion SHELL` prints the script"),
     **dict.fromkeys(("follow", "tail"), "`looop events --follow` prints what happens"),
     **dict.fromkeys(("verify", "validate", "fence"), "`looop check NAME --generation N` is for fencing"),
-    **dict.fromkeys(("gc", "clean", "cleanup", "prune"), "`looop reap` releases what the dead held"),
+    **dict.fromkeys(("gc", "clean", "cleanup"), "`looop reap` releases what the dead held"),
     **dict.fromkeys(("check-health", "health", "test", "diagnose"), "`looop doctor` measures a directory"),
+    **dict.fromkeys(("vacuum", "compact", "purge", "forget"), "`looop prune` removes what is left of unused names"),
     "help": "`looop --help`, or `looop VERB --help`",
     "version": "`looop --version`",
 }

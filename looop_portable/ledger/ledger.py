@@ -62,8 +62,8 @@ class Ledger:
         self.keep = keep
         self.ledger_root = LedgerRoot(root, files, policy)
         self.spelling = Spelling(self.ledger_root, files)
-        self._floors = Floors(self.ledger_root, files, on=floors)
-        self._publisher = Publisher(self.ledger_root, files, durable)
+        self.floors = Floors(self.ledger_root, files, on=floors)
+        self._publisher = Publisher(self.ledger_root, files, durable, self.floors.make_directory)
         self._looked_at: set[str] = set()
         self.recent = Memory()
 
@@ -105,12 +105,14 @@ class Ledger:
                 if key in self._looked_at:
                     self._look_anew(key)
             if not top:
-                floor = self._floors.of(key)
+                if (floor := self.floors.of(key)) < 0:
+                    continue
                 return floor, NOTHING if floor else b""
             data = self.files.read(f"{directory}/{top}")
-            if data is not None:
+            if data is not None:  # Else it was removed since it was listed, and there is a newer one to be seen.
+                if pruning.SAYS_SO in data:
+                    self.floors.see(key, top, data)
                 return top, data
-            # It has been pruned, or withdrawn, since it was listed. So there is a newer one to be seen.
         raise Unavailable(f"{directory}: generation {top} is listed and cannot be opened; try again", directory)
 
     def recall(self, key: str) -> int:
@@ -167,6 +169,8 @@ class Ledger:
         try:
             return self._advance(key, expected, record, shown_as, first)
         except FileNotFoundError:
+            if self.floors.is_all_else_there():
+                return False
             if not self.ledger_root.may_repeat() or self.ledger_root.make() != stamped:
                 raise
         return self._advance(key, expected, record, shown_as, first)
@@ -179,12 +183,12 @@ class Ledger:
         data = encode({**record, "generation": target, "token": nonce})
         with self.ledger_root.guard():
             stamped = self.ledger_root.make()
-            if self._floors.begins and not self._floors.begin(key, expected):
+            if (self.floors.begins or self.floors.ends) and not self.floors.begin(key, expected):
                 return False
             if target > 1 and not (target & (target - 1) and target % STEP):  # Of most there is nothing to be written.
-                self._floors.rise(key, target)
+                self.floors.rise(key, target)
             private = self._publisher.publish(key, target, nonce, data, stamped)
-            admitted = private is not None and (target > 1 or self._floors.admit(key, target))
+            admitted = private is not None and (target > 1 or self.floors.admit(key, target))
             won = admitted and self._stands(key, target, held=bool(shown_as))
             if won and shown_as:
                 recent = self.recent[key]
@@ -217,7 +221,7 @@ class Ledger:
             self.ledger_root.refuse_links(key)
         target = self._after(key, expected)
         if not (target & (target - 1) and target % STEP):
-            self._floors.rise(key, target)
+            self.floors.rise(key, target)
         recent = self.recent.get(key, UNKNOWN)
         if self.ledger_root.make().aliases:
             released = self._publisher.link_own(f"{self.root}/{key}/{expected}", f"{self.root}/{key}/{target}")
@@ -243,7 +247,7 @@ class Ledger:
 
     def sweep_root(self) -> int:
         """Remove what crashed processes left beside the names. How many there were."""
-        return self._floors.sweep() + self.ledger_root.sweep()
+        return self.floors.sweep() + self.ledger_root.sweep()
 
     def forget(self, key: str) -> None:
         """Remove all of `key`, the head last. Only for a name that nobody will use again: its numbers restart."""
@@ -253,13 +257,12 @@ class Ledger:
         """The second look, at a generation that we have just published, and then the pruning.
 
         A lease stands if nothing is above it. A release may already have been built upon: it stands unless its number can
-        have been pruned, by the writer of the generation that is `keep` above it. The generation below has to be there, or
-        none. A writer whose directory was removed and made anew would otherwise become the head of the new directory,
-        above its holder. Where there are floors, the name begins from its floor.
+        have been pruned, by the writer of the generation that is `keep` above it. The generation below must be there. Else
+        a writer whose directory was removed and made anew would become its head, above its holder.
         """
         names = self.files.list(f"{self.root}/{key}")
         above = self._above(target, names)
-        elsewhere = target > 1 and str(target - 1) not in names and self._floors.are_missed(target, names)
+        elsewhere = str(target - 1) not in names and (target > 1 or not names) and self.floors.are_missed(target, names)
         if above >= self.keep or elsewhere:
             self.files.remove(f"{self.root}/{key}/{target}")
         if above >= (1 if held else self.keep) or elsewhere:
@@ -275,8 +278,7 @@ class Ledger:
     def _prune(self, key: str, target: int, *, missing: bool) -> bool:
         """One comes, one goes, and never before the one below it: to `release`, that one shows that its number is new.
 
-        `missing`: the one below it is known to be gone. What a crash leaves further below, `sweep` removes. False: nothing
-        was done, or it was in vain.
+        `missing`: the one below it is known to be gone. What a crash leaves below, `sweep` removes. False: it was in vain.
         """
         last = target - self.keep
         if last <= 0:

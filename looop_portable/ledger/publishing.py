@@ -30,13 +30,16 @@ _T = TypeVar("_T")
 
 
 class Publisher:
-    """Publishes in one ledger. `durable`: what is published is on the disk."""
+    """Publishes in one ledger. `durable`: what is published is on the disk. `make_directory`: see `Floors`."""
 
-    def __init__(self, ledger_root: LedgerRoot, files: Files, durable: bool) -> None:
+    def __init__(
+        self, ledger_root: LedgerRoot, files: Files, durable: bool, make_directory: Callable[[str, int, int], None]
+    ) -> None:
         self._root = ledger_root.root
         self._ledger_root = ledger_root
         self._files = files
         self._durable = durable
+        self._make = make_directory
 
     def publish(self, key: str, target: int, nonce: str, data: bytes, stamped: Format) -> str | None:
         """Publish `data` as number `target`. None: lost. Else the private file that is one more name of it, or empty."""
@@ -48,7 +51,7 @@ class Publisher:
             elif self._ledger_root.policy.windows:
                 private = self._named(key, target, nonce, data, functools.partial(self._rename, public, data))
             else:
-                private = self._create(key, public, data)
+                private = self._create(key, target, public, data)
         except FileExistsError:
             return None
         if not private or stamped.aliases:
@@ -109,10 +112,10 @@ class Publisher:
             functools.partial(self._files.create, data=data, shared=shared, durable=self._durable),
             name,
             self._files.remove,
-            make_room=functools.partial(self._make_directory, key, shared),
+            make_room=functools.partial(self._make_directory, key, target, shared),
         )
 
-    def _create(self, key: str, public: str, data: bytes) -> str | None:
+    def _create(self, key: str, target: int, public: str, data: bytes) -> str | None:
         """In its place: there is no private file. None: what is there is not ours."""
         shared = self._ledger_root.shared()
         for again in (True, False):
@@ -121,7 +124,7 @@ class Publisher:
             except FileNotFoundError:
                 if not again:
                     raise
-                self._make_directory(key, shared)
+                self._make_directory(key, target, shared)
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ESTALE):
                     raise
@@ -130,10 +133,13 @@ class Publisher:
                 break
         return ""
 
-    def _make_directory(self, key: str, shared: int) -> None:
-        """Raises FileNotFoundError where all of it has been removed since we looked: then it has to be looked at anew."""
+    def _make_directory(self, key: str, target: int, shared: int) -> None:
+        """Raises FileNotFoundError where all of it has been removed since we looked: then it has to be looked at anew.
+
+        And FileExistsError where `target` is none that a new directory begins with: the name has been pruned.
+        """
         try:
-            self._files.mkdir(f"{self._root}/{key}", shared=shared)
+            self._make(key, target, shared)
         except FileNotFoundError:
             self._ledger_root.start_anew()
             raise

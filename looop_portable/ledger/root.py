@@ -10,8 +10,8 @@ from contextlib import AbstractContextManager
 from looop_portable.ledger.stamp import NAME, Format, Policy, Stamp, refuse_local_guard
 from looop_portable.system.files import Files
 
-FLOORS = ".floors"
-"""See `floors`."""
+FLOORS, COMMON = ".floors", ".pruned"
+"""See `floors`, and `pruning`."""
 
 _UNGUARDED: AbstractContextManager[None] = contextlib.nullcontext()
 _UNKNOWN = Format()
@@ -131,6 +131,9 @@ class LedgerRoot:
             *(self._stamp.guard_path(kind) for kind in [self._found_kind()] if kind),
         ):
             self._files.keep_young(path, older)
+        with contextlib.suppress(OSError):  # Mostly there is none.
+            for name in self._files.list(f"{self.root}/{COMMON}"):
+                self._files.keep_young(f"{self.root}/{COMMON}/{name}", older)
 
     def sweep(self) -> int:
         """Remove what crashed processes left beside the names. How many there were."""

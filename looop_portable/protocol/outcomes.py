@@ -241,7 +241,7 @@ class Reaped(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """What one sweep of the reaper did.
+    """What one sweep of the reaper did, or of `Claims.prune`: `pruned` has each name, and at which generation.
 
     `skipped` is the reason why nothing could be judged, or empty. `failed` holds (claim, reason) for claims that could
     not be read or released; the others were swept all the same.
@@ -252,15 +252,17 @@ class Sweep(NamedTuple):
     failed: tuple[tuple[str, str], ...] = ()
     skipped: str = ""
     dry_run: bool = False
+    pruned: tuple[tuple[str, int], ...] = ()
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON. What `reaped` has was only found, where `dry_run` is true."""
+        """For JSON. What `reaped` and `pruned` have was only found, where `dry_run` is true."""
         return {
             "reaped": [each.as_dict() for each in self.reaped],
             "kept": self.kept,
             "failed": _failures(self.failed),
             "skipped": self.skipped or None,
             "dry_run": self.dry_run,
+            "pruned": [{"name": name, "generation": generation} for name, generation in self.pruned],
         }
 
 

@@ -33,6 +33,7 @@ VERBS = [
     "session",
     "break",
     "reap",
+    "prune",
     "doctor",
     "paths",
     "completion",

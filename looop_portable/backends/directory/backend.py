@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Self
 
 from looop_portable.backends.base import Backend, Found
@@ -28,6 +28,7 @@ from looop_portable.ledger.spelling import recorded, that_say
 from looop_portable.ledger.stamp import FLOCK, Policy
 from looop_portable.protocol.codec import is_word
 from looop_portable.protocol.names import spellings, unspelled
+from looop_portable.protocol.outcomes import Sweep
 from looop_portable.protocol.records import Head, Holder, Lease, holder_of, lease_in, record_of
 from looop_portable.protocol.standings import holders_of
 from looop_portable.system.files import OS, Files
@@ -90,7 +91,7 @@ class DirectoryBackend(Backend):
 
     def read(self, claim: str) -> Head:
         try:
-            return self._read(self.ledger.spelling.key(claim), claim)
+            return self.read_spelled(self.ledger.spelling.key(claim), claim)
         except OSError as error:
             raise unreadable(error, claim) from error
 
@@ -187,6 +188,11 @@ class DirectoryBackend(Backend):
                 failed.append((unspelled(key, once=True) or key, str(error)))
         return failed
 
+    def prune(self, older_than: float, *, dry_run: bool = False, say: Callable[[str], object] = str) -> Sweep:
+        from looop_portable.backends.directory.pruning import prune
+
+        return prune(self, older_than, dry_run=dry_run, say=say)
+
     def keep_young(self, holder: Holder, names: Iterable[str]) -> None:
         older = _OLD if self.tickets.far() else 0
         with answering():
@@ -208,9 +214,9 @@ class DirectoryBackend(Backend):
         except OSError as error:
             return describe_error(error)
 
-    def _read(self, key: str, name: str) -> Head:
-        shared = self._is_shared_with_looop()
-        generation, data = self._adoption.head(key) if shared else self.ledger.head(key)
+    def read_spelled(self, key: str, name: str) -> Head:
+        """As `read`, of a name whose spelling is known. Raises OSError."""
+        generation, data = (self._adoption if (shared := self._is_shared_with_looop()) else self.ledger).head(key)
         lease = lease_in(data, name, generation) if generation else None
         if lease and lease.session:
             self._whole[key] = Head(generation, lease)
@@ -236,7 +242,7 @@ class DirectoryBackend(Backend):
             name = name or recorded(key, self.ledger.head(key)[1], "name")
             if name is None:
                 return None
-            head = self._read(key, name)
+            head = self.read_spelled(key, name)
             lease = head.lease
             none = lease is None or (lease.foreign and not lease.session and self.projection.is_strange(key))
         except (OSError, LooopError):

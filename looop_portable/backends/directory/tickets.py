@@ -52,7 +52,7 @@ class TicketFiles(Tickets):
 
     def line(self, claim: str) -> list[str]:
         with answering(f"claim {claim}"):
-            return self._line(self._key(claim))
+            return self.line_of(self._key(claim))
 
     def waiter(self, claim: str, ticket: str) -> Registration | None:
         with answering(f"claim {claim}"):
@@ -98,7 +98,7 @@ class TicketFiles(Tickets):
         directory = f"{self.directory}/{key}"
 
         def private(_: int) -> str:
-            last = max((int(ticket[:_DIGITS]) for ticket in self._line(key)), default=0)
+            last = max((int(ticket[:_DIGITS]) for ticket in self.line_of(key)), default=0)
             return f"{directory}/.{last + 1:0{_DIGITS}}-{self._files.nonce()}"
 
         def name(private: str) -> str:
@@ -115,7 +115,8 @@ class TicketFiles(Tickets):
         make = functools.partial(self._files.create, data=encode(waiter._asdict()), shared=shared)
         return named(private, make, name, self._files.remove, make_room=line_up)
 
-    def _line(self, key: str) -> list[str]:
+    def line_of(self, key: str) -> list[str]:
+        """As `line`, of a name whose spelling here is known. Raises OSError."""
         try:
             names = self._files.list(f"{self.directory}/{key}")
         except FileNotFoundError:

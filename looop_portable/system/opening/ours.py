@@ -18,6 +18,7 @@ RECORD = re.compile(rf"\.{_NUMBER}-{NONCE}(?:-[0-9]+)?")
 """A generation that has no number yet, or a projection that has no name yet."""
 STAMP = re.compile(rf"\.stamp-{NONCE}(?:-[12])?")
 DIRECTORY = re.compile(rf"\.dir-{NONCE}")
+END = re.compile(rf"\.end-{NONCE}")
 GUARD = re.compile(rf"\.guard-{NONCE}")
 PROBE = re.compile(r"\.age-[0-9a-f]{16}")
 PRIVATE_TICKET = re.compile(rf"\.[0-9]{{12}}-{NONCE}")

@@ -7,7 +7,6 @@ world, without threads.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,12 +36,14 @@ class Recorded:
     `who` is its session and incarnation, as one word. A file is made in two steps, empty and then filled: a process can
     die in between. `stamp` is what the directory's says; it never changes once it is there. `time` is the filesystem's, in
     seconds, and stands still: what a beat leaves is a file that contains it. `mount`: what it is mounted on; None: nobody
-    knows. `lock`: what all see of every session's lock; None: there are no locks.
+    knows. `lock`: what all see of every session's lock; None: there are no locks. `slow`: paths that begin so are
+    looked up in a step before the one that uses them.
     """
 
     time = 0
     mount: Mount | None = None
     lock: Lock | None = None
+    slow = ""
     stamp = b'{"protocol": 1, "links": true}\n'
 
     def __init__(self, actor: str, answers: tuple[Answer, ...]) -> None:
@@ -70,22 +71,35 @@ class Recorded:
         return word(self.actor, self._nonces)
 
     def create(self, path: str, data: bytes, *, shared: int = 0, durable: bool = False) -> None:
-        self.ask("creat", path)
+        self._ask("creat", path)
         self.ask("fill", path, data.decode())
 
     def link(self, private: str, public: str) -> None:
-        self.ask("link", private, public)
+        self._ask("link", private, public)
 
     def rename(self, private: str, public: str) -> None:
-        self.ask("rename new", private, public)
+        self._ask("rename new", private, public)
 
     def replace(self, private: str, public: str) -> None:
-        self.ask("rename", private, public)
+        self._ask("rename", private, public)
+
+    def _ask(self, verb: str, *paths: str) -> None:
+        """Of each path the last name is looked up when it is used."""
+        if not self.slow or not all(path.startswith(self.slow) for path in paths):
+            self.ask(verb, *paths)
+            return
+        handles = {directory: str(number) for number, directory in enumerate(dict.fromkeys(map(_above, paths)))}
+        for directory, handle in handles.items():
+            self.ask("open", handle, directory)
+        self.ask(verb, *(f"@{handles[_above(path)]}/{path.rpartition('/')[2]}" for path in paths))
 
     def remove(self, path: str) -> bool:
         return bool(self.ask("remove", path))
 
     def list(self, path: str) -> list[str]:
+        if self.slow and path.startswith(self.slow):
+            self.ask("open", "0", path)
+            path = "@0"
         found = self.ask("list", path)
         assert isinstance(found, tuple)
         return list(found)
@@ -122,9 +136,6 @@ class Recorded:
         yield NamedRoom(self, path, deep)
 
     def rmdir(self, path: str) -> None:
-        """Only a line is ever empty here: what has had generations keeps some."""
-        if QUEUE not in path:
-            raise OSError(errno.ENOTEMPTY, "scripted", path)
         self.ask("rmdir", path)
 
     def age(self, path: str) -> float | None:
@@ -146,7 +157,7 @@ class Recorded:
         assert found is None or isinstance(found, str)
         if QUEUE in path:
             return None if found is None else len(found)
-        return None if found is None else int(found or 0) * 1_000_000_000
+        return None if found is None else int(found if found.isdecimal() else 0) * 1_000_000_000
 
     def keep_young(self, path: str, older: float) -> None:
         """Nothing is removed here for its age. Whoever waits shows with it that it lives."""
@@ -154,7 +165,7 @@ class Recorded:
             self.ask("touch", path)
 
     def floor(self, path: str, mark: int) -> int:
-        """Nothing but what the code itself removes is ever gone here."""
+        """Nothing but what the code itself removes is ever gone here: so the common floor has to do alone."""
         return 0
 
     def raise_floor(self, path: str, mark: int, number: int, *, shared: int = 0) -> bool:
@@ -194,6 +205,10 @@ class Recorded:
 
     def guard_excludes(self, path: str, *, shared: int = 0) -> bool:
         return True
+
+
+def _above(path: str) -> str:
+    return path.rpartition("/")[0]
 
 
 class ScriptedSessions:

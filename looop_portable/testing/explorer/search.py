@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from looop_portable.testing.explorer.handles import without
 from looop_portable.testing.explorer.scripted import Paused, Recorded
 from looop_portable.testing.explorer.world import Answer, Op, Violation, World, apply, blocked
 
@@ -173,7 +174,8 @@ def _without(world: World, actor: Actor) -> World:
     holders = frozenset(held for held in world.holders if held[0] in alive)
     readers = frozenset(held for held in world.readers if held[0] in alive)
     guards = frozenset(held for held in world.guards if held[1] != actor.name)
-    return world._replace(alive=alive, holders=holders, readers=readers, guards=guards)
+    known = world._replace(alive=alive, holders=holders, readers=readers, guards=guards)
+    return known._replace(handles=without(world.handles, actor.name))
 
 
 def _with(nodes: tuple[int, ...], index: int, number: int) -> tuple[int, ...]:

@@ -1,5 +1,6 @@
 """The world that scripted processes share: files, directories, who is alive, who believes to hold; and each step in it.
 
+A path is looked up in the step that uses it, or (`Recorded.slow`) in one before that.
 Does not model: what network filesystems cache, and listings of a directory in several steps. Crashes are of processes:
 what was written stays.
 """
@@ -9,6 +10,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from typing import NamedTuple
+
+from looop_portable.testing.explorer.handles import Handles, looked_up, removed, without
 
 Op = tuple[str, ...]
 """A call and its arguments; content is text here."""
@@ -43,6 +46,7 @@ class World(NamedTuple):
     patient: bool = False
     readers: frozenset[tuple[str, int]] = frozenset()
     alone: int = 0
+    handles: Handles = frozenset()
 
 
 class Violation(Exception):
@@ -66,12 +70,21 @@ QUEUE = "/.queue/"
 def apply(world: World, actor: str, op: Op) -> tuple[World, Answer]:
     """One step of `actor`."""
     verb, *args = op
-    return _STEPS[verb](world, actor, *args)
+    if not any(arg.startswith("@") for arg in args):
+        return _STEPS[verb](world, actor, *args)
+    world, paths = world._replace(handles=without(world.handles, actor)), looked_up(world.handles, actor, args)
+    return (world, Failure(errno.ENOENT, args[0])) if paths is None else _STEPS[verb](world, actor, *paths)
 
 
 def blocked(world: World, actor: str, op: Op) -> bool:
     """Whether `actor` has to wait before it can do `op`: another holds the guard."""
     return op[0] == "guard" and any(path == op[1] and holder != actor for path, holder in world.guards)
+
+
+def _open(world: World, actor: str, handle: str, path: str) -> tuple[World, Answer]:
+    if path not in world.dirs:
+        return world, Failure(errno.ENOENT, path)
+    return world._replace(handles=world.handles | {(f"{actor}@{handle}", path)}), None
 
 
 def _guard(world: World, actor: str, path: str) -> tuple[World, Answer]:
@@ -127,11 +140,36 @@ def _rename_new(world: World, actor: str, private: str, public: str) -> tuple[Wo
 
 
 def _rename(world: World, actor: str, private: str, public: str) -> tuple[World, Answer]:
+    if private in world.dirs:
+        return _rename_directory(world, private, public)
     content = _content(world, private)
     if content is None or public.rpartition("/")[0] not in world.dirs:
         return world, Failure(errno.ENOENT, private)
     world = world._replace(files=world.files - {(private, content)})
     return _put(world, public, content), None
+
+
+def _rename_directory(world: World, private: str, public: str) -> tuple[World, Answer]:
+    """With all that is in it; over an empty one at most."""
+    if public.rpartition("/")[0] not in world.dirs:
+        return world, Failure(errno.ENOENT, public)
+    if _is_in_use(world, public):
+        return world, Failure(errno.ENOTEMPTY, public)
+    return world._replace(
+        files=frozenset((_moved(path, private, public), content) for path, content in world.files),
+        dirs=frozenset(_moved(path, private, public) for path in world.dirs),
+        handles=frozenset((who, _moved(path, private, public)) for who, path in removed(world.handles, public)),
+    ), None
+
+
+def _moved(path: str, private: str, public: str) -> str:
+    return public + path[len(private) :] if path == private or path.startswith(f"{private}/") else path
+
+
+def _is_in_use(world: World, path: str) -> bool:
+    """Whether it is a directory with something in it."""
+    below = f"{path}/"
+    return any(name.startswith(below) for name in (*(name for name, _ in world.files), *world.dirs))
 
 
 def _remove(world: World, actor: str, path: str) -> tuple[World, Answer]:
@@ -223,10 +261,11 @@ def _turn_is_taken(world: World, actor: str, path: str) -> bool:
 
 
 def _rmdir(world: World, actor: str, path: str) -> tuple[World, Answer]:
-    below = f"{path}/"
-    if any(name.startswith(below) for name in [*(name for name, _ in world.files), *world.dirs]):
+    if _is_in_use(world, path):
         return world, Failure(errno.ENOTEMPTY, path)
-    return world._replace(dirs=world.dirs - {path}), None
+    if path not in world.dirs:
+        return world, Failure(errno.ENOENT, path)
+    return world._replace(dirs=world.dirs - {path}, handles=removed(world.handles, path)), None
 
 
 def _leaves(world: World, actor: str, who: str) -> tuple[World, Answer]:
@@ -248,6 +287,7 @@ def _robbed(world: World, actor: str, who: str) -> tuple[World, Answer]:
 
 
 _STEPS: dict[str, Callable[..., tuple[World, Answer]]] = {
+    "open": _open,
     "creat": _creat,
     "fill": _fill,
     "beat": _beat,

@@ -671,8 +671,10 @@ def test_a_lease_of_looop_is_not_taken_for_a_projection(backend: NativeBackend, 
 def test_a_claim_stands_though_its_projection_cannot_be_shown(
     backend: NativeBackend, files: Faulty, tmp_path: Path
 ) -> None:
-    files.faults["replace"] = [before(errno.EACCES)]
     assert backend.advance("n", 0, lease())
+    assert backend.advance("n", 1, None)
+    files.faults["replace"] = [before(errno.EACCES)]
+    assert backend.advance("n", 2, lease())
     assert backend.read("n").lease is not None
     assert projection(tmp_path) is None
     assert backend.tidy() == []

@@ -12,6 +12,7 @@ from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.output.progress import working
 from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Duration, Verb
+from looop_portable.cli.verbs.releasing.prune import pruned
 from looop_portable.protocol.outcomes import Sweep
 
 
@@ -21,6 +22,7 @@ from looop_portable.protocol.outcomes import Sweep
     examples={
         "looop reap --dry-run": "Say what would be released, and on what evidence.",
         "looop reap": "Release it.",
+        "looop reap --prune 30d": "And remove what is left of names that nobody has used for a month.",
     },
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
@@ -31,8 +33,15 @@ from looop_portable.protocol.outcomes import Sweep
     metavar="DURATION",
     help="Sweep again and again, with so long a pause, until interrupted.",
 )
+@click.option(
+    "--prune",
+    "older_than",
+    type=Duration(),
+    metavar="DURATION",
+    help="After each sweep also `looop prune --older-than` so long.",
+)
 @click.pass_obj
-def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
+def reap(out: Setting, dry_run: bool, seconds: float | None, older_than: float | None) -> int:
     """Release the claims of sessions that are gone, and say on what evidence.
 
     Nothing depends on it: whoever claims a dead session's claim takes it over anyway. Exit 3: the sessions could not be
@@ -44,11 +53,15 @@ def reap(out: Setting, dry_run: bool, seconds: float | None) -> int:
         with working(out, "reap") as say:
             return claims.reap(dry_run, say)
 
+    def told(sweep: Sweep) -> int:
+        code = _print(out, sweep)
+        return code if older_than is None else max(code, pruned(out, claims, older_than, dry_run=dry_run))
+
     if seconds is None:
-        return _print(out, once())
+        return told(once())
     gc.enable()
     for sweep in watch(once, seconds, time.sleep):
-        _print(out, sweep)
+        told(sweep)
         if out.unheard:
             break
     return 0
