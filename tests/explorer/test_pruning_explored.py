@@ -160,11 +160,13 @@ def nothing_is_left(world: World, way: str) -> None:
 
 
 ONE = "one prunes, and one claims"
+SLEEPER = "one prunes, and of two that claim one may sleep until its number was removed"
 SCENARIOS = {
     ONE: Scenario(lambda way: (pruner("D", way), claimer("A", A, way, rounds=2)), (A,)),
     "one prunes, and two claim": Scenario(
         lambda way: (pruner("D", way), claimer("A", A, way), claimer("B", B, way)), (A, B), less=1
     ),
+    SLEEPER: Scenario(lambda way: (claimer("A", A, way), claimer("B", B, way, rounds=2), pruner("D", way)), (A, B), less=1),
     "two prune, and one claims": Scenario(
         lambda way: (pruner("D", way), pruner("E", way), claimer("A", A, way)), (A,), less=1
     ),
@@ -281,6 +283,7 @@ FAULTS: dict[str, tuple[str, object, str, object]] = {
     "what ends is not seen": ("one prunes, and two claim", Floors, "see", lambda *_: None),
     "record by record": ("one prunes, and two claim", pruning, "_prune", record_by_record),
     "made in its place": ("of a name that nobody ever claimed", Floors, "make_directory", in_its_place),
+    "what was staged below is left": ("of a name that nobody ever claimed", Common, "_clear_below", nothing_cleared),
     "staged whatever the floor": ("of a name that was pruned before", Common, "stage", by_any_floor),
 }
 
@@ -292,4 +295,12 @@ def test_a_fault_put_back_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(owner, name, replacement)
     with pytest.raises(Found) as found:
         SCENARIOS[scenario].explore("posix", crashes=1, preemptions=FINDS, broken=True)
+    assert found.value.kind in {TWO_HOLDERS, ROBBED, GENERATION}, str(found.value)
+
+
+def test_a_directory_that_is_being_emptied_is_not_taken_for_one_with_nothing_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    free("posix")
+    monkeypatch.setattr(Floors, "are_missed", not_there)
+    with pytest.raises(Found) as found:
+        SCENARIOS[SLEEPER].explore("posix", crashes=0, preemptions=FINDS + 1, broken=True)
     assert found.value.kind in {TWO_HOLDERS, ROBBED, GENERATION}, str(found.value)

@@ -118,6 +118,10 @@ class Maker:
             claims.claim("c", "other")
             claims.release("c", "other")
 
+    def _pruned(self, claims: Claims, me: Holder) -> None:
+        self._aged(claims, me)
+        assert claims.prune(0).pruned
+
     def _aged_ours(self, claims: Claims, me: Holder) -> None:
         self._aged(claims, me)
         claims.claim("c", me)

@@ -45,7 +45,7 @@ def ledger_in(tmp_path: Path) -> Path:
 def entries(tmp_path: Path) -> list[str]:
     """All that there is below the ledger, but for what it has of its own."""
     root = ledger_in(tmp_path)
-    return sorted(str(each.relative_to(root)) for each in root.rglob("*") if not each.name.startswith("."))
+    return sorted(each.relative_to(root).as_posix() for each in root.rglob("*") if not each.name.startswith("."))
 
 
 @pytest.mark.parametrize("cycles", [1, 2, 9, 40])
