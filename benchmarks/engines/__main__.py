@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ ROWS = ("claim, release", "logged", "`with hold`", "refused", "alien")
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that all servers are ended, and their data removed.
     given = arguments()
     setting = setting_of()._replace(quick=given.quick)
     began, load = time.monotonic(), os.getloadavg()[0]

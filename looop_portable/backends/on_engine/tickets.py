@@ -22,8 +22,9 @@ _DIGITS = 12
 
 
 class _Subscribed(NamedTuple):
-    """The topics of a watcher, what ends each, and in which process."""
+    """The topics of `watcher`, what ends each, and in which process. While it is known here, no other has its id."""
 
+    watcher: Watcher
     topics: list[tuple[str, str]]
     ends: list[Callable[[], None]]
     pid: int
@@ -103,7 +104,7 @@ class EngineTickets(Tickets):
         self._end(watcher)
         if not topics:
             return watcher.watch(())
-        found = self._subscribed[id(watcher)] = _Subscribed([], [], os.getpid())
+        found = self._subscribed[id(watcher)] = _Subscribed(watcher, [], [], os.getpid())
         for name, topic in zip(claims, topics, strict=False):
             ring = watcher.wake if ticket else _Wakes(watcher, partial(self._note, name))
             end = self._store.subscribe(of_claim(name), *topic, ring)
