@@ -87,6 +87,10 @@ class Output:
         if not self.quiet:
             self._write(sys.stdout, line)
 
+    def end_line(self) -> None:
+        """What comes next on the terminal stands on a line of its own."""
+        self._put(sys.stderr, "")
+
     def exactly(self, text: str) -> None:
         """This on stdout, to the letter: it is for a shell, which gives it back as an argument, or in the environment."""
         if UTF8 or text.isascii() or sys.stdout is None:

@@ -1,4 +1,4 @@
-"""`claim`, `unclaim`, `check`, and the worker contract `_ claim`, `_ unclaim`."""
+"""`claim`, `unclaim`, `check`. Their options are in `cli/words/table.py`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,14 @@ import contextlib
 from collections.abc import Callable
 from functools import partial
 
-import click
-
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.acting import REFUSES_STRANGERS, TTL, Acting, acting, ended, holder, renewing
-from looop_portable.cli.completion.offers import claim_names
+from looop_portable.cli.acting import Acting, acting, ended, holder, limit_of, renewing
 from looop_portable.cli.ending import endings
 from looop_portable.cli.keeper import ensure_kept
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.output.refusals import refuse, say_inside
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Verb, Verbs
-from looop_portable.cli.verbs.options import GENERATION, NAME, NAMES, NOTE, SESSION, SLOTS, TIMEOUT, WAIT, limit_of
+from looop_portable.cli.output.setting import Setting
+from looop_portable.cli.words.declared import Misuse
 from looop_portable.config import session_id
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Verdict
@@ -29,23 +25,6 @@ from looop_portable.waiting.attempts import joins
 from looop_portable.waiting.claiming import claim_all, ours_of
 
 
-@click.command(
-    cls=Verb,
-    short_help="Take a claim, or all of several or none; --wait for your turn.",
-    examples={
-        "looop claim repo-x --session agent-7 --ttl 30m": "As agent-7: it lives for 30 minutes after its last renewal.",
-        "looop claim repo-x repo-y --session agent-7 --wait 5m": "Wait for your turn, for no longer than five minutes.",
-    },
-)
-@NAMES
-@SESSION
-@WAIT
-@TIMEOUT
-@SLOTS
-@NOTE
-@TTL
-@REFUSES_STRANGERS
-@click.pass_obj
 def claim(
     out: Setting,
     names: tuple[str, ...],
@@ -148,25 +127,6 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
     out.detail(f"{lease.name}: generation {lease.generation}")
 
 
-@click.command(
-    cls=Verb,
-    short_help="Let go of claims that are ours.",
-    examples={
-        "looop unclaim repo-x --session agent-7": "Let go of it.",
-        'looop unclaim --pattern "ci-*" --session agent-7 --dry-run': "Say which of ours would be released.",
-    },
-)
-@click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=claim_names)
-@click.option(
-    "--pattern",
-    metavar="PATTERN",
-    shell_complete=claim_names,
-    help="All of ours whose name fits it ('ci-*': quote it); each is said.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
-@SESSION
-@SLOTS
-@click.pass_obj
 def unclaim(
     out: Setting, names: tuple[str, ...], session: str | None, slots: int | None, pattern: str | None, dry_run: bool
 ) -> int:
@@ -175,7 +135,7 @@ def unclaim(
     With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: another live session holds it.
     """
     if not names and pattern is None:
-        raise click.UsageError("Missing argument 'NAME...', or --pattern.")
+        raise Misuse("Missing argument 'NAME...', or --pattern.")
     claims, wanted = out.claims(renews=False), in_order(names)  # Nothing is released where one of them cannot be a name.
     me, codes = holder(claims, session), {0}
     if slots is not None:
@@ -214,18 +174,6 @@ def _release(out: Setting, claims: Claims, name: str, me: Holder, *, slots: int,
     return 0
 
 
-@click.command(
-    cls=Verb,
-    short_help="Is generation N still current and held? For fencing.",
-    examples={
-        "looop check repo-x --generation 7": "Before you write with the word of generation 7: exit 0, it holds repo-x.",
-        "looop check repo-x --generation 5": "Of one that has been superseded: exit 1.",
-    },
-)
-@NAME
-@GENERATION
-@SESSION
-@click.pass_obj
 def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     """Whether generation N of NAME is current and held: exit 0 if it is, 1 if it has been superseded or let go.
 
@@ -251,15 +199,6 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
         now = f"generation {generation} does not hold it: it is free, at generation {found.head}"
     out.refusal("check", "superseded", f"check {found.name}: {now}", fields)
     return 1
-
-
-@click.group("_", cls=Verbs, hidden=True)
-def worker_contract() -> None:
-    """The verbs as looop's worker contract calls them."""
-
-
-worker_contract.add_command(claim)
-worker_contract.add_command(unclaim)
 
 
 def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:

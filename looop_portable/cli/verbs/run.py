@@ -1,18 +1,14 @@
-"""`run`: a command that runs while its claims are held."""
+"""`run`: a command that runs while its claims are held. Its options are in `cli/words/table.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
-
-from looop_portable.cli.completion.offers import claim_names
+from looop_portable.cli.acting import limit_of
 from looop_portable.cli.output import lease_fields
 from looop_portable.cli.output.progress import print_once
 from looop_portable.cli.output.refusals import refuse
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Duration, Verb
-from looop_portable.cli.verbs.options import LEASE_LENGTH, NOTE, SLOTS, TIMEOUT, WAIT, limit_of
+from looop_portable.cli.output.setting import Setting
 from looop_portable.errors import Interrupted, SessionAlive
 from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held
@@ -63,55 +59,6 @@ class Words:
         self._out.refusal("run", "not_released", line, {"name": name or None, "message": reason}, told_by_code=False)
 
 
-@click.command(
-    cls=Verb,
-    context_settings={"allow_interspersed_args": False},
-    short_help="Run a command while its claims are held: flock(1) that recovers.",
-    examples={
-        "looop run --claim nightly -- rsync -a /srv/ backup:": "One at a time; whoever comes second is refused.",
-        "looop run --claim nightly -E 0 -- make backup": "In a crontab, by its full path: still running? No mail, exit 0.",
-        "looop run --claim licence --wait --max-hold 1h -- make deploy": "Wait for it, and hold it for an hour at most.",
-    },
-)
-@click.option(
-    "--claim", "names", multiple=True, metavar="NAME", shell_complete=claim_names, help="Claim it; again for more of them."
-)
-@WAIT
-@TIMEOUT
-@SLOTS
-@NOTE
-@LEASE_LENGTH
-@click.option(
-    "--on-lost",
-    type=click.Choice(["term", "warn"]),
-    default="term",
-    show_default=True,
-    help="When a claim is lost: end the command (SIGTERM, then SIGKILL), or only say so.",
-)
-@click.option(
-    "--until-all-end",
-    is_flag=True,
-    help="Hold until all that the command has started has ended, as flock(1) does, and not only the command. (Linux)",
-)
-@click.option(
-    "--max-hold",
-    type=Duration(0.001),
-    metavar="DURATION",
-    help="End the command (SIGTERM, then SIGKILL after 5 s) when it has held for so long: exit 123.",
-)
-@click.option("--session", default="", metavar="ID", help="The id of the command's session. [a new one is made up]")
-@click.option(
-    "-E",
-    "--conflict-exit-code",
-    type=click.IntRange(0, 255),
-    metavar="N",
-    help="Exit with N where it is held by another, also when the time is over. 0: and say nothing.  [default: 1; 124]",
-)
-@click.option("-n", "--nonblock", is_flag=True, help="Do not wait. (As in flock(1), and the default.)")
-@click.option("-w", "limit", type=Duration(), metavar="DURATION", help="The same as --timeout. (As in flock(1).)")
-@click.option("-x", "-e", "--exclusive", is_flag=True, expose_value=False, help="Nothing else is there. (As in flock(1).)")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.pass_obj
 def run(
     out: Setting,
     names: tuple[str, ...],

@@ -10,7 +10,8 @@ import click
 
 from looop_portable.cli.completion.offers import claim_names, session_ids
 from looop_portable.cli.output.ages import seconds_since
-from looop_portable.cli.verb import HOW, Duration
+from looop_portable.cli.words import HOW
+from looop_portable.cli.words.clicks import Duration
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.records import Lease
 
