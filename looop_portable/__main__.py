@@ -5,7 +5,9 @@ and not with Python's own 1, which would say that another holds the claim.
 Does not guarantee: the same where Python itself cannot be started, or this package not be found.
 """
 
+import atexit
 import gc
+import os
 import sys
 
 gc.disable()  # For one short run: collecting garbage would be a tenth of the time that importing takes.
@@ -26,6 +28,33 @@ def main() -> None:
         sys.exit(_NO_ANSWER)
     finally:
         gc.freeze()  # Nor at the end, for memory that is given back anyway.
+
+
+def start() -> None:
+    """The command, and nothing else in this process: it ends with it."""
+    try:
+        main()
+    except SystemExit as end:
+        if isinstance(end.code, int) and _nobody_waits_for_our_end():
+            os._exit(end.code)  # All has been said by then (`flush` in `cli.main`).
+        raise
+
+
+def _nobody_waits_for_our_end() -> bool:
+    """Whether nothing is to be done at the end of this Python but to take it apart, which takes as long as a verb does.
+
+    There may be callbacks (of what measures coverage, say), profilers, and threads that it would wait for.
+    """
+    if "threading" in sys.modules:
+        import threading
+
+        if threading.current_thread() is not threading.main_thread() or not all(
+            each.daemon for each in threading.enumerate() if each is not threading.main_thread()
+        ):
+            return False
+    monitoring = getattr(sys, "monitoring", None)  # Since 3.12.
+    watched = sys.gettrace() or sys.getprofile() or (monitoring and any(map(monitoring.get_tool, range(6))))
+    return not (watched or atexit._ncallbacks())
 
 
 def _print_error(error: Exception) -> None:
@@ -50,4 +79,4 @@ def _print_error(error: Exception) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -8,13 +8,12 @@ ship with the package are found without reading the entry points, which costs as
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
 
 from looop_portable.backends.base import Backend
 from looop_portable.config import Chosen, located, recognized
 from looop_portable.errors import BackendNotInstalled, LooopError, NoSuchBackend, Unavailable, UsageError, describe_error
 from looop_portable.system.opening.locales import as_given
+from looop_portable.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from looop_portable.protocol.addresses import Address
@@ -61,7 +60,7 @@ def find(name: Chosen) -> Opener:
     if not isinstance(name, str):
         raise NoSuchBackend(f"the backend '{scheme}' is chosen by its name, and not by a URL: it is for a directory")
     module, _, attribute = target.partition(":")
-    return cast("Opener", getattr(import_module(module), attribute))
+    return cast("Opener", getattr(__import__(module, fromlist=(attribute,)), attribute))
 
 
 def _inherits(backend: object, name: str) -> Backend:

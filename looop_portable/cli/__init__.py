@@ -13,8 +13,8 @@ from looop_portable.cli.output import Output, Unsaid, nobody_reads
 from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.words.quick import Line, read
 from looop_portable.errors import ClaimHeld, Interrupted, LooopError, SessionAlive, UsageError, because, describe_error
+from looop_portable.typed import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
@@ -22,6 +21,7 @@ from looop_portable.protocol.liveness import Verdict, lease_of, time_to_live
 from looop_portable.protocol.records import Holder, Registration
 from looop_portable.sessions.evidence import standing
 from looop_portable.sessions.ids import named
+from looop_portable.typed import NamedTuple
 
 
 class Acting(NamedTuple):

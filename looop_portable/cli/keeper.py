@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.ending import Endings
@@ -17,6 +15,7 @@ from looop_portable.running.keepers import Begun, Keepers
 from looop_portable.sessions.evidence import standing
 from looop_portable.system.opening.locales import as_given
 from looop_portable.system.processes.python import KEPT_BY, leave_job
+from looop_portable.typed import NamedTuple
 
 
 def keep_again(

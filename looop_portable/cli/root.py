@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from typing import Any
 
 import click
 
@@ -14,6 +13,7 @@ from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.verb import Verbs
 from looop_portable.cli.words.clicks import option_of
 from looop_portable.cli.words.table import EVERYWHERE, VERBS
+from looop_portable.typed import Any
 
 _HELP = """Claim a named resource so that nobody else alive holds it, on any filesystem.
 

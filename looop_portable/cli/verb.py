@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -19,6 +18,7 @@ from looop_portable.cli.words.clicks import Patience, argument_of, option_of
 from looop_portable.cli.words.declared import FOR_EVER, Misuse
 from looop_portable.cli.words.durations import is_like_one, is_one
 from looop_portable.cli.words.table import EVERYWHERE, VERBS
+from looop_portable.typed import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

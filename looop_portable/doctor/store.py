@@ -10,7 +10,6 @@ How: `Backend.verify`, which changes nothing; then processes that claim the name
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 from looop_portable.backends import open_address
 from looop_portable.backends.base import Backend, Fact
@@ -20,6 +19,7 @@ from looop_portable.doctor.race.arbiter import race
 from looop_portable.doctor.workshop import opened
 from looop_portable.errors import CannotExclude, Unavailable, answering
 from looop_portable.protocol.addresses import Address
+from looop_portable.typed import NamedTuple
 
 CLAIM = "looop-doctor"
 """What is raced for. The store keeps its record; another doctor at the same time is one more who claims."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol, Self
 
 from looop_portable.protocol.codec import (
     LONGEST_TEXT,
@@ -26,6 +25,7 @@ from looop_portable.protocol.codec import (
     number,
     text,
 )
+from looop_portable.typed import NamedTuple, Protocol, Self
 
 __all__ = ["Head", "Holder", "Lease", "Registration"]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeVar
-
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import FOREIGN, Lease
+from looop_portable.typed import NamedTuple, Protocol, TypeVar
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

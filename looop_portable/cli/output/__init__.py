@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import TextIO
 
 from looop_portable.errors import because
 from looop_portable.protocol.liveness import Verdict
@@ -15,6 +13,7 @@ from looop_portable.protocol.names import printable
 from looop_portable.protocol.outcomes import no_lease, no_verdict
 from looop_portable.protocol.records import Lease
 from looop_portable.system.opening.locales import UTF8, for_children, for_people
+from looop_portable.typed import TextIO
 
 Fields = Mapping[str, object]
 
@@ -125,6 +124,8 @@ class Output:
     def _say(self, stream: TextIO | None, line: str, fields: dict[str, object]) -> None:
         if self.as_json:
             said = {what: for_people(value) if isinstance(value, str) else value for what, value in fields.items()}
+            import json
+
             self._put(stream, json.dumps(said))
         elif line:
             self._write(stream, line)

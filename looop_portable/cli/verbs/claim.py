@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
-from functools import partial
 
+from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.acting import Acting, acting, ended, holder, limit_of, renewing
-from looop_portable.cli.ending import endings
-from looop_portable.cli.keeper import ensure_kept
+from looop_portable.cli.ending import Endings, endings
 from looop_portable.cli.output import lease_fields, verdict_fields
-from looop_portable.cli.output.refusals import refuse, say_inside
 from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.words.declared import Misuse
 from looop_portable.config import session_id
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.names import as_note
-from looop_portable.protocol.outcomes import Held, OnWaiting, Refused, Renewed, Won
+from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.protocol.slots import in_order
-from looop_portable.waiting.attempts import joins
-from looop_portable.waiting.claiming import claim_all, ours_of
+from looop_portable.sessions.evidence import standing
+from looop_portable.waiting.attempts import Attempts, claim_in_order, joins, ours_of, take_back
 
 
 def claim(
@@ -59,22 +56,51 @@ def claim(
     who = acting(out, claims, session, ttl=ttl, strict=strict)
     limit = limit_of(wait, timeout)
     # Without this, a session whose keeper is gone would be taken for dead while it waits, and lose its turn.
-    kept = limit == 0 or ensure_kept(out, claims, who.me, who.known)
+    kept = limit == 0 or _ensure_kept(out, claims, who.me, who.known)
     with endings() as ended_by:
-        with _progress(out, limit) as told, renewing(out, who.registration) if limit != 0 else contextlib.nullcontext():
-            outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait, note)
+        if limit == 0:
+            outcome = _at_once(claims, ordered, who.me, slots or 0, note, ended_by)
+        else:
+            from looop_portable.cli.output.progress import waiting_for
+            from looop_portable.waiting.claiming import claim_all  # Who does not wait needs none of this.
+
+            with waiting_for(out) as told, renewing(out, who.registration):
+                outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait, note)
         if not isinstance(outcome, Held):
             _describe_kept_notes(out, outcome, note, who.me)
         return _print_all(out, claims, who, outcome, waited=limit != 0, kept=kept, slots=slots or 0)
 
 
-def _progress(out: Setting, limit: float | None) -> contextlib.AbstractContextManager[OnWaiting | None]:
-    """What tells of the waiting. Who does not wait does not import it."""
-    if limit == 0:
-        return contextlib.nullcontext()
-    from looop_portable.cli.output.progress import waiting_for
+def _at_once(
+    claims: Claims, names: list[str], me: Holder, slots: int, note: str, ended: Endings
+) -> list[Won | Renewed] | Held:
+    """Without waiting. A signal that asks us to end is heard when the steps are done; then what was won is taken back.
 
-    return waiting_for(out)
+    So no other thread has to make them, as one does for whoever waits.
+    """
+    begun: list[Attempts] = []
+    ended.wait()
+    outcome = claim_in_order(claims, names, me, slots, note, begun)
+    try:
+        if isinstance(outcome, Held):
+            ended.hear()
+        else:
+            ended.settle()
+    except BaseException:
+        take_back(begun)
+        raise
+    return outcome
+
+
+def _ensure_kept(out: Setting, claims: Claims, session: Holder | str, known: SessionHead | None) -> bool:
+    """As `ensure_kept`. Of a session that is known to have no keeper nothing of that is needed."""
+    if known and isinstance(session, Holder):
+        registration = standing(known, session)
+        if not session.incarnation or registration is None or not registration.kept:
+            return True
+    from looop_portable.cli.keeper import ensure_kept
+
+    return ensure_kept(out, claims, session, known)
 
 
 def _print_all(
@@ -83,9 +109,11 @@ def _print_all(
     me, known = who.me, None if waited else who.known  # What was read before it waited may be long ago.
     if isinstance(outcome, Held):
         more = {"previous": None}
+        from looop_portable.cli.output.refusals import refuse  # Who wins needs no words for it.
+
         refuse(out, "claim", "held by live session", *outcome, more, late=waited, claims=claims, slots=slots)
         if kept:
-            ensure_kept(out, claims, me if known else me.session, known)
+            _ensure_kept(out, claims, me if known else me.session, known)
         return 124 if waited else 1
     mine = claims.sessions.verdict(*me) if waited else who.verdict
     if mine.dead and me.incarnation:
@@ -97,12 +125,14 @@ def _print_all(
         if each.lease.session == me.session:
             _print(out, each, mine)
         else:
+            from looop_portable.cli.output.refusals import say_inside
+
             say_inside(out, "claim", each.lease, claims.sessions.verdict(each.lease.session, each.lease.incarnation))
     won = [each.lease for each in outcome if isinstance(each, Won)]
     if won and mine.dead:
         _warn(out, won[0], mine)
     if kept:
-        ensure_kept(out, claims, me, known)
+        _ensure_kept(out, claims, me, known)
     out.describe_trouble(claims)
     return 0
 
@@ -140,11 +170,15 @@ def unclaim(
     me, codes = holder(claims, session), {0}
     if slots is not None:
         wanted = ours_of(claims, wanted, slots, me)
-    release: Callable[[Setting, Claims, str, Holder], int] = partial(_release, slots=slots or 0, says=pattern is not None)
+
+    def release(out: Setting, claims: Claims, name: str, me: Holder) -> int:
+        return _release(out, claims, name, me, slots=slots or 0, says=pattern is not None)
+
+    do: Callable[[Setting, Claims, str, Holder], int] = release
     if pattern is not None or dry_run:
         from looop_portable.cli.verbs.releasing.several import more_of_ours, would_release
 
-        release = would_release if dry_run else release
+        do = would_release if dry_run else release
         if pattern is not None:
             more, code = more_of_ours(out, claims, me, pattern)
             wanted += [name for name in more if name not in wanted]
@@ -153,7 +187,7 @@ def unclaim(
                 out.hint(f"session '{me.session}' holds no claim that fits '{pattern}'")
     for name in wanted:
         try:
-            codes.add(release(out, claims, name, me))
+            codes.add(do(out, claims, name, me))
         except Unavailable as error:  # The others may be released all the same.
             out.error(error.code, str(error))
             codes.add(3)
@@ -164,6 +198,8 @@ def unclaim(
 def _release(out: Setting, claims: Claims, name: str, me: Holder, *, slots: int, says: bool) -> int:
     outcome = claims.release(name, me)
     if isinstance(outcome, Refused):
+        from looop_portable.cli.output.refusals import refuse, say_inside
+
         if joins(claims, me, *outcome):
             say_inside(out, "unclaim", *outcome)
             return 0

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
 from looop_portable.cli.acting import limit_of
 from looop_portable.cli.output import lease_fields
-from looop_portable.cli.output.progress import print_once
-from looop_portable.cli.output.refusals import refuse
 from looop_portable.cli.output.setting import Setting
 from looop_portable.errors import Interrupted, SessionAlive
 from looop_portable.protocol.names import as_note
-from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.outcomes import Held, OnWaiting
 from looop_portable.protocol.records import Lease
 
 HELD, TIMED_OUT, NOT_FOUND = 1, 124, 127
@@ -22,11 +21,17 @@ class Words:
 
     def __init__(self, out: Setting, *, says_who_is_first: bool = True) -> None:
         self._out = out
-        self._on_waiting = print_once(out) if says_who_is_first else None
+        self._says_who_is_first = says_who_is_first
+        self._on_waiting: OnWaiting | None = None
 
     def waits(self, held: Held, seconds: float) -> None:
-        if self._on_waiting:
-            self._on_waiting(held, seconds)
+        if not self._says_who_is_first:
+            return
+        if not self._on_waiting:
+            from looop_portable.cli.output.progress import print_once  # Who does not wait needs none of it.
+
+            self._on_waiting = print_once(self._out)
+        self._on_waiting(held, seconds)
 
     def won(self, lease: Lease) -> None:
         fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
@@ -103,13 +108,12 @@ def run(
       2    usage      3  could not answer      124  --timeout is over      123  --max-hold is over
       126  the command cannot be executed      127  it was not found
     """
-    import gc
-
     from looop_portable.running.command import run as run_it
     from looop_portable.running.request import Request
 
-    gc.enable()  # It may stay for long.
     limit = 0 if nonblock else limit_of(wait, timeout, limit)
+    if limit != 0:
+        gc.enable()  # It may stay for long.
     ends, words = on_lost == "term", as_note(note)
     request = Request(command, names, session, lease, limit, slots or 0, ends, until_all_end, words, max_hold)
     claims = out.claims()
@@ -124,6 +128,8 @@ def run(
         late = bool(limit)
         if conflict_exit_code != 0:
             said = "run", "held by live session", *outcome, {"previous": None}
+            from looop_portable.cli.output.refusals import refuse
+
             refuse(out, *said, late=late, claims=claims, slots=slots or 0)
         return conflict_exit_code if conflict_exit_code is not None else TIMED_OUT if late else HELD
     if outcome.failure:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from looop_portable.cli.completion import offers
 from looop_portable.cli.words.declared import FOR_EVER, RAW, Argument, OneOf, Option, Seconds, Text, Whole
+from looop_portable.typed import TYPE_CHECKING, Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., object])
 

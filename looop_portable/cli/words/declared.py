@@ -6,10 +6,10 @@ parameters of it, `cli/words/quick.py` reads by it.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+from looop_portable.typed import TYPE_CHECKING, Any
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Any
 
 FOR_EVER = "for ever"
 """The value of an option that may have a duration, and was given none."""

@@ -11,11 +11,10 @@ import os
 
 from looop_portable.cli.words.declared import FOR_EVER, Misuse, Option, Seconds
 from looop_portable.cli.words.table import EVERYWHERE, VERBS
+from looop_portable.typed import TYPE_CHECKING, Any
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any
 
     from looop_portable.cli.output.setting import Setting
 

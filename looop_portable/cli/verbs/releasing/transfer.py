@@ -15,7 +15,7 @@ from looop_portable.cli.verbs.options import NAME, SESSION, SLOTS
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Refused
 from looop_portable.protocol.records import Holder
-from looop_portable.waiting.claiming import ours_of
+from looop_portable.waiting.attempts import ours_of
 
 
 @click.command(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import click
 
@@ -14,6 +13,7 @@ from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.show.rows import COLUMNS, fields_of, row_of
 from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable, selecting
 from looop_portable.protocol.outcomes import Status
+from looop_portable.typed import Any
 
 
 @click.command(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from looop_portable.cli.output.refusals import Told, of_nobody, told_of
 from looop_portable.cli.output.setting import Setting
-from looop_portable.cli.verbs.show.rows import fields_of
 from looop_portable.errors import describe_holder
 from looop_portable.protocol.standings import Standing
+from looop_portable.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from looop_portable.cli.output.refusals import Told
 
 
 def show(out: Setting, name: str, session: str | None) -> int:
@@ -22,6 +24,9 @@ def show(out: Setting, name: str, session: str | None) -> int:
     status = claims.show(name)
     if out.quiet:
         return 0 if status.standing is Standing.HELD else 1
+    from looop_portable.cli.output.refusals import of_nobody, told_of  # Who asks for an exit code needs no words.
+    from looop_portable.cli.verbs.show.rows import fields_of
+
     lease, verdict = status.lease, status.verdict
     told = told_of(claims, lease, verdict) if lease and verdict else None
     if out.as_json:

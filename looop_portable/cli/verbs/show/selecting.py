@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
 
 import click
 
@@ -14,6 +13,7 @@ from looop_portable.cli.words import HOW
 from looop_portable.cli.words.clicks import Duration
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.records import Lease
+from looop_portable.typed import Any, NamedTuple
 
 _NO_AGE = -1.0
 

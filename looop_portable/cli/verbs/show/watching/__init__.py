@@ -7,7 +7,6 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import click
 
@@ -25,6 +24,7 @@ from looop_portable.cli.verbs.show.watching.state import View
 from looop_portable.cli.words.clicks import Duration
 from looop_portable.protocol.outcomes import Status
 from looop_portable.system.clock import elapsed, timestamp
+from looop_portable.typed import Any
 
 _SLOW = 3.0
 """Seconds after which it is said that the store does not answer."""
