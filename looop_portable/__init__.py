@@ -6,8 +6,6 @@
 The names below are the public surface.
 """
 
-from typing import TYPE_CHECKING
-
 from looop_portable.backends.base import Backend
 from looop_portable.claims.gate import Claims
 from looop_portable.claims.sharing import Share
@@ -52,6 +50,7 @@ from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.protocol.shares import Reader
 from looop_portable.protocol.standings import Standing
 from looop_portable.sessions.registrar import Sessions
+from looop_portable.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from looop_portable.holding.hold import Hold, hold

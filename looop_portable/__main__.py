@@ -6,6 +6,7 @@ stdout and stderr: a pipe whose reader has gone, a full disk, a terminal that ha
 Does not guarantee: the same where Python itself cannot be started, or this package not be found.
 """
 
+import atexit
 import gc
 import os
 import sys
@@ -41,6 +42,33 @@ def _drop_what_cannot_be_said() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def start() -> None:
+    """The command, and nothing else in this process: it ends with it."""
+    try:
+        main()
+    except SystemExit as end:
+        if isinstance(end.code, int) and _nobody_waits_for_our_end():
+            os._exit(end.code)  # All has been said by then (`flush` in `cli.main`).
+        raise
+
+
+def _nobody_waits_for_our_end() -> bool:
+    """Whether nothing is to be done at the end of this Python but to take it apart, which takes as long as a verb does.
+
+    There may be callbacks (of what measures coverage, say), profilers, and threads that it would wait for.
+    """
+    if "threading" in sys.modules:
+        import threading
+
+        if threading.current_thread() is not threading.main_thread() or not all(
+            each.daemon for each in threading.enumerate() if each is not threading.main_thread()
+        ):
+            return False
+    monitoring = getattr(sys, "monitoring", None)  # Since 3.12.
+    watched = sys.gettrace() or sys.getprofile() or (monitoring and any(map(monitoring.get_tool, range(6))))
+    return not (watched or atexit._ncallbacks())
+
+
 def _print_error(error: Exception) -> None:
     """One line, or one object with --json, as the command itself would. What nobody can be told is in the exit code."""
     way_out = ": install it with what it depends on (pip install looop-portable)" if isinstance(error, ImportError) else ""
@@ -63,4 +91,4 @@ def _print_error(error: Exception) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from looop_portable.errors import UNNAMED, Unavailable, UsageError, because
 from looop_portable.system.opening.locales import as_given
+from looop_portable.typed import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from looop_portable.protocol.addresses import Address

@@ -15,12 +15,12 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar
 
 from looop_portable.errors import LooopError
 from looop_portable.protocol.records import Registration
 from looop_portable.system.threads.standby import no_thread
 from looop_portable.system.watch.waking import subscriptions
+from looop_portable.typed import TypeVar
 from looop_portable.waiting.stopping import Cancel
 
 _THREADS = 4

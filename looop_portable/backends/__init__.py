@@ -9,13 +9,12 @@ bare interpreters.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
 
 from looop_portable.backends.base import Backend
 from looop_portable.config import Chosen, located, recognized
 from looop_portable.errors import BackendNotInstalled, LooopError, NoSuchBackend, Unavailable, UsageError, describe_error
 from looop_portable.system.opening.locales import as_given
+from looop_portable.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from looop_portable.protocol.addresses import Address
@@ -74,7 +73,7 @@ def find(name: Chosen) -> Opener:
 
 def _at(target: str) -> Opener:
     module, _, attribute = target.partition(":")
-    return cast("Opener", getattr(import_module(module), attribute))
+    return cast("Opener", getattr(__import__(module, fromlist=(attribute,)), attribute))
 
 
 def _of_engine(scheme: str) -> Opener | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol
 
 from looop_portable.backends.lines import Tickets
 from looop_portable.errors import LooopError
@@ -16,6 +15,7 @@ from looop_portable.protocol.liveness import Lock, Silence
 from looop_portable.protocol.outcomes import Sweep
 from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.protocol.standings import is_ours
+from looop_portable.typed import NamedTuple, Protocol
 
 __all__ = ["Backend", "Directory", "Fact", "HolderSigns", "SessionHead", "SessionStore", "Signs", "Tickets"]
 

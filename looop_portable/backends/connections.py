@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from typing import Generic, TypeVar
 
 from looop_portable.errors import Unavailable
+from looop_portable.typed import Generic, TypeVar
 
 __all__ = ["Connections"]
 

@@ -21,10 +21,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, Self
 
 from looop_portable.backends.base import Fact
 from looop_portable.protocol.codec import decode, text
+from looop_portable.typed import NamedTuple, Self
 
 __all__ = [
     "BEAT",

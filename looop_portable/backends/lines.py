@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from looop_portable.protocol.records import Registration
+from looop_portable.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from looop_portable.system.watch.waking import Watcher

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.addresses import Address
+from looop_portable.typed import Any
 
 __all__ = ["Sealed", "sealed"]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from looop_portable.claims.gate import Claims
 from looop_portable.claims.youth import Youth
@@ -18,6 +17,7 @@ from looop_portable.protocol.liveness import interval
 from looop_portable.protocol.outcomes import Retired
 from looop_portable.protocol.records import Holder, Registration
 from looop_portable.system.clock import elapsed
+from looop_portable.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from looop_portable.sessions.heartbeats import Pulse

@@ -9,7 +9,6 @@ since the session began (`births`) are left out; that time is known of sessions 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from looop_portable.backends.base import Backend
 from looop_portable.errors import LooopError, NotEnded, Unavailable
@@ -19,6 +18,7 @@ from looop_portable.protocol.outcomes import Refused, Released, Retired
 from looop_portable.protocol.records import Head, Holder, Lease
 from looop_portable.protocol.standings import Standing, is_ours
 from looop_portable.sessions.registrar import Sessions
+from looop_portable.typed import NamedTuple
 
 Failed = tuple[tuple[str, str], ...]
 

@@ -14,7 +14,6 @@ A waiter who wants the claim alone is not passed by: while he is the first in li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from looop_portable.backends.base import Backend
 from looop_portable.claims.events import Events, by_whom
@@ -28,6 +27,7 @@ from looop_portable.protocol.standings import TABLE, Standing, advances
 from looop_portable.sessions.registrar import Sessions
 from looop_portable.system.processes import host
 from looop_portable.system.watch.announcing import Announcements
+from looop_portable.typed import NamedTuple
 
 __all__ = ["Share"]
 

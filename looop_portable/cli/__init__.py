@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from importlib import import_module
-
-import click
 
 from looop_portable.cli.output import Output, Unsaid, nobody_reads
-from looop_portable.cli.root import Setting, looop
+from looop_portable.cli.output.setting import Setting
+from looop_portable.cli.words.quick import Line, read
 from looop_portable.errors import ClaimHeld, Interrupted, LooopError, SessionAlive, UsageError, because, describe_error
+from looop_portable.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 OURS, HELD, USAGE, NO_ANSWER, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -26,36 +27,49 @@ def main(args: Sequence[str] | None = None) -> None:
         from looop_portable.system.processes.windows_system import stay_at_logoff
 
         stay_at_logoff()
-    if os.environ.get("_LOOOP_COMPLETE", "").startswith("powershell"):
-        import_module("looop_portable.cli.completion.powershell")
     args = list(sys.argv[1:] if args is None else args)
     out = Setting(as_json=_wants_json(args))
+    line = None if os.environ.get("_LOOOP_COMPLETE") else read(args)  # What shells complete is click's.
+    by_click = None if line else _by_click()
     try:
         try:
-            code = looop.main(args, prog_name="looop", standalone_mode=False, obj=out) or 0
-        except (KeyboardInterrupt, click.Abort, Unsaid):
+            code = _do(line, out) if line else None
+            if code is None:
+                code = (by_click or _by_click())(args, out)
+        except Unsaid:
             raise
-        except SystemExit:
-            code = OURS  # Click's word for a reader that has gone away, while it printed its own help.
         except Exception as error:  # noqa: BLE001 (an exit code of Python's own would say "held by another")
             if isinstance(error, OSError):
-                out.flush()  # If it was stdout that failed, under click's own hands, it fails again here.
+                out.flush()  # If it was stdout that failed, it fails again here.
             code = OURS if isinstance(error, OSError) and nobody_reads(error) else _report(out, error)
         out.flush()
     except OSError as error:  # What was to be said could not be said: a full disk, say. A closed pipe is no error.
         out.failed_to_say(because(error))
         code = NO_ANSWER
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         code = INTERRUPTED
     except Interrupted as error:
         code = 128 + error.number
     sys.exit(code)
 
 
+def _by_click() -> Callable[[list[str], Setting], int]:
+    """What reads every command line, and does what it says. Raises what keeps click from being imported."""
+    from looop_portable.cli.root import answer
+
+    return answer
+
+
+def _do(line: Line, out: Setting) -> int | None:
+    """The exit code; None: nothing was done, click is to tell why."""
+    try:
+        return line.do(out)
+    except (EOFError, KeyboardInterrupt):
+        out.end_line()  # As click does: behind the ^C of the terminal.
+        raise KeyboardInterrupt from None
+
+
 def _report(out: Output, error: Exception) -> int:
-    if isinstance(error, click.ClickException):
-        _report_usage(out, error)
-        return USAGE
     if isinstance(error, LooopError):
         out.error(error.code, str(error))
         if isinstance(error, UsageError):
@@ -70,18 +84,6 @@ def _report(out: Output, error: Exception) -> int:
     for line in "".join(traceback.format_exception(error)).splitlines():
         out.detail(line)
     return NO_ANSWER
-
-
-def _report_usage(out: Output, error: click.ClickException) -> None:
-    message = " ".join(error.format_message().split())
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        if not out.as_json:
-            out.help(error.format_message())
-            return
-        message = "Missing command."
-    elif isinstance(error, click.UsageError) and error.ctx:
-        message = f"{message.removesuffix('.')} (see `{error.ctx.command_path} --help`)"
-    out.error("usage", message)
 
 
 def _wants_json(args: list[str]) -> bool:

@@ -11,32 +11,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
-
-import click
 
 from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Duration, written
+from looop_portable.cli.output.setting import Setting
+from looop_portable.cli.words.table import STRICT
 from looop_portable.errors import SessionEnded, UsageError
-from looop_portable.protocol.liveness import SHORTEST_TTL, Verdict, lease_of, time_to_live
-from looop_portable.protocol.records import LONGEST_LEASE, Holder, Registration
+from looop_portable.protocol.liveness import Verdict, lease_of, time_to_live
+from looop_portable.protocol.records import Holder, Registration
 from looop_portable.sessions.evidence import standing
 from looop_portable.sessions.ids import named
-
-STRICT = "LOOOP_STRICT"
-
-REFUSES_STRANGERS = click.option(
-    "--strict", is_flag=True, help=f"Refuse a session that is not registered: exit 2. [${STRICT}=1: always]"
-)
-_OF_TIME = Duration(SHORTEST_TTL, LONGEST_LEASE, whole=True)
-TTL = click.option(
-    "--ttl",
-    type=_OF_TIME,
-    metavar="DURATION",
-    help="The session lives for so long after its last renewal, by time alone. Each verb that acts for it renews it.",
-)
+from looop_portable.typed import NamedTuple
 
 
 class Acting(NamedTuple):
@@ -86,6 +71,8 @@ def holder(claims: Claims, session: str | None) -> Holder:
 def ended(me: Holder, why: str, own: Registration | None = None) -> SessionEnded:
     """`own`: what it had registered, if that is known."""
     if own and own.timed:
+        from looop_portable.cli.words.durations import written  # Who is not refused needs no patterns.
+
         how = f"claim with `--ttl {written(time_to_live(own.lease_seconds))}`, and it begins again"
     else:
         how = f"start it again: `looop session start {me.session}` (with --ttl DURATION if it has no process)"
@@ -127,3 +114,9 @@ def renewing(out: Setting, found: Registration | None) -> Iterator[None]:
 
 def _is_set(variable: str) -> bool:
     return os.environ.get(variable, "") not in ("", "0")
+
+
+def limit_of(*limits: float | None) -> float | None:
+    """For how many seconds to wait; None: without end. The shortest of `limits` counts."""
+    given = [each for each in limits if each is not None]
+    return (min(given) if min(given) < float("inf") else None) if given else 0

@@ -8,14 +8,17 @@ Does not guarantee: anything in a process that waits within the kernel for a fil
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 from collections.abc import Iterator
-from types import FrameType
-from typing import Any
 
 from looop_portable.errors import Interrupted
 from looop_portable.system.signals.asking import Asked
+from looop_portable.typed import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import signal
+    from types import FrameType
+else:
+    import _signal as signal  # What `signal` adds are names for numbers, and they cost more than all of this.
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGBREAK")
 
@@ -36,6 +39,11 @@ class Endings:
         """From here on the first one does nothing, before `hear`."""
         self._waits = True
 
+    def settle(self) -> None:
+        """Raises what came meanwhile; from here on, too, the first one does nothing."""
+        if self._came:
+            raise _asked_by(self._came)
+
     def hear(self) -> None:
         """Raises what came meanwhile; from here on the first one raises at once again."""
         self._waits = False
@@ -54,14 +62,12 @@ class Endings:
 def endings() -> Iterator[Endings]:
     """Inside, signals raise `Interrupted`, or KeyboardInterrupt; in the main thread, the others are sent none."""
     found = Endings()
-    if threading.current_thread() is not threading.main_thread():
-        yield found
-        return
     before: dict[int, Any] = {}
     for number in (getattr(signal, name) for name in _NAMES if hasattr(signal, name)):
         handler = signal.getsignal(number)
         if handler not in (signal.SIG_IGN, None):  # None: set by somebody who is not Python.
-            before[number] = signal.signal(number, found.handle)
+            with contextlib.suppress(ValueError):  # Not in the main thread.
+                before[number] = signal.signal(number, found.handle)
     try:
         yield found
     finally:

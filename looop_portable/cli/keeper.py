@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import click
-
 from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.ending import Endings
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Verb
-from looop_portable.config import SESSION_ID
+from looop_portable.cli.output.setting import Setting
 from looop_portable.errors import LooopError, NoSession, Unavailable, UsageError, answering
 from looop_portable.protocol.liveness import Basis, patience
 from looop_portable.protocol.names import canonical
@@ -22,28 +15,13 @@ from looop_portable.running.keepers import Begun, Keepers
 from looop_portable.sessions.evidence import standing
 from looop_portable.system.opening.locales import as_given
 from looop_portable.system.processes.python import KEPT_BY, leave_job
+from looop_portable.typed import NamedTuple
 
 
-@click.command(
-    "keep",
-    cls=Verb,
-    short_help="Start a session's keeper again, if it is gone.",
-    examples={
-        "looop session keep worker-1": "Of a session that lives by a process, on this host.",
-    },
-)
-@click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
-@click.option("--incarnation", hidden=True, default="")
-@click.option("--state", hidden=True, default="")
-@click.option("--foreground", hidden=True, is_flag=True)
-@click.option("--known", hidden=True, is_flag=True)
-@click.pass_obj
-def keep(out: Setting, session_id: str, incarnation: str, state: str, foreground: bool, known: bool) -> int:
-    """Start the keeper of a session again, by default of $LOOOP_SESSION_ID, if it is gone.
-
-    `session start` has left it behind: a small process that gives the session's heartbeats while its own process lives,
-    and then releases what it holds. `claim` starts it again too. Exit 2: that session has none, or not on this host.
-    """
+def keep_again(
+    out: Setting, session_id: str, incarnation: str = "", state: str = "", *, foreground: bool = False, known: bool = False
+) -> int:
+    """What `session keep` does: start a session's keeper, if it is gone; or be it, in the `foreground`."""
     claims = out.claims(renews=False)
     holder = Holder(canonical(session_id, "session id"), incarnation) if incarnation else claims.sessions.holder(session_id)
     registration = _kept(claims, holder)

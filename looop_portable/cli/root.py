@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+import os
+from importlib import import_module
 
 import click
 
 from looop_portable import __version__
-from looop_portable.claims.gate import Claims
 from looop_portable.cli.output import Output
+from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.verb import Verbs
-from looop_portable.config import Chosen, Config, backend_name, given, located, resolve, session_id
-from looop_portable.errors import InvalidName, LooopError, UsageError
-from looop_portable.protocol.records import Registration
+from looop_portable.cli.words.clicks import option_of
+from looop_portable.cli.words.table import EVERYWHERE, VERBS
+from looop_portable.typed import Any
 
 _HELP = """Claim a named resource so that nobody else alive holds it, on any filesystem.
 
@@ -42,85 +42,18 @@ Exit codes:
 """
 
 
-class Setting(Output):
-    """What a verb is given: how to speak, and where the claims are."""
-
-    def __init__(self, as_json: bool = False) -> None:
-        super().__init__(as_json)
-        self._data_dir: str | None = None
-        self._backend: str | None = None
-        self.renewed: Registration | None = None
-        """The session that lives by its renewals, and had one when the claims were opened."""
-
-    def place(self, data_dir: str | None, backend: str | None) -> None:
-        """Where the claims are, as far as the command line tells. Raises `UsageError`."""
-        self._data_dir = data_dir
-        self._backend = backend
-        self.hide = _hiding(backend)
-
-    def replace(self, option: str, value: str) -> None:
-        """What stands behind the verb counts."""
-        if option == "data_dir":
-            self.place(value, self._backend)
-        else:
-            self.place(self._data_dir, value)
-
-    @functools.cached_property
-    def config(self) -> Config:
-        """Raises `UsageError` where it cannot be told: a page of help needs no store."""
-        return resolve(self._data_dir, self._backend)
-
-    def claims(self, session: str | None = None, *, renews: bool = True) -> Claims:
-        """The claims of the configured store. The store in this process's memory is empty for each command: refused.
-
-        `session`, else $LOOOP_SESSION_ID, is renewed if it lives by its renewals: so each verb renews it. Not `renews`: the
-        verb acts for it, reads it, and renews it then.
-        """
-        self.backend()
-        claims = Claims.open(self.config.data_dir, given(self.config.backend))
-        self.detail(f"backend {claims.backend.name} in {self.config.data_dir}")
-        if renews and (name := session_id(session)):
-            self._renew(claims, name, chosen=bool(session))
-        return claims
-
-    def _renew(self, claims: Claims, session: str, *, chosen: bool) -> None:
-        """What is asked for is answered whether that can be done or not. `chosen`: whoever has named it wants to know."""
-        from looop_portable.sessions.inside import renewed
-
-        try:
-            self.renewed = renewed(claims.sessions, session)
-        except InvalidName as error:
-            if chosen:
-                raise
-            self.detail(str(error))
-        except LooopError as error:
-            self.detail(str(error))
-
-    def backend(self) -> Chosen:
-        """The configured backend's name or address, that of one which several processes can share."""
-        found = located("", backend_name(self._backend))[1]
-        if found == "memory":
-            raise click.UsageError("the backend 'memory' lives in one process: for programs, not for the command line")
-        return found
-
-    def describe_trouble(self, claims: Claims) -> None:
-        """With -v, say what went wrong on the side."""
-        if claims.events and claims.events.trouble:
-            self.detail(claims.events.trouble)
-
-
 SECTIONS = {
     "Claims": {
-        "claim": "verbs.claim:claim",
-        "unclaim": "verbs.claim:unclaim",
-        "run": "verbs.run:run",
+        "claim": VERBS["claim"].where,
+        "unclaim": VERBS["unclaim"].where,
+        "run": VERBS["run"].where,
         "wait": "verbs.show.wait:wait",
-        "check": "verbs.claim:check",
+        "check": VERBS["check"].where,
         "transfer": "verbs.releasing.transfer:transfer",
     },
     "Who holds what": {
-        "claims": "verbs.show:claims",
-        "show": "verbs.show:show",
+        "claims": "verbs.show.listing:claims",
+        "show": VERBS["show"].where,
         "watch": "verbs.show.watching:watch",
         "queue": "verbs.show.wait:queue",
         "events": "verbs.events:events",
@@ -139,7 +72,7 @@ SECTIONS = {
 }
 """The verbs as --help shows them, and where they are below `looop_portable.cli`."""
 
-_UNLISTED = {"_": "verbs.claim:worker_contract"}
+_UNLISTED = {"_": "root:worker_contract"}
 _SYNONYMS = {
     **dict.fromkeys(("ls", "list", "ps", "locks", "leases"), "`looop claims` lists them"),
     **dict.fromkeys(("top", "monitor"), "`looop watch` shows them live"),
@@ -187,40 +120,41 @@ _SYNONYMS = {
     unlisted=_UNLISTED,
     synonyms=_SYNONYMS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    params=[option_of(each) for each in EVERYWHERE],
 )
-@click.option("--data-dir", metavar="DIR", help="Where claims are kept. [$LOOOP_DATA_DIR, else the user's state directory]")
-@click.option(
-    "--backend",
-    metavar="NAME|URL",
-    help="How a claim is made exclusive: auto, posix, windows, advisory; a plug-in's name or URL; file:///DIR. A URL with "
-    "a password belongs into LOOOP_BACKEND (command lines are for all to see), or the password into the client's own "
-    "environment. [$LOOOP_BACKEND]",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, errors too.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors: the exit code tells.")
-@click.option("-v", "--verbose", count=True, help="Say more on stderr.")
 @click.version_option(__version__, "--version", message="looop-portable %(version)s")
 @click.pass_context
-def looop(ctx: click.Context, data_dir: str | None, backend: str | None, as_json: bool, quiet: bool, verbose: int) -> None:
-    out: Setting = ctx.ensure_object(Setting)
-    out.aside = ctx.invoked_subcommand == "run"  # Its stdout is the command's that it runs.
-    out.as_json, out.quiet, out.verbose = as_json, quiet, verbose
-    out.place(data_dir, backend)
+def looop(ctx: click.Context, /, **given: Any) -> None:
+    ctx.ensure_object(Setting).begin(ctx.invoked_subcommand, **given)
 
 
-def _hiding(typed: str | None) -> Callable[[str], str]:
-    """What takes the password of the backend's address out of a message. One that was typed leaves our command line too.
+@click.group("_", cls=Verbs, hidden=True, sections={"Verbs": {name: VERBS[name].where for name in ("claim", "unclaim")}})
+def worker_contract() -> None:
+    """The verbs as looop's worker contract calls them."""
 
-    Without this, what we fork would have it there for as long as a command runs.
-    """
+
+def answer(args: list[str], out: Setting) -> int:
+    """The exit code of a command line that click reads. What it cannot read is told as our own errors are."""
+    if os.environ.get("_LOOOP_COMPLETE", "").startswith("powershell"):
+        import_module("looop_portable.cli.completion.powershell")
     try:
-        chosen = backend_name(typed)
-    except UsageError:  # It is told when it is needed: a page of help needs none.
-        return str
-    if isinstance(chosen, str) or not chosen.has_secrets:
-        return str
-    if typed:
-        from looop_portable.system.opening.arguments import overwrite
+        return int(looop.main(args, prog_name="looop", standalone_mode=False, obj=out) or 0)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except SystemExit:
+        return 0  # Click's word for a reader that has gone away, while it printed its own help.
+    except click.ClickException as error:
+        _report_usage(out, error)
+        return 2
 
-        overwrite(typed, str(chosen))
-    return chosen.hide
+
+def _report_usage(out: Output, error: click.ClickException) -> None:
+    message = " ".join(error.format_message().split())
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        if not out.as_json:
+            out.help(error.format_message())
+            return
+        message = "Missing command."
+    elif isinstance(error, click.UsageError) and error.ctx:
+        message = f"{message.removesuffix('.')} (see `{error.ctx.command_path} --help`)"
+    out.error("usage", message)

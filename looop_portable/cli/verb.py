@@ -1,7 +1,4 @@
-"""What each verb has and click has not: the options of `looop` behind the verb too, durations, and optional values.
-
-A duration is written as people do: `30`, `30s`, `5m`, `1h30m`. A number alone is seconds. Else each number has its unit, in
-any order, each unit once.
+"""What each verb has and click has not: examples, the options of `looop` behind the verb too, and optional values.
 
 An option that is a `Patience` (`--wait`) takes the next word as its value only if that is a duration. Without this, `claim
 --wait repo-x` would wait for `repo-x` seconds, and `claim repo-x --wait 5` would claim `5`.
@@ -9,107 +6,22 @@ An option that is a `Patience` (`--wait`) takes the next word as its value only 
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from looop_portable.cli.output import Output
-
-SECONDS_IN = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-HOW = "30, 30s, 5m or 1h30m"
-"""What to write, for people."""
-
-_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
-_ALONE = re.compile(rf"{_NUMBER}(?:[eE][+-]?\d+)?", re.ASCII)
-_PART = re.compile(rf"({_NUMBER})(ms|[smhdw])", re.ASCII)
-_UNIT = "(?:ms|[smhdw]|msecs?|millis\\w*|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?)"
-_LIKE_A_DURATION = re.compile(
-    rf"-{_NUMBER}\w*|(?:{_NUMBER} *{_UNIT} *)+|\d+(?::\d\d)+|\d+,\d+ *{_UNIT}?", re.ASCII | re.IGNORECASE
-)
-"""What people write for one, and would else be a name: `--wait 5min`, `5M`, `5 m`, `1:30`, `1,5h`."""
-
-FOR_EVER = "for ever"
-"""The value of a `Patience` that was given none."""
-
-
-def seconds_in(text: str) -> float:
-    """The seconds of a duration, from 0 on and finite. Raises ValueError."""
-    text = text.strip()
-    if _ALONE.fullmatch(text):
-        seconds = float(text)
-    else:
-        parts, end = [], 0
-        for part in _PART.finditer(text):
-            if part.start() != end:
-                break
-            parts.append(part.groups())
-            end = part.end()
-        units = [unit for _, unit in parts]
-        if not parts or end != len(text) or len(set(units)) != len(units):
-            raise ValueError(f"{text!r} is no duration: write {HOW}")
-        seconds = sum(float(number) * SECONDS_IN[unit] for number, unit in parts)
-    if not math.isfinite(seconds):
-        raise ValueError(f"{text!r} is too long")
-    return seconds
-
-
-def written(seconds: float) -> str:
-    """Whole seconds as a duration with one unit: `30m`, `90s`."""
-    whole = max(1, int(seconds))
-    unit = next(unit for unit in ("d", "h", "m", "s") if whole % SECONDS_IN[unit] == 0)
-    return f"{int(whole // SECONDS_IN[unit])}{unit}"
-
+from looop_portable.cli.words import HOW
+from looop_portable.cli.words.clicks import Patience, argument_of, option_of
+from looop_portable.cli.words.declared import FOR_EVER, Misuse
+from looop_portable.cli.words.durations import is_like_one, is_one
+from looop_portable.cli.words.table import EVERYWHERE, VERBS
+from looop_portable.typed import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
-
-    OfSeconds = click.ParamType[float]
-else:  # Click 8.2 has one for all.
-    OfSeconds = click.ParamType
-
-
-class Duration(OfSeconds):
-    """Seconds, from `least` to `most`, written as a duration."""
-
-    name = "duration"
-
-    def __init__(self, least: float = 0, most: float = math.inf, *, whole: bool = False) -> None:
-        self._least, self._most, self._whole = least, most, whole
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, int | float):
-            return value
-        try:
-            seconds = seconds_in(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not self._least <= seconds <= self._most:
-            to = f"to {self._most:g} s" if self._most < math.inf else "on"
-            self.fail(f"{value}: it is from {self._least:g} s {to}", param, ctx)
-        if self._whole and seconds != int(seconds):
-            self.fail(f"{value}: it is a number of whole seconds", param, ctx)
-        return int(seconds) if self._whole else seconds
-
-
-class _Wait(Duration):
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        return math.inf if value == FOR_EVER else super().convert(value, param, ctx)
-
-
-class Patience(click.Option):
-    """An option that may have a duration."""
-
-    def __init__(self, words: Sequence[str], **attributes: Any) -> None:
-        super().__init__(words, **attributes | {"type": _Wait(), "is_flag": False, "flag_value": FOR_EVER})
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """What stands behind it is a duration, which nobody can offer, or what the verb takes."""
-        arguments = [each for each in ctx.command.params if isinstance(each, click.Argument)]
-        return arguments[0].shell_complete(ctx, incomplete) if arguments else []
 
 
 class Exemplified(click.Command):
@@ -134,6 +46,12 @@ class Exemplified(click.Command):
         except click.UsageError as error:
             error.ctx = error.ctx or ctx
             raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Misuse as error:
+            raise click.UsageError(str(error), ctx) from None
 
     def options_behind(self, _: click.Context, /) -> list[str]:
         """Those of verbs of its own: none."""
@@ -178,8 +96,8 @@ class Verb(Exemplified):
             if option and option.name == "as_json" and isinstance(ctx.obj, Output):
                 ctx.obj.as_json = True
             if isinstance(option, Patience):
-                given = bool(rest) and _is_duration(rest[0])
-                if rest and not given and _LIKE_A_DURATION.fullmatch(rest[0]) and not ctx.resilient_parsing:
+                given = bool(rest) and is_one(rest[0])
+                if rest and not given and is_like_one(rest[0]) and not ctx.resilient_parsing:
                     raise click.BadParameter(f"{rest[0]!r} is no duration: write {HOW}; a name behind --", ctx, option)
                 yield f"{word}={rest.pop(0) if given else FOR_EVER}"
                 continue
@@ -215,8 +133,7 @@ class Verbs(Exemplified, click.Group):
         target = self._verbs.get(cmd_name) or self._unlisted.get(cmd_name)
         if target is None:
             return super().get_command(ctx, cmd_name)
-        module, _, attribute = target.partition(":")
-        return cast("click.Command", getattr(import_module(f"looop_portable.cli.{module}"), attribute))
+        return made(cmd_name) if cmd_name in VERBS else cast("click.Command", _found(target))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         word = args[0]
@@ -241,16 +158,29 @@ class Verbs(Exemplified, click.Group):
                 formatter.write_dl([(f"{name:<{widest}}", verb.get_short_help_str(100)) for name, verb in found if verb])
 
 
+@functools.cache
+def made(name: str) -> click.Command:
+    """The command of a verb of the declaration."""
+    verb = VERBS[name]
+    do = _found(verb.where)
+    return Verb(
+        name,
+        callback=click.pass_obj(do),
+        params=[argument_of(verb.argument), *map(option_of, verb.options)],
+        help=do.__doc__,
+        short_help=verb.summary,
+        examples=verb.examples,
+        context_settings={} if verb.mixed else {"allow_interspersed_args": False},
+    )
+
+
+def _found(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(f"looop_portable.cli.{module}"), attribute)
+
+
 def _is_option(word: str) -> bool:
     return len(word) > 1 and word.startswith("-")
-
-
-def _is_duration(word: str) -> bool:
-    try:
-        seconds_in(word)
-    except ValueError:
-        return False
-    return True
 
 
 def _takes_the_next(word: str, options: dict[str, click.Option]) -> bool:
@@ -270,13 +200,8 @@ def _has_value(option: click.Option) -> bool:
 
 def _everywhere() -> list[click.Option]:
     """The options of `looop`, for behind the verb. What is given there replaces what was given before it."""
-    return [
-        click.Option(["--json", "as_json"], is_flag=True, hidden=True, expose_value=False),
-        click.Option(["--data-dir"], metavar="DIR", hidden=True, expose_value=False, callback=_replace),
-        click.Option(["--backend"], metavar="NAME", hidden=True, expose_value=False, callback=_replace),
-        click.Option(["-q", "--quiet"], is_flag=True, hidden=True, expose_value=False, callback=_be_quiet),
-        click.Option(["-v", "--verbose"], count=True, hidden=True, expose_value=False, callback=_be_verbose),
-    ]
+    heard = {"data_dir": _replace, "backend": _replace, "quiet": _be_quiet, "verbose": _be_verbose}
+    return [option_of(each, hidden=True, expose_value=False, callback=heard.get(each.to)) for each in EVERYWHERE]
 
 
 def _replace(ctx: click.Context, param: click.Parameter, value: str | None) -> None:

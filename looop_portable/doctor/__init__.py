@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import NamedTuple
 
 from looop_portable.backends import SHIPPED, find, open_address, open_backend
 from looop_portable.backends.remembered import is_remembered, root_in
@@ -28,6 +27,7 @@ from looop_portable.ledger.stamp import stamped
 from looop_portable.system.files import OS
 from looop_portable.system.mounts import mount_of
 from looop_portable.system.opening.locales import as_given
+from looop_portable.typed import NamedTuple
 
 _READ_ONLY = "ro"
 """What was written to is not read-only, whatever the list of mounts says: of macOS's `/` it says so."""

@@ -8,10 +8,10 @@ Does not guarantee: anything about other hosts, unless several have raced (`Acro
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
 
 from looop_portable.doctor.findings import Across, Filesystem, Findings, Race, Stamped
 from looop_portable.doctor.notes import notes
+from looop_portable.typed import NamedTuple
 
 AUTO, POSIX, WINDOWS, ADVISORY = "auto", "posix", "windows", "advisory"
 FLOCK = "flock"

@@ -5,7 +5,7 @@ Every `Probe` says what works, or what stood in the way, in the system's words; 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from looop_portable.typed import NamedTuple
 
 
 class Probe(NamedTuple):

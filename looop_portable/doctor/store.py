@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from looop_portable.backends import open_address
 from looop_portable.backends.base import Backend, Fact
@@ -24,6 +23,7 @@ from looop_portable.doctor.workshop import opened
 from looop_portable.errors import CannotExclude, Settling, Unavailable, answering
 from looop_portable.protocol.addresses import Address
 from looop_portable.system.clock import elapsed
+from looop_portable.typed import NamedTuple
 
 CLAIM = "looop-doctor"
 """What is raced for. The store keeps its record; another doctor at the same time is one more who claims."""

@@ -16,11 +16,11 @@ import stat
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Self
 
 from looop_portable.doctor.probes import changed, create, tick
 from looop_portable.system.files import OS
 from looop_portable.system.opening.ours import NONCE
+from looop_portable.typed import Self
 
 PREFIX = ".looop-doctor-"
 HOSTS = f"{PREFIX}hosts"

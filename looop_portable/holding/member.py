@@ -16,7 +16,6 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from looop_portable.claims.gate import Claims
@@ -32,6 +31,7 @@ from looop_portable.protocol.standings import is_ours
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.threads.standby import Standby, Standbys
 from looop_portable.system.watch.waking import Watcher
+from looop_portable.typed import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 

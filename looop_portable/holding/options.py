@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 from looop_portable.config import Config, PathLike, resolve
 from looop_portable.errors import UsageError
@@ -12,6 +11,7 @@ from looop_portable.protocol.liveness import DEFAULT_TTL, SHORTEST_LEASE
 from looop_portable.protocol.names import as_note, excerpt
 from looop_portable.protocol.shares import refuse_both
 from looop_portable.sessions.ids import refuse_lease
+from looop_portable.typed import Any, NamedTuple
 from looop_portable.waiting.limits import CancelEvent, limit
 from looop_portable.waiting.stopping import Cancel
 

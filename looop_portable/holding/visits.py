@@ -27,12 +27,12 @@ from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
 from types import CodeType, FrameType
-from typing import Any, Protocol
 from weakref import ref
 
 from looop_portable.errors import LooopError
 from looop_portable.system.threads.apart import spare_helper
 from looop_portable.system.threads.standby import is_interruptible, started
+from looop_portable.typed import Any, Protocol
 
 Leave = partial[Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from looop_portable.system.opening.ours import GENERATION, RECORD, those
+from looop_portable.system.opening.ours import LONGEST_NUMBER, RECORD, those
 
 
 def highest(names: Iterable[str]) -> int:
@@ -22,4 +22,9 @@ def highest(names: Iterable[str]) -> int:
 def in_order(names: Iterable[str]) -> list[str]:
     """Private files first, then generations, the oldest first; what is neither is left alone."""
     names = list(names)
-    return those(names, RECORD) + sorted(those(names, GENERATION), key=int)
+    private = [name for name in names if not name.isdecimal()]
+    return those(private, RECORD) + sorted(filter(_is_generation, names), key=int)
+
+
+def _is_generation(name: str) -> bool:
+    return name.isdecimal() and name.isascii() and name[0] != "0" and len(name) <= LONGEST_NUMBER

@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Callable
-from typing import TypeVar
 
 from looop_portable.errors import CannotExclude, because
 from looop_portable.ledger.root import LedgerRoot
@@ -22,6 +21,7 @@ from looop_portable.protocol.records import record_of
 from looop_portable.system.files import Files
 from looop_portable.system.opening.hard_links import no_links
 from looop_portable.system.opening.private import named
+from looop_portable.typed import TypeVar
 
 _COPY = 64
 """From here on the attempts are numbered of what is a copy of a record that has been published."""

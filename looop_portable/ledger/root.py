@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
-import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -24,7 +24,7 @@ class LedgerRoot:
         self.root = root
         self.policy = policy
         self._files = files
-        self._inside = threading.local()
+        self._inside = _thread._local()
         self.start_anew()
 
     def start_anew(self) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 from looop_portable.errors import CannotExclude, Unavailable, UnknownProtocol, WrongBackend, because
 from looop_portable.protocol.codec import decode, encode, number, text
@@ -21,6 +20,7 @@ from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.hard_links import no_links
 from looop_portable.system.opening.ours import DIRECTORY, STAMP, those
 from looop_portable.system.opening.private import fresh, named
+from looop_portable.typed import NamedTuple
 
 PROTOCOL = 1
 

@@ -4,11 +4,12 @@ Guarantees: any bytes decode to something, never to an exception. Nothing is enc
 What becomes a path, a process id or a time is checked when it is decoded.
 """
 
-import json
-from collections.abc import Mapping
-from typing import cast
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 from looop_portable.errors import InvalidName
+from looop_portable.typed import Any, cast
 
 LARGEST = 1 << 20
 """Bytes of a record. Whoever reads takes a larger file for no record (`files_open.read`), so it must not be written."""
@@ -24,13 +25,27 @@ LONGEST_WORD = 100
 _WORD = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._~-")
 
 
-_encode = json.JSONEncoder(check_circular=False).encode
+class _AsJson:
+    """What `json.JSONDecoder` tells the scanner that it has. `json` itself makes patterns that no record of ours needs."""
+
+    strict = True
+    object_hook = object_pairs_hook = None
+    parse_float, parse_int = float, int
+    parse_constant = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.__getitem__
 
 
-_quoted = json.encoder.encode_basestring_ascii
+_SPACE = " \t\n\r"
+_decode: Callable[[str, int], tuple[Any, int]]
+try:
+    from _json import encode_basestring_ascii as _quoted
+    from _json import make_scanner
 
+    _decode = make_scanner(cast("make_scanner", _AsJson))
+except ImportError:  # Another Python than CPython.
+    from json import JSONDecoder
+    from json.encoder import encode_basestring_ascii as _quoted
 
-_decode = json.JSONDecoder().raw_decode
+    _decode = JSONDecoder().raw_decode
 
 
 def encode(record: Mapping[str, object]) -> bytes:
@@ -46,8 +61,12 @@ def encode(record: Mapping[str, object]) -> bytes:
             fields.append(f"{_quoted(key)}: {value}")
         elif type(value) is bool:
             fields.append(f"{_quoted(key)}: {'true' if value else 'false'}")
+        elif value is None:
+            fields.append(f"{_quoted(key)}: null")
         else:
-            data = _encode(record).encode() + b"\n"
+            import json
+
+            data = json.dumps(record, check_circular=False).encode() + b"\n"
             break
     else:
         data = f"{{{', '.join(fields)}}}\n".encode()
@@ -58,6 +77,18 @@ def encode(record: Mapping[str, object]) -> bytes:
     return data
 
 
+def for_looop(record: Mapping[str, object]) -> bytes:
+    """One JSON object as looop writes it, and people read it: a line for each field. Its values are not nested twice."""
+    lines = [f"  {_quoted(key)}: {_shown(value)}" for key, value in record.items()]
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(f"    {_shown(each)}" for each in value) + "\n  ]"
+    return _quoted(value) if isinstance(value, str) else "null" if value is None else str(int(cast("int", value)))
+
+
 def whole(data: bytes) -> bool:
     """Whether a record has been written to its end, which is the only newline in it."""
     return data.endswith(b"}\n")
@@ -65,12 +96,25 @@ def whole(data: bytes) -> bool:
 
 def decode(data: bytes) -> dict[str, object]:
     """The JSON object in `data`; an empty one if there is none."""
+    if not data:
+        return {}
     try:
-        if data.startswith(b'{"') and data.endswith(b"}\n") and data.isascii():  # As ours are: a third of the time.
-            line = data.decode()
-            found, end = _decode(line)
-            if end == len(line) - 1:
-                return cast("dict[str, object]", found)
+        line = data.decode()
+        found, end = _decode(line, 0)
+        if end == len(line) - 1 or not line[end:].strip(_SPACE):
+            return found if isinstance(found, dict) else {}
+    except RecursionError:
+        return {}
+    except (ValueError, StopIteration):
+        return _decode_otherwise(data)
+    return {}
+
+
+def _decode_otherwise(data: bytes) -> dict[str, object]:
+    """What begins with a space, or is in no UTF-8, is JSON to others."""
+    import json
+
+    try:
         found = json.loads(data)
     except (ValueError, RecursionError):
         return {}

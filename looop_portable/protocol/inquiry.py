@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from enum import Enum
-from typing import NamedTuple
 
 from looop_portable.protocol.liveness import (
     PASSING,
@@ -33,6 +32,7 @@ from looop_portable.protocol.liveness import (
     time_to_live,
 )
 from looop_portable.protocol.records import Registration
+from looop_portable.typed import NamedTuple
 
 
 class Sign(Enum):

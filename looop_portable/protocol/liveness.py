@@ -5,11 +5,10 @@ Pure. What is not known is UNKNOWN, and UNKNOWN is treated as alive, always.
 
 from __future__ import annotations
 
-import math
 from enum import Enum
-from typing import NamedTuple
 
 from looop_portable.protocol.records import Registration
+from looop_portable.typed import NamedTuple
 
 __all__ = ["Basis", "Liveness", "Verdict"]
 
@@ -132,7 +131,7 @@ class Here(NamedTuple):
 
 def lease_of(ttl: float) -> int:
     """The lease of a session that is to be dead `ttl` seconds after its last heartbeat: that takes 4/3 of it."""
-    return math.ceil(ttl * 3 / 4)
+    return -int(-ttl * 3 // 4)
 
 
 def time_to_live(lease_seconds: float) -> float:

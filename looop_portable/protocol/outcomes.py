@@ -4,12 +4,14 @@ They are named tuples, here and elsewhere, because every start of the command ma
 frozen dataclass takes 1.2 ms.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import NamedTuple
 
 from looop_portable.protocol.liveness import Verdict, time_to_live
 from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.protocol.standings import Standing
+from looop_portable.typed import NamedTuple
 
 __all__ = [
     "Broken",
@@ -95,7 +97,7 @@ class HeldInLine(Held):
     place = 1
 
     @classmethod
-    def of(cls, held: Held, place: int) -> "HeldInLine":
+    def of(cls, held: Held, place: int) -> HeldInLine:
         found = cls(*held)
         found.place = place
         return found

@@ -10,7 +10,6 @@ and reads.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple, Protocol, Self
 
 from looop_portable.protocol.codec import (
     LONGEST_TEXT,
@@ -24,6 +23,7 @@ from looop_portable.protocol.codec import (
     text,
 )
 from looop_portable.protocol.shares import Reader, incarnation_in, readers_in, records_of
+from looop_portable.typed import NamedTuple, Protocol, Self
 
 __all__ = ["Head", "Holder", "Lease", "Reader", "Registration"]
 

@@ -7,11 +7,11 @@ that is shared names all who share it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from looop_portable.errors import UsageError
 from looop_portable.protocol.codec import LONGEST_TEXT, LONGEST_WORD, has_controls, number, text
 from looop_portable.protocol.names import canonical, excerpt, spelled
+from looop_portable.typed import NamedTuple
 
 __all__ = ["Reader"]
 

@@ -10,10 +10,10 @@ the step fails.
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
 
 from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.records import Holder, Lease, shared_lease
+from looop_portable.typed import NamedTuple
 
 __all__ = ["Standing"]
 

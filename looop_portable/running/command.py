@@ -14,6 +14,7 @@ threads that end the command, and leave, are there before anything is claimed (`
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import threading
 from functools import partial
@@ -35,7 +36,6 @@ from looop_portable.sessions.inside import around, variable
 from looop_portable.sessions.renewals import Renewals
 from looop_portable.system.clock import elapsed
 from looop_portable.system.threads.standby import Standby
-from looop_portable.waiting.claiming import claim_all, joined_of
 
 if sys.platform == "win32":
     from looop_portable.running.child.windows import Child
@@ -48,9 +48,8 @@ EXPIRED = 123
 """The exit code of a command that was ended because it had held for as long as it may."""
 _GRACE = 5.0
 """Seconds that it has then to end when it is asked to."""
-_LONGEST_LOOK = 1.0
-_LOOKS = 20
-"""Into how many parts the time that a lost command has left is cut: a condition's clock stands still in a sleep."""
+_LONGEST_LOOK, _LOOKS = 1.0, 20
+"""Seconds; into how many parts the time is cut that a lost command has left: a condition's clock stands still in sleep."""
 
 
 def run(config: Config, claims: Claims, request: Request, listener: Listener) -> Ended | Held:
@@ -114,7 +113,6 @@ class _Run:
 
     def _start(self) -> Held | None:
         """Until the command runs, or is not to run."""
-        request = self._request
         try:
             pid = self._child.prepare()
         except OSError as error:
@@ -122,16 +120,11 @@ class _Run:
         self._stand_by()
         holder = self._register(pid)
         with self._child.interruptible():
-            self._joined = joined_of(self._claims, self._names, request.slots, shared=request.shared)
-            names = [name for name in self._names if name not in self._joined]
-            wants = self._claims, names, holder, request.timeout, request.slots, self._listener.waits
-            found = claim_all(*wants, note=request.note, shared=request.shared)
-        if isinstance(found, Held):
-            return found
+            if isinstance(found := self._claim(holder) if self._names else {}, Held):
+                return found
         if self._claims.sessions.has_ended(holder):  # With all of the store, say: what it has claimed is anybody's.
             raise Unavailable(f"session {holder.session}: it was ended, or removed, before the command began; try again")
-        won = dict(zip(names, (outcome.lease for outcome in found), strict=True))
-        self._leases = {name: self._joined.get(name) or won[name] for name in self._names}
+        self._leases = {name: self._joined.get(name) or found[name] for name in self._names}
         for name, lease in self._leases.items():
             (self._listener.joined if name in self._joined else self._listener.won)(lease)
         if self._pulse:
@@ -143,6 +136,8 @@ class _Run:
                 raise Unavailable(f"session {holder.session}: lost before the command began: {self._why_lost}")
             self._child.begin(environment, lambda pid: self._hand_over(holder, pid), self._lock)
             self._began = True
+            gc.freeze()  # To look through what is there by now would take as long as a start.
+            gc.enable()  # It may stay for long.
             if self._limiter:
                 self._limiter.do(partial(self._limit, elapsed(), self._request.max_hold or 0.0))
         return None
@@ -166,6 +161,17 @@ class _Run:
         self._lock = self._claims.sessions.lock_path(found)
         return found.holder
 
+    def _claim(self, holder: Holder) -> dict[str, Lease] | Held:
+        """What is won, by the names that were asked for; what is joined is noted."""
+        from looop_portable.waiting.claiming import claim_all, joined_of  # Who claims nothing needs none of it.
+
+        self._joined = joined_of(self._claims, self._names, self._request.slots, shared=self._request.shared)
+        names = [name for name in self._names if name not in self._joined]
+        asked, waits = self._request, self._listener.waits
+        wants = self._claims, names, holder, asked.timeout, asked.slots, waits
+        found = claim_all(*wants, note=asked.note, shared=asked.shared)
+        return found if isinstance(found, Held) else dict(zip(names, (each.lease for each in found), strict=True))
+
     def _hand_over(self, holder: Holder, pid: int) -> None:
         if not self._claims.sessions.hand_over(holder, pid):
             raise Unavailable(f"session {holder.session}: it was ended before the command began")
@@ -173,8 +179,7 @@ class _Run:
     def _environment(self, holder: Holder) -> dict[str, str]:
         first = canonical(self._request.names[0]) if self._request.names else ""
         joined = next((lease.session for lease in self._joined.values()), "") if not self._request.session else ""
-        outer = around(self._claims.sessions)
-        return environment_of(self._config, holder.session, self._leases, first, joined, outer)
+        return environment_of(self._config, holder.session, self._leases, first, joined, around(self._claims.sessions))
 
     def _look(self) -> list[str]:
         """With each heartbeat, at each claim: somebody may have broken it."""

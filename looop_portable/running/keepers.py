@@ -15,7 +15,6 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from looop_portable.config import BACKEND, Config, given
 from looop_portable.errors import Unavailable, answering, unavailable
@@ -31,6 +30,7 @@ from looop_portable.system.opening.ours import KEEPER, PROBE, WORD, those
 from looop_portable.system.opening.private import fresh, put
 from looop_portable.system.processes import SYSTEM, Processes, host
 from looop_portable.system.processes.python import KEPT_BY, command, launch
+from looop_portable.typed import NamedTuple
 
 LOG_SIZE = 64 * 1024
 """Bytes, after which a log becomes `.log.1`."""

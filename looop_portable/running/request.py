@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
 
 from looop_portable.protocol.codec import LONGEST_TEXT
 from looop_portable.protocol.liveness import DEFAULT_TTL
@@ -12,6 +11,7 @@ from looop_portable.protocol.names import printable
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Lease
 from looop_portable.system.opening.locales import for_people
+from looop_portable.typed import NamedTuple, Protocol
 
 __all__ = ["Ended", "Listener", "Request"]
 

@@ -17,11 +17,11 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from looop_portable.config import state_dir
 from looop_portable.errors import Unavailable, UsageError, because
 from looop_portable.system.files import OS, OsFiles
+from looop_portable.typed import NamedTuple
 
 _OTHERS_WRITE, _OTHERS = 0o022, 0o077
 _NOBODY = 65534

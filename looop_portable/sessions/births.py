@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 from looop_portable.backends.base import SessionStore
 from looop_portable.protocol.records import Holder, Registration
 from looop_portable.system.clock import elapsed
+from looop_portable.typed import NamedTuple
 
 _SLACK, _DRIFT = 0.02, 0.001
 """By how many seconds, and by how much of the time that has passed, the system's clock may fall behind: it is slewed."""

@@ -9,7 +9,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
 
 from looop_portable.backends.base import HolderSigns, SessionHead, SessionStore
 from looop_portable.errors import Unavailable, because
@@ -27,6 +26,7 @@ from looop_portable.protocol.liveness import (
 from looop_portable.protocol.records import FOREIGN, Holder, Registration
 from looop_portable.system.clock import timestamp
 from looop_portable.system.processes import Processes, host, user
+from looop_portable.typed import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from looop_portable.sessions.births import Births

@@ -15,7 +15,8 @@ import functools
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+
+from looop_portable.typed import Any
 
 _TICKS_A_SECOND = 10_000_000
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from looop_portable.claims.gate import Claims
 from looop_portable.config import OUTER
@@ -17,7 +16,9 @@ from looop_portable.errors import LooopError, Unavailable
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.outcomes import Held, Renewed, Won
 from looop_portable.protocol.records import Head, Holder, Lease
+from looop_portable.protocol.shares import slots_of
 from looop_portable.protocol.standings import is_ours, own
+from looop_portable.typed import Any
 
 _TRIES = 3
 
@@ -112,6 +113,40 @@ class Attempts:
             self._claims.release_lease(lease)
 
 
+def claim_in_order(
+    claims: Claims,
+    names: Iterable[str],
+    me: Holder,
+    slots: int,
+    note: str,
+    begun: list[Attempts],
+    ask: Callable[[str, Attempts], Won | Renewed | Held] | None = None,
+    *,
+    shared: bool = False,
+) -> list[Won | Renewed] | Held:
+    """Claim all of `names`, or none, one after the other. Interrupted, or where one cannot be had, none was won.
+
+    `begun`: the attempts that were made. `ask`: makes those at one name; by default one, at once.
+    """
+    had: list[Won | Renewed] = []
+    try:
+        for name in names:
+            begun.append(Attempts(claims, slots_of(name, slots), me, note, shared=shared))
+            outcome = ask(name, begun[-1]) if ask else begun[-1]()
+            if isinstance(outcome, Held):
+                refused = take_back(begun)
+                if refused:
+                    raise refused
+                return outcome
+            had.append(outcome)
+    except BaseException as error:
+        refused = take_back(begun)
+        if refused and isinstance(error, LooopError):
+            raise Unavailable(f"{error}; what was won before could not all be released: {refused}") from error
+        raise
+    return had
+
+
 def take_back(begun: Iterable[Attempts]) -> LooopError | None:
     """Take back all that can be, the last first, as `hold_all` does. Returns what prevented the others, twice."""
     found = [_again_and_again(attempts.take_back) for attempts in reversed(list(begun))]
@@ -129,3 +164,10 @@ def _again_and_again(deed: Callable[[], object]) -> LooopError | None:
         else:
             return None
     return refused
+
+
+def ours_of(claims: Claims, names: Iterable[str], slots: int, session: str | Holder | None) -> list[str]:
+    """Of the slots of `names` those that `session` holds. Raises as `Claims.claim` does."""
+    me = claims.acting(session)
+    found = [(slot, claims.backend.read(slot).lease) for name in names for slot in slots_of(name, slots)]
+    return [slot for slot, lease in found if lease and is_ours(lease, me)]

@@ -15,10 +15,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from looop_portable.claims.gate import Claims
-from looop_portable.errors import LooopError, Unavailable
 from looop_portable.protocol.names import as_note
 from looop_portable.protocol.outcomes import Held, OnWaiting, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease, Registration
@@ -26,7 +24,8 @@ from looop_portable.protocol.shares import in_order, line_for, refuse_both, slot
 from looop_portable.protocol.standings import is_ours
 from looop_portable.system.clock import elapsed, timestamp
 from looop_portable.system.threads.apart import apart
-from looop_portable.waiting.attempts import Attempts, joins, take_back
+from looop_portable.typed import TYPE_CHECKING
+from looop_portable.waiting.attempts import Attempts, claim_in_order, joins, take_back
 from looop_portable.waiting.limits import CancelEvent, limit
 
 if TYPE_CHECKING:
@@ -121,15 +120,14 @@ def claim_all(
     begun: list[Attempts] = []
     watcher = _stoppable(timeout, cancel_check, cancel)
 
+    end = None if timeout is None else elapsed() + timeout
+
+    def ask(name: str, attempts: Attempts) -> Won | Renewed | Held:
+        left = None if end is None else max(end - elapsed(), 0.0)
+        return _wait(claims, name, me, slots, attempts, left, on_waiting, watcher)
+
     def claim() -> list[Won | Renewed] | Held:
-        try:
-            new = partial(Attempts, claims, me=me, note=note, shared=shared)
-            return _claim_in_order(claims, in_order(names), me, timeout, slots, on_waiting, begun, watcher, new)
-        except BaseException as error:
-            refused = take_back(begun)
-            if refused and isinstance(error, LooopError):
-                raise Unavailable(f"{error}; what was won before could not all be released: {refused}") from error
-            raise
+        return claim_in_order(claims, in_order(names), me, slots, note, begun, ask, shared=shared)
 
     outcome = apart(claim, watcher, lambda _: take_back(begun))
     if settled and not isinstance(outcome, Held):
@@ -139,32 +137,6 @@ def claim_all(
             apart(lambda: take_back(begun))
             raise
     return outcome
-
-
-def _claim_in_order(
-    claims: Claims,
-    names: Iterable[str],
-    me: Holder,
-    timeout: float | None,
-    slots: int,
-    on_waiting: OnWaiting | None,
-    begun: list[Attempts],
-    watcher: Stoppable | None,
-    new: Callable[[list[str]], Attempts],
-) -> list[Won | Renewed] | Held:
-    end = None if timeout is None else elapsed() + timeout
-    had: list[Won | Renewed] = []
-    for name in names:
-        left = None if end is None else max(end - elapsed(), 0.0)
-        begun.append(new(slots_of(name, slots)))
-        outcome = _wait(claims, name, me, slots, begun[-1], left, on_waiting, watcher)
-        if isinstance(outcome, Held):
-            refused = take_back(begun)
-            if refused:
-                raise refused
-            return outcome
-        had.append(outcome)
-    return had
 
 
 def _wait(
@@ -200,13 +172,6 @@ def _stoppable(
     from looop_portable.waiting.stopping import Cancel, Stoppable
 
     return Stoppable(Cancel.of(cancel_check, cancel))
-
-
-def ours_of(claims: Claims, names: Iterable[str], slots: int, session: str | Holder | None) -> list[str]:
-    """Of the slots of `names` those that `session` holds. Raises as `Claims.claim` does."""
-    me = claims.acting(session)
-    found = [(slot, claims.backend.read(slot).lease) for name in names for slot in slots_of(name, slots)]
-    return [slot for slot, lease in found if lease and is_ours(lease, me)]
 
 
 def joined_of(claims: Claims, names: Iterable[str], slots: int, *, shared: bool = False) -> dict[str, Lease]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import threading
-from typing import Protocol
 
 from looop_portable.errors import UsageError, describe_holder
 from looop_portable.protocol.names import excerpt
 from looop_portable.protocol.outcomes import Held, HeldInLine
+from looop_portable.typed import Protocol
 
 __all__ = ["CancelEvent"]
 
@@ -23,7 +22,7 @@ def limit(timeout: object) -> float | None:
     """
     if timeout is None or timeout == -1:
         return None
-    if isinstance(timeout, int | float) and 0 <= timeout < math.inf:
+    if isinstance(timeout, int | float) and 0 <= timeout < float("inf"):
         return min(timeout, _AGES)
     raise UsageError(f"a timeout is a number of seconds from 0 on, or None to wait without end, not {excerpt(timeout)}")
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from looop_portable.errors import WaitCancelled
 from looop_portable.protocol.outcomes import Held
 from looop_portable.protocol.records import Registration
 from looop_portable.system.watch.waking import ThreadWatcher
+from looop_portable.typed import NamedTuple
 from looop_portable.waiting.limits import CancelEvent, Wakes
 
 ASKED = 0.5

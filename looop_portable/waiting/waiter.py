@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, Settling, Unavailable
@@ -24,6 +23,7 @@ from looop_portable.protocol.records import Lease, Registration
 from looop_portable.protocol.standings import Standing
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.waking import Watcher
+from looop_portable.typed import NamedTuple
 from looop_portable.waiting.pauses import Pauses, chance
 from looop_portable.waiting.turns import TURN, Free, Turns
 from looop_portable.waiting.waits import Pending, is_looops, run

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, TypeVar
-
 from looop_portable.protocol.outcomes import Held, OnWaiting
 from looop_portable.protocol.records import FOREIGN, Lease
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.waking import ThreadWatcher
+from looop_portable.typed import NamedTuple, Protocol, TypeVar
 
 REPORT_AFTER = 2.0
 """Seconds of waiting, after which people are told whom for."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from looop_portable.cli.verb import SECONDS_IN, seconds_in, written
+from looop_portable.cli.words.durations import SECONDS_IN, seconds_in, written
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ elif what == "leaving":
     stops(Claims, "retire", what)
 elif what == "keeping":
     stops(keepers, "launch", what)
+elif what == "claiming":
+    stops(Claims, "claim", what)
 elif what == "telling":
     stops(claim, "_print", what)
 from looop_portable.__main__ import main
@@ -137,6 +139,41 @@ def test_what_has_been_won_is_told(start: Start, claims: Claims, name: str) -> N
     assert says(claimer) == "claimed repo-x"
     assert claimer.wait(60) == 0
     assert held(claims) == {"repo-x": "w2"}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_what_was_won_meanwhile_is_taken_back(start: Start, claims: Claims, name: str) -> None:
+    """Of whoever does not wait, too, and of several claims all."""
+    claimer = start("claiming", "claim", "repo-x", "repo-y", "--session", "w2")
+    for _ in range(2):
+        assert says(claimer) == "claiming"
+        claimer.send_signal(signal.Signals[name])
+        goes_on(claimer)
+    assert claimer.wait(60) == 128 + signal.Signals[name]
+    assert held(claims) == {}
+    assert claims.show("repo-x").generation == claims.show("repo-y").generation == 2
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_who_is_refused_meanwhile_ends_by_the_signal(start: Start, claims: Claims, name: str) -> None:
+    claims.claim("repo-y", "w1")
+    claimer = start("claiming", "claim", "repo-x", "repo-y", "--session", "w2")
+    for _ in range(2):
+        assert says(claimer) == "claiming"
+        claimer.send_signal(signal.Signals[name])
+        goes_on(claimer)
+    assert claimer.wait(60) == 128 + signal.Signals[name]
+    assert held(claims) == {"repo-y": "w1"}
+
+
+def test_an_impatient_user_need_not_wait_for_the_store(start: Start, claims: Claims) -> None:
+    claimer = start("claiming", "claim", "repo-x", "--session", "w2", repeat=0)
+    assert says(claimer) == "claiming"
+    while claimer.poll() is None:  # Of these the first is only noted.
+        claimer.send_signal(signal.SIGTERM)
+        threading.Event().wait(0.01)
+    assert claimer.returncode in (128 + signal.SIGTERM, -signal.SIGTERM)
+    assert held(claims) == {}
 
 
 @pytest.mark.parametrize("second", ENDS)

@@ -13,6 +13,7 @@ import pytest
 from support.capabilities import needs_dev_full, needs_sh
 
 import looop_portable
+from looop_portable import Claims
 
 PACKAGE = str(Path(looop_portable.__file__).parents[1])
 FAULTS = {
@@ -38,10 +39,31 @@ def started(environment: dict[str, str], *args: str, **options: object) -> subpr
 
 
 def test_the_command_says_in_one_line_why_it_could_not_be_started(faulty: dict[str, str]) -> None:
-    found = started(faulty, "claim", "n", "--session", "s")
+    found = started(faulty, "claims")
     assert (found.returncode, found.stdout) == (3, "")
     assert found.stderr.startswith("looop: could not be started: ")
     assert found.stderr.count("\n") == 1
+
+
+PLAIN = {
+    "claim n --session s": 0,
+    "claim n --session s --json -v --note x --wait 5s --timeout=1m --slots 2": 0,
+    "claim -q held --session s": 1,
+    "unclaim n --session s": 0,
+    "check n --generation 1": 1,
+    "-q show n": 1,
+    "run --claim n --lease 0 -- {python} -c pass": 0,
+    "run -nxE 7 --claim held --lease 0 {python} -c pass": 7,
+}
+
+
+@pytest.mark.parametrize("line", PLAIN)
+def test_what_is_plain_needs_no_click(faulty: dict[str, str], line: str) -> None:
+    data_dir = faulty["LOOOP_DATA_DIR"]
+    Claims.open(data_dir).sessions.register("alive", pid=os.getpid())
+    Claims.open(data_dir).claim("held", "alive")
+    done = started(faulty, *(word.format(python=sys.executable) for word in line.split()))
+    assert done.returncode == PLAIN[line], done.stderr
 
 
 def test_with_v_it_shows_where(faulty: dict[str, str]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import marshal
 import os
 import subprocess
 import sys
@@ -46,8 +46,8 @@ def no_memory(*_: object) -> None:
 FAULTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
     "hearing": lambda patch: patch.setattr(guardian._Guardian, "serve", fail),
     "reading": lambda patch: patch.setattr(os, "read", fail_to_read),
-    "understanding": lambda patch: patch.setattr(json, "loads", fail),
-    "no memory": lambda patch: patch.setattr(json, "loads", no_memory),
+    "understanding": lambda patch: patch.setattr(marshal, "loads", fail),
+    "no memory": lambda patch: patch.setattr(marshal, "loads", no_memory),
     "a session of its own": lambda patch: patch.setattr(os, "setsid", fail_to_read),
     "looking at it": lambda patch: patch.setattr(guardian, "look", fail),
     "looking at others": lambda patch: patch.setattr(guardian, "everybody", fail),
@@ -77,7 +77,7 @@ def test_whatever_fails_the_command_ends_with_who_runs_it(
 
 @pytest.mark.parametrize(
     "line",
-    [b"garbage", b"[]", b"[1, 2]", b"null", json.dumps(["/nowhere", [1]]).encode(), b"\xff", b'["", ["\\u0394"]]'],
+    [b"garbage", b"00", b"4e", marshal.dumps(["/nowhere"]).hex().encode(), marshal.dumps(("", 1)).hex().encode(), b"\xff"],
 )
 def test_what_is_not_understood_is_passed_over_and_what_comes_after_counts(
     command: subprocess.Popen[bytes], line: bytes

@@ -16,13 +16,12 @@ Compatibility: looop >= 0.57 flocks `claims/.dirlock` while it compares, writes 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from looop_portable.backends.directory.projection import Projection, is_looops
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.protocol.codec import decode, text
 from looop_portable.protocol.names import LONGEST_NAME
 from looop_portable.protocol.records import lease_in, record_of
+from looop_portable.typed import NamedTuple
 
 NO_SHARING = (
     "claim {}: looop itself uses this directory, and knows nothing of sharing: claim it alone, or choose another directory "

@@ -15,7 +15,6 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Self
 
 from looop_portable.backends.base import Backend, Found
 from looop_portable.backends.directory.adoption import NO_SHARING, Adoption, Seen
@@ -32,6 +31,7 @@ from looop_portable.protocol.outcomes import Sweep
 from looop_portable.protocol.records import Head, Holder, Lease, holder_of, lease_in, record_of
 from looop_portable.protocol.standings import holders_of
 from looop_portable.system.files import OS, Files
+from looop_portable.typed import Self
 
 _OLD = 900.0
 """Seconds, over a network: a heartbeat there is dear enough."""

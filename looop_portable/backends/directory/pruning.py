@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
 
 from looop_portable.backends.directory.projection import Projection
 from looop_portable.backends.directory.tickets import TicketFiles
@@ -24,6 +23,7 @@ from looop_portable.ledger.spelling import recorded
 from looop_portable.protocol.names import unspelled
 from looop_portable.protocol.outcomes import Sweep
 from looop_portable.protocol.records import Head, record_of
+from looop_portable.typed import NamedTuple, Protocol
 
 
 class Store(Protocol):

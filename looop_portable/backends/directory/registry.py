@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 from collections.abc import Callable
 
 from looop_portable.backends.base import SessionHead, SessionStore
@@ -19,7 +18,7 @@ from looop_portable.errors import InvalidName, Unavailable
 from looop_portable.ledger.ledger import NOTHING, Ledger
 from looop_portable.ledger.spelling import NOT_STORED
 from looop_portable.ledger.stamp import Policy
-from looop_portable.protocol.codec import decode, text
+from looop_portable.protocol.codec import decode, for_looop, text
 from looop_portable.protocol.names import ONCE_LONGEST, canonical, excerpt, spellings, unspelled
 from looop_portable.protocol.records import FOREIGN, Holder, Registration, holder_of, is_damaged, of_looops, registration_in
 from looop_portable.system.clock import timestamp
@@ -223,13 +222,13 @@ class Registry(SessionStore):
             return ""
 
     def _project(self, key: str, registration: Registration) -> None:
-        status = {
+        status: dict[str, object] = {
             "state": "exited" if registration.ended else "running",
             "child_pid": None,
             "exit_code": None,
             "last_change": self._clock(),
         }
-        meta = {
+        meta: dict[str, object] = {
             "id": registration.session,
             "cmd": ["looop-portable", "session", registration.session],
             "babysit_pid": registration.pid,
@@ -238,7 +237,7 @@ class Registry(SessionStore):
         }
         directory, shared = self.signs.make_room(key), self.files.shared_bits(self.directory)
         for name, content in zip(_PROJECTIONS, (status, meta), strict=True):
-            data, private = json.dumps(content, indent=2).encode() + b"\n", fresh(f".{name}-", self.files.nonce)
+            data, private = for_looop(content), fresh(f".{name}-", self.files.nonce)
             with self.files.room(directory, 1) as room:
                 put(room, name, data, private, shared=shared)
 

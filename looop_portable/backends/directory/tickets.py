@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from looop_portable.backends.base import Tickets
 from looop_portable.backends.directory.projection import Projection
@@ -26,6 +25,7 @@ from looop_portable.system.files.rooms import clear
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.system.opening.ours import PRIVATE_TICKET, those
 from looop_portable.system.opening.private import named
+from looop_portable.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from looop_portable.system.watch.waking import Watcher

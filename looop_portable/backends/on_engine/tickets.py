@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 from looop_portable.backends.base import Tickets
 from looop_portable.backends.engine import CLAIM, TICKET, Record
@@ -17,6 +16,7 @@ from looop_portable.protocol.codec import decode
 from looop_portable.protocol.names import spelled
 from looop_portable.protocol.records import Registration, waiter_in
 from looop_portable.system.watch.waking import Watcher
+from looop_portable.typed import NamedTuple
 
 _DIGITS = 12
 

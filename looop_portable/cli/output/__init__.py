@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import TextIO
 
 from looop_portable.errors import because
 from looop_portable.protocol.liveness import Verdict
@@ -15,6 +13,7 @@ from looop_portable.protocol.names import printable
 from looop_portable.protocol.outcomes import no_lease, no_verdict
 from looop_portable.protocol.records import Lease
 from looop_portable.system.opening.locales import UTF8, for_children, for_people
+from looop_portable.typed import TextIO
 
 Fields = Mapping[str, object]
 
@@ -87,6 +86,10 @@ class Output:
         if not self.quiet:
             self._write(sys.stdout, line)
 
+    def end_line(self) -> None:
+        """What comes next on the terminal stands on a line of its own."""
+        self._put(sys.stderr, "")
+
     def exactly(self, text: str) -> None:
         """This on stdout, to the letter: it is for a shell, which gives it back as an argument, or in the environment."""
         if UTF8 or text.isascii() or sys.stdout is None:
@@ -121,6 +124,8 @@ class Output:
     def _say(self, stream: TextIO | None, line: str, fields: dict[str, object]) -> None:
         if self.as_json:
             said = {what: for_people(value) if isinstance(value, str) else value for what, value in fields.items()}
+            import json
+
             self._put(stream, json.dumps(said))
         elif line:
             self._write(stream, line)
@@ -165,6 +170,12 @@ def _discard(stream: TextIO | None) -> None:
 def readable(text: str) -> str:
     """`text` for people: a path in it as text again, and nothing in it that a terminal would obey."""
     return printable(for_people(text))
+
+
+def describe_sharing(lease: Lease) -> str:
+    """Beside how many it is shared; empty: it is not."""
+    others = len(lease.readers) - 1
+    return "" if others < 0 else f", shared with {others} other{'s' * (others != 1)}"
 
 
 def lease_fields(lease: Lease | None) -> dict[str, object]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.output import Fields, Output, lease_fields, verdict_fields
@@ -18,6 +17,7 @@ from looop_portable.errors import LooopError, describe_holder
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.protocol.shares import line_for
+from looop_portable.typed import NamedTuple
 
 _MOST, _MOST_FAR = 100, 8
 """Of so many tickets it is looked whether who has them still waits; over a network each look takes its time.
@@ -91,12 +91,6 @@ def of_nobody() -> dict[str, object]:
 def told_of(claims: Claims, lease: Lease, verdict: Verdict, slots: int = 0) -> Told:
     """`slots`: of the name of which `lease` is a slot; 0: that is not known."""
     return Told(lease, verdict, _registered(claims, lease), _waiting(claims, lease, slots))
-
-
-def describe_sharing(lease: Lease) -> str:
-    """Beside how many it is shared; empty: it is not."""
-    others = len(lease.readers) - 1
-    return "" if others < 0 else f", shared with {others} other{'s' * (others != 1)}"
 
 
 def describe_readers(lease: Lease) -> str:

@@ -10,11 +10,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TextIO
 
 import click
 
 from looop_portable.cli.output import Output, readable
+from looop_portable.typed import TextIO
 
 _GAP, _INDENT = 2, 4
 _NARROWEST = 12

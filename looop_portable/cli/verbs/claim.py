@@ -1,63 +1,27 @@
-"""`claim`, `unclaim`, `check`, and the worker contract `_ claim`, `_ unclaim`."""
+"""`claim`, `unclaim`, `check`. Their options are in `cli/words/table.py`."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
-from functools import partial
 
-import click
-
+from looop_portable.backends.base import SessionHead
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.acting import REFUSES_STRANGERS, TTL, Acting, acting, ended, holder, renewing
-from looop_portable.cli.completion.offers import claim_names
-from looop_portable.cli.ending import endings
-from looop_portable.cli.keeper import ensure_kept
-from looop_portable.cli.output import lease_fields, verdict_fields
-from looop_portable.cli.output.refusals import describe_sharing, refuse, say_inside
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Verb, Verbs
-from looop_portable.cli.verbs.options import (
-    GENERATION,
-    NAME,
-    NAMES,
-    NOTE,
-    SESSION,
-    SHARED,
-    SLOTS,
-    TIMEOUT,
-    WAIT,
-    limit_of,
-)
+from looop_portable.cli.acting import Acting, acting, ended, holder, limit_of, renewing
+from looop_portable.cli.ending import Endings, endings
+from looop_portable.cli.output import describe_sharing, lease_fields, verdict_fields
+from looop_portable.cli.output.setting import Setting
+from looop_portable.cli.words.declared import Misuse
 from looop_portable.config import session_id
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Verdict
 from looop_portable.protocol.names import as_note
-from looop_portable.protocol.outcomes import Held, OnWaiting, Refused, Renewed, Won
+from looop_portable.protocol.outcomes import Held, Refused, Renewed, Won
 from looop_portable.protocol.records import Holder, Lease
-from looop_portable.protocol.shares import in_order
-from looop_portable.waiting.attempts import joins
-from looop_portable.waiting.claiming import claim_all, ours_of
+from looop_portable.protocol.shares import in_order, refuse_both
+from looop_portable.sessions.evidence import standing
+from looop_portable.waiting.attempts import Attempts, claim_in_order, joins, ours_of, take_back
 
 
-@click.command(
-    cls=Verb,
-    short_help="Take a claim, or all of several or none; --wait for your turn.",
-    examples={
-        "looop claim repo-x --session agent-7 --ttl 30m": "As agent-7: it lives for 30 minutes after its last renewal.",
-        "looop claim repo-x repo-y --session agent-7 --wait 5m": "Wait for your turn, for no longer than five minutes.",
-    },
-)
-@NAMES
-@SESSION
-@WAIT
-@TIMEOUT
-@SLOTS
-@SHARED
-@NOTE
-@TTL
-@REFUSES_STRANGERS
-@click.pass_obj
 def claim(
     out: Setting,
     names: tuple[str, ...],
@@ -97,22 +61,52 @@ def claim(
     who = acting(out, claims, session, ttl=ttl, strict=strict)
     limit = limit_of(wait, timeout)
     # Without this, a session whose keeper is gone would be taken for dead while it waits, and lose its turn.
-    kept = limit == 0 or ensure_kept(out, claims, who.me, who.known)
+    kept = limit == 0 or _ensure_kept(out, claims, who.me, who.known)
     with endings() as ended_by:
-        with _progress(out, limit) as told, renewing(out, who.registration) if limit != 0 else contextlib.nullcontext():
-            outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait, note, shared=shared)
+        if limit == 0:
+            outcome = _at_once(claims, ordered, who.me, slots or 0, note, ended_by, shared=shared)
+        else:
+            from looop_portable.cli.output.progress import waiting_for
+            from looop_portable.waiting.claiming import claim_all  # Who does not wait needs none of this.
+
+            with waiting_for(out) as told, renewing(out, who.registration):
+                outcome = claim_all(claims, ordered, who.me, limit, slots or 0, told, ended_by.wait, note, shared=shared)
         if not isinstance(outcome, Held):
             _describe_kept_notes(out, outcome, note, who.me)
         return _print_all(out, claims, who, outcome, waited=limit != 0, kept=kept, slots=slots or 0)
 
 
-def _progress(out: Setting, limit: float | None) -> contextlib.AbstractContextManager[OnWaiting | None]:
-    """What tells of the waiting. Who does not wait does not import it."""
-    if limit == 0:
-        return contextlib.nullcontext()
-    from looop_portable.cli.output.progress import waiting_for
+def _at_once(
+    claims: Claims, names: list[str], me: Holder, slots: int, note: str, ended: Endings, *, shared: bool
+) -> list[Won | Renewed] | Held:
+    """Without waiting. A signal that asks us to end is heard when the steps are done; then what was won is taken back.
 
-    return waiting_for(out)
+    So no other thread has to make them, as one does for whoever waits.
+    """
+    begun: list[Attempts] = []
+    refuse_both(slots, shared)
+    ended.wait()
+    outcome = claim_in_order(claims, names, me, slots, note, begun, shared=shared)
+    try:
+        if isinstance(outcome, Held):
+            ended.hear()
+        else:
+            ended.settle()
+    except BaseException:
+        take_back(begun)
+        raise
+    return outcome
+
+
+def _ensure_kept(out: Setting, claims: Claims, session: Holder | str, known: SessionHead | None) -> bool:
+    """As `ensure_kept`. Of a session that is known to have no keeper nothing of that is needed."""
+    if known and isinstance(session, Holder):
+        registration = standing(known, session)
+        if not session.incarnation or registration is None or not registration.kept:
+            return True
+    from looop_portable.cli.keeper import ensure_kept
+
+    return ensure_kept(out, claims, session, known)
 
 
 def _print_all(
@@ -121,9 +115,11 @@ def _print_all(
     me, known = who.me, None if waited else who.known  # What was read before it waited may be long ago.
     if isinstance(outcome, Held):
         more = {"previous": None}
+        from looop_portable.cli.output.refusals import refuse  # Who wins needs no words for it.
+
         refuse(out, "claim", "held by live session", *outcome, more, late=waited, claims=claims, slots=slots)
         if kept:
-            ensure_kept(out, claims, me if known else me.session, known)
+            _ensure_kept(out, claims, me if known else me.session, known)
         return 124 if waited else 1
     mine = claims.sessions.verdict(*me) if waited else who.verdict
     if mine.dead and me.incarnation:
@@ -135,12 +131,14 @@ def _print_all(
         if each.lease.session == me.session:
             _print(out, each, mine)
         else:
+            from looop_portable.cli.output.refusals import say_inside
+
             say_inside(out, "claim", each.lease, claims.sessions.verdict(each.lease.session, each.lease.incarnation))
     won = [each.lease for each in outcome if isinstance(each, Won)]
     if won and mine.dead:
         _warn(out, won[0], mine)
     if kept:
-        ensure_kept(out, claims, me, known)
+        _ensure_kept(out, claims, me, known)
     out.describe_trouble(claims)
     return 0
 
@@ -165,25 +163,6 @@ def _print(out: Setting, outcome: Won | Renewed, mine: Verdict) -> None:
     out.detail(f"{lease.name}: generation {lease.generation}{describe_sharing(lease)}")
 
 
-@click.command(
-    cls=Verb,
-    short_help="Let go of claims that are ours.",
-    examples={
-        "looop unclaim repo-x --session agent-7": "Let go of it.",
-        'looop unclaim --pattern "ci-*" --session agent-7 --dry-run': "Say which of ours would be released.",
-    },
-)
-@click.argument("names", metavar="[NAME...]", nargs=-1, shell_complete=claim_names)
-@click.option(
-    "--pattern",
-    metavar="PATTERN",
-    shell_complete=claim_names,
-    help="All of ours whose name fits it ('ci-*': quote it); each is said.",
-)
-@click.option("--dry-run", is_flag=True, help="Say what would be released; change nothing.")
-@SESSION
-@SLOTS
-@click.pass_obj
 def unclaim(
     out: Setting, names: tuple[str, ...], session: str | None, slots: int | None, pattern: str | None, dry_run: bool
 ) -> int:
@@ -192,16 +171,20 @@ def unclaim(
     With --slots N, of the slots NAME#1 to NAME#N those that are ours. Exit 1: another live session holds it.
     """
     if not names and pattern is None:
-        raise click.UsageError("Missing argument 'NAME...', or --pattern.")
+        raise Misuse("Missing argument 'NAME...', or --pattern.")
     claims, wanted = out.claims(renews=False), in_order(names)  # Nothing is released where one of them cannot be a name.
     me, codes = holder(claims, session), {0}
     if slots is not None:
         wanted = ours_of(claims, wanted, slots, me)
-    release: Callable[[Setting, Claims, str, Holder], int] = partial(_release, slots=slots or 0, says=pattern is not None)
+
+    def release(out: Setting, claims: Claims, name: str, me: Holder) -> int:
+        return _release(out, claims, name, me, slots=slots or 0, says=pattern is not None)
+
+    do: Callable[[Setting, Claims, str, Holder], int] = release
     if pattern is not None or dry_run:
         from looop_portable.cli.verbs.releasing.several import more_of_ours, would_release
 
-        release = would_release if dry_run else release
+        do = would_release if dry_run else release
         if pattern is not None:
             more, code = more_of_ours(out, claims, me, pattern)
             wanted += [name for name in more if name not in wanted]
@@ -210,7 +193,7 @@ def unclaim(
                 out.hint(f"session '{me.session}' holds no claim that fits '{pattern}'")
     for name in wanted:
         try:
-            codes.add(release(out, claims, name, me))
+            codes.add(do(out, claims, name, me))
         except Unavailable as error:  # The others may be released all the same.
             out.error(error.code, str(error))
             codes.add(3)
@@ -221,6 +204,8 @@ def unclaim(
 def _release(out: Setting, claims: Claims, name: str, me: Holder, *, slots: int, says: bool) -> int:
     outcome = claims.release(name, me)
     if isinstance(outcome, Refused):
+        from looop_portable.cli.output.refusals import refuse, say_inside
+
         if inside := joins(claims, me, *outcome, shared=True):
             say_inside(out, "unclaim", inside, outcome.verdict)
             return 0
@@ -231,18 +216,6 @@ def _release(out: Setting, claims: Claims, name: str, me: Holder, *, slots: int,
     return 0
 
 
-@click.command(
-    cls=Verb,
-    short_help="Is generation N still current and held? For fencing.",
-    examples={
-        "looop check repo-x --generation 7": "Before you write with the word of generation 7: exit 0, it holds repo-x.",
-        "looop check repo-x --generation 5": "Of one that has been superseded: exit 1.",
-    },
-)
-@NAME
-@GENERATION
-@SESSION
-@click.pass_obj
 def check(out: Setting, name: str, generation: int, session: str | None) -> int:
     """Whether generation N of NAME is current and held: exit 0 if it is, 1 if it has been superseded or let go.
 
@@ -268,15 +241,6 @@ def check(out: Setting, name: str, generation: int, session: str | None) -> int:
         now = f"generation {generation} does not hold it: it is free, at generation {found.head}"
     out.refusal("check", "superseded", f"check {found.name}: {now}", fields)
     return 1
-
-
-@click.group("_", cls=Verbs, hidden=True)
-def worker_contract() -> None:
-    """The verbs as looop's worker contract calls them."""
-
-
-worker_contract.add_command(claim)
-worker_contract.add_command(unclaim)
 
 
 def _warn(out: Setting, lease: Lease, mine: Verdict) -> None:

@@ -8,9 +8,10 @@ import click
 
 from looop_portable.cli.output import Fields
 from looop_portable.cli.output.progress import working
+from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.output.tables import show_table
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Duration, Verb
+from looop_portable.cli.verb import Verb
+from looop_portable.cli.words.clicks import Duration
 from looop_portable.config import refuse_homeless
 from looop_portable.doctor import Report, examine, existing, nearest
 from looop_portable.doctor.advice import Outcome

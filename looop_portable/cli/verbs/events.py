@@ -16,9 +16,12 @@ import click
 
 from looop_portable.claims.events import CAP
 from looop_portable.cli.completion.offers import claim_names
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import HOW, OfSeconds, Verb, seconds_in
+from looop_portable.cli.output.setting import Setting
+from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.show.selecting import fits
+from looop_portable.cli.words import HOW
+from looop_portable.cli.words.clicks import OfSeconds
+from looop_portable.cli.words.durations import seconds_in
 from looop_portable.protocol.codec import decode
 from looop_portable.system.files import OS
 

@@ -1,21 +1,16 @@
-"""`run`: a command that runs while its claims are held."""
+"""`run`: a command that runs while its claims are held. Its options are in `cli/words/table.py`."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 
-import click
-
-from looop_portable.cli.completion.offers import claim_names
-from looop_portable.cli.output import lease_fields
-from looop_portable.cli.output.progress import print_once
-from looop_portable.cli.output.refusals import describe_sharing, refuse
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Duration, Verb
-from looop_portable.cli.verbs.options import LEASE_LENGTH, NOTE, SLOTS, TIMEOUT, WAIT, limit_of
+from looop_portable.cli.acting import limit_of
+from looop_portable.cli.output import describe_sharing, lease_fields
+from looop_portable.cli.output.setting import Setting
 from looop_portable.errors import Interrupted, SessionAlive
 from looop_portable.protocol.names import as_note
-from looop_portable.protocol.outcomes import Held
+from looop_portable.protocol.outcomes import Held, OnWaiting
 from looop_portable.protocol.records import Lease
 
 HELD, TIMED_OUT, NOT_FOUND = 1, 124, 127
@@ -26,11 +21,17 @@ class Words:
 
     def __init__(self, out: Setting, *, says_who_is_first: bool = True) -> None:
         self._out = out
-        self._on_waiting = print_once(out) if says_who_is_first else None
+        self._says_who_is_first = says_who_is_first
+        self._on_waiting: OnWaiting | None = None
 
     def waits(self, held: Held, seconds: float) -> None:
-        if self._on_waiting:
-            self._on_waiting(held, seconds)
+        if not self._says_who_is_first:
+            return
+        if not self._on_waiting:
+            from looop_portable.cli.output.progress import print_once  # Who does not wait needs none of it.
+
+            self._on_waiting = print_once(self._out)
+        self._on_waiting(held, seconds)
 
     def won(self, lease: Lease) -> None:
         fields = {"name": lease.name, "generation": lease.generation, **lease_fields(lease)}
@@ -64,63 +65,6 @@ class Words:
         self._out.refusal("run", "not_released", line, {"name": name or None, "message": reason}, told_by_code=False)
 
 
-@click.command(
-    cls=Verb,
-    context_settings={"allow_interspersed_args": False},
-    short_help="Run a command while its claims are held: flock(1) that recovers.",
-    examples={
-        "looop run --claim nightly -- rsync -a /srv/ backup:": "One at a time; whoever comes second is refused.",
-        "looop run --claim nightly -E 0 -- make backup": "In a crontab, by its full path: still running? No mail, exit 0.",
-        "looop run --claim licence --wait --max-hold 1h -- make deploy": "Wait for it, and hold it for an hour at most.",
-    },
-)
-@click.option(
-    "--claim", "names", multiple=True, metavar="NAME", shell_complete=claim_names, help="Claim it; again for more of them."
-)
-@WAIT
-@TIMEOUT
-@SLOTS
-@click.option(
-    *("-s", "--shared", "shared"),
-    flag_value=True,
-    default=False,
-    help="Beside all others who share it: nobody has it alone meanwhile. (As in flock(1).) Not with --slots.",
-)
-@NOTE
-@LEASE_LENGTH
-@click.option(
-    "--on-lost",
-    type=click.Choice(["term", "warn"]),
-    default="term",
-    show_default=True,
-    help="When a claim is lost: end the command (SIGTERM, then SIGKILL), or only say so.",
-)
-@click.option(
-    "--until-all-end",
-    is_flag=True,
-    help="Hold until all that the command has started has ended, as flock(1) does, and not only the command. (Linux)",
-)
-@click.option(
-    "--max-hold",
-    type=Duration(0.001),
-    metavar="DURATION",
-    help="End the command (SIGTERM, then SIGKILL after 5 s) when it has held for so long: exit 123.",
-)
-@click.option("--session", default="", metavar="ID", help="The id of the command's session. [a new one is made up]")
-@click.option(
-    "-E",
-    "--conflict-exit-code",
-    type=click.IntRange(0, 255),
-    metavar="N",
-    help="Exit with N where it is held by another, also when the time is over. 0: and say nothing.  [default: 1; 124]",
-)
-@click.option("-n", "--nonblock", is_flag=True, help="Do not wait. (As in flock(1), and the default.)")
-@click.option("-w", "limit", type=Duration(), metavar="DURATION", help="The same as --timeout. (As in flock(1).)")
-@click.option(
-    *("-x", "-e", "--exclusive", "shared"), flag_value=False, help="Have it alone. (As in flock(1), and the default.)"
-)
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.pass_obj
 def run(
     out: Setting,
     names: tuple[str, ...],
@@ -166,13 +110,12 @@ def run(
       2    usage      3  could not answer      124  --timeout is over      123  --max-hold is over
       126  the command cannot be executed      127  it was not found
     """
-    import gc
-
     from looop_portable.running.command import run as run_it
     from looop_portable.running.request import Request
 
-    gc.enable()  # It may stay for long.
     limit = 0 if nonblock else limit_of(wait, timeout, limit)
+    if limit != 0:
+        gc.enable()  # It may stay for long.
     ends, words = on_lost == "term", as_note(note)
     request = Request(command, names, session, lease, limit, slots or 0, ends, until_all_end, words, max_hold, shared)
     claims = out.claims()
@@ -187,6 +130,8 @@ def run(
         late = bool(limit)
         if conflict_exit_code != 0:
             said = "run", "held by live session", *outcome, {"previous": None}
+            from looop_portable.cli.output.refusals import refuse
+
             refuse(out, *said, late=late, claims=claims, slots=slots or 0)
         return conflict_exit_code if conflict_exit_code is not None else TIMED_OUT if late else HELD
     if outcome.failure:

@@ -1,4 +1,4 @@
-"""`session start`, `session stop`, `session list`; `session keep` is in `cli/keeper`."""
+"""`session start`, `session stop`, `session list`; what `session keep` does is in `cli/keeper`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import shlex
 import click
 
 from looop_portable.claims.gate import Claims
-from looop_portable.cli.acting import TTL, acting
-from looop_portable.cli.caller import caller, described, named
+from looop_portable.cli.acting import acting
 from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.ending import Endings, endings
-from looop_portable.cli.keeper import Kept, end_keeper, give_up, keep, register_kept
+from looop_portable.cli.keeper import Kept, end_keeper, give_up, keep_again, register_kept
+from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.output.tables import FORM, show_some
-from looop_portable.cli.root import Setting
 from looop_portable.cli.verb import Verbs
-from looop_portable.cli.verbs.options import LEASE_LENGTH
+from looop_portable.cli.verbs.options import LEASE_LENGTH, TTL
+from looop_portable.cli.words.declared import Misuse
 from looop_portable.config import SESSION_ID
 from looop_portable.errors import Interrupted, LooopError, SessionAlive, UsageError
 from looop_portable.protocol.liveness import lease_of
 from looop_portable.protocol.outcomes import SessionStatus
 from looop_portable.protocol.records import FOREIGN, Registration
+from looop_portable.running.caller import caller, described, named
 
 
 @click.group(
@@ -89,7 +90,7 @@ def start(out: Setting, session_id: str | None, pid: int | None, lease: int, ttl
             ended.wait()
             found, kept = _register(out, session_id or "", process, lease, ttl, ended)
             _print_start(out, found, kept, ttl, shell=shell, chosen=pid is not None)
-    except (LooopError, click.ClickException, Interrupted, KeyboardInterrupt):
+    except (LooopError, click.ClickException, Misuse, Interrupted, KeyboardInterrupt):
         if shell:  # Without this, `eval` would succeed, and whoever evaluates it would go on as the session it inherited.
             out.exactly(f"unset {SESSION_ID}; false")
         raise
@@ -209,7 +210,26 @@ def stop(out: Setting, session_id: str) -> int:
     return 0
 
 
-session.add_command(keep)
+@session.command(
+    "keep",
+    short_help="Start a session's keeper again, if it is gone.",
+    examples={
+        "looop session keep worker-1": "Of a session that lives by a process, on this host.",
+    },
+)
+@click.argument("session_id", metavar="[ID]", envvar=SESSION_ID, shell_complete=session_ids)
+@click.option("--incarnation", hidden=True, default="")
+@click.option("--state", hidden=True, default="")
+@click.option("--foreground", hidden=True, is_flag=True)
+@click.option("--known", hidden=True, is_flag=True)
+@click.pass_obj
+def keep(out: Setting, session_id: str, incarnation: str, state: str, foreground: bool, known: bool) -> int:
+    """Start the keeper of a session again, by default of $LOOOP_SESSION_ID, if it is gone.
+
+    `session start` has left it behind: a small process that gives the session's heartbeats while its own process lives,
+    and then releases what it holds. `claim` starts it again too. Exit 2: that session has none, or not on this host.
+    """
+    return keep_again(out, session_id, incarnation, state, foreground=foreground, known=known)
 
 
 @session.command(

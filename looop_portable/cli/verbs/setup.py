@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-from looop_portable.cli.root import Setting
+from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.verb import Verb
 
 

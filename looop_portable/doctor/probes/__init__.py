@@ -17,11 +17,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
 
 from looop_portable.doctor.findings import Measures, Primitives, Probe
 from looop_portable.doctor.probes import locks
 from looop_portable.errors import because
+from looop_portable.typed import TypeVar
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _CWD, _NO_REPLACE = -100, 1  # AT_FDCWD and RENAME_NOREPLACE, in renameat2(2).

@@ -17,7 +17,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 from looop_portable.config import Chosen, given
 from looop_portable.doctor.findings import Race
@@ -25,6 +24,7 @@ from looop_portable.doctor.race.leaving import clean, is_elsewhere
 from looop_portable.protocol.records import Holder
 from looop_portable.system.locks.guard import PATIENCE as GUARD_PATIENCE
 from looop_portable.system.processes.python import PATIENCE, end, start
+from looop_portable.typed import NamedTuple
 
 _GRACE = GUARD_PATIENCE + 30.0
 """Seconds beyond its time that a racer may need for its last turn: as long as a guard may be waited for, and more."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import select
 import socket
 import time
-from typing import NamedTuple, TextIO
 
 from looop_portable.claims.gate import Claims
 from looop_portable.config import recognized
@@ -18,6 +17,7 @@ from looop_portable.errors import LooopError, describe_error
 from looop_portable.protocol.outcomes import Won
 from looop_portable.protocol.records import Holder
 from looop_portable.system.processes.python import job
+from looop_portable.typed import NamedTuple, TextIO
 
 
 class _Gone(Exception):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from looop_portable.system.watch.waking import Watcher
+from looop_portable.typed import Protocol
 
 
 def key_of(name: str, share: str = "") -> str:

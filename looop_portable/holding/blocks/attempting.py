@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 from looop_portable.claims.sharing import Share
 from looop_portable.config import Config
@@ -27,6 +26,7 @@ from looop_portable.sessions.inside import surrounding, within
 from looop_portable.system.opening.nonces import nonce
 from looop_portable.system.threads.apart import apart
 from looop_portable.system.watch.waking import Watcher
+from looop_portable.typed import Any
 from looop_portable.waiting.stopping import Cancel, Stoppable
 
 HERE = "this process holds it already"

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
+import marshal
 import os
-import select
 import signal
 import sys
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from looop_portable.system.locks.session_locks import share_lock
+from looop_portable.typed import NamedTuple
 
 assert sys.platform != "win32"
 
@@ -39,7 +38,7 @@ class Go(NamedTuple):
 
 def send_go(pipe: int, environment: Mapping[str, str], lock: str) -> None:
     """Have it execute the command. Raises BrokenPipeError if it is gone."""
-    said = json.dumps(Go(dict(environment), lock)).encode()
+    said = marshal.dumps((dict(environment), lock))  # Both ends are of one Python.
     said = f"{len(said):{_LENGTH}}".encode() + said
     while said:
         said = said[os.write(pipe, said) :]
@@ -79,7 +78,8 @@ def execute(command: list[str], pipe: int, failed: int, signals: Mapping[int, si
 def _execute_found(command: list[str], environment: dict[str, str]) -> None:
     """As execvp(3): the first on the PATH that can be executed. Returns never, or raises OSError."""
     program = command[0]
-    directories = [""] if os.path.dirname(program) else os.get_exec_path(environment)
+    path = environment.get("PATH", os.defpath)
+    directories = [""] if os.path.dirname(program) else path.split(os.pathsep)
     missing: OSError | None = None
     refused: OSError | None = None
     for directory in directories:
@@ -137,11 +137,11 @@ def _receive_go(pipe: int) -> Go | None:
     said = _read(pipe, int(length)) if length else b""
     if not said:
         return None
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)  # Nothing more is ever told. Asked for no event, macOS tells of no hang-up.
-    if poll.poll(0):
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):  # The parent lives, and says no more.
+        os.read(pipe, 1)
         return None
-    return Go(*json.loads(said))
+    return Go(*marshal.loads(said))  # noqa: S302 (from our parent)
 
 
 def _read(pipe: int, size: int) -> bytes:

@@ -14,9 +14,8 @@ the run, and, at an orderly end, that there is nothing to be done.
 from __future__ import annotations
 
 import contextlib
-import json
+import marshal
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -24,6 +23,12 @@ from collections.abc import Iterable
 from looop_portable.system.locks.session_locks import share_lock
 from looop_portable.system.processes.descendants import Marks, Process, below, everybody, is_marked, look, send
 from looop_portable.system.processes.descendants_portable import Unseen
+from looop_portable.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # `signal` makes names of all the numbers that these calls take and give.
 
 assert sys.platform != "win32"
 
@@ -38,7 +43,7 @@ _DESCRIPTORS = 1 << 16
 
 def marks_said(lock: str, words: Iterable[bytes]) -> bytes:
     """One line, to tell a guardian. `lock`: the path of the session's lock; empty: it has none."""
-    return json.dumps([lock, [word.decode("latin-1") for word in words]]).encode() + b"\n"
+    return marshal.dumps((lock, list(words))).hex().encode() + b"\n"
 
 
 def guarded(pid: int, *, leads: bool) -> tuple[int, int]:
@@ -107,8 +112,8 @@ class _Guardian:
         elif line == OVER:
             self._command = self._group = 0
         else:
-            path, words = json.loads(line)
-            self._marks = Marks(None, frozenset(word.encode("latin-1") for word in words))
+            path, words = marshal.loads(bytes.fromhex(line.decode()))  # noqa: S302 (from our parent)
+            self._marks = Marks(None, frozenset(words))
             with contextlib.suppress(OSError):  # It has none, say.
                 self._lock = share_lock(path)
                 found = os.fstat(self._lock)

@@ -14,7 +14,9 @@ import sys
 from collections.abc import Callable
 
 from looop_portable.system.clock import elapsed
+from looop_portable.system.locks.session_locks import get_ready
 from looop_portable.system.processes.descendants import Marks, Process, are_seen, below, everybody, is_marked, send
+from looop_portable.typed import cast
 
 assert sys.platform != "win32"
 
@@ -29,13 +31,14 @@ class Kin:
     def __init__(self) -> None:
         self.guardian = 0
         self.marks = Marks()
+        get_ready()
         self._mixed = False
         self._mixed = os.getpid() == 1 or self.some()
         if sys.platform == "linux":
             with contextlib.suppress(ImportError):  # A Python without it: then orphans are known by their marks alone.
-                import ctypes
+                from _ctypes import call_function, dlopen, dlsym  # `ctypes` makes types that nobody needs for this.
 
-                ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+                call_function(dlsym(dlopen(cast("str", None), os.RTLD_NOW), "prctl"), (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
     def some(self) -> bool:
         """Whether any are left. What has ended counts until it is waited for: so none is overlooked that it left to us."""
@@ -87,7 +90,7 @@ def _children() -> set[int] | None:
     with contextlib.suppress(OSError, ValueError):
         found: set[int] = set()
         for task in os.listdir("/proc/self/task"):
-            with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:
+            with open(f"/proc/self/task/{task}/children", "rb") as file:
                 found |= {int(pid) for pid in file.read().split()}
         return found
     return None

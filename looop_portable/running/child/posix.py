@@ -21,7 +21,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any
 
 from looop_portable.errors import Interrupted, UsageError
 from looop_portable.running.child.environment import marks_of
@@ -34,6 +33,7 @@ from looop_portable.system.processes.descendants import Marks, are_seen, lock_at
 from looop_portable.system.signals.arriving import TELLS_WHO, next_of, next_within
 from looop_portable.system.signals.asking import Asked
 from looop_portable.system.signals.terminals import Lending, Sharing, has_terminal, stop_job
+from looop_portable.typed import Any
 
 assert sys.platform != "win32"
 

@@ -20,11 +20,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any
 
 from looop_portable.errors import Interrupted, Unavailable, UsageError
 from looop_portable.running.child.programs import BUILT_IN, batch_line, found, is_batch
 from looop_portable.system.signals.asking import Asked
+from looop_portable.typed import Any
 
 assert sys.platform == "win32"
 

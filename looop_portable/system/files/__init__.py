@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol
+
+from looop_portable.typed import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from looop_portable.protocol.liveness import Lock

@@ -15,7 +15,6 @@ import errno
 import os
 import time
 
-from looop_portable.system.mounts import mount_of
 from looop_portable.system.opening.descriptors import opened, share
 from looop_portable.system.opening.direct import direct
 
@@ -119,5 +118,7 @@ class LifeFiles:
 
 def _has_one_clock(path: str) -> bool:
     """Whether utime(2) stamps `path` with the clock that a write does: where no other kernel, and no server, has a part."""
-    mount = mount_of(os.path.dirname(path))
+    from looop_portable.system import mounts  # Only who gives heartbeats needs them.
+
+    mount = mounts.mount_of(os.path.dirname(path))
     return os.utime in os.supports_fd and mount is not None and not mount.network and not mount.type.startswith("fuse")

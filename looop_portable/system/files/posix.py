@@ -15,7 +15,8 @@ import stat
 import sys
 import time
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+
+from looop_portable.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from looop_portable.system.mounts.mount import Mount

@@ -17,11 +17,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from typing import Protocol
 
 from looop_portable.system.opening.descriptors import share, write
 from looop_portable.system.opening.direct import direct
 from looop_portable.system.opening.locales import UTF8, read_back, settled
+from looop_portable.typed import Protocol
 
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _DIRECTORY = getattr(os, "O_DIRECTORY", 0)

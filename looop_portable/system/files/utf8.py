@@ -9,10 +9,10 @@ import builtins
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
 
 from looop_portable.system.files.posix import OsFiles
 from looop_portable.system.opening.locales import read_back, settled
+from looop_portable.typed import Any
 
 
 class Utf8Files(OsFiles):

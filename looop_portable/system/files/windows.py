@@ -19,10 +19,10 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterator
-from typing import TypeVar
 
 from looop_portable.system.files.posix import OsFiles
 from looop_portable.system.files.rooms import NamedRoom, Room
+from looop_portable.typed import TypeVar
 
 assert sys.platform == "win32"
 

@@ -90,9 +90,10 @@ if sys.platform == "win32":
         return False  # Whoever looks holds it just as whoever keeps it: only time tells.
 
 else:
-    import fcntl
 
     def _lock(fd: int, *, shared: bool = False) -> bool:
+        import fcntl  # Most verbs hold no such file.
+
         try:
             fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:

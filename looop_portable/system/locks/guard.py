@@ -14,9 +14,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from looop_portable.errors import Unavailable
+from looop_portable.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import filelock

@@ -20,14 +20,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import struct
 import sys
-from typing import NamedTuple
 
 from looop_portable.protocol.liveness import Lock
 from looop_portable.system.opening.descriptors import opened, share
 from looop_portable.system.opening.direct import direct
 from looop_portable.system.opening.locales import settled
+from looop_portable.typed import NamedTuple
 
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _OWN, _INHERITED, _SHARED = 0, 1, 2
@@ -114,11 +113,18 @@ class LockFiles:
             os.close(fd)
 
 
+def get_ready() -> None:
+    """For whoever is about to fork: what locks need is imported once, and not in each process."""
+    for module in ("fcntl", "struct"):
+        __import__(module)
+
+
 def share_lock(path: str) -> int:
     """Take part in a lock that another process keeps: a descriptor that all children inherit. Raises OSError."""
     if sys.platform != "linux":
         raise OSError(errno.ENOTSUP, "no such locks")
     import fcntl
+    import struct
 
     fd = os.open(settled(path), os.O_RDONLY | _FLAGS)
     try:
@@ -132,6 +138,7 @@ def share_lock(path: str) -> int:
 def _take(fd: int) -> None:
     if sys.platform == "linux":
         import fcntl
+        import struct
 
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _OWN)
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, _INHERITED, 1, 0))
@@ -151,6 +158,7 @@ def _is_taken(fd: int, byte: int, *, shared: bool = False) -> bool:
     if sys.platform != "linux":
         return False
     import fcntl
+    import struct
 
     asked = struct.pack(_FLOCK, fcntl.F_WRLCK if shared else fcntl.F_RDLCK, os.SEEK_SET, byte, 1, 0)
     found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked)

@@ -13,7 +13,6 @@ same device, by their numbers.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator
 
@@ -44,12 +43,13 @@ def mount_of(path: str) -> Mount | None:
 def _by_mountinfo(here: str) -> Mount | None:
     try:
         with open(_MOUNTINFO, "rb") as file:
-            mounts = parse(file.read())
+            mounts = file.read()
     except OSError:
         return None
     number = _number(here)
-    told = [mount for mount in mounts if mount.number == number]
-    return told[0] if number and told else by_numbers(here, mounts)
+    own = [line for line in mounts.split(b"\n") if number and line.startswith(b"%d " % number)]
+    told = parse(own[0]) if own else []
+    return told[0] if told else by_numbers(here, parse(mounts))
 
 
 def _nearest(path: str) -> str:
@@ -65,12 +65,12 @@ def _number(here: str) -> int:
         fd = os.open(here, _PATH)
         try:
             with open(f"{_FDINFO}/{fd}", "rb") as file:
-                found = re.search(rb"^mnt_id:\s*(\d+)$", file.read(), flags=re.MULTILINE)
+                found = [line.removeprefix(b"mnt_id:").strip() for line in file if line.startswith(b"mnt_id:")]
         finally:
             os.close(fd)
     except OSError:
         return 0
-    return int(found[1]) if found else 0
+    return int(found[0]) if found and found[0].isdigit() else 0
 
 
 def _listed() -> list[Mount]:
@@ -156,6 +156,10 @@ def parse(mountinfo: bytes) -> list[Mount]:
 
 def _plain(word: str) -> str:
     """Spaces, tabs, newlines and backslashes are written in octal."""
+    if "\\" not in word:
+        return word
+    import re
+
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
 
 

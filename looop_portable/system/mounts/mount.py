@@ -8,7 +8,8 @@ Sources of what keeps a guard local to one host: nfs(5) (`nolock`, `local_lock`)
 from __future__ import annotations
 
 import sys
-from typing import NamedTuple
+
+from looop_portable.typed import NamedTuple
 
 _NETWORK = frozenset(
     """

@@ -7,7 +7,8 @@ import errno
 import os
 import stat
 import sys
-from typing import Self
+
+from looop_portable.typed import Self
 
 _CHUNK = 4096
 _LARGEST = 1 << 20

@@ -18,7 +18,8 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+
+from looop_portable.typed import TypeVar
 
 assert sys.platform == "win32"
 

@@ -7,29 +7,65 @@ Does not guarantee: that what has such a name is ours. So they are looked for in
 
 from __future__ import annotations
 
-import re
+import functools
+from collections.abc import Callable
+
+from looop_portable.typed import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import re
 
 NONCE = r"[0-9a-f]{16}(?:[0-9a-f]{8})?"
 """See `nonces`; up to 0.1 they were shorter."""
-_NUMBER = r"[1-9][0-9]{0,15}"
+LONGEST_NUMBER = 16
+"""Digits of a generation."""
+_HEXADECIMAL = frozenset("0123456789abcdef")
+_NUMBER = rf"[1-9][0-9]{{0,{LONGEST_NUMBER - 1}}}"
 
-GENERATION = re.compile(_NUMBER)
-RECORD = re.compile(rf"\.{_NUMBER}-{NONCE}(?:-[0-9]+)?")
+GENERATION = _NUMBER
+RECORD = rf"\.{_NUMBER}-{NONCE}(?:-[0-9]+)?"
 """A generation that has no number yet, or a projection that has no name yet."""
-STAMP = re.compile(rf"\.stamp-{NONCE}(?:-[12])?")
-DIRECTORY = re.compile(rf"\.dir-{NONCE}")
-END = re.compile(rf"\.end-{NONCE}")
-GUARD = re.compile(rf"\.guard-{NONCE}")
-PROBE = re.compile(r"\.age-[0-9a-f]{16}")
-PRIVATE_TICKET = re.compile(rf"\.[0-9]{{12}}-{NONCE}")
-SIGN = re.compile(rf"(?:heartbeat|lock)-(?P<incarnation>{NONCE})|sighting-(?P<seen>{NONCE})-[0-9]+")
-PRIVATE_SIGN = re.compile(rf"\.(?:sighting|meta\.json|status\.json)-{NONCE}")
-PROJECTION = re.compile(r"meta\.json|status\.json")
-KEEPER = re.compile(rf"[^.].*-{NONCE}\.(?:json|log|log\.1|lock)", re.DOTALL)
-WORD = re.compile(rf"\.{NONCE}(?:-written)?")
+STAMP = rf"\.stamp-{NONCE}(?:-[12])?"
+DIRECTORY = rf"\.dir-{NONCE}"
+END = rf"\.end-{NONCE}"
+GUARD = rf"\.guard-{NONCE}"
+PROBE = r"\.age-[0-9a-f]{16}"
+PRIVATE_TICKET = rf"\.[0-9]{{12}}-{NONCE}"
+PRIVATE_SIGN = rf"\.(?:sighting|meta\.json|status\.json)-{NONCE}"
+KEEPER = rf"(?s:[^.].*-{NONCE}\.(?:json|log|log\.1|lock))"
+WORD = rf"\.{NONCE}(?:-written)?"
 """What a keeper, or whoever looks for a place for one, is about to name."""
 
 
-def those(names: list[str], *kinds: re.Pattern[str]) -> list[str]:
-    """Those of `names` that are of one of these kinds."""
-    return [name for name in names if any(kind.fullmatch(name) for kind in kinds)]
+def SIGN(name: str) -> bool:  # noqa: N802 (a kind, as the others are)
+    """A heartbeat or a lock of an incarnation, or when another has seen one of its heartbeats."""
+    kind, _, rest = name.partition("-")
+    if kind == "sighting":
+        rest, _, number = rest.partition("-")
+        return _is_nonce(rest) and number.isascii() and number.isdigit()
+    return kind in ("heartbeat", "lock") and _is_nonce(rest)
+
+
+def PROJECTION(name: str) -> bool:  # noqa: N802
+    """What looop reads of a session."""
+    return name in ("meta.json", "status.json")
+
+
+def _is_nonce(word: str) -> bool:
+    return len(word) in (16, 24) and _HEXADECIMAL.issuperset(word)
+
+
+def those(names: list[str], *kinds: str | Callable[[str], object]) -> list[str]:
+    """Those of `names` that are of one of these kinds. What each start meets has no pattern: compiling takes long."""
+    hidden = any(name.startswith(".") for name in names)  # Where nothing is, nothing is compiled for it.
+    some = [kind for kind in kinds if callable(kind) or hidden or not kind.startswith(r"\.")] if names else []
+    tests = [kind if callable(kind) else compiled(kind).fullmatch for kind in some]
+    return [name for name in names if any(test(name) for test in tests)]
+
+
+@functools.cache
+def compiled(kind: str) -> re.Pattern[str]:
+    """Not before it is needed: each start would pay for all of them."""
+    import re
+
+    return re.compile(kind)

@@ -12,9 +12,9 @@ import contextlib
 import errno
 import functools
 from collections.abc import Callable
-from typing import Protocol, TypeVar
 
 from looop_portable.errors import Unavailable
+from looop_portable.typed import Protocol, TypeVar
 
 _TRIES = 64
 

@@ -13,10 +13,10 @@ import functools
 import os
 import sys
 from collections.abc import Callable
-from typing import Protocol
 
 from looop_portable.errors import NoSuchProcess
 from looop_portable.protocol.liveness import Here, ProcessState
+from looop_portable.typed import Protocol
 
 _LONGEST_NAME = 255
 """Characters of a host's name or identity."""
@@ -214,8 +214,8 @@ def _given() -> str:
 
 def _boot_id() -> str:
     try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().strip().decode()
     except (OSError, ValueError):
         return ""
 

@@ -15,10 +15,10 @@ import os
 import signal
 import sys
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
 
 from looop_portable.system.opening.locales import settled
 from looop_portable.system.processes import SYSTEM
+from looop_portable.typed import NamedTuple
 
 assert sys.platform != "win32"
 

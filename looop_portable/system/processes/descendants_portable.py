@@ -15,10 +15,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from looop_portable.protocol.liveness import ProcessState
 from looop_portable.system.processes import SYSTEM
+from looop_portable.typed import TYPE_CHECKING
 
 assert sys.platform != "win32"
 

@@ -16,10 +16,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from looop_portable.protocol.liveness import ProcessState
 from looop_portable.system.processes import SYSTEM, Processes
+from looop_portable.typed import Any
 
 _GONE = (ProcessState.GONE, ProcessState.REUSED, ProcessState.ZOMBIE)
 _LOOK = 0.25

@@ -10,12 +10,12 @@ tell a process from a later one of its id. Where the kernel itself moves it, see
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import psutil
 
 from looop_portable.protocol.liveness import ProcessState
 from looop_portable.system.processes.kernel_bsd import moves, since_boot, told_apart
+from looop_portable.typed import Any
 
 
 def start_of(pid: int) -> str:

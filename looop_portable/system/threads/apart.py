@@ -15,10 +15,10 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeVar
 
 from looop_portable.errors import Unavailable
 from looop_portable.system.threads.standby import Answer, Standby, Standbys, is_interruptible
+from looop_portable.typed import Protocol, TypeVar
 
 T = TypeVar("T")
 _call: Callable[..., object] = operator.call

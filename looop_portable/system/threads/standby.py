@@ -11,17 +11,24 @@ which it has been given leaves no thread behind that waits for ever.
 from __future__ import annotations
 
 import _thread
-import signal
 import sys
 import threading
+from _weakref import ref
 from collections.abc import Callable
 from functools import partial
-from queue import SimpleQueue
 from types import BuiltinFunctionType
-from typing import Generic, TypeVar
-from weakref import ref
 
 from looop_portable.errors import Unavailable
+from looop_portable.typed import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # `signal` makes names of all the numbers that these calls take and give.
+if TYPE_CHECKING or {"gevent", "eventlet"} & sys.modules.keys():  # They may have put their own in its place.
+    from queue import SimpleQueue
+else:
+    from _queue import SimpleQueue  # `queue` has more, and a start would pay for it.
 
 Call = Callable[[], object]
 _LOOK = 0.1 if sys.platform == "win32" else 1.0

@@ -9,9 +9,10 @@ There is no lock: a signal handler that takes or releases a claim may come at an
 from __future__ import annotations
 
 import os
+from _weakref import ref
 from collections.abc import Iterable
-from typing import Protocol
-from weakref import ref
+
+from looop_portable.typed import Protocol
 
 
 class Wakeable(Protocol):

@@ -13,12 +13,12 @@ from __future__ import annotations
 import contextlib
 import select
 from collections.abc import Callable, Collection
-from typing import Any
 
 from looop_portable.system.processes.handle import has_ended
 from looop_portable.system.watch.shared import Following, News, Process
 from looop_portable.system.watch.subscriptions import PerProcess
 from looop_portable.system.watch.vnodes import Vnodes
+from looop_portable.typed import Any
 
 _kernel: Any = select
 """Which has no kqueue on Linux, where the tests have one of their own."""

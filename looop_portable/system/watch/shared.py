@@ -16,12 +16,12 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet, ref
 
 from looop_portable.system.threads.latch import Latch
 from looop_portable.system.threads.standby import started
 from looop_portable.system.watch.announcing import Wakeable
+from looop_portable.typed import Any, NamedTuple, Protocol
 
 IDLE = 5.0
 """Seconds for which nobody waits, after which a watcher is closed."""

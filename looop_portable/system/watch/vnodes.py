@@ -10,9 +10,9 @@ import itertools
 import os
 import select
 import stat
-from typing import Any, NamedTuple
 
 from looop_portable.system.opening.locales import settled
+from looop_portable.typed import Any, NamedTuple
 
 MOST = 64
 """Paths at once: the program needs descriptors, too, and 256 are a login's limit."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 import select
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Protocol
 
 from looop_portable.protocol.records import Registration
 from looop_portable.system.threads.latch import Latch
+from looop_portable.typed import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from looop_portable.system.watch.announcing import Wakeable

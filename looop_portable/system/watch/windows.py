@@ -17,13 +17,13 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Collection
-from typing import NamedTuple
 
 from looop_portable.protocol.liveness import ProcessState
 from looop_portable.system.processes import SYSTEM
 from looop_portable.system.processes.handle import has_ended
 from looop_portable.system.watch.shared import Following, News, Process
 from looop_portable.system.watch.subscriptions import PerProcess
+from looop_portable.typed import NamedTuple
 
 assert sys.platform == "win32"
 

@@ -258,7 +258,7 @@ def test_a_command_whose_session_was_removed_while_it_waited_is_not_run(
         def lost(self, names: Sequence[str], reason: str, ends: bool) -> None: ...
         def left(self, name: str, reason: str) -> None: ...
 
-    monkeypatch.setattr(command, "claim_all", removed_meanwhile)
+    monkeypatch.setattr(claiming, "claim_all", removed_meanwhile)
     request = Request([sys.executable, "-c", f"open({str(store.parent / 'ran')!r}, 'w')"], [NAME], lease_seconds=30)
     with pytest.raises(Unavailable, match="it was ended, or removed, before the command began"):
         command.run(Config(str(store), backend), claims, request, Told())

@@ -9,9 +9,16 @@ import sys
 import pytest
 from support.capabilities import needs_cmd
 
-from looop_portable.cli import caller
-from looop_portable.cli.caller import JUST_NOW, Seen, beyond_launchers, in_unix_shell, refuse_one_just_started, translated
 from looop_portable.errors import NoSuchProcess, UsageError
+from looop_portable.running import caller
+from looop_portable.running.caller import (
+    JUST_NOW,
+    Seen,
+    beyond_launchers,
+    in_unix_shell,
+    refuse_one_just_started,
+    translated,
+)
 
 VENV, BASE, SCRIPT = r"C:\v\Scripts\python.exe", r"C:\Python\python.exe", r"C:\v\Scripts\looop"
 CMD, POWERSHELL, BASH = r"C:\Windows\System32\cmd.exe", r"C:\Program Files\PowerShell\pwsh.exe", r"C:\Git\usr\bin\bash.exe"
@@ -202,7 +209,7 @@ LOWEST = """
 import os, psutil
 psutil._LOWEST_PID = os.getpid()
 psutil.pids = lambda: [os.getpid()]
-from looop_portable.cli import caller
+from looop_portable.running import caller
 print(*[each.pid for each in caller._chain()][:2], os.getpid())
 """
 

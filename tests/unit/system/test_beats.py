@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from support.capabilities import NativeFiles
 
-from looop_portable.system.files import beats
 from looop_portable.system.mounts.mount import Mount
 
 FULL = [errno.ENOSPC, errno.EDQUOT]
@@ -31,7 +30,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch, number: int, mount: Mount | None) -
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "write", fail)
-    monkeypatch.setattr(beats, "mount_of", lambda _: mount)
+    monkeypatch.setattr("looop_portable.system.mounts.mount_of", lambda _: mount)
 
 
 @pytest.mark.parametrize("kind", ["btrfs", "overlay", "tmpfs"])

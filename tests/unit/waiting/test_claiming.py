@@ -15,8 +15,7 @@ from looop_portable import Claims, Held, InvalidName, Renewed, Unavailable, Won,
 from looop_portable.errors import UsageError
 from looop_portable.protocol.records import Holder, Lease, Registration
 from looop_portable.protocol.shares import in_order, slots_of
-from looop_portable.waiting.attempts import claim_any
-from looop_portable.waiting.claiming import ours_of
+from looop_portable.waiting.attempts import claim_any, ours_of
 
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
 

@@ -8,7 +8,7 @@ from looop_portable.claims.gate import Claims
 from looop_portable.cli.completion.offers import claim_names
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.output.refusals import describe_readers
-from looop_portable.cli.root import Setting
+from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.releasing.several import none_fit, that_fit
 from looop_portable.errors import LooopError

@@ -6,8 +6,9 @@ import click
 
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.output.progress import working
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Duration, Verb
+from looop_portable.cli.output.setting import Setting
+from looop_portable.cli.verb import Verb
+from looop_portable.cli.words.clicks import Duration
 
 
 @click.command(

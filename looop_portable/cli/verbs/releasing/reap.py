@@ -10,9 +10,10 @@ import click
 from looop_portable.claims.reaper import watch
 from looop_portable.cli.output import lease_fields, verdict_fields
 from looop_portable.cli.output.progress import working
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Duration, Verb
+from looop_portable.cli.output.setting import Setting
+from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.releasing.prune import pruned
+from looop_portable.cli.words.clicks import Duration
 from looop_portable.protocol.outcomes import Sweep
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.output import lease_fields
 from looop_portable.cli.output.refusals import refuse, say_inside
-from looop_portable.cli.root import Setting
+from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.verbs.show.selecting import Selection, is_unreadable
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Status

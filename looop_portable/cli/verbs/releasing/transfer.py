@@ -9,13 +9,13 @@ from looop_portable.cli.acting import holder
 from looop_portable.cli.completion.offers import session_ids
 from looop_portable.cli.output import lease_fields
 from looop_portable.cli.output.refusals import refuse
-from looop_portable.cli.root import Setting
+from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.options import NAME, SESSION, SLOTS
 from looop_portable.protocol.names import canonical
 from looop_portable.protocol.outcomes import Refused
 from looop_portable.protocol.records import Holder
-from looop_portable.waiting.claiming import ours_of
+from looop_portable.waiting.attempts import ours_of
 
 
 @click.command(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
 
 import click
 
 from looop_portable.cli.completion.offers import claim_names, session_ids
 from looop_portable.cli.output.ages import seconds_since
-from looop_portable.cli.verb import HOW, Duration
+from looop_portable.cli.words import HOW
+from looop_portable.cli.words.clicks import Duration
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.records import Lease
+from looop_portable.typed import Any, NamedTuple
 
 _NO_AGE = -1.0
 

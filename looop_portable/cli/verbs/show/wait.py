@@ -6,15 +6,17 @@ import contextlib
 
 import click
 
-from looop_portable.cli.acting import renewing
+from looop_portable.cli.acting import limit_of, renewing
 from looop_portable.cli.ending import endings
 from looop_portable.cli.output.ages import age
 from looop_portable.cli.output.progress import waiting_for
 from looop_portable.cli.output.refusals import refuse, say_inside
+from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.output.tables import FORM, show_table
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import HOW, Duration, Verb
-from looop_portable.cli.verbs.options import NAME, SESSION, SLOTS, limit_of
+from looop_portable.cli.verb import Verb
+from looop_portable.cli.verbs.options import NAME, SESSION, SLOTS
+from looop_portable.cli.words import HOW
+from looop_portable.cli.words.clicks import Duration
 from looop_portable.config import session_id
 from looop_portable.errors import InvalidName
 from looop_portable.protocol.liveness import Verdict

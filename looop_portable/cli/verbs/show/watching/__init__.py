@@ -9,23 +9,24 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import click
 
 from looop_portable.claims.gate import Claims
 from looop_portable.cli.ending import Endings, endings
+from looop_portable.cli.output.setting import Setting
 from looop_portable.cli.output.tables import show_table
-from looop_portable.cli.root import Setting
-from looop_portable.cli.verb import Duration, Verb
+from looop_portable.cli.verb import Verb
 from looop_portable.cli.verbs.show.rows import COLUMNS, fields_of, has_notes, row_of, without_notes
 from looop_portable.cli.verbs.show.selecting import Selection, selecting
 from looop_portable.cli.verbs.show.watching.changes import Change, changes
 from looop_portable.cli.verbs.show.watching.keyboard import CONTINUED, STOPPED, Keyboard, NoKeyboard
 from looop_portable.cli.verbs.show.watching.looking import Looker, Seen
 from looop_portable.cli.verbs.show.watching.state import View
+from looop_portable.cli.words.clicks import Duration
 from looop_portable.protocol.outcomes import Status
 from looop_portable.system.clock import elapsed, timestamp
+from looop_portable.typed import Any
 
 _SLOW = 3.0
 """Seconds after which it is said that the store does not answer."""

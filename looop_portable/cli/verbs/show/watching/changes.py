@@ -6,12 +6,12 @@ Does not guarantee: everything that has. A claim that was released and claimed a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from looop_portable.cli.verbs.show.selecting import is_unreadable
 from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.standings import holders_of
+from looop_portable.typed import NamedTuple
 
 _LIVES = {Liveness.DEAD: "died", Liveness.UNKNOWN: "unknown", Liveness.ALIVE: "alive"}
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from looop_portable.cli.output import readable
 from looop_portable.cli.output.tables import cells, cut, drawn
@@ -17,6 +16,7 @@ from looop_portable.cli.verbs.show.watching.looking import Seen
 from looop_portable.cli.verbs.show.watching.state import KEYS, View
 from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.outcomes import Status
+from looop_portable.typed import NamedTuple
 
 _HINT = "q quit  / filter  s sort  r reverse  d dead  h held  ? keys"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")

@@ -6,9 +6,9 @@ Guarantees: `close` gives the terminal back as it was. It may be called twice.
 from __future__ import annotations
 
 import threading
-from typing import Protocol
 
 from looop_portable.system.clock import elapsed
+from looop_portable.typed import Protocol
 
 RESIZED, STOPPED, CONTINUED = "resized", "stopped", "continued"
 """What is no key, and told as one is: the table is to be drawn anew; Ctrl-Z; `fg`."""

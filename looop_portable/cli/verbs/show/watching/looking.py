@@ -15,7 +15,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from looop_portable.claims.gate import Claims
 from looop_portable.errors import LooopError, describe_error
@@ -24,6 +23,7 @@ from looop_portable.protocol.outcomes import Status
 from looop_portable.protocol.records import Holder, Registration
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.waking import ThreadWatcher, new_watcher
+from looop_portable.typed import NamedTuple
 
 _IDLE, _BUSY = 100, 10
 """How many times as long as it took it is until the next look: if nothing seems to have changed, and if something has."""

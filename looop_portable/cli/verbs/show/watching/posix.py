@@ -18,10 +18,10 @@ import sys
 import termios
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 from looop_portable.cli.verbs.show.watching.keyboard import CONTINUED, RESIZED, STOPPED
 from looop_portable.cli.verbs.show.watching.keys import Keys
+from looop_portable.typed import Any
 
 assert sys.platform != "win32"
 

@@ -6,7 +6,8 @@ Pure: no terminal, no claim.
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+
+from looop_portable.typed import NamedTuple
 
 ORDERS = ("name", "age", "session")
 """What `s` goes through."""

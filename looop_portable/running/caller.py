@@ -18,10 +18,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 from looop_portable.errors import NoSuchProcess, UsageError
 from looop_portable.running.child.programs import found
+from looop_portable.typed import NamedTuple
 
 JUST_NOW = 2.0
 """Seconds. A process that is no older than that when it starts us, or our launcher, was started just now."""
