@@ -279,9 +279,7 @@ class Backend(ABC):
 
         `dry_run`: find them. `say` is told how far it is. What fails, and why it cannot be done at all, is in the result.
         """
-        reason = (
-            f"the backend '{self.name}' keeps the number of a name as long as its store, which needs no pruning of files"
-        )
+        reason = f"the backend '{self.name}' keeps a name's number as long as its store, and has no files to be pruned"
         return Sweep(skipped=reason, dry_run=dry_run)
 
     def far(self) -> bool:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 
 from looop_portable.ledger.numbers import highest
 from looop_portable.ledger.pruning import ENDS, Common
@@ -27,14 +26,13 @@ from looop_portable.ledger.root import FLOORS, LedgerRoot
 from looop_portable.protocol.codec import decode, encode, text
 from looop_portable.system.files import Files
 from looop_portable.system.files.rooms import clear
-from looop_portable.system.opening.ours import DIRECTORY, GENERATION, NONCE, RECORD, those
+from looop_portable.system.opening.ours import DIRECTORY, GENERATION, RECORD, is_nonce, those
 
 _PRIME = 2**64 - 59
 """The greatest with which a mark has eight bytes: two names have the same one by a chance of 1 in 10**19."""
 
 STEP = 1024
 _TRIES, _MOST = 8, 10_000
-_WORD = re.compile(NONCE)
 
 
 class Floors:
@@ -87,7 +85,7 @@ class Floors:
     def see(self, key: str, generation: int, data: bytes) -> None:
         """`data` is the head of `key`. Its directory may be about to be taken away: see `pruning`."""
         record = decode(data)
-        if "released" in record and _WORD.fullmatch(nonce := text(record, ENDS)):
+        if "released" in record and is_nonce(nonce := text(record, ENDS)):
             self.ends[key, generation] = nonce
 
     def rise(self, key: str, generation: int) -> bool:

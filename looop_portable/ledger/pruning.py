@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import re
 
 from looop_portable.errors import Unavailable
 from looop_portable.ledger.numbers import highest, in_order
 from looop_portable.ledger.root import COMMON, FLOORS, LedgerRoot
 from looop_portable.system.files import PRIVATE_DIRECTORY, Files
 from looop_portable.system.files.rooms import clear
-from looop_portable.system.opening.ours import END, NONCE, those
+from looop_portable.system.opening.ours import DIRECTORY, END, STAGED, those
 
 ENDS = "ends"
 """In a released record: the nonce of the directory into which that of the name may be renamed."""
@@ -32,7 +31,6 @@ SAYS_SO = b'"ends"'
 
 _TOGETHER, _TRIES = 8, 64
 _END, _TAKEN = ".end-", "taken"
-_OURS = re.compile(rf"[0-9]+-{NONCE}|\.dir-{NONCE}")
 _ALL = 2**64 - 58
 """The mark of the common floor in the file of floors, which no name has: there it is written down once more."""
 
@@ -136,11 +134,10 @@ class Common:
             return found
         with contextlib.suppress(OSError):
             room = f"{self._path}/{self.number()}"
-            for name in self._files.list(room):
-                if _OURS.fullmatch(name):
-                    with contextlib.suppress(OSError):
-                        self._remove(room, name)
-                        found += 1
+            for name in those(self._files.list(room), STAGED, DIRECTORY):
+                with contextlib.suppress(OSError):
+                    self._remove(room, name)
+                    found += 1
         return found
 
     def _remove(self, room: str, name: str) -> None:

@@ -71,6 +71,11 @@ def holders_of(lease: Lease) -> list[Holder]:
     return [Holder(*each[:2]) for each in lease.readers] or [Holder(lease.session, lease.incarnation)]
 
 
+def is_of(lease: Lease | None, holder: tuple[str, str]) -> bool:
+    """Whether it is one of those who hold it."""
+    return lease is not None and holder in holders_of(lease)
+
+
 def own(lease: Lease | None, me: Holder) -> Lease | None:
     """The lease, if it is ours; of one that several share, what we have of it (the first, if we have several)."""
     if lease is None or not is_ours(lease, me):

@@ -167,9 +167,8 @@ class _Run:
 
         self._joined = joined_of(self._claims, self._names, self._request.slots, shared=self._request.shared)
         names = [name for name in self._names if name not in self._joined]
-        asked, waits = self._request, self._listener.waits
-        wants = self._claims, names, holder, asked.timeout, asked.slots, waits
-        found = claim_all(*wants, note=asked.note, shared=asked.shared)
+        asked, claims, waits = self._request, self._claims, self._listener.waits
+        found = claim_all(claims, names, holder, asked.timeout, asked.slots, waits, note=asked.note, shared=asked.shared)
         return found if isinstance(found, Held) else dict(zip(names, (each.lease for each in found), strict=True))
 
     def _hand_over(self, holder: Holder, pid: int) -> None:

@@ -29,7 +29,7 @@ from looop_portable.protocol.codec import is_word
 from looop_portable.protocol.names import spellings, unspelled
 from looop_portable.protocol.outcomes import Sweep
 from looop_portable.protocol.records import Head, Holder, Lease, holder_of, lease_in, record_of
-from looop_portable.protocol.standings import holders_of
+from looop_portable.protocol.standings import is_of
 from looop_portable.system.files import OS, Files
 from looop_portable.typed import Self
 
@@ -254,7 +254,7 @@ class DirectoryBackend(Backend):
         known, holder, path = self._whole.pop(key, None), holder_of(expected), self.projection.path(key)
         whole = known is not None and known.generation == expected
         shows = self.projection.shows_what_was_published(path, key, expected)
-        sure = shows and (holder is None or (whole and known is not None and _is_of(known.lease, holder)))
+        sure = shows and (holder is None or (whole and known is not None and is_of(known.lease, holder)))
         try:
             if not (sure or (self._is_still(key, claim, expected) and self.ledger.is_as_published(key, expected))):
                 return False
@@ -286,7 +286,7 @@ class DirectoryBackend(Backend):
             return True
         data = self.ledger.record(key, expected)
         lease = lease_in(data, claim, int(expected)) if data is not None else None
-        return _is_of(lease, holder)
+        return is_of(lease, holder)
 
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
         if whole and (stamped := self.ledger.ledger_root.format()) and stamped.links:
@@ -300,7 +300,3 @@ class DirectoryBackend(Backend):
         if self._is_shared_with_looop():
             self._adoption.settle(key)
         self.projection.mend(key)
-
-
-def _is_of(lease: Lease | None, holder: tuple[str, str]) -> bool:
-    return lease is not None and holder in holders_of(lease)

@@ -28,6 +28,7 @@ RECORD = rf"\.{_NUMBER}-{NONCE}(?:-[0-9]+)?"
 STAMP = rf"\.stamp-{NONCE}(?:-[12])?"
 DIRECTORY = rf"\.dir-{NONCE}"
 END = rf"\.end-{NONCE}"
+STAGED = rf"[0-9]+-{NONCE}"
 GUARD = rf"\.guard-{NONCE}"
 PROBE = r"\.age-[0-9a-f]{16}"
 PRIVATE_TICKET = rf"\.[0-9]{{12}}-{NONCE}"
@@ -42,8 +43,8 @@ def SIGN(name: str) -> bool:  # noqa: N802 (a kind, as the others are)
     kind, _, rest = name.partition("-")
     if kind == "sighting":
         rest, _, number = rest.partition("-")
-        return _is_nonce(rest) and number.isascii() and number.isdigit()
-    return kind in ("heartbeat", "lock") and _is_nonce(rest)
+        return is_nonce(rest) and number.isascii() and number.isdigit()
+    return kind in ("heartbeat", "lock") and is_nonce(rest)
 
 
 def PROJECTION(name: str) -> bool:  # noqa: N802
@@ -51,7 +52,8 @@ def PROJECTION(name: str) -> bool:  # noqa: N802
     return name in ("meta.json", "status.json")
 
 
-def _is_nonce(word: str) -> bool:
+def is_nonce(word: str) -> bool:
+    """As `NONCE` has it."""
     return len(word) in (16, 24) and _HEXADECIMAL.issuperset(word)
 
 
