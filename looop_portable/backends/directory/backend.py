@@ -36,8 +36,6 @@ from looop_portable.typed import Self
 _OLD = 900.0
 """Seconds, over a network: a heartbeat there is dear enough."""
 
-_UNSEEN = Seen()
-
 
 class DirectoryBackend(Backend):
     """A `Backend` in `data_dir`. Opening it touches nothing; the first `advance` makes what is missing."""
@@ -122,7 +120,7 @@ class DirectoryBackend(Backend):
         self.ledger.ledger_root.shared()  # From here on it is known which guard there is.
         with self.ledger.ledger_root.guard():
             shared = self._is_shared_with_looop()
-            seen = self._adoption.seen(key, claim, expected) if shared else _UNSEEN
+            seen = self._adoption.seen(key, claim, expected) if shared else Seen()
             if seen.moved:
                 return False
             if lease is None:
