@@ -47,6 +47,7 @@ def main() -> None:
             os.environ["LOOOP_DATA_DIR"] = f"{own}/{name}"  # It remembers which server its claims are on.
             try:
                 with staged(name) as stage:
+                    measuring.opened(stage.url)
                     for part in rows:
                         print(f"{name}: {part}", file=sys.stderr, flush=True)
                         found = PARTS[part][1](name, stage, setting)

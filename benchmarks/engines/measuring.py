@@ -54,7 +54,7 @@ def opened(url: str) -> Claims:
 
 def transitions(stage: Stage, setting: Setting) -> dict[str, list[float]]:
     """Seconds, round by round, of each in turns."""
-    claims, theirs = opened(stage.url), Claims.open(backend=stage.url)
+    claims, theirs = Claims.open(backend=stage.url), Claims.open(backend=stage.url)
     me, they = (each.sessions.register(who, lease_seconds=3600).holder for each, who in ((claims, "me"), (theirs, "they")))
     alien = _of_another_host(theirs)
     theirs.claim("theirs", they)
