@@ -28,6 +28,7 @@ from engines.contenders import HOLD, PACKAGES
 from engines.measuring import ALIEN, BARE, CYCLE, LOGGED, REFUSED
 from engines.stages import STAGES, Missing, Stage, staged
 from engines.trips import VERBS
+from looop_portable import LooopError
 
 Row = tuple[str, ...]
 ROWS = ("claim, release", "logged", "`with hold`", "refused", "alien")
@@ -46,11 +47,14 @@ def main() -> None:
             os.environ["LOOOP_DATA_DIR"] = f"{own}/{name}"  # It remembers which server its claims are on.
             try:
                 with staged(name) as stage:
+                    measuring.opened(stage.url)
                     for part in rows:
                         print(f"{name}: {part}", file=sys.stderr, flush=True)
-                        rows[part] += PARTS[part][1](name, stage, setting)
-            except Missing as reason:
-                missing.append(f"{name}: not measured: {reason}")
+                        found = PARTS[part][1](name, stage, setting)
+                        print(*found, sep="\n", file=sys.stderr, flush=True)
+                        rows[part] += found
+            except (Missing, OSError, LooopError) as reason:
+                missing.append(f"{name}: not all is measured: {reason}")
     print(f"{time.strftime('%Y-%m-%d')}, {processor()}, load before: {load:.2f}, {(time.monotonic() - began) / 60:.0f} min")
     print(f"Python {sys.version.split()[0]}, {', '.join(versions())}\n")
     for part, found in rows.items():
@@ -84,7 +88,7 @@ def transitions(name: str, stage: Stage, setting: Setting) -> list[Row]:
     ours = [cell for row, base in asked for cell in (duration(spread(times[row]).median), times_of(times[row], base))]
     theirs = [
         (f"  {lock}", "", duration(spread(times[lock]).median), times_of(times[lock], twice), *[""] * (len(ours) - 2))
-        for lock in stage.locks
+        for lock in stage.others()
     ]
     return [(name, duration(spread(bare).median), *ours), *theirs]
 
@@ -97,7 +101,7 @@ def hand_overs(name: str, stage: Stage, setting: Setting) -> list[Row]:
     """A bucket has no line: who waits there looks again and again, and is not measured."""
     if not stage.has_lines:
         return []
-    rows = {HOLD: stage.url} | dict.fromkeys(stage.locks, stage.direct)
+    rows = {HOLD: stage.url} | stage.others()
     found = {row: spread(each) for row, each in measuring.handed_over(rows, setting).items()}
     ours = found[HOLD]
     crowd = measuring.crowd(HOLD, stage.url, stage, setting)

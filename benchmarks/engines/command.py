@@ -9,7 +9,7 @@ from pathlib import Path
 
 BASE = "python -c 'import click, redis'"
 COMMAND = "looop --backend redis://... claim NAME"
-RUNS, QUICK = 40, 8
+RUNS, QUICK = 20, 8
 
 
 def times(url: str, runs: int) -> dict[str, list[float]]:

@@ -92,13 +92,15 @@ def of_etcd3gw(url: str) -> Contender:
     return Contender(acquire, lock.acquire, lock.release)
 
 
+FILES = "hold in a directory"
 MAKERS: dict[str, Callable[[str], Contender]] = {
     HOLD: ours,
+    FILES: ours,
     "redis-py Lock": of_redis_py,
     "python-redis-lock": of_python_redis_lock,
     "pg_advisory_lock": of_advisory_lock,
     "etcd3gw Lock": of_etcd3gw,
 }
-"""By the name of their rows; ours first."""
+"""By the name of their rows; ours first: on an engine, and in files."""
 
 PACKAGES = ("looop-portable", "redis", "python-redis-lock", "psycopg", "urllib3", "etcd3gw", "obstore")

@@ -20,10 +20,10 @@ from engines.stages import Stage
 from engines.trips import Between, counted
 from looop_portable import Claims, Held, Holder, Settling, Won
 
-ROUNDS, QUICK = 60, 8
-HAND_OVERS, FEW = 12, 3
-CROWD, CROWD_QUICK = 60, 10
-STILL, STILL_QUICK = 10.0, 2.0
+ROUNDS, QUICK = 40, 8
+HAND_OVERS, FEW = 6, 3
+CROWD, CROWD_QUICK = 30, 10
+STILL, STILL_QUICK = 5.0, 2.0
 MEMBER = ("-m", "engines.member")
 
 BARE, CYCLE, LOGGED, REFUSED, ALIEN = "bare", "cycle", "logged", "refused", "alien"
@@ -54,7 +54,7 @@ def opened(url: str) -> Claims:
 
 def transitions(stage: Stage, setting: Setting) -> dict[str, list[float]]:
     """Seconds, round by round, of each in turns."""
-    claims, theirs = opened(stage.url), Claims.open(backend=stage.url)
+    claims, theirs = Claims.open(backend=stage.url), Claims.open(backend=stage.url)
     me, they = (each.sessions.register(who, lease_seconds=3600).holder for each, who in ((claims, "me"), (theirs, "they")))
     alien = _of_another_host(theirs)
     theirs.claim("theirs", they)
@@ -78,7 +78,7 @@ def transitions(stage: Stage, setting: Setting) -> dict[str, list[float]]:
     runs: dict[str, Callable[[], object]] = {BARE: stage.bare(stage.url), CYCLE: cycle(silent, "silent")}
     runs |= {LOGGED: cycle(claims, "logged"), HOLD: _cycle_of(HOLD, stage.url)}
     runs |= {REFUSED: refused("theirs"), ALIEN: refused("aliens")}
-    runs |= {name: _cycle_of(name, stage.direct) for name in stage.locks}
+    runs |= {name: _cycle_of(name, where) for name, where in stage.others().items()}
     return in_turns(runs, setting.few(ROUNDS, QUICK))
 
 

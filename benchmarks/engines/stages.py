@@ -18,9 +18,12 @@ from support.servers.redis import ALWAYS, PROGRAMS, Redis
 from support.servers.versitygw import VersityGW
 
 from engines.bare import Transition, of_azure, of_etcd, of_postgres, of_redis, of_s3
+from engines.contenders import FILES
 
 S = TypeVar("S", bound=Server)
 REDIS_LOCKS = ("python-redis-lock", "redis-py Lock")
+PATIENCE = 30
+"""Seconds: fifty processes connect at once."""
 SHORTEST = 3
 """Seconds. A Redis that is new grants nothing before 4/3 of the longest lease that is named to it."""
 
@@ -34,6 +37,10 @@ class Stage(NamedTuple):
     locks: Sequence[str]
     direct: str
     port: int
+
+    def others(self) -> dict[str, str]:
+        """What else is measured there: by name, and where it is."""
+        return {FILES: f"{os.environ['LOOOP_DATA_DIR']}-files"} | dict.fromkeys(self.locks, self.direct)
 
     def cpu(self) -> float:
         """Seconds of CPU that the server's processes which are there have used."""
@@ -50,30 +57,30 @@ def _redis(stack: ExitStack, kind: str) -> Stage:
     if not PROGRAMS[kind]:
         pytest.skip(f"no {kind}-server")
     server = _started(stack, Redis(*ALWAYS, kind=kind))
-    url = server.url(longest=SHORTEST)
+    url = server.url(longest=SHORTEST, timeout=PATIENCE)
     return Stage(url, server, of_redis, REDIS_LOCKS, url, server.port)
 
 
 def _postgres(stack: ExitStack, *, pooled: bool) -> Stage:
     server = _started(stack, Postgres(max_connections="300"))
-    url = server.url()
+    url = server.url(timeout=str(PATIENCE))
     if not pooled:
         return Stage(url, server, of_postgres, ("pg_advisory_lock",), url, server.port)
     pool = _started(stack, PgBouncer(server, default_pool_size="60"))
-    pooler = pool.url(listen=quote(url, safe=""))
+    pooler = pool.url(listen=quote(server.url(), safe=""), timeout=str(PATIENCE))
     return Stage(pooler, server, of_postgres, ("pg_advisory_lock",), url, pool.port)
 
 
 def _etcd(stack: ExitStack) -> Stage:
     server = _started(stack, Etcd())
-    url = f"etcd://127.0.0.1:{server.port}"
+    url = f"etcd://127.0.0.1:{server.port}?timeout={PATIENCE}"
     return Stage(url, server, of_etcd, ("etcd3gw Lock",), url, server.port)
 
 
 def _bucket(stack: ExitStack, server: VersityGW | Azurite, bare: Callable[[str], Transition]) -> Stage:
     os.environ.update(server.credentials())
     _started(stack, server)
-    url = server.url("bench")
+    url = f"{server.url('bench')}&timeout={PATIENCE}"
     return Stage(url, server, bare, (), url, server.port)
 
 

@@ -118,7 +118,7 @@ class Beats:
         for _ in range(_TRIES):
             keys, lease, after = ask(*self.listening(said)) if found is None else found
             found = None
-            beat, attached = (each["response_range"].get("kvs") for each in keys["responses"])
+            beat, attached = (each["response_range"].get("kvs") for each in keys["responses"][-2:])
             if not beat:
                 return None
             if lease["header"].get("raft_term") != after["header"].get("raft_term"):
@@ -132,9 +132,12 @@ class Beats:
         raise Unavailable(f"{self._where}: its members do not agree yet who leads them: try again")
 
     @staticmethod
-    def listening(said: Said) -> tuple[Call, Call, Call]:
-        """The name of the beat, then what is left of the lease. The last shows whether the leader has said that."""
-        keys = [{"request_range": {"key": key}} for key in (said.beat, said.attached)]
+    def listening(said: Said, *before: str) -> tuple[Call, Call, Call]:
+        """The name of the beat, then what is left of the lease. The last shows whether the leader has said that.
+
+        `before`: keys that are read with the name, all at once; each request costs the gateway as much as a transition.
+        """
+        keys = [{"request_range": {"key": key}} for key in (*before, said.beat, said.attached)]
         after = Call("/v3/kv/range", {"key": said.beat, "count_only": True})
         return Call("/v3/kv/txn", {"success": keys}), Call("/v3/lease/timetolive", {"ID": said.lease}), after
 

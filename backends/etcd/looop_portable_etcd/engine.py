@@ -112,18 +112,23 @@ class EtcdEngine(Engine):
 
     def look(self, key: str) -> Look:
         """The holder of the last look is asked for as well, in the same trip."""
-        end, expected = self._deadlines.end(), self._holders.get(key, "")
-        claim, *others = self._deadlines.ask(self._range(CLAIM, key), *self._of(expected), prepare=True, end=end)
+        end, expected, name = self._deadlines.end(), self._holders.get(key, ""), self._key(CLAIM, key)
+        if expected:
+            answers = self._deadlines.ask(*self._of(expected, name), prepare=True, end=end)
+            claim = answers[0]["responses"][0]["response_range"]
+        else:
+            (claim,) = self._deadlines.ask(self._range(CLAIM, key), prepare=True, end=end)
         found = _record(claim)
         word = word_in(found.data)
         if not word:
             return Look(found)
         if word != expected:
-            others = self._deadlines.ask(*self._of(word), end=end)
+            answers = self._deadlines.ask(*self._of(word), end=end)
             if len(self._holders) >= _MOST:
                 self._holders.clear()
             self._holders[key] = word
-        return Look(found, _record(others[0]), self._beats.heard(word, others[1:]))
+        session = answers[0]["responses"][-3]["response_range"]
+        return Look(found, _record(session), self._beats.heard(word, answers))
 
     def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
         """One trip for the page, and then one for each 120 words that its data name, and that nothing is known of."""
@@ -148,11 +153,10 @@ class EtcdEngine(Engine):
         self._watches.close()
         self.gateway.close()
 
-    def _of(self, word: str) -> tuple[Call, ...]:
-        """What asks for the registration and the beat of a word."""
-        if not word:
-            return ()
-        return self._range(SESSION, word.partition("/")[0]), *Beats.listening(self._beats.named(word))
+    def _of(self, word: str, *before: str) -> tuple[Call, ...]:
+        """What asks for the keys `before`, the registration and the beat of a word."""
+        session = self._key(SESSION, word.partition("/")[0])
+        return Beats.listening(self._beats.named(word), *before, session)
 
     def _known(self, words: list[str]) -> Iterator[tuple[str, Record, Heard | None]]:
         """The registration and the beat of each word, in one trip: the keys of many are one transaction."""
