@@ -241,7 +241,7 @@ def test_one_that_was_killed_while_it_asked_for_the_time_leaves_nothing(claims: 
     cycle(claims, me(claims))
     asked: list[str] = []
 
-    class Asked(type(claims.backend.ledger.files)):  # type: ignore[misc, attr-defined]
+    class Asked(type(claims.backend.ledger.files)):  # type: ignore[misc]
         def now(self, directory: str) -> int:
             asked.append(directory)
             return int(super().now(directory))
