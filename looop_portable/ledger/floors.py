@@ -132,14 +132,14 @@ class Floors:
     def _begin(self, key: str, floor: int, common: int) -> bool:
         """As long as `common` is that floor no name was pruned above it; then what was staged by it has lost its path."""
         shared = self._ledger_root.shared()
-        if floor == common:
-            self._rise(key, _next_ceiling(floor))
         try:
             staged = self.common.stage(common, shared)
         except FileNotFoundError:
             return False
         try:
             self._files.create(f"{staged}/{floor}", encode({"released": True, "generation": floor}), shared=shared)
+            if floor > common and self._files.floor(self._path, _mark(key)) != floor:
+                return False  # It was begun from there before, and removed again meanwhile. By hand.
             if not self._rename(staged, f"{self._root}/{key}"):
                 return False
         except FileNotFoundError:
@@ -148,13 +148,9 @@ class Floors:
             with contextlib.suppress(OSError):  # It has been renamed.
                 self._files.remove(f"{staged}/{floor}")
                 self._files.rmdir(staged)
-        if floor == common or self._files.floor(self._path, _mark(key)) == floor:
-            return True
-        if highest(self.names(key)) == floor:  # It was begun from there before, and removed again meanwhile. By hand.
-            self._files.remove(f"{self._root}/{key}/{floor}")
-            with contextlib.suppress(OSError):
-                self._files.rmdir(f"{self._root}/{key}")
-        return False
+        if floor == common:  # Not before: a reader who finds no generation would be shown that.
+            self._rise(key, _next_ceiling(floor))
+        return True
 
     def make_directory(self, key: str, target: int, shared: int) -> None:
         """`key` has a directory, in which `target` is about to be published. Raises FileExistsError where that was used.

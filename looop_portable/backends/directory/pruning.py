@@ -59,13 +59,13 @@ def prune(store: Store, older_than: float, *, dry_run: bool, say: Callable[[str]
                 ledger.ledger_root.refuse_links(ledger.floors.common.directory)
             say("listing the names")
             names = ledger.names()
-            now = ledger.files.now(ledger.root)  # First: whoever is slow takes a name for younger than it is.
+            now = ledger.files.now(store.projection.directory)  # First: who is slow takes a name for younger than it is.
     except LooopError as error:
         return Sweep(skipped=str(error), dry_run=dry_run)
     failed: list[tuple[str, str]] = []
     found = [each for key in sorted(names) if (each := _old(store, key, now - int(older_than * 1e9), failed))]
     pruned = found if dry_run else _prune_all(store, found, failed, say)
-    kept = len(names) - len(pruned) - len(failed)
+    kept = max(len(names) - len(pruned) - len(failed), 0)
     told = tuple((each.name, each.generation) for each in pruned)
     return Sweep(kept=kept, failed=tuple(failed), dry_run=dry_run, pruned=told)
 

@@ -235,3 +235,20 @@ def test_the_age_is_that_of_the_latest_change(claims: Claims, tmp_path: Path) ->
     os.utime(directory, (long_ago, long_ago))
     assert claims.prune(41 * 86400).pruned == ()
     assert len(claims.prune(39 * 86400).pruned) == 1
+
+
+def test_one_that_was_killed_while_it_asked_for_the_time_leaves_nothing(claims: Claims, tmp_path: Path) -> None:
+    cycle(claims, me(claims))
+    asked: list[str] = []
+
+    class Asked(type(claims.backend.ledger.files)):  # type: ignore[misc]
+        def now(self, directory: str) -> int:
+            asked.append(directory)
+            return int(super().now(directory))
+
+    claims.backend.ledger.files = Asked()  # type: ignore[attr-defined]
+    assert len(claims.prune(0).pruned) == 1
+    for directory in asked:
+        Path(directory, ".age-0123456789abcdef").touch()
+    assert claims.reap().failed == ()
+    assert [each for directory in asked for each in os.listdir(directory) if each.startswith(".age-")] == []
