@@ -16,6 +16,7 @@ ROOT = Path(looop_portable.__file__).parent
 
 ROOMS = [
     "typed",
+    "finding",
     "errors",
     "protocol",
     "system",
