@@ -6,7 +6,6 @@
 The names below are the public surface.
 """
 
-from looop_portable import finding
 from looop_portable.backends.base import Backend
 from looop_portable.claims.gate import Claims
 from looop_portable.claims.sharing import Share
@@ -139,6 +138,3 @@ if not TYPE_CHECKING:  # Without this, a type checker would take any name for a 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-finding.end()

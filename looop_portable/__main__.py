@@ -11,8 +11,6 @@ import gc
 import os
 import sys
 
-from looop_portable import finding
-
 gc.disable()  # For one short run: collecting garbage would be a tenth of the time that importing takes.
 
 _NO_ANSWER, _INTERRUPTED = 3, 130
@@ -46,7 +44,6 @@ def _drop_what_cannot_be_said() -> None:
 
 def start() -> None:
     """The command, and nothing else in this process: it ends with it."""
-    finding.begin()
     try:
         main()
     except SystemExit as end:

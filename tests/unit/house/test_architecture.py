@@ -16,7 +16,6 @@ ROOT = Path(looop_portable.__file__).parent
 
 ROOMS = [
     "typed",
-    "finding",
     "errors",
     "protocol",
     "system",
