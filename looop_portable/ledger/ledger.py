@@ -206,15 +206,14 @@ class Ledger:
                     raise
             return won
 
-    def release(self, key: str, expected: int) -> bool:
+    def release(self, key: str, expected: int, *, moves: bool = False) -> bool:
         """Publish generation `expected` + 1, which says that `expected`'s lease was released. False: superseded.
 
         The release is one more name of the lease's own record: a record under another number than its own says "released".
         It needs no space, so it works on a full disk. Where records keep one name, it is a record of its own.
-        There is no second look. `expected` was there and numbers are pruned from below, so the next number cannot have been
-        used and pruned. A second look would do harm: others may already have built upon this release, and a slow holder
-        would hear that it lost what it has just released. A release that arrives late, after a break and sixteen more
-        generations, may be answered with True. It lies below the head, where nobody reads it.
+        There is no second look: `expected` was there and numbers are pruned from below, so the next number cannot have been
+        used and pruned. A release that arrives late, after a break and sixteen more generations, may be answered with True.
+        `moves`: others publish while the holder lives, who shares the claim. Then he looks whether the head is far above.
         Raises PermissionError where the record is another user's (see fs.protected_hardlinks in proc(5)).
         """
         if self.ledger_root.shared():
@@ -229,6 +228,9 @@ class Ledger:
                 recent.released = target, recent.published[1]
         else:
             released = self._publisher.publish_release(key, expected, target)
+        if released and moves and self._above(target, self.files.list(f"{self.root}/{key}")) >= self.keep:
+            self.files.remove(f"{self.root}/{key}/{target}")
+            released, recent.released = False, (0, b"")
         if released:
             self._prune(key, target, missing=recent.pruned == target - self.keep - 1)
         return released
@@ -239,10 +241,7 @@ class Ledger:
             self.files.keep_young(f"{self.root}/{key}/{highest(self.files.list(f'{self.root}/{key}'))}", older)
 
     def sweep(self, key: str) -> int:
-        """Remove what crashed processes left of `key`: private files, and generations that should have been pruned.
-
-        How many there were. A process that lives and loses its private file by this makes another.
-        """
+        """Remove what crashed processes left of `key`. How many there were. One that lives makes its private file anew."""
         return pruning.sweep(self.files, self.root, key, self.keep)
 
     def sweep_root(self) -> int:

@@ -97,6 +97,12 @@ def holder_of(generation: int) -> tuple[str, str] | None:
     return None if said is None or said.foreign else (said.session, said.incarnation)
 
 
+def is_shared(generation: int) -> bool:
+    """Whether several shared the claim by the generation that was judged, so that it may have moved on since."""
+    said = generation.said if isinstance(generation, Judged) else None
+    return isinstance(said, Lease) and bool(said.readers)
+
+
 class Head(NamedTuple):
     """The latest generation of a claim; `lease` is None when it is not held. Generation 0: never claimed.
 

@@ -28,7 +28,7 @@ from looop_portable.ledger.stamp import FLOCK, Policy
 from looop_portable.protocol.codec import is_word
 from looop_portable.protocol.names import spellings, unspelled
 from looop_portable.protocol.outcomes import Sweep
-from looop_portable.protocol.records import Head, Holder, Lease, holder_of, lease_in, record_of
+from looop_portable.protocol.records import Head, Holder, Lease, holder_of, is_shared, lease_in, record_of
 from looop_portable.protocol.standings import is_of
 from looop_portable.system.files import OS, Files
 from looop_portable.typed import Self
@@ -289,7 +289,7 @@ class DirectoryBackend(Backend):
     def _publish_release(self, key: str, expected: int, whole: bool) -> bool:
         if whole and (stamped := self.ledger.ledger_root.format()) and stamped.links:
             try:
-                return self.ledger.release(key, expected)
+                return self.ledger.release(key, expected, moves=is_shared(expected))
             except PermissionError:  # Another user's record. One of our own says it as well.
                 return self.ledger.advance(key, expected, record_of(None))
         return self.ledger.advance(key, expected, record_of(None))
