@@ -161,10 +161,10 @@ class Claims(Sharing):
         """As `release_lease`, for a lease that may be superseded since long. Then None, and a shared one alone is read."""
         if not lease.share:
             self.won.pop((lease.name, Holder(lease.session, lease.incarnation)), None)
-        if len(lease.readers) > 1:
+        if lease.readers:  # It may have moved on since: he reads first, so he knows that he was among them.
             return self._leave(lease.name, lambda each: each[:3] == lease[1:4])
         if not self.backend.advance(lease.name, Judged(lease.generation, lease), None):
-            return self._leave(lease.name, lambda each: each[:3] == lease[1:4]) if lease.readers else None
+            return None
         self._record_end(lease, lease.generation + 1)
         self.announcements.announce(lease.name)
         return Released(lease.name, lease.generation + 1, lease)
