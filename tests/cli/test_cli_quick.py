@@ -211,6 +211,7 @@ environments = st.fixed_dictionaries(
 @given(args=lines, environment=environments)
 @example(["claim", "n", "--wait=-q"], {})
 @example(["claim", "n", "--wait=for ever"], {})
+@example(["claim", "--wait=--", "--wait", "n"], {})
 @example(["claim", "n", "--wait", "--", "5"], {})
 @example(["run", "--wait", "-nw5", "--", "--", "x"], {"LOOOP_LEASE": "2"})
 @example(["run", "-w=5", "x"], {})

@@ -83,6 +83,8 @@ def _options_of(args: Sequence[str], options: Sequence[Option], *, mixed: bool) 
             option = _known(by_word, name)
             if option.has_value:
                 value = value if equals else _following(option, rest)
+                if _is_optional(option) and value[:1] == "-":  # To click that is an option of its own.
+                    raise _Unread
             elif equals:
                 raise _Unread
             else:
@@ -114,9 +116,14 @@ def _known(by_word: Mapping[str, Option], word: str) -> Option:
     return by_word[word]
 
 
+def _is_optional(option: Option) -> bool:
+    """Whether it may stand without its value."""
+    return isinstance(option.kind, Seconds) and option.kind.optional
+
+
 def _following(option: Option, rest: list[str]) -> str:
     """The value that stands in the next word."""
-    if isinstance(option.kind, Seconds) and option.kind.optional:
+    if _is_optional(option):
         from looop_portable.cli.words.durations import is_like_one, is_one
 
         if not rest or not is_one(rest[-1]):
