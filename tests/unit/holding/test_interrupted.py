@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from looop_portable import Claims, hold, hold_all
-from looop_portable.holding.member import this_process
+from looop_portable.holding.member import Member, this_process
 
 PATIENCE = 10.0
 STRIDE = 1 if os.environ.get("INTERRUPTED") else 7
@@ -132,6 +132,11 @@ def claims_of(store: str, backend: str) -> Claims:
     )
 
 
+def members_of(store: str) -> list[Member]:
+    """Of this process in that store alone: what other tests have left is theirs."""
+    return [member for key, member in list(this_process().members.items()) if Path(key[0].data_dir) == Path(store)]
+
+
 def interrupted(call: Callable[[], object], point: int, error: type[BaseException]) -> tuple[str, BaseException | None]:
     raises, found = Raises(point, error), None
     try:
@@ -168,7 +173,7 @@ def test_wherever_it_is_raised_nothing_is_held_and_all_can_be_claimed(
             break
         raised += 1
         scenario(store, backend)
-        assert in_time(lambda: not any(member.holding for member in list(this_process().members.values()))), where
+        assert in_time(lambda: not any(member.holding for member in members_of(store))), where
         assert not claims.backend.tickets or not any(map(claims.backend.tickets.line, ("n", "m", "n#"))), where
         del caught
         kept.clear()

@@ -131,7 +131,9 @@ def test_another_thread_waits_until_all_have_left(store: str) -> None:
         with pytest.raises(WaitedTooLong):
             pool.submit(hold("x", data_dir=store, timeout=0.2).__enter__).result()
         stack.close()
-        pool.submit(lambda: hold("x", data_dir=store, timeout=PATIENCE).acquire()).result()
+        alone = hold("x", data_dir=store, timeout=PATIENCE)
+        pool.submit(alone.acquire).result()
+        alone.release()
 
 
 def test_one_that_is_left_leaves_the_others(store: str) -> None:
