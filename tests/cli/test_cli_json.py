@@ -15,7 +15,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 Living = Callable[[str], "subprocess.Popen[bytes]"]
 Dying = Callable[..., "subprocess.Popen[bytes]"]
 
-LEASE = {"session", "incarnation", "claimed_at", "host", "note"}
+LEASE = {"session", "incarnation", "claimed_at", "host", "note", "readers"}
 VERDICT = {"liveness", "evidence", "basis", "evidence_age", "until"}
 REFUSAL = {"user", "command", "waiting", "next", "end"}
 CLAIM = {"verb", "outcome", "name", "generation"}
