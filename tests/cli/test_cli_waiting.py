@@ -21,7 +21,7 @@ from looop_portable.cli.output.progress import print_once, waiting_for
 from looop_portable.protocol.liveness import Liveness, Verdict
 from looop_portable.protocol.outcomes import HeldInLine
 from looop_portable.protocol.shares import line_for
-from looop_portable.waiting import waiter as waiting_module
+from looop_portable.waiting import waits as waiting_module
 from looop_portable.waiting.pauses import Pauses
 
 try:
