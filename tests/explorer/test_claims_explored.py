@@ -259,7 +259,7 @@ def by_id_alone(lease: Lease | None, me: Holder) -> bool:
     return lease is not None and lease.session == me.session
 
 
-def cannot_release(self: Ledger, key: str, expected: int) -> bool:
+def cannot_release(self: Ledger, key: str, expected: int, *, moves: bool = False) -> bool:
     raise PermissionError(1, "scripted")
 
 
