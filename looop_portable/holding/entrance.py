@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from looop_portable.errors import ClaimHeld
+from looop_portable.errors import ClaimHeld, Settling
 from looop_portable.holding.blocks import log
 from looop_portable.holding.blocks.attempting import HERE, NOT_REENTRANT, Attempting
 from looop_portable.holding.member import Member, Process, this_process
@@ -65,9 +65,10 @@ class Entrance(Attempting):
         assert member
         tickets = member.claims.backend.tickets
         if not (tickets and tickets.line(self._line)):
-            outcome = self.attempt()
-            if not isinstance(outcome, Held):
-                return outcome
+            with contextlib.suppress(Settling):  # Who waits for others waits for the store as well.
+                outcome = self.attempt()
+                if not isinstance(outcome, Held):
+                    return outcome
         watcher, visit = Stoppable(self._cancel), self.visit
         try:
             return apart(lambda: self._wait(visit, member, watcher, timeout, new_watcher), watcher)

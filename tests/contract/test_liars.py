@@ -15,7 +15,7 @@ from support.capabilities import NativeBackend
 from looop_portable.backends.base import Backend, Found, SessionHead, SessionStore
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Lock, Silence
-from looop_portable.protocol.records import Head, Holder, Lease, Registration
+from looop_portable.protocol.records import Head, Holder, Lease, Registration, shared_lease
 from looop_portable.system.clock import elapsed
 from looop_portable.system.watch.waking import new_watcher
 from looop_portable.testing.exam import BackendExam
@@ -325,6 +325,18 @@ class _BothClaim(BeatingBackend):
         return super().advance(claim, super().read(claim).generation if _among_threads() else expected, lease)
 
 
+class _KeepsTheLastReader(BeatingBackend):
+    def advance(self, claim: str, expected: int, lease: Lease | None) -> bool:
+        kept = shared_lease(lease.name, lease.readers[-1:]) if lease and lease.readers else lease
+        return super().advance(claim, expected, kept)
+
+
+class _NobodyWantsItAlone(DictTickets):
+    def waiter(self, claim: str, ticket: str) -> Registration | None:
+        found = super().waiter(claim, ticket)
+        return found and found._replace(shared=True)
+
+
 class _DeadAndSilentBackend(DictBackend):
     def __init__(self) -> None:
         super().__init__()
@@ -347,6 +359,7 @@ NEVER_OLDER = "what is heard is never older than the truth"
 KEEPS = "who beats keeps what it holds"
 OTHERS = "the beat of another is not ours"
 SCAN = "a scan lists what is there and nothing else"
+SHARES = "who shares a claim holds it beside those who share it"
 LIARS: list[tuple[Callable[[], Backend], str, str]] = [
     (_DeadAndSilentBackend, "what_is_heard_is_never_older_than_the_beat", NEVER_OLDER),
     (_DeadAndSilentBackend, "a_session_that_beats_keeps_what_it_holds", "a session that lives can give a beat"),
@@ -380,6 +393,14 @@ LIARS: list[tuple[Callable[[], Backend], str, str]] = [
     (_sessions(_ListsWhatWasAskedFor), "a_scan_of_sessions_lists_what_is_there_and_nothing_else", SCAN),
     (_sessions(_ForgetsNothing), "forget_removes_an_id_and_nothing_else", "forget removes a made-up id"),
     (_sessions(_ForgetsAll), "forget_removes_an_id_and_nothing_else", "forget removes nothing else"),
+    (_KeepsTheLastReader, "those_who_share_a_claim_hold_it_together_and_nobody_alone", SHARES),
+    (_KeepsTheLastReader, "one_who_has_ended_keeps_nobody_out_who_shared_it", SHARES),
+    (_KeepsTheLastReader, "many_share_a_claim_and_each_is_read_whole", "what is read is what was written, whole"),
+    (
+        _tickets(_NobodyWantsItAlone),
+        "who_waits_to_have_it_alone_is_not_passed_by",
+        "nobody joins while one who wants it alone",
+    ),
     (_ForgetsAClaim, "a_scan_while_others_come_and_go_lists_all_that_stay", "a scan lists all that stays"),
     (_BothClaim, "exactly_one_of_many_claimers_of_a_free_name_wins", "of all that claim a free name at once one wins"),
     (_tickets(_LastComeFirst), "those_who_wait_are_in_line_in_the_order_in_which_they_came", "whoever comes first"),

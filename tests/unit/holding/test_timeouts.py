@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from looop_portable import ClaimHeld, Claims, UsageError, Won, aio, claim_all, hold, hold_all, wait_for
+from looop_portable import ClaimHeld, Claims, Settling, UsageError, Won, aio, claim_all, hold, hold_all, wait_for
 
 NO_TIMES = [float("nan"), float("inf"), float("-inf"), -2, -0.5, "5", b"5", Decimal(5), (), {}]
 
@@ -72,3 +72,44 @@ def test_what_is_free_is_had_however_long_one_would_wait(tmp_path: Path, timeout
     assert isinstance(wait_for(claims, "a", me, timeout), Won)
     assert claim_all(claims, ["b", "c"], me, timeout)
     assert isinstance(asyncio.run(aio.claim(claims, "d", me, timeout)), Won)
+
+
+class Grace:
+    """A store that settles when it is asked for the first time, and then no more."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked, real = 0, Claims.claim
+
+        def claim(claims: Claims, *args: Any, **told: Any) -> Any:
+            self.asked += 1
+            if self.asked == 1:
+                raise Settling("the store has lost data", 0.01)
+            return real(claims, *args, **told)
+
+        monkeypatch.setattr(Claims, "claim", claim)
+
+
+@pytest.fixture
+def grace(monkeypatch: pytest.MonkeyPatch) -> Grace:
+    return Grace(monkeypatch)
+
+
+@pytest.mark.parametrize("timeout", [60, None])
+def test_a_waiter_waits_for_a_store_that_settles(tmp_path: Path, grace: Grace, timeout: float | None) -> None:
+    with hold("n", data_dir=tmp_path, timeout=timeout) as held:
+        assert held.generation == 1
+    assert grace.asked == 2
+
+
+def test_a_task_that_waits_does_so_too(tmp_path: Path, grace: Grace) -> None:
+    async def enter() -> int:
+        async with aio.hold("n", data_dir=tmp_path, timeout=60) as held:
+            return held.generation
+
+    assert asyncio.run(enter()) == 1
+
+
+def test_a_claimer_that_does_not_wait_is_told_that_the_store_settles(tmp_path: Path, grace: Grace) -> None:
+    with pytest.raises(Settling), hold("n", data_dir=tmp_path):
+        pass
+    assert grace.asked == 1
