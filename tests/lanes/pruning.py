@@ -116,6 +116,7 @@ def start(scene: Scene, slot: int, body: Body) -> int:
 
 def run(scene: Scene, slot: int, body: Body) -> NoReturn:
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         random.seed()
         body(scene, slot)
     except BaseException as error:  # noqa: BLE001 (whatever it is, it is told)
@@ -156,6 +157,7 @@ def main() -> int:
     parser.add_argument("--backend", default="posix")
     parser.add_argument("--directory", help="where the store is made")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that no process of the storm goes on without it.
     with tempfile.TemporaryDirectory(dir=asked.directory) as directory:
         scene = Scene(directory, asked.backend)
         bodies = [claimer] * asked.claimers + [pruner] * asked.pruners + [reader]
