@@ -210,6 +210,21 @@ while True:
     os.killpg(pid, signal.SIGCONT)
 print("ended", os.waitstatus_to_exitcode(status), flush=True)
 """
+LATE = """
+import os, signal, sys
+from looop_portable.__main__ import start
+from looop_portable.running.child.posix import Child
+asks, told = sys.argv.pop(1), sys.argv.pop(1)
+send = Child.send
+def sends_late(self, number):
+    if number == signal.SIGCONT:
+        open(asks, "w").close()
+        open(told).close()
+    return send(self, number)
+Child.send = sends_late
+start()
+"""
+"""`looop` that waits, before it passes a SIGCONT on, until somebody has opened the one pipe, and then the other."""
 
 
 class Terminal:
@@ -251,6 +266,28 @@ def terminal(request: pytest.FixtureRequest, start: Start) -> Iterator[Terminal]
     yield found
     found.process.kill()
     found.close()
+
+
+@needs_proc
+@needs_stopping
+def test_ctrl_z_just_after_fg_stops_the_command_that_is_let_go_on_late(start: Start, store: Path, tmp_path: Path) -> None:
+    asks, told = tmp_path / "asks", tmp_path / "told"
+    os.mkfifo(asks)
+    os.mkfifo(told)
+    late = (sys.executable, "-c", LATE, str(asks), str(told), "run", "--claim", "repo-x", "--", *PYTHON, KEYS)
+    terminal = Terminal(start, *late)
+    child = int(terminal.says().removeprefix("runs "))
+    terminal.type(b"\x1a")
+    assert terminal.says() == f"stopped {int(signal.SIGTSTP)}"
+    terminal.type(b"fg\n")
+    asks.open().close()
+    terminal.type(b"\x1a")  # The shell has let both go on; `looop run` has not told the command to, yet.
+    assert until(lambda: state_of(child) == "T")
+    told.open("w").close()
+    assert terminal.says() == f"stopped {int(signal.SIGTSTP)}"
+    assert state_of(child) == "T"
+    os.kill(run_of(child), signal.SIGKILL)
+    terminal.close()
 
 
 def run_of(child: int) -> int:

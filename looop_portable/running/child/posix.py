@@ -7,9 +7,9 @@ Does not guarantee: the end of what this user may not signal (set-user-ID): that
 command leaves behind when it exits by itself: `wait` names it, or waits for it. See `guardian` and `kin` for what is not
 seen.
 How: fork, for the command (`execution`) and its guardian. This process blocks its signals and takes them one by one
-(`arriving`): none is lost, and nothing is polled. Without a controlling terminal the command
-leads a process group; with one it stays in this process's, as the terminal and the shell know no other. Where the system
-does not tell who has sent a signal it leads one there too, to which the terminal is lent (`terminals`).
+(`arriving`): none is lost, and nothing is polled. Without a controlling terminal the command leads a process group; with
+one it stays in this process's, as the terminal and the shell know no other. Where the system does not tell who has sent a
+signal it leads one there too, to which the terminal is lent (`terminals`).
 """
 
 from __future__ import annotations
@@ -60,12 +60,10 @@ class Child:
             raise UsageError(
                 "--until-all-end: what a command leaves behind cannot be seen here: there is no /proc, as on Linux"
             )
-        self._guard = threading.Lock()
+        self._guard, self._pid = threading.Lock(), 0
         self._status: int | None = None
-        self._pid = 0
         self._asked = Asked()
-        self._patient = False
-        self._ends = self._hurries = False
+        self._patient = self._ends = self._hurries = False
         self._kin: Kin | None = None
         self._go = self._failure = self._guardian = -1
         self._before: set[int] = set()
@@ -245,6 +243,8 @@ class Child:
                 self._lending.lend()
             self._passed.add(number)
             self.send(number)
+            if number == signal.SIGCONT and signal.SIGTSTP in signal.sigpending():
+                self.send(signal.SIGTSTP)  # A Ctrl-Z had stopped it already, before this SIGCONT lets it go on.
 
     def _send(self, what: bytes) -> None:
         """The guardian, if it has not been killed."""

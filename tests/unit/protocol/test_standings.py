@@ -5,7 +5,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from looop_portable.protocol.liveness import Liveness
-from looop_portable.protocol.records import Holder, Lease
+from looop_portable.protocol.records import Holder, Lease, shared_lease
+from looop_portable.protocol.shares import Reader
 from looop_portable.protocol.standings import NOBODY, TABLE, Standing, advances, is_ours, judge
 
 UNHURRIED = settings(deadline=None)
@@ -22,7 +23,10 @@ LEASES = st.builds(
     generation=st.integers(0, 3),
     foreign=st.booleans(),
     settled=st.booleans(),
+    readers=st.just(()),
 )
+READERS = st.builds(Reader, st.sampled_from(["me", "you", "ME"]), NONCES, st.integers(1, 3))
+SHARED = st.lists(READERS, min_size=1, max_size=3).map(lambda readers: shared_lease("repo-x", tuple(readers)))
 HOLDERS = st.one_of(st.just(NOBODY), st.builds(Holder, st.sampled_from(["me", "you", "ME"]), NONCES))
 VERDICTS = st.sampled_from(Liveness)
 
@@ -99,6 +103,19 @@ def test_ours_is_said_only_of_a_published_lease_of_exactly_this_registration(
         and not found.foreign
         and me.session != ""
         and (found.session, found.incarnation) == (me.session, me.incarnation)
+    )
+
+
+@UNHURRIED
+@given(SHARED, HOLDERS, VERDICTS)
+def test_a_shared_claim_is_ours_if_exactly_this_registration_is_one_of_its_readers(
+    found: Lease, me: Holder, liveness: Liveness
+) -> None:
+    ours = judge(found, me, liveness) is Standing.OURS
+    assert (
+        ours
+        == is_ours(found, me)
+        == (me.session != "" and (me.session, me.incarnation) in {each[:2] for each in found.readers})
     )
 
 
