@@ -82,3 +82,8 @@ def test_the_unit_that_is_shown_is_that_of_the_examples() -> None:
     there = (UNITS / "looop-job@.service").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line and line not in there] == []
     assert sum("=" in line for line in lines) > 8
+
+
+def test_the_hook_that_is_shown_is_that_of_the_examples() -> None:
+    there = (ROOT / "examples" / "pre-commit" / ".pre-commit-config.yaml").read_text(encoding="utf-8")
+    assert shown("agents.md", ".pre-commit-config.yaml").strip() == re.sub(r"^#.*\n", "", there, flags=re.MULTILINE).strip()
