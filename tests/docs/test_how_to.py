@@ -87,3 +87,18 @@ def test_the_unit_that_is_shown_is_that_of_the_examples() -> None:
 def test_the_hook_that_is_shown_is_that_of_the_examples() -> None:
     there = (ROOT / "examples" / "pre-commit" / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     assert shown("agents.md", ".pre-commit-config.yaml").strip() == re.sub(r"^#.*\n", "", there, flags=re.MULTILINE).strip()
+
+
+@needs_yaml
+def test_the_command_of_the_cron_job_runs_while_it_holds_its_claim(tmp_path: Path) -> None:
+    volume, job = import_module("yaml").safe_load_all(shown("containers.md", "nightly.yaml"))
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (mounted,) = container["volumeMounts"]
+    assert container["env"] == [{"name": "LOOOP_DATA_DIR", "value": mounted["mountPath"]}]
+    assert [each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"]] == [volume["metadata"]["name"]]
+    programs = command_directory(tmp_path, backup='looop check nightly --generation "$LOOOP_CLAIM_GENERATION"')
+    environment = {"PATH": f"{programs}:/usr/bin:/bin", "LOOOP_DATA_DIR": str(tmp_path / "claims")}
+    done = subprocess.run(container["command"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "is current" in done.stdout
