@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.capabilities import BASH, needs_bash, needs_yaml
+from support.capabilities import BASH, needs_bash, needs_sh, needs_yaml
 from support.commands import command_directory
 from support.pages import blocks_of
 
@@ -90,6 +90,7 @@ def test_the_hook_that_is_shown_is_that_of_the_examples() -> None:
 
 
 @needs_yaml
+@needs_sh
 def test_the_command_of_the_cron_job_runs_while_it_holds_its_claim(tmp_path: Path) -> None:
     volume, job = import_module("yaml").safe_load_all(shown("containers.md", "nightly.yaml"))
     pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
