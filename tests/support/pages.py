@@ -7,6 +7,7 @@ Each block of code is one of these, by its language and by the comment in the li
 - `sh`: bash runs it, as somebody would who pastes it; each command of it must succeed.
 - `console`: lines that begin with `$ ` are run. What they print, on stderr too, must be the lines below them. `...` stands
   for anything within a line, and a line of `...` alone for any lines. `> ` begins the rest of a command of several lines.
+- `bat`: cmd.exe runs it, line by line, where there is one (`tests/docs/test_bat_blocks.py`).
 - `python`: a program; it must end with 0. What it prints must be the next block, if that says `<!-- prints -->`.
 - `<!-- file: NAME -->`: the block becomes that file. Nothing is run.
 - `<!-- shell: NAME -->`: another terminal. The blocks of one name are run in one shell; one that has ended begins anew.
@@ -73,7 +74,7 @@ def blocks_of(document: Path) -> list[Block]:
 
 def is_accounted_for(block: Block) -> bool:
     """Whether it is run, becomes a file, is compared, or says why not. `text` shows output; `{...}` is for the site."""
-    known = block.language in RUN | {"text", ""} or block.language.startswith("{")
+    known = block.language in RUN | {"bat", "text", ""} or block.language.startswith("{")
     return known or bool(block.says.keys() & {"file", "prints", "not run"})
 
 
