@@ -13,6 +13,8 @@ from support.pages import Block, Lacking, Untrue, blocks_of, fits, is_accounted_
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
+    ROOT / "README.md",
+    ROOT / "docs" / "index.md",
     ROOT / "docs" / "tutorial.md",
     *sorted((ROOT / "docs").glob("how-to/*.md")),
     *sorted((ROOT / "docs").glob("reference/*.md")),

@@ -1,4 +1,4 @@
-"""The README's table and that of evidence are the code's, its program runs, and its first command does what it says."""
+"""The README's first command and its crontab do what it says, and the documented rule of evidence is the code's."""
 
 from __future__ import annotations
 
@@ -10,45 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.capabilities import needs_bash
+from support.pages import blocks_of
 
 from looop_portable.protocol.inquiry import WORTH
-from looop_portable.protocol.standings import TABLE
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_table_of_standings_is_the_code_s() -> None:
-    rows = re.findall(r"^\| ([A-Z]+): (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", README, flags=re.MULTILINE)
-    assert rows == [(standing.name, standing.value, *verbs) for standing, verbs in TABLE.items()]
 
 
 def test_the_documented_rule_of_evidence_is_the_code_s() -> None:
     evidence = (ROOT / "docs" / "explanation" / "evidence.md").read_text(encoding="utf-8")
     table = evidence.partition("| seen | worth |\n|---|---|\n")[2].partition("\n\n")[0]
     assert table.splitlines() == [f"| {seen.value} | {worth.value} |" for seen, worth in WORTH.items()]
-
-
-PROGRAMS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-PRINTED = [
-    r"1\none\ntwo\nWon\(.*",
-    r"mine\nlicence#1\n1\n1 3\n",
-    r"saved /srv\n",
-    r"deployed\ndeployed\ndeployed\n",
-]
-
-
-@pytest.mark.parametrize(("program", "printed"), list(zip(PROGRAMS, PRINTED, strict=True)))
-def test_a_program_runs(tmp_path: Path, program: str, printed: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "LOOOP_DATA_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(printed, done.stdout, flags=re.DOTALL), done.stdout
 
 
 def test_the_first_command_s_example_refuses_the_second_and_lets_the_third_take_over(tmp_path: Path) -> None:
@@ -72,17 +46,44 @@ def test_the_first_command_s_example_refuses_the_second_and_lets_the_third_take_
     assert not list(tmp_path.rglob("*.lock")), "a keeper is left"
 
 
-VERBS = README[README.index("| `claim NAME") : README.index("Options of all verbs")]
+CRONTAB = [block.text for block in blocks_of(ROOT / "README.md") if block.says.get("file") == "crontab"]
 
 
-@pytest.mark.parametrize("usage", re.findall(r"`(\w+[^`]*)`", VERBS))
-def test_each_verb_of_the_readme_has_help(usage: str) -> None:
-    verb = re.split(r" (?=[A-Z\[-])", usage)[0].split()
-    done = subprocess.run(
-        [sys.executable, "-m", "looop_portable", *verb, "--help"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert set(re.findall(r"--\w[\w-]*", usage)) <= set(re.findall(r"--\w[\w-]*", done.stdout))
+@needs_bash
+def test_the_crontab_s_line_runs_the_job_and_is_silent_while_another_holds_the_claim(tmp_path: Path) -> None:
+    scripts = Path(sys.executable).parent
+    if not shutil.which("looop", path=str(scripts)):
+        pytest.skip("the package is not installed with its script `looop`")
+    (line,) = CRONTAB
+    *times, command = line.split(None, 5)
+    assert all(re.fullmatch(r"[*\d,/-]+", each) for each in times)
+    assert "%" not in command, "cron takes it for the end of the line"
+    job = tmp_path / "job"
+    job.write_text("#!/bin/sh\necho ran\n", encoding="utf-8")
+    job.chmod(0o755)
+    command = command.replace("/usr/local/bin/looop", str(scripts / "looop")).replace("/usr/local/bin/backup", str(job))
+    assert str(scripts) in command
+    assert str(job) in command
+    # As cron has it: a home, a short PATH, no terminal.
+    environment = {"HOME": str(tmp_path), "LOGNAME": "nobody", "PATH": "/usr/bin:/bin", "SHELL": "/bin/sh"}
+
+    def by_cron(text: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["/bin/sh", "-c", text],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    assert by_cron(command) == (0, "ran\n")
+    assert by_cron(f"{scripts / 'looop'} claim nightly --session other --ttl 5m")[0] == 0
+    assert by_cron(command) == (0, "")
+    assert by_cron(f"{scripts / 'looop'} session stop other")[0] == 0
+    assert by_cron(command) == (0, "ran\n")
 
 
 def test_the_example_for_any_system_refuses_the_second_and_lets_the_third_take_over(tmp_path: Path) -> None:
