@@ -30,6 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -224,8 +225,8 @@ class Shell:
         """Ends the shell, and what it has left in its process group."""
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
-        if self.lives():
+        with suppress(ProcessLookupError):
             os.killpg(self._bash.pid, signal.SIGKILL)
-            self._bash.wait(SECONDS)
+        self._bash.wait(SECONDS)
         self._bash.stdin.close()
         self._bash.stdout.close()
