@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.capabilities import needs_bash
+from support.capabilities import needs_bash, needs_zombies
 from support.pages import Block, Lacking, Untrue, blocks_of, fits, is_accounted_for, try_page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,6 +35,7 @@ def environment_in(directory: Path) -> dict[str, str]:
 
 
 @needs_bash
+@needs_zombies
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_examples_of_a_page_do_what_it_says(page: Path, tmp_path: Path) -> None:
     try:
@@ -54,6 +55,7 @@ def test_not_one_in_five_examples_is_not_run() -> None:
 
 
 @needs_bash
+@needs_zombies
 @pytest.mark.parametrize(
     "text",
     [
@@ -113,6 +115,7 @@ $ echo "$name"; read x; echo $?
 
 
 @needs_bash
+@needs_zombies
 def test_a_page_that_is_right_passes(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(RIGHT, encoding="utf-8")

@@ -30,7 +30,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -191,7 +190,8 @@ class Shell:
         )
 
     def lives(self) -> bool:
-        return self._bash.poll() is None
+        """Does not reap it: nobody else has its number before `close` has ended its group."""
+        return os.waitid(os.P_PID, self._bash.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def run(self, commands: str, name: tuple[int, int]) -> tuple[str, int]:
         """What `commands` printed, and the last one's exit code; 0 where they have ended the shell by `exit` or SIGKILL."""
@@ -204,8 +204,10 @@ class Shell:
         printed = self._read_until(mark.encode())
         told, _, code = printed.rpartition(mark)
         if not code:
-            ended = self._bash.wait(SECONDS)
-            return printed, 0 if ended in {0, -signal.SIGKILL} else ended
+            ended = os.waitid(os.P_PID, self._bash.pid, os.WEXITED | os.WNOWAIT)
+            assert ended
+            on_purpose = ended.si_status in {0, signal.SIGKILL}
+            return printed, 0 if on_purpose else ended.si_status
         return told, int(code)
 
     def _read_until(self, mark: bytes) -> str:
@@ -225,8 +227,7 @@ class Shell:
         """Ends the shell, and what it has left in its process group."""
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
-        with suppress(ProcessLookupError):
-            os.killpg(self._bash.pid, signal.SIGKILL)
+        os.killpg(self._bash.pid, signal.SIGKILL)
         self._bash.wait(SECONDS)
         self._bash.stdin.close()
         self._bash.stdout.close()
