@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
 from looop_portable import __version__
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 project = "looop-portable"
 author = "The looop-portable maintainers"
 copyright = "2026, the looop-portable maintainers; MIT licence"  # noqa: A001
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_click", "sphinx_copybutton", "generated"]
 exclude_patterns = ["_build"]
 nitpicky = True
+nitpick_ignore_regex = [
+    # Python's own: its inventory is on the network, and nothing is fetched.
+    ("py:class", r"(collections\.abc|os|threading)\..*"),
+    # What a signature names and the library does not show: what `Claims` and `Backend` are made of, and options with names.
+    ("py:class", r"looop_portable\.(backends\.(base|lines)|claims\.events|holding\.options|system\.processes)\.\w+"),
+]
 default_role = "code"
+smartquotes = False  # `--wait` is to be copied.
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 
 copybutton_prompt_text = "$ "

@@ -52,7 +52,7 @@ CLAIM, SESSION, TICKET, BEAT = "claim", "session", "ticket", "beat"
 
 
 class Record(NamedTuple):
-    """What was published last under a key, as the `number`th there. Number 0: nothing ever was.
+    """What was published last under a key, and its `number` there. Number 0: nothing ever was.
 
     One without data holds nothing, whatever its number: numbers up to that are not used any more. So a store says what may
     have lost what it had confirmed: it lets all numbers leap to one that it has certainly not given yet.

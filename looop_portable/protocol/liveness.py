@@ -28,6 +28,8 @@ SHORTEST_LEASE = 3
 
 
 class Liveness(Enum):
+    """Whether a session lives. UNKNOWN is treated as ALIVE, always."""
+
     ALIVE = "alive"
     DEAD = "dead"
     UNKNOWN = "unknown"

@@ -1,6 +1,7 @@
 """The rules: what a claim looks like to one session, and what each verb does about it.
 
-Pure: no clock, no file, no process. `TABLE` is what the verbs go by, and the table in the README; a test compares the two.
+Pure: no clock, no file, no process. `TABLE` is what the verbs go by, and the table in
+docs/reference/standings.md; a test compares the two.
 
 Every transition of a claim is one step: be the first to publish generation g+1. A verb reads the head (generation g),
 judges it here, and either answers or advances from exactly g. A decision may be out of date. Then another g+1 exists, and

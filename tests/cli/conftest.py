@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.schemas import objects_in, variant_of
 
 import looop_portable
 from looop_portable import Claims
@@ -35,6 +36,13 @@ def wait():
 threading.Thread(target=wait, daemon=True).start()
 main()
 """
+
+
+def fits_its_schema(args: tuple[str, ...], said: str) -> None:
+    """Whatever is said with --json is as docs/reference/json.md has it; but what is in the log, where others write too."""
+    if "--json" in args and "events" not in args:
+        for each in objects_in(said):
+            variant_of(each)
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +80,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
         said = capsys.readouterr()
         assert isinstance(end.value.code, int)
         assert "Traceback" not in said.out + said.err
+        fits_its_schema(args, said.out)
         return subprocess.CompletedProcess(args, end.value.code, said.out, said.err)
 
     return run_here
@@ -105,6 +114,8 @@ def looop() -> Run:
         said = (done.stdout or "") + (done.stderr or "")
         assert "Traceback" not in said
         assert "Exception ignored" not in said
+        if "run" not in args:  # Of which stdout is the command's.
+            fits_its_schema(args, done.stdout or "")
         return done
 
     return run_process
