@@ -16,7 +16,7 @@ Compatibility: looop >= 0.57 flocks `claims/.dirlock` while it compares, writes 
 
 from __future__ import annotations
 
-from looop_portable.backends.directory.projection import Projection, is_looops
+from looop_portable.backends.directory.projection import Projection, claimed_at, is_looops
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.protocol.codec import decode, text
 from looop_portable.protocol.names import LONGEST_NAME
@@ -94,7 +94,8 @@ class Adoption:
 def _adopted(shown: bytes) -> dict[str, object]:
     record = decode(shown)
     name = text(record, "name")
-    return {"session": text(record, "session"), "name": name[:LONGEST_NAME], _ADOPTED: _as_text(shown)}
+    found = {"session": text(record, "session"), "name": name[:LONGEST_NAME], _ADOPTED: _as_text(shown)}
+    return {**found, "claimed_at": since} if (since := claimed_at(record)) else found
 
 
 def _in_step(generation: int, data: bytes, shown: bytes | None) -> bool:
