@@ -96,7 +96,7 @@ class Adoption:
 def _adopted(shown: bytes) -> dict[str, object]:
     record = decode(shown)
     name = text(record, "name")
-    found = {"session": text(record, "session"), "name": name[:LONGEST_NAME], _ADOPTED: _as_text(shown)}
+    found: dict[str, object] = {"session": text(record, "session"), "name": name[:LONGEST_NAME], _ADOPTED: _as_text(shown)}
     return {**found, "claimed_at": since} if (since := claimed_at(record)) else found
 
 

@@ -122,7 +122,7 @@ class DirectoryBackend(Backend):
             shared = self._is_shared_with_looop()
             seen = self._adoption.seen(key, claim, expected) if shared else Seen()
             if seen.moved:
-                return False
+                return self.ledger.ledger_root.lost()
             if lease is None:
                 return self._release(key, claim, expected, shared)
             if holder_of(expected) and not self._is_still(key, claim, expected):

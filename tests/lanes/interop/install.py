@@ -2,11 +2,11 @@
 
     python tests/lanes/interop/install.py DIRECTORY
 
-Makes DIRECTORY/looop-VERSION for each of `VERSIONS`, with bin/looop: one without a guard (0.14.0), one that has it and takes
-the claims of the living all the same (0.57.0), the oldest that we share a directory with (1.0.0), and the newest. One that is
-there already stays, so the newest is looked up once for each DIRECTORY. The newest is what cargo takes for it: of the releases
-that say which Rust they need, one that this machine can build (1.1.0 does not say; it is of edition 2024, which is Rust 1.85
-at least). Without cargo it says so and succeeds, and the tests are skipped; if cargo fails, so does this.
+Makes DIRECTORY/looop-VERSION for each of `VERSIONS`, with bin/looop: one without a guard (0.14.0), one that has it and
+takes the claims of the living all the same (0.57.0), the oldest that we share a directory with (1.0.0), and the newest. One
+that is there already stays, so the newest is looked up once for each DIRECTORY. The newest is what cargo takes for it: of
+the releases that say which Rust they need, one that this machine can build (1.1.0 does not say; it is of edition 2024: Rust
+1.85 at least). Without cargo it says so and succeeds, and the tests are skipped; if cargo fails, so does this.
 """
 
 from __future__ import annotations
@@ -40,7 +40,13 @@ def main(directory: Path) -> int:
         else:
             print(f"{command} installs {name} into {root}", flush=True)
             # `--locked`: with the libraries that it was released with.
-            options = ["--locked", "--root", str(root), "--target-dir", str(directory / "target")]  # Built once, what all need.
+            options = [
+                "--locked",
+                "--root",
+                str(root),
+                "--target-dir",
+                str(directory / "target"),
+            ]  # Built once, what all need.
             built = subprocess.run([command, "install", "looop", *options, *version], check=False)
             if built.returncode:
                 return built.returncode
