@@ -6,8 +6,8 @@ may remove a lease that looop has written since. A program that has read the sta
 calls it has to know that every such process has ended, on every host; one that is stopped has not.
 Guarantees: what can be seen stops it, and nothing is changed: a session that may live, a claim that is held, a waiter, a
 record that is being written. The stamp is replaced in one step, within the guard: a crash leaves the old one or the new
-one, whole; of two that change it at once the second finds it changed. A claimer of this version or later that sleeps
-through the change in the middle of its claim does not win by the old stamp.
+one, whole; of two that change it at once the second finds it changed. A claimer of this version or later that has judged
+before the change, and sleeps through it, does not win by the old stamp.
 How: after the stamp every name gets one more generation, released, and the common floor rises. Whoever has judged before
 that publishes a number that is taken. Who loses reads the stamp again (`LedgerRoot.lost`).
 """
