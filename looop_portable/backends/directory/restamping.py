@@ -1,13 +1,13 @@
 """To give a directory's stamp another guard: to share it with looop from now on, or not to any more (`looop adopt`).
 
 Does not guarantee: anything while a process uses the directory, and none can be seen that is paused in the middle of a
-step. `claims/NAME.json` is replaced and removed by name, so a reaper that has looked before the change, and acts after it,
-may remove a lease that looop has written since. A program that has read the stamp goes by what it has read. So whoever
-calls it has to know that every such process has ended, on every host; one that is stopped has not.
-Guarantees: what can be seen stops it, and nothing is changed: a session that may live, a claim that is held, a waiter, a
-record that is being written. The stamp is replaced in one step, within the guard: a crash leaves the old one or the new
-one, whole; of two that change it at once the second finds it changed. A claimer of this version or later that has judged
-before the change, and sleeps through it, does not win by the old stamp.
+step. `claims/NAME.json` is removed by name: of two reapers that have looked before the change, the one that removes it
+after the change removes a lease that looop has written since. A program that has read the stamp goes by what it has read.
+So whoever calls it has to know that every such process has ended, on every host; one that is stopped has not.
+Guarantees: what can be seen stops it, and nothing is changed: a session that may live, a claim that is held, or shown, a
+waiter, a record that is being written. The stamp is replaced in one step, within the guard: a crash leaves the old one or
+the new one, whole; of two that change it at once the second finds it changed. A claimer of this version or later that has
+judged before the change, and sleeps through it, does not win by the old stamp.
 How: after the stamp every name gets one more generation, released, and the common floor rises. Whoever has judged before
 that publishes a number that is taken. Who loses reads the stamp again (`LedgerRoot.lost`).
 """
@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
+from looop_portable.backends.directory.projection import Projection
 from looop_portable.errors import CannotExclude, LooopError, Unavailable, UsageError, answering, describe_error
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.ledger.stamp import FLOCK, NAME, Format
@@ -29,6 +30,7 @@ class Store(Protocol):
     """What is needed of a `DirectoryBackend`."""
 
     ledger: Ledger
+    projection: Projection
 
 
 class Restamped(NamedTuple):
@@ -63,7 +65,7 @@ def restamp(store: Store, guard: str, users: Callable[[], Iterable[str]], *, dry
         if found.after == before:
             return found
         _refuse(ledger, before, guard)
-        seen = (*users(), *_writers(ledger))
+        seen = tuple(users()) or tuple(_traces(store))
         if seen or dry_run:
             return found._replace(users=seen)
         if guard:
@@ -71,7 +73,7 @@ def restamp(store: Store, guard: str, users: Callable[[], Iterable[str]], *, dry
         with root.within(FLOCK):  # Looop holds it, and all who go by a stamp that has it.
             if root.read_anew() != before:
                 raise Unavailable(f"{root.root}: its stamp has just been changed by somebody else; try again", root.root)
-            if seen := (*users(), *_writers(ledger)):
+            if seen := tuple(users()) or tuple(_traces(store)):
                 return found._replace(users=seen)
             root.change(found.after)
             trouble = _fence(ledger)
@@ -95,8 +97,12 @@ def _refuse(ledger: Ledger, before: Format, guard: str) -> None:
         )
 
 
-def _writers(ledger: Ledger) -> Iterator[str]:
-    """Records that are being written, or that a crash has left: their private files."""
+def _traces(store: Store) -> Iterator[str]:
+    """What somebody is about to give its name, or to remove; or a crash has left it."""
+    ledger, projection = store.ledger, store.projection
+    for key, name in projection.foreign_names().items():
+        if ledger.files.read(projection.path(key)) is not None and not projection.is_strange(key):
+            yield f"claim {name}: {projection.path(key)} shows a lease"
     for key in ledger.names():
         with contextlib.suppress(FileNotFoundError):  # It was pruned.
             if any(name.startswith(".") for name in ledger.files.list(f"{ledger.root}/{key}")):

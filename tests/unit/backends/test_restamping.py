@@ -310,6 +310,43 @@ def test_a_release_that_sleeps_through_the_change_releases_nobody_elses(tmp_path
     assert changes < at - 1
 
 
+@pytest.mark.parametrize("reapers", [1, 2])
+def test_a_reaper_that_sleeps_through_the_change_is_seen_and_of_two_one_is_not(tmp_path: Path, reapers: int) -> None:
+    """What it is about to remove is in the way. Only if another has removed it, nobody can see that it will be removed.
+
+    Therefore all have to end first. Whoever makes this harmless may ask for less.
+    """
+    at, harm = 0, []
+    while True:
+        at += 1
+        directory = tmp_path / str(at)
+        me = made(directory, "auto")
+        claims, shown = Claims.open(str(directory), "posix"), directory / "claims" / f"{NAME}.json"
+        assert isinstance(claims.claim(NAME, me), Won)
+        left = shown.read_bytes()
+        assert isinstance(claims.release(NAME, me), Released)
+        shown.write_bytes(left)  # As a crash leaves it.
+        injector = Injector(Fault(at, RIVAL), full)
+        sleeper = Claims(store(directory, injector))
+        found: list[Restamped] = []
+
+        def change(directory: Path = directory, found: list[Restamped] = found) -> None:
+            if reapers > 1:
+                Claims.open(str(directory), "posix").reap()
+            found.append(adopt(directory, "advisory"))
+            if found[0].changed:
+                looop_claims(directory, NAME)
+
+        injector.rival = change
+        sleeper.reap()
+        if not found:
+            break
+        if found[0].changed and (not shown.exists() or shown.read_text() != LOOOPS):
+            harm.append(injector.calls[at - 1])
+    assert at > 30
+    assert harm == ["remove"] * (reapers - 1)
+
+
 def test_of_two_that_change_it_at_once_the_second_finds_it_changed(tmp_path: Path, wanted: str) -> None:
     made(tmp_path, OTHER[wanted])
     arrived = threading.Barrier(2)
