@@ -29,11 +29,14 @@ class LedgerRoot:
 
     def start_anew(self) -> None:
         """Forget what was seen: all of it has been removed, or is another directory now."""
+        self._forget_stamp()
+        self._shared: int | None = None
+        self._trusted = False
+
+    def _forget_stamp(self) -> None:
         self._stamp = Stamp(self.root, self._files, self.policy)
         self._format: Format | None = None
         self._kind: str | None = None
-        self._shared: int | None = None
-        self._trusted = False
 
     def format(self) -> Format | None:
         """How generations are published here; None as long as nobody has published any."""
@@ -103,7 +106,7 @@ class LedgerRoot:
 
     def lost(self) -> bool:
         """False, for who has lost a step: it may have been restamped while he slept, so he reads the stamp again."""
-        self.start_anew()
+        self._forget_stamp()
         return False
 
     def within(self, guard: str) -> AbstractContextManager[None]:
