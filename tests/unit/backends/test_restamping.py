@@ -15,7 +15,8 @@ import pytest
 from support.capabilities import NativeFiles, needs_flock
 
 from looop_portable import Claims, Held, Released, Unavailable, Won
-from looop_portable.backends.directory.policies import AutoBackend
+from looop_portable.backends.directory.backend import DirectoryBackend
+from looop_portable.backends.directory.policies import WINDOWS, AutoBackend
 from looop_portable.backends.directory.restamping import Restamped, restamp
 from looop_portable.claims.reaper import users
 from looop_portable.errors import CannotExclude, UsageError
@@ -153,6 +154,13 @@ def test_what_has_no_stamp_or_no_hard_links_keeps_what_it_has(tmp_path: Path) ->
     (root / ".protocol.json").write_text('{"protocol": 1, "links": false, "guard": "flock", "aliases": false}\n')
     with pytest.raises(CannotExclude, match="no hard links here, so the guard stays"):
         restamp(store(tmp_path), "", nobody)
+
+
+def test_a_windows_host_gives_no_directory_a_guard_that_it_cannot_hold(tmp_path: Path) -> None:
+    made(tmp_path, "auto")
+    with pytest.raises(CannotExclude, match="flock, which Windows hosts cannot hold"):
+        restamp(DirectoryBackend(str(tmp_path), WINDOWS), FLOCK, nobody)
+    assert restamp(DirectoryBackend(str(tmp_path), WINDOWS), "", nobody).changed is False
 
 
 def test_a_directory_that_has_spelled_long_names_otherwise_than_looop_would_is_refused(tmp_path: Path) -> None:

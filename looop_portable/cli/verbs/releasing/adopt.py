@@ -38,8 +38,8 @@ def adopt(out: Setting, wanted: str, all_stopped: bool, dry_run: bool) -> int:
     """Have a directory adopt BACKEND: `advisory` shares it with the Rust looop, `auto` ends that.
 
     NOT SAFE while a process uses the directory. A paused process cannot be seen, and goes on by the old way when it wakes
-    up: it could then remove a claim that looop has taken. So end all of them first, and say so with --all-stopped. A
-    machine that sleeps counts as a paused process.
+    up: it could then remove a claim that looop has taken. So end all of them first, on every host; a machine that sleeps
+    counts as a paused process. Then say so with --all-stopped: without it, nothing is changed (exit 2).
 
     What can be seen is refused: a session that may live, a claim that is held, a waiter, a record that is being written.
     The change is one step: a crash leaves the old way or the new one. Generations go on above what they were. Done twice,
