@@ -62,6 +62,19 @@ def sweep(
     return Sweep(tuple(reaped), kept, tuple(failed), dry_run=dry_run)
 
 
+def users(backend: Backend, sessions: Sessions) -> Iterator[str]:
+    """Who uses the store, as far as can be seen: sessions that may live, claims that are held, by the dead too, waiters."""
+    for status in sessions.statuses():
+        if not status.verdict.dead:
+            yield f"session {status.registration.session}: {status.verdict.description}"
+    for name, head in backend.scan():
+        session = head.lease.session if head and head.lease else ""
+        yield f"claim {name}: held by session '{session}'" if session else f"claim {name}: its holder cannot be read"
+    for name in backend.tickets.claims() if backend.tickets else ():
+        if backend.tickets and backend.tickets.line(name):
+            yield f"claim {name}: somebody waits for it"
+
+
 def _silently(_: str) -> None:
     return
 

@@ -63,6 +63,7 @@ SECTIONS = {
         "break": "verbs.releasing.breaking:break_",
         "reap": "verbs.releasing.reap:reap",
         "prune": "verbs.releasing.prune:prune",
+        "adopt": "verbs.releasing.adopt:adopt",
         "doctor": "verbs.doctor:doctor",
     },
     "Setting up": {
@@ -107,6 +108,10 @@ _SYNONYMS = {
     **dict.fromkeys(("gc", "clean", "cleanup"), "`looop reap` releases what the dead held"),
     **dict.fromkeys(("check-health", "health", "test", "diagnose"), "`looop doctor` measures a directory"),
     **dict.fromkeys(("vacuum", "compact", "purge", "forget"), "`looop prune` removes what is left of unused names"),
+    **dict.fromkeys(
+        ("migrate", "convert", "restamp", "share", "upgrade"),
+        "`looop adopt advisory` shares a directory with the Rust looop",
+    ),
     "help": "`looop --help`, or `looop VERB --help`",
     "version": "`looop --version`",
 }

@@ -184,12 +184,12 @@ class Ledger:
         with self.ledger_root.guard():
             stamped = self.ledger_root.make()
             if (self.floors.begins or self.floors.ends) and not self.floors.begin(key, expected):
-                return False
+                return self.ledger_root.lost()
             if target > 1 and not (target & (target - 1) and target % STEP):  # Of most there is nothing to be written.
                 self.floors.rise(key, target)
             private = self._publisher.publish(key, target, nonce, data, stamped)
             admitted = private is not None and (target > 1 or self.floors.admit(key, target))
-            won = admitted and self._stands(key, target, held=bool(shown_as))
+            won = (admitted and self._stands(key, target, held=bool(shown_as))) or self.ledger_root.lost()
             if won and shown_as:
                 recent = self.recent[key]
                 recent.published, recent.released = (target, data), (0, b"")

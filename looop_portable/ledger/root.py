@@ -29,11 +29,14 @@ class LedgerRoot:
 
     def start_anew(self) -> None:
         """Forget what was seen: all of it has been removed, or is another directory now."""
+        self._forget_stamp()
+        self._shared: int | None = None
+        self._trusted = False
+
+    def _forget_stamp(self) -> None:
         self._stamp = Stamp(self.root, self._files, self.policy)
         self._format: Format | None = None
         self._kind: str | None = None
-        self._shared: int | None = None
-        self._trusted = False
 
     def format(self) -> Format | None:
         """How generations are published here; None as long as nobody has published any."""
@@ -45,6 +48,18 @@ class LedgerRoot:
     def make(self) -> Format:
         """Make the directory, which can exclude, if it is missing. Raises `CannotExclude` if it cannot."""
         return self._format or self._stamp.make()
+
+    def read_anew(self) -> Format | None:
+        """What the stamp says by now. What was read before stands."""
+        return Stamp(self.root, self._files, self.policy).known()
+
+    def change(self, fmt: Format) -> None:
+        """Change the stamp. Here the old one stands until `start_anew`."""
+        self._stamp.change(fmt)
+
+    def try_guard(self, guard: str) -> None:
+        """Raises `CannotExclude` where it would keep nobody out."""
+        self._stamp.try_guard(guard, self.shared())
 
     def shared(self) -> int:
         """The permissions that new files share. The first call makes the directory."""
@@ -88,6 +103,15 @@ class LedgerRoot:
         if not kind or getattr(self._inside, "held", False):
             return _UNGUARDED
         return self._enter(kind)
+
+    def lost(self) -> bool:
+        """False, for who has lost a step: it may have been restamped while he slept, so he reads the stamp again."""
+        self._forget_stamp()
+        return False
+
+    def within(self, guard: str) -> AbstractContextManager[None]:
+        """As `guard`, whatever the stamp says."""
+        return _UNGUARDED if getattr(self._inside, "held", False) else self._enter(guard)
 
     def is_guarded(self) -> bool:
         """Whether it has a guard, or may yet be given one."""

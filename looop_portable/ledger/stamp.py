@@ -2,7 +2,8 @@
 
 Guarantees: a directory of another protocol is neither read nor written; one that cannot exclude is refused, with the
 remedy; all who write in a directory do it in one way, whichever backend they were told to use: what contradicts the
-stamp is refused. The stamp is made once, from what the directory was found able to do, and never changed.
+stamp is refused. The stamp is made once, from what the directory was found able to do, and stays: `looop adopt` alone
+gives it another guard, or none, in one step (see `restamping`, in the directory's backend).
 How: the stamp is itself published as a generation is: by a hard link; where there are none it is renamed into place, under
 the guard. A guard is tried when the stamp is made: one that does not keep a second holder out is none.
 """
@@ -130,7 +131,7 @@ class Stamp:
         _make_directory(self._files, self.root)
         shared = self._files.shared_bits(self.root)
         if self._policy.guard:
-            self._try_guard(self._policy.guard, shared)
+            self.try_guard(self._policy.guard, shared)
         try:
             aliases = self._aliases()
         except FileNotFoundError:
@@ -174,7 +175,7 @@ class Stamp:
                 "or LOOOP_DATA_DIR",
                 self.root,
             )
-        self._try_guard(guard, shared)
+        self.try_guard(guard, shared)
         with self._files.guard(self.guard_path(guard), shared=shared):
             if self.known() is None:
                 self._write(Format(False, guard, False), shared, self._files.replace)
@@ -189,10 +190,14 @@ class Stamp:
         create = functools.partial(self._files.create, data=encode(self._record(fmt)), shared=shared, durable=True)
         return named(fresh(f"{self.root}/{_PRIVATE}", self._files.nonce), create, named_so, self._files.remove)
 
+    def change(self, fmt: Format) -> None:
+        """It says `fmt` from now on. For who has the directory for himself: see `restamping`."""
+        self._write(fmt, self._files.shared_bits(self.root), self._files.replace)
+
     def _record(self, fmt: Format) -> dict[str, object]:
         return {"protocol": PROTOCOL, "links": fmt.links, "guard": fmt.guard or None, "aliases": fmt.aliases}
 
-    def _try_guard(self, guard: str, shared: int) -> None:
+    def try_guard(self, guard: str, shared: int) -> None:
         """A filesystem that grants flock to everybody does not exclude: try the guard before the stamp relies on it."""
         path = self.guard_path(guard)
         refuse_local_guard(self._files, guard, path, stamped=False)
@@ -211,7 +216,7 @@ class Stamp:
             return fmt
         raise WrongBackend(
             f"{self.root}: the backend '{policy.backend}' contradicts the stamp of this directory ({fmt.description}): "
-            f"{_way_out(policy, fmt, self.root)}",
+            f"{_way_out(policy, fmt)}",
             self.root,
         )
 
@@ -262,12 +267,11 @@ def describe(backend: str, address: str) -> str:
     return f"'{backend}'{f' ({address})' if address else ''}"
 
 
-def _way_out(policy: Policy, fmt: Format, root: str) -> str:
+def _way_out(policy: Policy, fmt: Format) -> str:
     if fmt.links and not fmt.guard:
         return (
-            "it is used without a guard, so that what looop itself removes would not be noticed: use --backend auto; or, "
-            f"to share it with looop from now on, end all that use it, remove {root}/{NAME}, and come back with --backend "
-            f"{policy.backend}"
+            "it is used without a guard, so that what looop itself removes would not be noticed: use --backend auto, or "
+            f"`looop adopt {policy.backend}` to share it with looop from now on"
         )
     if fmt.guard == WINDOWS:
         return "a Windows host made it where there are no hard links, and only those can hold its guard: use another one"

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from looop_portable.typed import Any
 
 _TICKS_A_SECOND = 10_000_000
+_LAST = 253_402_300_799
+"""The last second of the year 9999: calendars have four digits."""
 
 
 def of_windows(kernelbase: Any, kernel32: Any) -> Callable[[], float]:
@@ -57,6 +59,14 @@ else:
 def timestamp(ahead: float = 0.0) -> str:
     """Now, or so many seconds ahead, by this host's clock, in UTC: for people and the event log, never for a decision."""
     return _timestamp(int(time.time() + ahead))
+
+
+def as_timestamp(second: int) -> str:
+    """Of seconds since 1970, as somebody else has recorded them; empty: they are no time that calendars have."""
+    try:
+        return _timestamp(second) if 0 < second <= _LAST else ""
+    except (OverflowError, OSError, ValueError):  # Where a C library knows fewer years.
+        return ""
 
 
 @functools.lru_cache(maxsize=1)

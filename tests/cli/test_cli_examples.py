@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import click
 import pytest
-from support.capabilities import BASH, PWSH, needs_bash, needs_pwsh
+from support.capabilities import BASH, PWSH, needs_bash, needs_flock, needs_pwsh
 
 import looop_portable
 from looop_portable import Claims
@@ -133,6 +133,14 @@ def kept(run: Run) -> None:
     assert run("session", "start", "worker-1", "--pid", str(os.getpid()), "--lease", "30").returncode == 0
 
 
+def ended(run: Run, backend: str) -> None:
+    """Of `adopt`: all have stopped who used the directory, in the other way."""
+    for session in ("agent-7", "agent-8", "worker-1", "worker-2"):
+        run("session", "stop", session)
+    for verb in ("claim", "unclaim"):
+        assert run("--backend", backend, verb, "repo-x", "--session", "nobody").returncode == 0
+
+
 ENDS = [each for each in EXAMPLES if not each.needs_a_shell and each.verb != "watch"]
 
 
@@ -144,6 +152,10 @@ def test_an_example_ends_as_it_says(
         run("session", "stop", "agent-7")
     if example.verb == "session keep":
         kept(run)
+    if example.verb == "adopt":
+        if needs_flock.args[0]:
+            pytest.skip(needs_flock.kwargs["reason"])
+        ended(run, "advisory" if " auto " in example.line else "auto")
     for claim in HELD.get(example.verb, ()):
         hold(*claim)
     try:

@@ -34,6 +34,7 @@ VERBS = [
     "break",
     "reap",
     "prune",
+    "adopt",
     "doctor",
     "paths",
     "completion",

@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -226,3 +228,15 @@ def test_nothing_gives_way_of_those_who_wait(on_a_terminal: Callable[..., str], 
     assert (
         ESCAPES.sub("", on_a_terminal("queue", "x", width=width)).rstrip().endswith("a-host-with-a-long-name.example.org")
     )
+
+
+def test_the_age_of_a_claim_that_looop_itself_holds_is_told_as_ours_is(run: Run, data_dir: Path) -> None:
+    assert run("claim", "repo-x", "--session", "gone").returncode == 0
+    (data_dir / "claims" / "repo-y.json").write_text(
+        f'{{"name":"repo-y","session":"w1","nonce":"1-5","ts":{int(time.time()) - 7200}}}'
+    )
+    rows = dict(line.split(maxsplit=1) for line in run("claims").stdout.splitlines())
+    assert rows["repo-y"].split()[:3] == ["w1", "0", "2h"]
+    shown = json.loads(run("--json", "show", "repo-y").stdout)
+    assert shown["claimed_at"].endswith("Z")
+    assert "(2h ago" in run("show", "repo-y").stdout

@@ -3,7 +3,8 @@
 Guarantees: with the guard held, the ledger and `claims/NAME.json` say the same. A lease that looop wrote has become a
 generation ("adopted"). A lease that looop removed has been released. A later step of ours names the generation that it saw,
 so it cannot destroy what looop did since. The numbers grow across looop's holders too.
-Does not guarantee: anything against looop before 0.57, which holds no guard. Nor of a claim that several share, if looop
+Does not guarantee: anything against looop before 1.0. Before 0.57 it holds no guard; and until 1.0 it takes a session for
+dead that it cannot look at, and grants a claim to whoever has no session id. Nor of a claim that several share, if looop
 comes here for the first time meanwhile: it sees one of them. Where it has been before, nobody may share (`NO_SHARING`). Nor
 two numbers for a lease that looop removed and wrote again with the same bytes, between two looks of ours (before 1.0 it
 repeats them). Both belong to one session.
@@ -11,12 +12,13 @@ How: looop knows only the projection. The process that holds the guard may find 
 Then a process of ours has crashed in the middle of a step, or looop has changed the projection. We publish a lease first
 and show it afterwards; we hide it before we publish its release. A lease that is held and not shown has therefore one of
 three causes: looop released it; its writer crashed before it answered; or its release was under way.
-Compatibility: looop >= 0.57 flocks `claims/.dirlock` while it compares, writes or removes `claims/NAME.json`.
+Compatibility: looop >= 1.0. It flocks `claims/.dirlock` while it compares, writes or removes `claims/NAME.json`, as it does
+since 0.57.
 """
 
 from __future__ import annotations
 
-from looop_portable.backends.directory.projection import Projection, is_looops
+from looop_portable.backends.directory.projection import Projection, claimed_at, is_looops
 from looop_portable.ledger.ledger import Ledger
 from looop_portable.protocol.codec import decode, text
 from looop_portable.protocol.names import LONGEST_NAME
@@ -94,7 +96,8 @@ class Adoption:
 def _adopted(shown: bytes) -> dict[str, object]:
     record = decode(shown)
     name = text(record, "name")
-    return {"session": text(record, "session"), "name": name[:LONGEST_NAME], _ADOPTED: _as_text(shown)}
+    found: dict[str, object] = {"session": text(record, "session"), "name": name[:LONGEST_NAME], _ADOPTED: _as_text(shown)}
+    return {**found, "claimed_at": since} if (since := claimed_at(record)) else found
 
 
 def _in_step(generation: int, data: bytes, shown: bytes | None) -> bool:

@@ -5,7 +5,7 @@ directory's stamp. Without a guard (hard links work, and nobody asked for one) n
 Does not guarantee: the same on network filesystems yet. link(2) lets one win there too, but the second look reads listings
 that may be old. Without a guard, looop itself may race with us, since it knows no generations. A lease that looop wrote,
 also over one of ours whose holder is dead, is respected when it is seen.
-Compatibility: a directory whose guard is flock can be shared with looop >= 0.57: see `adoption`.
+Compatibility: a directory whose guard is flock can be shared with looop >= 1.0: see `adoption`.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class DirectoryBackend(Backend):
             shared = self._is_shared_with_looop()
             seen = self._adoption.seen(key, claim, expected) if shared else Seen()
             if seen.moved:
-                return False
+                return self.ledger.ledger_root.lost()
             if lease is None:
                 return self._release(key, claim, expected, shared)
             if holder_of(expected) and not self._is_still(key, claim, expected):

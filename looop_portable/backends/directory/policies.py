@@ -69,7 +69,7 @@ class WindowsBackend(DirectoryBackend):
 class AdvisoryBackend(DirectoryBackend):
     """Claims under a guard, flock(2) on `claims/.dirlock`: to share a directory with looop, and where links are missing.
 
-    Guarantees: what `backend` does, on vfat, exfat, FUSE and the like too; and against looop >= 0.57, which holds the same
+    Guarantees: what `backend` does, on vfat, exfat, FUSE and the like too; and against looop >= 1.0, which holds the same
     guard. Without hard links a generation is created exclusively in place, so that even a guard that lies lets one win.
     Does not guarantee: that nobody waits. A process that is stopped inside the guard keeps all others waiting, and on a
     network filesystem one whose host has vanished does so for minutes: where hard links work, `auto` does without.

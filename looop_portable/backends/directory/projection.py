@@ -16,7 +16,7 @@ from looop_portable.ledger.recent import NOTHING as UNKNOWN
 from looop_portable.protocol.codec import decode, number, text
 from looop_portable.protocol.names import LONGEST, LONGEST_NAME, canonical, cut, looks_cut, spellings, unspelled
 from looop_portable.protocol.records import Lease, lease_in
-from looop_portable.system.clock import elapsed
+from looop_portable.system.clock import as_timestamp, elapsed
 from looop_portable.system.files.rooms import clear
 from looop_portable.system.opening.ours import GUARD, PROBE, those
 from looop_portable.system.opening.private import fresh, put
@@ -75,7 +75,8 @@ class Projection:
         if not settled:
             age = self.ledger.files.age(path)
             settled = age is not None and abs(age) > SETTLES
-        return Lease(name, text(record, "session"), generation=generation, foreign=True, settled=settled)
+        since = claimed_at(record)
+        return Lease(name, text(record, "session"), "", generation, since, foreign=True, settled=settled)
 
     def shows_what_was_published(self, path: str, key: str, generation: int) -> bool:
         """Whether `path`, the projection of `key`, is the record that this process published as `generation`."""
@@ -221,3 +222,8 @@ def is_looops(data: bytes | None) -> bool:
     """Whether this is a lease that looop itself has written."""
     record = decode(data or b"")
     return 0 < len(text(record, "session")) <= LONGEST_NAME and not number(record, "generation")
+
+
+def claimed_at(record: dict[str, object]) -> str:
+    """Since when a lease of looop's is held, as ours say it. Looop before 1.0 does not say it: empty."""
+    return as_timestamp(number(record, "ts"))

@@ -2,10 +2,11 @@
 
     python tests/lanes/interop/install.py DIRECTORY
 
-Makes DIRECTORY/looop-0.14.0 and DIRECTORY/looop-newest, each with bin/looop; one that is there already stays, so the newest
-is looked up once for each DIRECTORY. The newest is what cargo takes for it: of the releases that say which Rust they need,
-one that this machine can build (1.1.0 does not say; it is of edition 2024, which is Rust 1.85 at least). Without cargo it
-says so and succeeds, and the tests are skipped; if cargo fails, so does this.
+Makes DIRECTORY/looop-VERSION for each of `VERSIONS`, with bin/looop: one without a guard (0.14.0), one that has it and
+takes the claims of the living all the same (0.57.0), the oldest that we share a directory with (1.0.0), and the newest. One
+that is there already stays, so the newest is looked up once for each DIRECTORY. The newest is what cargo takes for it: of
+the releases that say which Rust they need, one that this machine can build (1.1.0 does not say; it is of edition 2024: Rust
+1.85 at least). Without cargo it says so and succeeds, and the tests are skipped; if cargo fails, so does this.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-VERSIONS = {"looop-0.14.0": ["--version", "0.14.0"], "looop-newest": []}
+VERSIONS: dict[str, list[str]] = {
+    **{f"looop-{version}": ["--version", version] for version in ("0.14.0", "0.57.0", "1.0.0")},
+    "looop-newest": [],
+}
 
 
 def cargo() -> str | None:
@@ -36,7 +40,14 @@ def main(directory: Path) -> int:
         else:
             print(f"{command} installs {name} into {root}", flush=True)
             # `--locked`: with the libraries that it was released with.
-            built = subprocess.run([command, "install", "looop", "--locked", "--root", str(root), *version], check=False)
+            options = [
+                "--locked",
+                "--root",
+                str(root),
+                "--target-dir",
+                str(directory / "target"),
+            ]  # Built once, what all need.
+            built = subprocess.run([command, "install", "looop", *options, *version], check=False)
             if built.returncode:
                 return built.returncode
     return 0

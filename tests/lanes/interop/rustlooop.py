@@ -22,6 +22,10 @@ OLDEST_WITH_VERBS_OF_ITS_OWN = (0, 57)
 """Since then it is `looop claim`, before it was `looop _ claim`; and since then it flocks `claims/.dirlock`."""
 
 
+OLDEST_THAT_FAILS_CLOSED = (1, 0)
+"""Since then it takes nobody for dead whom it cannot look at, and grants nothing to whoever has no session id."""
+
+
 class Said(NamedTuple):
     """What a command answered."""
 
@@ -38,7 +42,9 @@ class Rust:
         self.home = home
         found = subprocess.run([path, "version"], capture_output=True, text=True, check=True, timeout=PATIENCE)
         self.version = found.stdout.split()[-1]
-        self.flocks = tuple(int(part) for part in self.version.split(".")[:2]) >= OLDEST_WITH_VERBS_OF_ITS_OWN
+        version = tuple(int(part) for part in self.version.split(".")[:2])
+        self.flocks = version >= OLDEST_WITH_VERBS_OF_ITS_OWN
+        self.fails_closed = version >= OLDEST_THAT_FAILS_CLOSED
         self._internal = () if self.flocks else ("_",)
         for name in ("pi", "claude"):
             agent = home / "agents" / name

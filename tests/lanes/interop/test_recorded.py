@@ -138,6 +138,30 @@ def test_the_lease_of_a_session_that_never_was_is_released_by_anybody(claims: Cl
     assert not path.exists()
 
 
+@pytest.mark.parametrize(
+    ("ts", "since"),
+    [
+        ("1795537091", "2026-11-24T16:18:11Z"),
+        ("1", "1970-01-01T00:00:01Z"),
+        ("253402300799", "9999-12-31T23:59:59Z"),
+        *((hostile, "") for hostile in ("253402300800", "9" * 400, "0", "-5", "1.5", '"1795537091"', "NaN", "1e999")),
+        *((hostile, "") for hostile in ("null", "true", "[]", "{}", "-Infinity")),
+    ],
+)
+def test_since_when_looop_holds_it_is_told_by_its_lease(claims: Claims, tmp_path: Path, ts: str, since: str) -> None:
+    """In seconds since 1970, as looop 1.0 and later write it; what is no such time tells nothing."""
+    make(claims)
+    write_session(tmp_path, os.getpid(), "running")
+    write_lease(tmp_path, f'{{"name":"repo-x","session":"w1","nonce":"1-5","ts":{ts}}}')
+    for _ in range(2):  # The second look finds what the first has made of it.
+        lease = claims.show("repo-x").lease
+        assert lease
+        assert (lease.session, lease.foreign, lease.claimed_at) == ("w1", True, since)
+    refused = claims.claim("repo-x", claims.sessions.register("me").holder)
+    assert isinstance(refused, Held)
+    assert refused.lease.claimed_at == since
+
+
 def test_a_session_lets_go_with_our_command_what_it_claimed_with_looops(claims: Claims, tmp_path: Path, lease: str) -> None:
     make(claims)
     write_session(tmp_path, os.getpid(), "running")

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from looop_portable import Claims
+from looop_portable.backends.directory.restamping import restamp
+from looop_portable.ledger.stamp import FLOCK
 from looop_portable.protocol.records import Holder, Lease
 from looop_portable.system.watch.waking import new_watcher
 from looop_portable.waiting.claiming import claim_all, wait_for, waiter
@@ -196,6 +198,7 @@ LIBRARY = (
     Verb("reap dry", "littered", lambda s, _: s.claims.reap(dry_run=True), ("Sweep",), names=("a", "b", "c")),
     Verb("prune", "aged", lambda s, _: s.claims.prune(0), ("Sweep",)),
     Verb("prune dry", "aged", lambda s, _: s.claims.prune(0, dry_run=True), ("Sweep",)),
+    Verb("adopt", "aged", lambda s, _: restamp(s.claims.backend, FLOCK, tuple), ("Restamped", "CannotExclude")),  # type: ignore[arg-type]
     Verb("register", "vacant", _registration, ("Registration", "SessionAlive")),
     Verb("register fresh", "fresh", _registration, ("Registration", "SessionAlive")),
     Verb("register this", "vacant", _own_registration, ("Registration", "SessionAlive")),
