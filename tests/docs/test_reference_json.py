@@ -205,6 +205,14 @@ def of_operators(stage: Stage) -> None:
     stage.say("break", "shared", "--generation", "2", *why)
     stage.say("prune", "--older-than", "0", "--dry-run")
     stage.say("prune", "--older-than", "0")
+    stage.say("adopt", "advisory", "--all-stopped")
+    stage.patch.setenv("LOOOP_DATA_DIR", str(stage.where / "adopts"))
+    stage.say("session", "start", "user", "--pid", str(os.getpid()))
+    stage.say("claim", "a", "--session", "user")
+    stage.say("session", "stop", "user")
+    for more in ("--dry-run", "--all-stopped", "--all-stopped"):
+        stage.say("adopt", "advisory", more)
+    stage.patch.setenv("LOOOP_DATA_DIR", str(stage.data))
     stage.say("paths")
     stage.say("completion", "bash")
 
