@@ -1,8 +1,8 @@
 """The client in a process of its own, for a forked child: the client's threads stay with the parent, and nothing would end.
 
 Guarantees: a request ends within its time and a second, or is `Unavailable`. The process ends with the child that asks.
-How: it is asked through a pair of sockets, which nobody else has. No credential is on its command line. Nothing that lies in
-the current directory is taken for a module.
+How: it is asked through a pair of sockets, which nobody else has. No credential is on its command line. Nothing that lies
+in the current directory is taken for a module.
 """
 
 from __future__ import annotations

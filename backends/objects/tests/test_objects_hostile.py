@@ -11,11 +11,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+
+from looop_portable.errors import Unavailable
 from looop_portable_objects.apart import Apart
 from looop_portable_objects.client import Client
 from looop_portable_objects.place import Place, place_in
-
-from looop_portable.errors import Unavailable
 
 Asked = list[dict[str, str]]
 MODIFIED = "Sun, 29 Nov 2026 03:00:00 GMT"

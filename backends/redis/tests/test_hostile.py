@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import socket
-import ssl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
+
+from looop_portable.backends.on_engine.asking import Store
+from looop_portable.errors import Unavailable, UsageError
+from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import read_url
 from looop_portable_redis.engine import RedisEngine
 from looop_portable_redis.replies import Lost, Replies
-
-from looop_portable.errors import Unavailable
-from looop_portable.system.clock import elapsed
 
 Answer = Callable[[socket.socket], object]
 
@@ -75,8 +78,6 @@ def test_what_a_hostile_server_answers_is_an_error_of_ours_within_the_time(answe
     with server(ANSWERS[answer]) as port:
         engine = RedisEngine(read_url(f"redis://127.0.0.1:{port}/0?timeout=0.5"))
         began = elapsed()
-        from looop_portable.backends.on_engine.asking import Store
-
         with pytest.raises(Unavailable) as told:
             Store(engine, elapsed, lambda: "n").read("claim n", "claim", "n")
         assert "\n" not in str(told.value)
@@ -100,7 +101,24 @@ def test_a_reply_that_goes_on_after_the_time_is_given_up() -> None:
         replies.next(elapsed() - 1)
 
 
-def test_a_certificate_is_verified_unless_nobody_can_say_otherwise() -> None:
-    assert ssl.create_default_context().verify_mode is ssl.CERT_REQUIRED
-    with pytest.raises(Exception, match="parameters"):
-        read_url("rediss://h/0?ssl_cert_reqs=none")
+def test_what_a_server_says_drives_no_terminal(tmp_path: Path) -> None:
+    evil = b"-ERR red \x1b[31m\x1b]0;title\x07 \xc2\x9b2J \xe2\x80\xae b\r\n"
+    with server(lambda line: line.sendall(evil * 20)) as port:
+        words = ["--backend", f"redis://u:secret-word@127.0.0.1:{port}/0?timeout=0.5", "--data-dir", str(tmp_path)]
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "looop_portable", *words, "claim", "n", "--session", "w1"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 3
+    assert "red" in done.stderr
+    assert all(each.isprintable() for line in (done.stdout + done.stderr).split("\n") for each in line)
+    assert "secret-word" not in done.stderr
+
+
+def test_no_parameter_of_a_url_keeps_a_certificate_from_being_verified() -> None:
+    for parameter in ("ssl_cert_reqs=none", "verify=0", "ssl_check_hostname=false"):
+        with pytest.raises(UsageError, match="these parameters"):
+            read_url(f"rediss://h/0?{parameter}")

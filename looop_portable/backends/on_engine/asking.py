@@ -126,13 +126,8 @@ class Store:
                 raise
             except Settling as error:
                 raise Settling(f"{about}: {' '.join(str(error).split())}", error.seconds) from error
-            except (OSError, Unavailable) as error:
+            except (OSError, Unavailable, *NONSENSE) as error:
                 unanswered = _failed(about, error)
-                continue
-            except NONSENSE as error:
-                if isinstance(error, LooopError):
-                    raise
-                unanswered = _no_answer(about, error)
                 continue
             won, now = step
             if won or (now.number == number and now.data == data):
@@ -170,21 +165,20 @@ def _answered(about: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.k
                 continue
             raise _failed(about, error) from error
         except NONSENSE as error:
-            if isinstance(error, LooopError):
-                raise
-            raise _no_answer(about, error) from error
+            raise _failed(about, error) from error
 
 
-def _no_answer(about: str, error: Exception) -> Unavailable:
+def _failed(about: str, error: Exception) -> Unavailable:
     """A server that is hostile, or broken, is trouble of the store, and not a fault of looop itself."""
-    said = " ".join(str(error).split())[:_LONGEST]
-    found = Unavailable(": ".join(filter(None, (about, f"the store's answer makes no sense ({type(error).__name__}: {said})"))))
-    found.__cause__ = error
-    return found
-
-
-def _failed(about: str, error: OSError | Unavailable) -> Unavailable:
-    known = unavailable(error) if isinstance(error, OSError) else error
+    if isinstance(error, OSError):
+        known = unavailable(error)
+    elif isinstance(error, Unavailable):
+        known = error
+    elif isinstance(error, LooopError):
+        raise error
+    else:
+        said = " ".join(str(error).split())[:_LONGEST]
+        known = Unavailable(f"the store's answer makes no sense ({type(error).__name__}: {said})")
     found = Unavailable(": ".join(filter(None, (about, " ".join(str(known).split())))), known.path)
     found.__cause__ = error
     return found

@@ -70,9 +70,7 @@ def main() -> int:
         print(f"not here: looop_portable_{name}: its answers are not fuzzed")
     with ThreadPoolExecutor(2) as pool:
         runs = list(
-            pool.map(
-                lambda each: run(each[0], each[1].name, -(-asked.inputs * each[1].share // shares), asked.seed), known
-            )
+            pool.map(lambda each: run(each[0], each[1].name, -(-asked.inputs * each[1].share // shares), asked.seed), known)
         )
     for each in runs:
         print(f"{each.target:<16} {each.inputs:>9} inputs {each.seconds:>7.1f} s  seed {each.seed}")

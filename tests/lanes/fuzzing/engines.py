@@ -1,4 +1,4 @@
-"""What servers answer: Redis's replies, etcd's JSON, rows of PostgreSQL's, objects in a bucket. Each is asked everything."""
+"""What servers answer: Redis's replies, etcd's JSON, rows of PostgreSQL's, objects in a bucket. All is asked."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+from lanes.fuzzing.target import Line, Target, ours, part
 from looop_portable.backends.engine import Engine
 from looop_portable.backends.on_engine.asking import Store
 from looop_portable.system.clock import elapsed
-from lanes.fuzzing.target import Line, Target, ours
 
 KEY, WORD = "n", "s/00112233445566778899aabb"
 
@@ -46,18 +46,19 @@ _WON = b"*2\r\n$3\r\nwon\r\n:5\r\n"
 
 
 def _redis(data: bytes) -> None:
-    from looop_portable_redis import wire
-    from looop_portable_redis.address import read_url
-    from looop_portable_redis.engine import RedisEngine
+    wire = part("redis.wire")
+    read_url = part("redis.address").read_url
+    RedisEngine = part("redis.engine").RedisEngine
 
     before = b"" if data[:1] > b"\x80" else _GREETED + _KNOWN
-    with mock.patch.object(wire.socket, "create_connection", lambda *_: Line(before + data[1:])):
+    with mock.patch.object(wire.socket, "create_connection", return_value=Line(before + data[1:])):
         engine = RedisEngine(read_url("redis://u:p@h/0"))
         ask_everything(engine, data)
 
 
 def _replies(data: bytes) -> None:
-    from looop_portable_redis.replies import Lost, Replies
+    Lost = part("redis.replies").Lost
+    Replies = part("redis.replies").Replies
 
     line: Any = Line(data)
     replies, end = Replies(line), elapsed() + 5
@@ -68,8 +69,10 @@ def _replies(data: bytes) -> None:
 
 def _told(data: bytes) -> None:
     """A message of a subscription."""
-    from looop_portable_redis.changes import _Listener, _record_in
-    from looop_portable_redis.replies import Lost, Replies
+    _Listener = part("redis.changes")._Listener
+    _record_in = part("redis.changes")._record_in
+    Lost = part("redis.replies").Lost
+    Replies = part("redis.replies").Replies
 
     line: Any = Line(data)
     with contextlib.suppress(Lost, ValueError):
@@ -82,20 +85,23 @@ def _told(data: bytes) -> None:
 
 def _etcd(data: bytes) -> None:
     """JSON in as many answers as are asked for; or, by its first byte, the bytes as they are."""
-    from looop_portable_etcd import wire
-    from looop_portable_etcd.address import Address
-    from looop_portable_etcd.engine import EtcdEngine
+    wire = part("etcd.wire")
+    Address = part("etcd.address").Address
+    EtcdEngine = part("etcd.engine").EtcdEngine
 
     body = data[1:]
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body) if data[:1] < b"\xc0" else body
-    with mock.patch.object(wire.Wire, "_connect", lambda *_: Line(answer * 8)):
+    with mock.patch.object(wire.Wire, "_connect", return_value=Line(answer * 8)):
         engine = EtcdEngine(Address("etcd://h:1/p?timeout=0.1", {}))
         ask_everything(engine, data)
 
 
 def _watch(data: bytes) -> None:
-    from looop_portable_etcd.watching import _last_of, _messages
-    from looop_portable_etcd.wire import BROKEN, Reader, _Bytes
+    _last_of = part("etcd.watching")._last_of
+    _messages = part("etcd.watching")._messages
+    BROKEN = part("etcd.wire").BROKEN
+    Reader = part("etcd.wire").Reader
+    _Bytes = part("etcd.wire")._Bytes
 
     line: Any = Line(data)
     with contextlib.suppress(*BROKEN, LookupError, TypeError, AttributeError, RecursionError):  # As `_Stream._run` has it.
@@ -104,9 +110,11 @@ def _watch(data: bytes) -> None:
 
 
 def _rows(data: bytes) -> None:
-    from looop_portable_postgres.engine import _word
-    from looop_portable_postgres.listening import _record_in
-    from looop_portable_postgres.wire import _DECODE, _row, one_line
+    _word = part("postgres.engine")._word
+    _record_in = part("postgres.listening")._record_in
+    _DECODE = part("postgres.wire")._DECODE
+    _row = part("postgres.wire")._row
+    one_line = part("postgres.wire").one_line
 
     with contextlib.suppress(ValueError, LookupError, RecursionError):  # As `Store` has it.
         _row(data)
@@ -119,9 +127,9 @@ def _rows(data: bytes) -> None:
 
 
 def _objects(data: bytes) -> None:
-    from looop_portable_objects.client import Found
-    from looop_portable_objects.engine import ObjectEngine
-    from looop_portable_objects.place import place_in
+    Found = part("objects.client").Found
+    ObjectEngine = part("objects.engine").ObjectEngine
+    place_in = part("objects.place").place_in
 
     engine = ObjectEngine(place_in("s3://bucket/p"))
     found = Found(data[1:], {"e_tag": "x"}, 1e9)
@@ -136,9 +144,10 @@ def _objects(data: bytes) -> None:
 
 def _bucket_errors(data: bytes) -> None:
     """What a client says of an answer that is none: one line."""
-    from looop_portable_objects.client import Client
-    from looop_portable_objects.place import place_in
-    from looop_portable_objects.spelling import key_in, spelled
+    Client = part("objects.client").Client
+    place_in = part("objects.place").place_in
+    key_in = part("objects.spelling").key_in
+    spelled = part("objects.spelling").spelled
 
     said = data.decode("utf-8", "replace")
     failure = Client(place_in("s3://bucket/p"))._failure(ValueError(said), 4.0)
@@ -164,7 +173,7 @@ _ROW = b"\0\0\0\2" + b"\0\0\0\x14\0\0\0\x08\0\0\0\0\0\0\0\1" + b"\0\0\0\x11\xff\
 @functools.cache
 def _is_installed(name: str) -> bool:
     try:
-        __import__(f"looop_portable_{name}.engine")
+        part(f"{name}.engine")
     except ImportError:
         return False
     return True

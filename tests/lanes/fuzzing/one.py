@@ -13,6 +13,7 @@ GROUPS = ("records", "words", "system", "engines", "planted")
 LONGEST, SECONDS, MEBIBYTES = 4096, 20, 2048
 """Bytes of an input; how long one may take; how much memory."""
 
+
 def main() -> None:
     import atheris
 

@@ -10,11 +10,9 @@ class Planted(Exception):
 
 
 def _planted(data: bytes) -> None:
-    if len(data) > 3 and data[0] == 0x7B:
-        if data[1] == 0x22:
-            if data[2] == 0x70:
-                if data[3] == 0x77:
-                    raise Planted
+    """Byte after byte: each is a branch that an input reaches, or does not."""
+    if len(data) > 3 and data[0] == 0x7B and data[1] == 0x22 and data[2] == 0x70 and data[3] == 0x77:
+        raise Planted
 
 
 TARGETS = [Target("planted", _planted, (b'{"s": 1}',))]

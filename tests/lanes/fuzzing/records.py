@@ -7,6 +7,7 @@ import json
 from types import SimpleNamespace
 from typing import Any, cast
 
+from lanes.fuzzing.target import Target, ours, text
 from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.backends.engine import word_in
 from looop_portable.backends.on_engine.keys import name_in
@@ -19,19 +20,29 @@ from looop_portable.ledger.stamp import stamped
 from looop_portable.protocol import codec, records
 from looop_portable.running.keepers import Keepers
 from looop_portable.system.opening import ours as made
-from lanes.fuzzing.target import Target, ours, text
 
 _LEASE = (
     b'{"session": "w1", "name": "n", "incarnation": "00112233445566778899aabb", "claimed_at": "2026-01-31T12:00:00Z", '
     b'"host": "h", "note": "x", "token": "ff", "generation": 3}'
 )
 _REGISTRATION = (
-    b'{"session": "s", "incarnation": "00112233445566778899aabb", "pid": 12, "start": "77", "boot": "b", "namespace": "4-5",'
-    b' "host": "h", "started_at": "2026-01-31T12:00:00Z", "lease_seconds": 30, "ended": false, "disk": "linux ext4"}'
+    b'{"session": "s", "incarnation": "00112233445566778899aabb", "pid": 12, "start": "77", "boot": "b",'
+    b' "namespace": "4-5", "host": "h", "started_at": "2026-01-31T12:00:00Z",'
+    b' "lease_seconds": 30, "ended": false, "disk": "linux ext4"}'
 )
-_SHARED = b'{"readers": [{"session": "a", "incarnation": "00112233445566778899aabb", "generation": 3}], "name": "n", "generation": 3}'
+_SHARED = b'{"readers": [{"session": "a", "incarnation": "00112233445566778899aabb"}], "name": "n", "generation": 3}'
 _STAMP = b'{"protocol": 1, "links": true, "guard": "flock", "aliases": false, "backend": "redis", "address": "redis://h"}'
-_HOSTILE = (b"[" * 9000, b'{"a":' * 5000, b'{"pid": NaN}', b'{"pid": 1e999}', b'{"s": "\\ud800"}', b'{"a":1,"a":2}', b"\xff\xfe{")
+_DEEP = b'{"a":' + b"[" * 900 + b"]" * 900 + b"}"  # What Python reads, and cannot show.
+_HOSTILE = (
+    _DEEP,
+    b"[" * 9000,
+    b'{"a":' * 5000,
+    b'{"pid": NaN}',
+    b'{"pid": 1e999}',
+    b'{"s": "\\ud800"}',
+    b'{"a":1,"a":2}',
+    b"\xff\xfe{",
+)
 
 
 def _codec(data: bytes) -> None:

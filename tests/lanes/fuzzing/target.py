@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,11 @@ def ours(ask: Callable[[], Any], *expected: type[Exception]) -> Any:
     with suppress(LooopError, *expected):
         return ask()
     return None
+
+
+def part(name: str) -> Any:
+    """A module of one of the distributions in backends/. Raises ImportError where that is not installed."""
+    return importlib.import_module(f"looop_portable_{name}")
 
 
 def text(data: bytes) -> str:

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lanes.fuzzing.__main__ import all_targets, run
-from lanes.fuzzing.planted import Planted
 from lanes.fuzzing.planted import TARGETS as WITH_A_FAULT
+from lanes.fuzzing.planted import Planted
 from lanes.fuzzing.target import Target
 
 needs_atheris = pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
