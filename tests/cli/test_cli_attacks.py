@@ -154,3 +154,26 @@ def test_an_error_of_the_filesystem_names_a_path_without_what_drives_a_terminal(
         assert done.returncode == 3
         assert done.stderr.count("\n") == 1
         assert is_clean(done.stderr)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_what_a_shell_would_run_is_not_completed(run: Run, looop: Run, alive: Living, shell: str) -> None:
+    alive("w1")
+    for name in (
+        "repo-x",
+        "repo-$(id)",
+        "repo-`id`",
+        "repo-;id",
+        "repo-&id",
+        "repo-|id",
+        "repo- id",
+        "repo-'",
+        "repo-${x}",
+    ):
+        assert run("claim", name, "--session", "w1").returncode == 0
+    position = "repo-" if shell in ("fish", "powershell") else "2"
+    asked = {"_LOOOP_COMPLETE": f"{shell}_complete", "COMP_WORDS": "looop unclaim repo-", "COMP_CWORD": position}
+    offered = looop(env={**os.environ, **asked}).stdout
+    assert "repo-x" in offered
+    assert not set("$`;&|'{") & set(offered)
+    assert "id" not in offered

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import tempfile
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, cast
 
 from lanes.fuzzing.target import Target, ours, text
+from looop_portable.backends.directory import adoption, projection
 from looop_portable.backends.directory.tickets import TicketFiles
 from looop_portable.backends.engine import word_in
 from looop_portable.backends.on_engine.keys import name_in
@@ -19,6 +23,7 @@ from looop_portable.ledger.spelling import recorded
 from looop_portable.ledger.stamp import stamped
 from looop_portable.protocol import codec, records
 from looop_portable.running.keepers import Keepers
+from looop_portable.system.files import OS
 from looop_portable.system.opening import ours as made
 
 _LEASE = (
@@ -126,6 +131,32 @@ def _keeper(data: bytes) -> None:
     keepers._is_of_here(keepers._record("/k/s"))
 
 
+def _looops(data: bytes) -> None:
+    """What looop itself has written, or somebody in its place."""
+    one, _, other = data.partition(b"\n")
+    adoption._in_step(3, one, other)
+    adoption._is_made_anew(one, other)
+    projection._is_strange(data)
+    projection.is_looops(data)
+    _, pid, start = records.of_looops(data)
+    assert isinstance(pid, int)
+    assert isinstance(start, str)
+
+
+def _floors(data: bytes) -> None:
+    """A file of floors. None may be lower for what was raised."""
+    descriptor, path = tempfile.mkstemp(prefix="floors-")
+    try:
+        os.write(descriptor, data)
+        os.close(descriptor)
+        with suppress(OSError):
+            before = OS.floor(path, 7)
+            OS.raise_floor(path, 7, 5)
+            assert OS.floor(path, 7) >= max(before, 5)
+    finally:
+        os.remove(path)
+
+
 TARGETS = [
     Target("codec", _codec, (_LEASE, _SHARED, *_HOSTILE), 8),
     Target("lease", _lease, (_LEASE, _SHARED, *_HOSTILE), 12),
@@ -134,5 +165,7 @@ TARGETS = [
     Target("numbers", _numbers, (b"1\n2\n10\n.1-00112233445566778899aabb\nlock-x",), 8),
     Target("tickets", _tickets, (b"000000000001-aa\n.000000000002-bb\n999999999999-x",), 6),
     Target("event", _event, (b'{"ts": "2026-01-31T12:00:00Z", "event": "claimed", "claim": "ci-1"}\n', *_HOSTILE), 6),
+    Target("looops", _looops, (_LEASE + b"\n" + _LEASE, *_HOSTILE), 6),
+    Target("floors", _floors, (bytes(16) * 64, b"\0" * 7 + b"\x07" + b"\0" * 7 + b"\x05"), 3),
     Target("keeper", _keeper, (b'{"pid": 1, "start": "7", "host": "h", "boot": "b"}', *_HOSTILE), 6),
 ]
