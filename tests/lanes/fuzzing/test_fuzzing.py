@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,6 +15,10 @@ from lanes.fuzzing.planted import Planted
 from lanes.fuzzing.target import Target
 
 needs_atheris = pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris is not installed")
+MANY = int(os.environ.get("MANY_EXAMPLES", "1"))
+"""How many times as many are tried as in every run: `tox -e fuzz`."""
+
+pytestmark = pytest.mark.timeout(120 * MANY)
 TARGETS = [target for _, target in all_targets()]
 
 
@@ -30,7 +35,7 @@ def near(seeds: tuple[bytes, ...]) -> st.SearchStrategy[bytes]:
 
 @pytest.mark.parametrize("target", TARGETS, ids=[each.name for each in TARGETS])
 def test_any_bytes_have_an_answer_or_an_error_of_ours(target: Target) -> None:
-    @settings(max_examples=20 * target.share, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=20 * target.share * MANY, deadline=None, suppress_health_check=list(HealthCheck))
     @given(near(target.seeds))
     def check(data: bytes) -> None:
         target.check(data)
