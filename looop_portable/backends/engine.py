@@ -29,6 +29,7 @@ from looop_portable.typed import NamedTuple, Self
 __all__ = [
     "BEAT",
     "CLAIM",
+    "NONSENSE",
     "NOTHING",
     "SESSION",
     "TICKET",
@@ -49,6 +50,10 @@ __all__ = [
 
 CLAIM, SESSION, TICKET, BEAT = "claim", "session", "ticket", "beat"
 """The kinds. Records have the first three; `forget` alone is called with the last."""
+
+
+NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""By what reading fails where a server has answered what is no answer."""
 
 
 class Record(NamedTuple):

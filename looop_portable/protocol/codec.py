@@ -21,6 +21,9 @@ LONGEST_TEXT = 1000
 
 LONGEST_WORD = 100
 
+_DEEPEST, _SHALLOW = 32, 1000
+"""Lists and objects in each other, of which what has so few bytes cannot have too many for Python."""
+
 
 _WORD = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._~-")
 
@@ -102,7 +105,7 @@ def decode(data: bytes) -> dict[str, object]:
         line = data.decode()
         found, end = _decode(line, 0)
         if end == len(line) - 1 or not line[end:].strip(_SPACE):
-            return found if isinstance(found, dict) else {}
+            return found if isinstance(found, dict) and not (len(data) > _SHALLOW and _is_deep(found)) else {}
     except RecursionError:
         return {}
     except (ValueError, StopIteration):
@@ -118,7 +121,18 @@ def _decode_otherwise(data: bytes) -> dict[str, object]:
         found = json.loads(data)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return found if isinstance(found, dict) and not _is_deep(found) else {}
+
+
+def _is_deep(found: dict[str, object]) -> bool:
+    """Whether nobody of ours has written it. What can only just be read could not be shown, or written again."""
+    level: list[object] = [found]
+    for _ in range(_DEEPEST):
+        inner = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        level = [value for values in inner for value in values]
+        if not level:
+            return False
+    return True
 
 
 def text(record: Mapping[str, object], key: str) -> str:

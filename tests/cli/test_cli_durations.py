@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from looop_portable.cli.words.durations import SECONDS_IN, seconds_in, written
+from looop_portable.cli.words.durations import SECONDS_IN, is_like_one, seconds_in, written
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,15 @@ def test_parts_add_up_in_any_order(parts: list[tuple[int, str]]) -> None:
 def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):
         assert seconds_in(text) >= 0
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("word", ["1millis" * 40 + "!", "-" + "1" * 30_000 + "!", "1 " * 30_000, "1:00" * 10_000])
+def test_a_word_that_is_nearly_one_is_looked_at_in_time(word: str) -> None:
+    """Which a pattern could try to part in more ways than anybody waits for."""
+    assert not is_like_one(word)
+
+
+@pytest.mark.parametrize("word", ["5 millis", "5milliseconds", "5min", "1 hour 30 mins", "1:30", "1,5h", "-5s"])
+def test_what_people_write_for_one_is_known(word: str) -> None:
+    assert is_like_one(word)

@@ -17,11 +17,11 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from looop_portable.backends.engine import Record, Ring, tell
+from looop_portable.backends.engine import NONSENSE, Record, Ring, tell
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.gateway import Gateway
-from looop_portable_etcd.wire import BROKEN, Call, Json, Reader, Wire, why
+from looop_portable_etcd.wire import BROKEN, LARGEST, Call, Json, Reader, Wire, why
 
 __all__ = ["Watches"]
 
@@ -120,6 +120,8 @@ class _Stream:
                 self.failure = str(error)
             except BROKEN as error:
                 self.failure = why(error)
+            except NONSENSE as error:
+                self.failure = f"what it tells makes no sense ({type(error).__name__})"
             if self._confirmed:
                 failed = 0
             self._confirmed = False
@@ -190,5 +192,7 @@ def _messages(reader: Reader) -> Iterator[Json]:
     rest = b""
     for chunk in reader.chunks():
         *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > LARGEST:
+            raise ValueError("its answer has no end")
         for line in filter(None, lines):
             yield json.loads(line)

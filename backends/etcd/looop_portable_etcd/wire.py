@@ -29,6 +29,9 @@ BROKEN = (OSError, ValueError)
 _LONGEST = 65536
 """Bytes of a line of a header."""
 
+LARGEST = 1 << 28
+"""Bytes of an answer: more than any to us. One that has no end would else fill the memory."""
+
 Json = dict[str, Any]
 
 
@@ -63,7 +66,7 @@ class Wire:
         answers = []
         for _ in calls:
             status, length, closes = reader.head()
-            answers.append(_answer(status, b"".join(reader.chunks()) if length < 0 else reader.exactly(length)))
+            answers.append(_answer(status, reader.whole() if length < 0 else reader.exactly(length)))
             if closes:
                 self.close()
                 if len(answers) < len(calls) and (status == 200 or answers[-1].found):
@@ -150,7 +153,7 @@ class Reader(io.BufferedReader):
         while line := self.line():
             name, _, value = line.lower().partition(b":")
             if name == b"content-length":
-                length = int(value)
+                length = max(int(value), 0)
             elif name == b"transfer-encoding":
                 length = -1
             elif name == b"connection":
@@ -165,6 +168,16 @@ class Reader(io.BufferedReader):
         while self.line():
             pass
 
+    def whole(self) -> bytes:
+        """The body, which comes in chunks."""
+        found, size = [], 0
+        for chunk in self.chunks():
+            found.append(chunk)
+            size += len(chunk)
+            if size > LARGEST:
+                raise ValueError("its answer has no end")
+        return b"".join(found)
+
     def line(self) -> bytes:
         found = self.readline(_LONGEST)
         if not found.endswith(b"\n"):
@@ -172,6 +185,8 @@ class Reader(io.BufferedReader):
         return found.rstrip(b"\r\n")
 
     def exactly(self, size: int) -> bytes:
+        if not 0 <= size <= LARGEST:
+            raise ValueError("its answer has no end")
         found = self.read(size)
         if len(found) < size:
             raise ConnectionResetError
@@ -195,7 +210,7 @@ def _request(call: Call, host: str, headers: str) -> bytes:
 def _answer(status: int, body: bytes) -> Answer:
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if isinstance(found, dict):
         return Answer(status, found)

@@ -1,7 +1,8 @@
 """The client in a process of its own, for a forked child: the client's threads stay with the parent, and nothing would end.
 
 Guarantees: a request ends within its time and a second, or is `Unavailable`. The process ends with the child that asks.
-How: it is asked through a pair of sockets, which nobody else has. No credential is on its command line.
+How: it is asked through a pair of sockets, which nobody else has. No credential is on its command line. Nothing that lies
+in the current directory is taken for a module.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from looop_portable.backends.connections import Connections
 from looop_portable.errors import Unavailable
+from looop_portable.system.processes.python import command
 from looop_portable_objects.place import Place
 
 __all__ = ["Apart"]
@@ -51,7 +53,7 @@ class Apart:
         ours, its = socket.socketpair()
         with its:
             process = subprocess.Popen(  # noqa: S603 (this Python, and a number)
-                [sys.executable, "-m", __name__, str(its.fileno())],
+                command("-m", __name__, str(its.fileno())),
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 pass_fds=[its.fileno()],

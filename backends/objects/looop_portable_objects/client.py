@@ -53,6 +53,9 @@ _HINTS = {
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
+_LARGEST = 1 << 24
+"""Bytes: more than any record, and the one before it."""
+
 _STATUS = re.compile(r"non-2xx status code: (\d+)")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _OF_OBJECTS = {"NoSuchKey", "BlobNotFound", "NoSuchVersion"}
@@ -88,10 +91,11 @@ class Client:
         except (BaseError, ValueError, OSError) as error:
             raise self._failure(error, seconds) from None
 
-    @staticmethod
-    def _get(store: Store, name: str) -> Found:
+    def _get(self, store: Store, name: str) -> Found:
         result = obstore.get(store, name)
         meta = result.meta
+        if meta["size"] > _LARGEST:
+            raise Unavailable(f"{self._place.where}: the object {name} is no record: it has {meta['size']} bytes")
         return Found(bytes(result.bytes()), _version(meta), meta["last_modified"].timestamp() // 1)
 
     @staticmethod

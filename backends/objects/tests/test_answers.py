@@ -282,7 +282,7 @@ child = os.fork()
 if not child:
     engine.read("claim", "x")
     helper = engine.bucket._client._helpers._idle[0][0].pid
-    print(open(f"/proc/{helper}/cmdline").read().split(chr(0))[1:3], helper, flush=True)
+    print(open(f"/proc/{helper}/cmdline").read().split(chr(0))[1:4], helper, flush=True)
     os._exit(0)
 os.waitpid(child, 0)
 engine.read("claim", "x")

@@ -32,10 +32,10 @@ IN, OUT = 1, 4
 _DECODE: dict[int, Callable[[bytes], Any]] = {
     16: lambda raw: raw != b"\0",
     17: bytes,
-    20: lambda raw: struct.unpack(">q", raw)[0],
-    23: lambda raw: struct.unpack(">i", raw)[0],
+    20: lambda raw: int.from_bytes(raw, "big", signed=True),
+    23: lambda raw: int.from_bytes(raw, "big", signed=True),
     25: lambda raw: raw.decode(),
-    701: lambda raw: struct.unpack(">d", raw)[0],
+    701: lambda raw: struct.unpack(">d", raw.rjust(8, b"\0")[:8])[0],
     2278: bytes,
 }
 """By the numbers of PostgreSQL's types, in binary: bool, bytea, bigint, integer, text, double precision, record, void."""
@@ -200,6 +200,8 @@ def _row(raw: bytes) -> tuple[Any, ...]:
     """A row in one value: how many columns, and of each its type, its length, and what it is."""
     at, columns = 4, []
     for _ in range(int.from_bytes(raw[:4], "big")):
+        if len(raw) < at + 8:
+            raise ValueError("a row ends in the middle of a column")
         kind, length = _COLUMN.unpack_from(raw, at)
         at += 8 + max(length, 0)
         columns.append(None if length < 0 else _DECODE[kind](raw[at - length : at]))

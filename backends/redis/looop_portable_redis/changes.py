@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from looop_portable.backends.engine import Record, Ring, tell
+from looop_portable.backends.engine import NONSENSE, Record, Ring, tell
 from looop_portable.errors import LooopError, Unavailable
 from looop_portable.system.clock import elapsed
 from looop_portable_redis.replies import Lost, packed
@@ -143,7 +143,7 @@ class _Listener:
             for channel in self._wanted:
                 self._ask("SUBSCRIBE", channel)
             self._hear(connection)
-        except (Lost, OSError, ValueError):  # The last: its socket is closed.
+        except (Lost, OSError, *NONSENSE):  # The last: its socket is closed, or what it tells makes no sense.
             pass
         finally:
             self._connection = None

@@ -1,7 +1,7 @@
 """What is said to a server and what it replies, by its protocol (RESP 2): the little of it that is used here.
 
-Guarantees: a reply is whole, or there is an error, within the time. What follows an error is not to be read: its caller
-closes the connection.
+Guarantees: a reply is whole, or there is an error, within the time, and it is no larger than `_LARGEST`. What follows an
+error is not to be read: its caller closes the connection.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ _MOST = 1 << 16
 _ERROR, _ARRAY, _BULK, _STATUS, _NUMBER = b"-*$+:"
 _ENDS = {"LOADING", "MASTERDOWN"}
 _LINE = 1 << 16
+_LARGEST = 1 << 28
+"""Bytes: more than any answer to us. A server that never ends its answer would else fill the memory."""
+_DEEPEST = 8
+_TRIMMED = 1 << 20
+_STRANGER = "it does not speak Redis's protocol"
 
 
 class Said(Exception):
@@ -57,6 +62,7 @@ class Replies:
         self._data = b""
         self._at = 0
         self._end = 0.0
+        self._is_late = False
 
     @property
     def has_more(self) -> bool:
@@ -68,16 +74,16 @@ class Replies:
 
         Raises `Lost`, or `OSError`.
         """
-        self._end = end
-        if not self.has_more:
-            self._data, self._at = b"", 0
-        return self._next()
+        self._end, self._is_late = end, False
+        if not self.has_more or self._at > _TRIMMED:
+            self._data, self._at = self._data[self._at :], 0
+        return self._next(_DEEPEST)
 
-    def _next(self) -> Any:
+    def _next(self, deepest: int) -> Any:
         start = self._at
         while (stop := self._data.find(b"\r\n", start)) < 0:
             if len(self._data) - start > _LINE:
-                raise Lost("it does not speak Redis's protocol")
+                raise Lost(_STRANGER)
             self._receive()
         data = self._data
         self._at = stop + 2
@@ -88,11 +94,13 @@ class Replies:
                 return number
             if number < 0:
                 return None
-            return self._bulk(number) if kind == _BULK else [self._next() for _ in range(number)]
+            if number > _LARGEST or not deepest:
+                raise Lost(_STRANGER)
+            return self._bulk(number) if kind == _BULK else [self._next(deepest - 1) for _ in range(number)]
         if kind == _STATUS:
             return data[start + 1 : stop]
         if kind != _ERROR:
-            raise Lost("it does not speak Redis's protocol")
+            raise Lost(_STRANGER)
         error = Said(data[start + 1 : stop].decode("utf-8", "replace"))
         if error.code in _ENDS or "max number of clients" in str(error):
             raise Lost(str(error))
@@ -106,7 +114,12 @@ class Replies:
         return self._data[start : start + length]
 
     def _receive(self) -> None:
-        self._line.settimeout(max(self._end - elapsed(), 0.001))
+        """What has come already is read once after the time is over: this process may have been stopped meanwhile."""
+        left = self._end - elapsed()
+        if left <= 0 and self._is_late:
+            raise Lost("Timeout: its answer has no end")
+        self._is_late = left <= 0
+        self._line.settimeout(max(left, 0.001))
         try:
             more = self._line.recv(_MOST)
         except TimeoutError:
@@ -114,10 +127,12 @@ class Replies:
         if not more:
             raise Lost("Connection closed by server.")
         self._data += more
+        if len(self._data) > _LARGEST:
+            raise Lost("its answer has no end")
 
 
 def _number(text: bytes) -> int:
     try:
         return int(text)
     except ValueError:
-        raise Lost("it does not speak Redis's protocol") from None
+        raise Lost(_STRANGER) from None

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from looop_portable.system.watch.waking import Watcher
 
 _DIGITS = 12
+_MOST = 10**_DIGITS - 1
+"""Whoever comes after such a ticket has that number too: a longer one would be in no line."""
 
 
 class TicketFiles(Tickets):
@@ -99,7 +101,7 @@ class TicketFiles(Tickets):
 
         def private(_: int) -> str:
             last = max((int(ticket[:_DIGITS]) for ticket in self.line_of(key)), default=0)
-            return f"{directory}/.{last + 1:0{_DIGITS}}-{self._files.nonce()}"
+            return f"{directory}/.{min(last + 1, _MOST):0{_DIGITS}}-{self._files.nonce()}"
 
         def name(private: str) -> str:
             ticket = private.rpartition("/.")[2]

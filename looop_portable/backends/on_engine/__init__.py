@@ -139,7 +139,7 @@ class OnEngine(Backend):
         return None
 
     def verify(self) -> list[Fact]:
-        return self._store.engine.verify()
+        return self._store.verify()
 
     def close(self) -> None:
         self._store.engine.close()

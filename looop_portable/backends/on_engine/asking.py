@@ -1,7 +1,7 @@
 """An engine, asked: each failure says in one line what it is about, and a reply that was lost is never guessed.
 
 Guarantees: an answer that a record was published, or lost, is true. Without an answer the caller gets `Unavailable`: then
-its record stands, or never will once `WITHIN` is over.
+its record stands, or never will once `WITHIN` is over. So it does where a server answers what makes no sense.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from looop_portable.backends.engine import SESSION, Engine, Heard, Known, Look, Record, Ring, Told, word_in
-from looop_portable.errors import CannotExclude, Settling, Unavailable, unavailable
+from looop_portable.backends.engine import NONSENSE, SESSION, Engine, Fact, Heard, Known, Look, Record, Ring, Told, word_in
+from looop_portable.errors import CannotExclude, LooopError, Settling, Unavailable, unavailable
 from looop_portable.protocol.codec import encode
 from looop_portable.system.clock import elapsed
 
@@ -23,6 +23,7 @@ MOST = 2**63 - 1
 _TRIES = 2
 _AT_ONCE = 1.0
 _PAGE = 1000
+_LONGEST = 100
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -90,6 +91,9 @@ class Store:
     def heard(self, about: str, word: str) -> Heard | None:
         return _answered(about, self.engine.heard, word)
 
+    def verify(self) -> list[Fact]:
+        return _answered("", self.engine.verify)
+
     def look(self, about: str, key: str) -> Look:
         return _answered(about, self.engine.look, key)
 
@@ -122,7 +126,7 @@ class Store:
                 raise
             except Settling as error:
                 raise Settling(f"{about}: {' '.join(str(error).split())}", error.seconds) from error
-            except (OSError, Unavailable) as error:
+            except (OSError, Unavailable, *NONSENSE) as error:
                 unanswered = _failed(about, error)
                 continue
             won, now = step
@@ -160,10 +164,21 @@ def _answered(about: str, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.k
                 began -= _AT_ONCE
                 continue
             raise _failed(about, error) from error
+        except NONSENSE as error:
+            raise _failed(about, error) from error
 
 
-def _failed(about: str, error: OSError | Unavailable) -> Unavailable:
-    known = unavailable(error) if isinstance(error, OSError) else error
+def _failed(about: str, error: Exception) -> Unavailable:
+    """A server that is hostile, or broken, is trouble of the store, and not a fault of looop itself."""
+    if isinstance(error, OSError):
+        known = unavailable(error)
+    elif isinstance(error, Unavailable):
+        known = error
+    elif isinstance(error, LooopError):
+        raise error
+    else:
+        said = " ".join(str(error).split())[:_LONGEST]
+        known = Unavailable(f"the store's answer makes no sense ({type(error).__name__}: {said})")
     found = Unavailable(": ".join(filter(None, (about, " ".join(str(known).split())))), known.path)
     found.__cause__ = error
     return found

@@ -19,6 +19,8 @@ from looop_portable.system.watch.waking import Watcher
 from looop_portable.typed import NamedTuple
 
 _DIGITS = 12
+_MOST = 10**_DIGITS - 1
+"""Whoever comes after such a ticket has that number too: a longer one would be in no line."""
 
 
 class _Subscribed(NamedTuple):
@@ -56,7 +58,7 @@ class EngineTickets(Tickets):
     def take(self, claim: str, waiter: Registration) -> str:
         line = self.line(claim)
         last = int(line[-1][:_DIGITS]) if line else 0
-        ticket = f"{last + 1:0{_DIGITS}}-{self._store.new_nonce()}"
+        ticket = f"{min(last + 1, _MOST):0{_DIGITS}}-{self._store.new_nonce()}"
         try:
             if self._store.advance(
                 of_claim(claim), TICKET, ticket_key(claim, ticket), 0, {**waiter._asdict(), "line": claim}

@@ -12,10 +12,12 @@ from looop_portable.cli.words import HOW
 
 SECONDS_IN = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
-_NUMBER = r"(?:\d+(?:\.\d*)?|\.\d+)"
+_NUMBER = r"(?:\d++(?:\.\d*+)?|\.\d++)"
+"""It gives no digit back: a long word that is no duration would be tried in every way to part it."""
+
 _ALONE = re.compile(rf"{_NUMBER}(?:[eE][+-]?\d+)?", re.ASCII)
 _PART = re.compile(rf"({_NUMBER})(ms|[smhdw])", re.ASCII)
-_UNIT = "(?:ms|[smhdw]|msecs?|millis\\w*|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?)"
+_UNIT = "(?:ms|[smhdw]|msecs?|millis(?:ecs?|econds?)?|secs?|seconds?|mins?|minutes?|hrs?|hours?|days?|weeks?)"
 _LIKE_ONE = rf"-{_NUMBER}\w*|(?:{_NUMBER} *{_UNIT} *)+|\d+(?::\d\d)+|\d+,\d+ *{_UNIT}?"
 
 

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 from support.capabilities import NativeBackend, NativeFiles, needs_modes
+from support.engines import InProcess
 
 from looop_portable import Claims, Won
 from looop_portable.backends.directory.tickets import TicketFiles
+from looop_portable.backends.on_engine import OnEngine
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.liveness import Liveness
 from looop_portable.protocol.records import Registration
+from looop_portable.system.clock import elapsed
 from looop_portable.system.mounts.mount import Mount
 from looop_portable.system.watch.waking import LocalWatcher
 from looop_portable.waiting.claiming import waiter
@@ -248,3 +251,20 @@ def test_a_line_that_cannot_be_read_is_no_answer(tickets: TicketFiles, queue: Pa
         tickets.line("repo-x")
     with pytest.raises(Unavailable, match=r"claim repo-x: .*\.queue"):
         tickets.take("repo-x", ME)
+
+
+def test_a_ticket_of_the_greatest_number_puts_nobody_out_of_the_line(tickets: TicketFiles, queue: Path) -> None:
+    """Whoever can write there can plant one: those who come after it line up with it, and are seen."""
+    (queue / "repo-x").mkdir(parents=True)
+    (queue / "repo-x" / "999999999999-0").write_bytes(b"{}")
+    mine = [tickets.take("repo-x", ME) for _ in range(3)]
+    assert set(mine) < set(tickets.line("repo-x"))
+
+
+def test_on_an_engine_neither() -> None:
+    engine = InProcess()
+    backend = OnEngine(engine, "far")
+    assert backend.tickets
+    engine.advance("ticket", "repo-x/999999999999-0", 0, b"{}", not_after=elapsed() + 5)
+    mine = [backend.tickets.take("repo-x", ME) for _ in range(3)]
+    assert set(mine) < set(backend.tickets.line("repo-x"))

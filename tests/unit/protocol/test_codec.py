@@ -58,3 +58,22 @@ def test_a_record_is_written_as_json_writes_it(record: dict[str, object]) -> Non
 @given(record=st.dictionaries(st.text(), flat | st.lists(flat, min_size=1, max_size=3), min_size=1, max_size=4))
 def test_what_looop_reads_is_written_as_json_writes_it_with_indents(record: dict[str, object]) -> None:
     assert for_looop(record) == json.dumps(record, indent=2).encode() + b"\n"
+
+
+@pytest.mark.parametrize("shape", [('{"a": ', "}"), ("[", "]")], ids=["objects", "lists"])
+@pytest.mark.parametrize("space", [b"", b" "], ids=["as ours", "otherwise"])
+def test_what_can_only_just_be_read_is_no_record(shape: tuple[str, str], space: bytes) -> None:
+    """At some depth Python reads it, and can neither show it nor write it again."""
+    for depth in (*range(30, 1000, 7), 10_000):
+        found = decode(space + f'{{"a": {shape[0] * depth}1{shape[1] * depth}}}'.encode())
+        if found:
+            assert depth < 500
+            json.dumps(found)
+            repr(found)
+        else:
+            assert depth > 29
+
+
+def test_many_beside_each_other_are_not_deep() -> None:
+    record = {"readers": [{"session": "s", "tags": ["[" * 9]}] * 500}
+    assert decode(encode(record)) == record
