@@ -27,7 +27,7 @@ def named_in(document: Path) -> set[str]:
     found = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
     links = [Path(os.path.relpath(document.parent / link, ROOT)).as_posix() for link in found]
     words = re.findall(r"(?<![\w./-])[\w.][\w./-]*", " ".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)))
-    return {word.split("/")[0] for word in [*links, *words] if (ROOT / word).exists() and word.strip("./")}
+    return {Path(word).parts[0] for word in [*links, *words] if (ROOT / word).exists() and word.strip("./")}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
