@@ -16,6 +16,7 @@ import venv
 from pathlib import Path
 
 from distributions import distributions
+from environments import theirs
 
 LOAD = """
 from importlib.metadata import entry_points
@@ -37,7 +38,9 @@ def main() -> None:
         python, looop = programs / "python", str(programs / "looop")
         pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "install", "--no-index", "--no-deps", *wheels], check=True)
-        subprocess.run([*pip, "install", *theirs()], check=True)
+        # Wheels of `psycopg[binary]` are not there for a Python without the GIL.
+        others = [each for each in theirs(distributions()) if not (WITHOUT_GIL and "[binary]" in each)]
+        subprocess.run([*pip, "install", *others], check=True)
         subprocess.run([*pip, "check"], check=True)
         environment = {**os.environ, "LOOOP_DATA_DIR": str(Path(made, "data")), "LOOOP_LEASE": "0"}
         environment.pop("LOOOP_SESSION_ID", None)
@@ -67,12 +70,6 @@ other = {**os.environ, "LOOOP_SESSION_ID": ""}
 sys.exit(subprocess.call([sys.argv[1], "run", "--claim", "repo-x", "--session", "two", "--", "true"], env=other) != 1)
 """
 """Who wants the claim meanwhile is refused."""
-
-
-def theirs() -> list[str]:
-    """What ours need of others. Wheels of `psycopg[binary]` are not there for a Python without the GIL."""
-    wanted = {each for found in distributions() for each in found.requirements if not each.startswith("looop-portable")}
-    return sorted(each for each in wanted if not (WITHOUT_GIL and "[binary]" in each))
 
 
 if __name__ == "__main__":
