@@ -19,7 +19,7 @@ from distributions import Distribution, distributions
 
 def made(where: Path, wanted: Sequence[Distribution], *more: str) -> Path:
     """A new environment with these, with what their extras add, and with `more`. Its Python."""
-    venv.create(where, with_pip=False, symlinks=True)
+    venv.create(where, with_pip=False, symlinks=sys.platform != "win32")
     python = where / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-warn-script-location"]
     ours = [f"{each.name}=={each.version}" for each in wanted]

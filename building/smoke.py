@@ -25,6 +25,7 @@ for each in found:
     each.load()
 print(*sorted(each.name for each in found))
 """
+PROGRAMS, EXE = ("Scripts", ".exe") if sys.platform == "win32" else ("bin", "")
 WITHOUT_GIL = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 
 
@@ -34,9 +35,8 @@ def main() -> None:
         sys.exit(f"{sys.argv[1]}: a wheel of each distribution is needed, and it has {len(wheels)}")
     with tempfile.TemporaryDirectory(prefix="looop-portable-smoke-", ignore_cleanup_errors=True) as made:
         venv.create(made, with_pip=True)
-        programs = Path(made, "Scripts" if sys.platform == "win32" else "bin")
-        python, looop = programs / "python", str(programs / "looop")
-        pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        python, looop = (str(Path(made, PROGRAMS, f"{name}{EXE}")) for name in ("python", "looop"))
+        pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, "install", "--no-index", "--no-deps", *wheels], check=True)
         # Wheels of `psycopg[binary]` are not there for a Python without the GIL.
         others = [each for each in theirs(distributions()) if not (WITHOUT_GIL and "[binary]" in each)]
@@ -57,7 +57,7 @@ def main() -> None:
         expect(0, *inside)
         expect(0, looop, "claims", "--json")
         expect(2, looop, "claim", "../no-name")
-        expect(0, str(python), "-c", LOAD)
+        expect(0, python, "-c", LOAD)
         pages = list(Path(made, "share", "man", "man1").glob("looop*.1"))
         print(f"     {len(pages)} man pages")
         if not pages:

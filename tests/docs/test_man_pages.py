@@ -115,7 +115,7 @@ def test_man_has_no_warning_and_cuts_no_option(written: Path) -> None:
 
 def test_mandoc_has_nothing_to_say(written: Path) -> None:
     program_or_skip("mandoc")
-    command = ["mandoc", "-T", "lint", *map(str, written.iterdir())]
+    command = ["mandoc", "-T", "lint", "-W", "warning", *map(str, written.iterdir())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout + done.stderr == ""
 
