@@ -17,9 +17,8 @@ DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 OF_THE_CODE = [MAP, *ROOT.glob("docs/**/*.md")]
 """Those that name files of this repository."""
 LONGEST_MAP = 150
-PROGRAMS = [
-    path for folder in ("looop_portable", "tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py")
-]
+FOLDERS = ["looop_portable", "tests", "benchmarks", "building", "examples"]
+PROGRAMS = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
 
 
 def name_of(document: Path) -> str:

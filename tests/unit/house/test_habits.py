@@ -18,7 +18,8 @@ TOX = (ROOT / "tox.ini").read_text(encoding="utf-8")
 def paths_in(text: str) -> set[str]:
     """What is named below a folder of ours, without what goes on with a pattern."""
     found = re.findall(
-        r"(?<![\w./-])(?:tests|benchmarks|examples|docs|looop_portable|changelog\.d)/[\w./*-]*", text.replace("\\.", ".")
+        r"(?<![\w./-])(?:tests|benchmarks|building|examples|docs|looop_portable|changelog\.d)/[\w./*-]*",
+        text.replace("\\.", "."),
     )
     return {path.rstrip(".").partition("*")[0].rpartition("/")[0] if "*" in path else path.rstrip(".") for path in found}
 
