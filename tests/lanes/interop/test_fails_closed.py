@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from .parties import HELD, REFUSED, RELEASED, WON, Ours, Theirs, shown
-from .rustlooop import Rust
 
 NAME = "repo-x"
 
@@ -63,26 +62,6 @@ def test_only_looop_1_0_or_later_refuses_whoever_has_no_session_id(parties: tupl
         assert (ours.holder(NAME), shown(ours.data_dir, NAME)) == ("", "")
     else:
         assert [each.code for each in told] == [0, 0], "it is as good as 1.0: then say so in the documents"
-
-
-def test_a_directory_that_posix_made_is_shared_once_it_is_adopted(rust_looop: Rust, short: Path) -> None:
-    alone, ours, theirs = Ours(short / "data", "posix"), Ours(short / "data"), Theirs(short / "data", rust_looop)
-    try:
-        assert (alone.claim(NAME, "nobody"), alone.unclaim(NAME, "nobody")) == (WON, RELEASED)
-        assert "looop adopt advisory" in ours.run("claim", NAME, "--session", "holder").err
-        assert ours.run("adopt", "advisory", "--all-stopped").code == 0
-        before = ours.generation(NAME)
-        for first, second in ((ours, theirs), (theirs, ours)):
-            first.start(f"{first.name}-1")
-            second.start(f"{second.name}-2")
-            assert first.claim(NAME, f"{first.name}-1") == WON
-            assert second.claim(NAME, f"{second.name}-2") == f"{HELD} by '{first.name}-1'"
-            assert first.unclaim(NAME, f"{first.name}-1") == RELEASED
-        assert ours.generation(NAME) > before
-        assert "is in use" in ours.run("adopt", "auto", "--all-stopped").err
-    finally:
-        ours.close()
-        theirs.close()
 
 
 def test_ours_refuse_both(parties: tuple[Ours, Theirs]) -> None:

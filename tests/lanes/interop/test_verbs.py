@@ -251,20 +251,28 @@ def test_a_directory_made_without_a_guard_is_refused_and_the_way_out_that_is_tol
         assert before.claim("repo-y", "nobody") == WON
         if not json.loads(stamp.read_bytes())["links"]:
             pytest.skip("hard links are missing: there every directory has the guard")
-        generation = before.generation(NAME)
         said = ours.run("claim", NAME, "--session", "holder")
         assert (said.code, said.out) == (3, "")
-        assert f"remove {stamp}, and come back with --backend advisory" in said.err
-        stamp.unlink()
-        assert ours.claim("repo-z", "nobody") == WON  # Whoever first takes something makes the stamp.
-        assert ours.claim(NAME, "holder") == ALREADY
-        assert theirs.claim(NAME, "other") == f"{HELD} by 'holder'"
-        assert theirs.claim("repo-y", "other") == WON
-        assert ours.generation(NAME) == generation
+        assert "`looop adopt advisory`" in said.err
+        assert ours.run("adopt", "advisory", "--all-stopped").code == 1  # Two live, and two claims are held.
+        assert before.unclaim(NAME, "holder") == RELEASED
+        before.end("holder")
+        theirs.end("other")
+        assert before.reap() == ["repo-y"]
+        generation = before.generation(NAME)
+        assert ours.run("adopt", "advisory", "--all-stopped").code == 0
         assert json.loads(stamp.read_bytes()) == {"protocol": 1, "links": True, "guard": "flock", "aliases": True}
-        assert before.claim(NAME, "holder") == ALREADY  # `auto` holds its guard from now on.
+        ours.start("ours")
+        theirs.start("theirs")
+        assert ours.claim(NAME, "ours") == WON
+        assert ours.generation(NAME) > generation
+        assert theirs.claim(NAME, "theirs") == f"{HELD} by 'ours'"
+        assert theirs.claim("repo-y", "theirs") == WON
+        assert before.claim(NAME, "ours") == ALREADY  # `auto` holds its guard from now on.
+        assert "is in use" in ours.run("adopt", "auto", "--all-stopped").err
     finally:
         before.close()
+        ours.close()
         theirs.close()
 
 
