@@ -39,6 +39,8 @@ autodoc_member_order = "bysource"
 copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
+highlight_language = "none"
+
 html_theme = "furo"
 html_title = "looop-portable"
 html_copy_source = False
