@@ -69,31 +69,42 @@ class Replies:
         Raises `Lost`, or `OSError`.
         """
         self._end = end
-        if not self.has_more:
+        if self._at >= len(self._data):
             self._data, self._at = b"", 0
-        return self._next()
+        try:
+            return self._next()
+        except ValueError:  # What is no number.
+            raise Lost("it does not speak Redis's protocol") from None
 
     def _next(self) -> Any:
+        """One function for all that usually comes: this is run for each word of a reply."""
         start = self._at
         while (stop := self._data.find(b"\r\n", start)) < 0:
             if len(self._data) - start > _LINE:
                 raise Lost("it does not speak Redis's protocol")
             self._receive()
         data = self._data
-        self._at = stop + 2
+        self._at = begin = stop + 2
         kind = data[start]
-        if kind in (_BULK, _ARRAY, _NUMBER):
-            number = _number(data[start + 1 : stop])
-            if kind == _NUMBER:
-                return number
-            if number < 0:
-                return None
-            return self._bulk(number) if kind == _BULK else [self._next() for _ in range(number)]
+        if kind == _BULK:
+            end = begin + int(data[start + 1 : stop])
+            if begin <= end <= len(data) - 2:
+                self._at = end + 2
+                return data[begin:end]
+            return None if end < begin else self._bulk(end - begin)
+        if kind == _NUMBER:
+            return int(data[start + 1 : stop])
+        if kind == _ARRAY:
+            length = int(data[start + 1 : stop])
+            return None if length < 0 else [self._next() for _ in range(length)]
+        return self._status(kind, data[start + 1 : stop])
+
+    def _status(self, kind: int, said: bytes) -> bytes | Said:
         if kind == _STATUS:
-            return data[start + 1 : stop]
+            return said
         if kind != _ERROR:
             raise Lost("it does not speak Redis's protocol")
-        error = Said(data[start + 1 : stop].decode("utf-8", "replace"))
+        error = Said(said.decode("utf-8", "replace"))
         if error.code in _ENDS or "max number of clients" in str(error):
             raise Lost(str(error))
         return error
@@ -114,10 +125,3 @@ class Replies:
         if not more:
             raise Lost("Connection closed by server.")
         self._data += more
-
-
-def _number(text: bytes) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise Lost("it does not speak Redis's protocol") from None
