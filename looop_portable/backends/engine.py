@@ -41,6 +41,7 @@ __all__ = [
     "Ring",
     "Step",
     "Told",
+    "Unheard",
     "kept",
     "surveyed",
     "tell",
@@ -108,6 +109,25 @@ class Look(NamedTuple):
     claim: Record
     session: Record = NOTHING
     heard: Heard | None = None
+
+
+class Unheard(Look):
+    """A `Look` that asks for the beat when `heard` is read: whoever looks at what is its own does not need it.
+
+    It is asked for after the claim and the registration, as `Engine.look` has it. Reading `heard` raises `Unavailable`,
+    and asks anew each time.
+    """
+
+    def __new__(cls, claim: Record, session: Record, hear: Callable[[], Heard | None]) -> Self:
+        found = super().__new__(cls, claim, session)
+        found._hear = hear
+        return found
+
+    _hear: Callable[[], Heard | None]
+
+    @property
+    def heard(self) -> Heard | None:
+        return self._hear()
 
 
 Known = dict[str, tuple[Record, Heard | None]]
@@ -226,6 +246,7 @@ class Engine(ABC):
         """The claim `key`, and what is to be known of who holds it. In this order, or all at once.
 
         An engine that can do it in one round trip overrides this: a claim that is refused, or shown, costs no more then.
+        One for which a beat is a request of its own overrides it with an `Unheard`.
         """
         claim = self.read(CLAIM, key)
         word = word_in(claim.data)

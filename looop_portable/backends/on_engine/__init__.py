@@ -126,7 +126,7 @@ class OnEngine(Backend):
         if word_in(found.claim.data) != word_of(holder):
             return None
         session = session_in(holder.session, found.session)
-        return HolderSigns(holder, session, partial(self.sessions.signs.silence_after, found.heard))
+        return HolderSigns(holder, session, lambda own: self.sessions.signs.silence_after(found.heard, own))
 
     def far(self) -> bool:
         return not self._store.engine.local
