@@ -46,7 +46,6 @@ __all__ = [
     "surveyed",
     "tell",
     "word_in",
-    "word_to_be",
 ]
 
 CLAIM, SESSION, TICKET, BEAT = "claim", "session", "ticket", "beat"
@@ -150,19 +149,6 @@ def word_in(data: bytes) -> str:
     The data of a registration that promises beats have it as well.
     """
     return text(decode(data), "word")
-
-
-def word_to_be(data: bytes) -> str:
-    """As `word_in`, of data that are to be published: as a rule they are as `codec` writes them, and are not decoded.
-
-    Within a text of such data no quotation mark is without a backslash. So what looks like the field is the field.
-    """
-    _, mark, rest = data.partition(b' "word": "')
-    word = rest.partition(b'"')[0]
-    is_plain = data.count(b"{") == 1 and data[:1] == b"{" and data[-2:] == b"}\n" and data.isascii()
-    if mark and is_plain and b"\\" not in word and b' "word"' not in rest:
-        return word.decode()
-    return word_in(data) if b"word" in data or b"\\" in data else ""
 
 
 class Engine(ABC):

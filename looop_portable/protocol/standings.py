@@ -27,6 +27,9 @@ class Standing(Enum):
     ORPHANED = "its holder is proven dead, an older incarnation of our own id included; or has our id and no incarnation"
     DEBRIS = "it has no readable holder, and nobody lives who may be it"
 
+    __hash__ = object.__hash__
+    """Members are compared by identity, and are looked up by it: `Enum` hashes their names, in Python."""
+
 
 class Verbs(NamedTuple):
     """What each verb does about one standing, and what it answers if that succeeds."""

@@ -37,9 +37,9 @@ from looop_portable.backends.engine import (
     kept,
     surveyed,
     word_in,
-    word_to_be,
 )
 from looop_portable.errors import CannotExclude, Settling, Unavailable, UnknownProtocol
+from looop_portable.protocol.codec import text_to_be
 from looop_portable.system.clock import elapsed
 from looop_portable_postgres.address import Target, attempts
 from looop_portable_postgres.facts import found
@@ -88,7 +88,7 @@ class PostgresEngine(Engine):
         return Record(number, data)
 
     def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
-        word = b"" if kind == TICKET else word_to_be(data).encode(errors="replace")
+        word = b"" if kind == TICKET else text_to_be(data, "word").encode(errors="replace")
         values = (kind, key.encode(), after, data, word, self._channel(kind, key))
         _, won, number, stands, settling, why, *session = self._one("advance", *values, not_after=not_after)
         if settling is not None and settling > 0 and number == after:  # Else it is lost, whatever may come.

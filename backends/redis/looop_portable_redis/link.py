@@ -119,9 +119,10 @@ class Link:
             asked += packed(("WAIT", replicas, _wait_for(self._address.timeout)))
         replies = said(self._address, self._wire, asked, 2 if replicas else 1)
         found: list[Any] = replies[0]
-        if isinstance(found, Said) and found.code == "NOSCRIPT":
-            raise found
-        raise_first(self._address, replies)
+        if replicas or not isinstance(found, list):
+            if isinstance(found, Said) and found.code == "NOSCRIPT":
+                raise found
+            raise_first(self._address, replies)
         self._learn(found[1])
         return found + replies[1:] if replicas else found
 

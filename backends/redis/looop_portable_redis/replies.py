@@ -42,11 +42,8 @@ def packed(command: Command) -> bytes:
 
 def words(command: Sequence[object]) -> bytes:
     """The words of a command, or of a part of it."""
-    parts = []
-    for word in command:
-        data = word if type(word) is bytes else str(word).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+    parts = [word if type(word) is bytes else str(word).encode() for word in command]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
 class Replies:
