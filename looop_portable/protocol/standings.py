@@ -66,7 +66,7 @@ def is_ours(lease: Lease | None, me: Holder) -> bool:
     """
     if lease is not None and lease.readers:
         return me != NOBODY and any(each[:2] == me for each in lease.readers)
-    return lease is not None and not lease.foreign and Holder(lease.session, lease.incarnation) == me != NOBODY
+    return lease is not None and not lease.foreign and lease[1:3] == me != NOBODY
 
 
 def holders_of(lease: Lease) -> list[Holder]:

@@ -32,9 +32,6 @@ __all__ = ["OnEngine"]
 
 _MOST = 1000
 
-_lease_in = lru_cache(maxsize=256)(lease_in)
-"""What was read once is not decoded again."""
-
 
 class OnEngine(Backend):
     """The `Backend` called `name` on `engine`."""
@@ -145,5 +142,7 @@ class OnEngine(Backend):
         self._store.engine.close()
 
 
+@lru_cache(maxsize=256)
 def _head_in(claim: str, record: Record) -> Head:
-    return Head(record.number, _lease_in(record.data, claim, record.number) if record.data else None)
+    """What was read once is not decoded again."""
+    return Head(record.number, lease_in(record.data, claim, record.number) if record.data else None)
