@@ -67,8 +67,10 @@ class Connections(Generic[C]):
             ) from None
         connection: C | None = None
         try:
-            with suppress(IndexError):
+            try:
                 connection = idle.pop()
+            except IndexError:
+                connection = None
             if connection is None:
                 connection = self._connect()
             yield connection

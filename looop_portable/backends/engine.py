@@ -42,6 +42,7 @@ __all__ = [
     "Ring",
     "Step",
     "Told",
+    "Unheard",
     "kept",
     "surveyed",
     "tell",
@@ -50,7 +51,6 @@ __all__ = [
 
 CLAIM, SESSION, TICKET, BEAT = "claim", "session", "ticket", "beat"
 """The kinds. Records have the first three; `forget` alone is called with the last."""
-
 
 NONSENSE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """By what reading fails where a server has answered what is no answer."""
@@ -114,10 +114,27 @@ class Look(NamedTuple):
     heard: Heard | None = None
 
 
-Known = dict[str, tuple[Record, Heard | None]]
-"""Of words: the registration of the session that each names, and the last beat of it."""
+class Unheard(Look):
+    """A `Look` that asks for the beat when `heard` is read: whoever looks at what is its own does not need it.
+
+    Reading it raises `Unavailable`, and asks anew each time.
+    """
+
+    _hear: Callable[[], Heard | None]
+
+    def __new__(cls, claim: Record, session: Record, hear: Callable[[], Heard | None]) -> Self:
+        found = super().__new__(cls, claim, session)
+        found._hear = hear
+        return found
+
+    @property
+    def heard(self) -> Heard | None:
+        return self._hear()
+
 
 Ring = Callable[[], None]
+Known = dict[str, tuple[Record, Heard | None]]
+"""Of words: the registration of the session that each names, and the last beat of it."""
 
 
 def tell(ring: Ring, record: Record) -> None:
@@ -147,7 +164,6 @@ class Engine(ABC):
 
     local: bool = False
     """Whether this machine's kernel alone has processes that reach it. If so, a process that is gone is dead, at once.
-
     True where others can reach it as well, it makes two live holders.
     """
 
@@ -217,6 +233,7 @@ class Engine(ABC):
         """The claim `key`, and what is to be known of who holds it. In this order, or all at once.
 
         An engine that can do it in one round trip overrides this: a claim that is refused, or shown, costs no more then.
+        One for which a beat is a request of its own overrides it with an `Unheard`.
         """
         claim = self.read(CLAIM, key)
         word = word_in(claim.data)
@@ -242,8 +259,7 @@ class Engine(ABC):
 
     def report(self, key: str, word: str, lease: float) -> Record:
         """Say `word`, as `beat` does, and then read the registration `key`, or at once.
-
-        So a session begins, and so it goes on. An engine that can do it in one round trip overrides this.
+        So a session begins, and goes on. An engine that can do it in one round trip overrides this.
         """
         self.beat(word, lease)
         return self.read(SESSION, key)

@@ -7,8 +7,8 @@ Does not guarantee: that the plug-in keeps it to itself in what it prints, logs,
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
+from types import MethodType
 
 from looop_portable.errors import Unavailable
 from looop_portable.protocol.addresses import Address
@@ -35,15 +35,30 @@ class Sealed:
             return found
         if not callable(found):
             return Sealed(found, self._address)
-        return functools.partial(self._call, name, found)
+        call = self._calling(name, found)
+        if isinstance(found, MethodType):  # Of a class, so it stays the same, and is not looked up again.
+            self.__dict__[name] = call
+        return call
 
-    def _call(self, name: str, method: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
-        found = _asked(self._address, lambda: method(*args, **options))
-        if name == "unavailable" and isinstance(found, str):
-            return self._address.hide(found)
-        if name == "tidy" and isinstance(found, list):
-            return [(claim, self._address.hide(reason)) for claim, reason in found]
-        return _each(self._address, found) if isinstance(found, Iterator) else found
+    def _calling(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        address = self._address
+
+        def call(*args: Any, **options: Any) -> Any:
+            try:
+                found = method(*args, **options)
+            except Exception as error:  # noqa: BLE001 (it goes on, without what is secret)
+                failure = sealed(error, address)
+            else:
+                if isinstance(found, Iterator):
+                    return _each(address, found)
+                if name == "unavailable" and isinstance(found, str):
+                    return address.hide(found)
+                if name == "tidy" and isinstance(found, list):
+                    return [(claim, address.hide(reason)) for claim, reason in found]
+                return found
+            raise failure  # Not above: it would have the error as its context.
+
+        return call
 
 
 def _each(address: Address, found: Iterator[Any]) -> Iterator[Any]:

@@ -149,6 +149,20 @@ def text(record: Mapping[str, object], key: str) -> str:
     return value
 
 
+def text_to_be(data: bytes, key: str) -> str:
+    """The string at `key` of a record that is about to be published: `encode` has made it, as a rule, so it is not decoded.
+
+    Within a text of such data no quotation mark is without a backslash. So what looks like the field is the field.
+    """
+    field = f'"{key}"'.encode()
+    _, mark, rest = data.partition(b" " + field + b': "')
+    found = rest.partition(b'"')[0]
+    is_plain = data.count(b"{") == 1 and data[:1] == b"{" and data[-2:] == b"}\n" and data.isascii()
+    if mark and is_plain and b"\\" not in found and field not in rest:
+        return found.decode()
+    return text(decode(data), key) if field in data or b"\\" in data else ""
+
+
 def number(record: Mapping[str, object], key: str, most: int = 2**63 - 1) -> int:
     """The integer at `key`, from 1 to `most`; 0 if there is none."""
     value = record.get(key)

@@ -44,6 +44,9 @@ class Sign(Enum):
     HEARTBEAT = "the latest heartbeat: a Silence"
     WATCH = "the same, which is watched from now on if it was not: a Silence"
 
+    __hash__ = object.__hash__
+    """Members are compared by identity, and are looked up by it: `Enum` hashes their names, in Python."""
+
 
 class Worth(Enum):
     """What something that is seen of a session proves."""
@@ -74,6 +77,8 @@ class Seen(Enum):
     BEAT = "a heartbeat that is not older than its lease (after a hint: than a third of it)"
     SILENCE = "no heartbeat for its lease, and a third of it more that was watched"
     NO_PROMISE = "no heartbeat was promised, or it cannot be read: nobody can tell"
+
+    __hash__ = object.__hash__
 
 
 WORTH: dict[Seen, Worth] = {

@@ -28,6 +28,9 @@ class Standing(Enum):
     ORPHANED = "its holder is proven dead, an older incarnation of our own id included; or has our id and no incarnation"
     DEBRIS = "it has no readable holder, and nobody lives who may be it"
 
+    __hash__ = object.__hash__
+    """Members are compared by identity, and are looked up by it: `Enum` hashes their names, in Python."""
+
 
 class Verbs(NamedTuple):
     """What each verb does about one standing, and what it answers if that succeeds."""
@@ -64,7 +67,7 @@ def is_ours(lease: Lease | None, me: Holder) -> bool:
     """
     if lease is not None and lease.readers:
         return me != NOBODY and any(each[:2] == me for each in lease.readers)
-    return lease is not None and not lease.foreign and Holder(lease.session, lease.incarnation) == me != NOBODY
+    return lease is not None and not lease.foreign and lease[1:3] == me != NOBODY
 
 
 def holders_of(lease: Lease) -> list[Holder]:

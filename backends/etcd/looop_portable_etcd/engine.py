@@ -31,6 +31,7 @@ from looop_portable.backends.engine import (
     word_in,
 )
 from looop_portable.errors import Unavailable
+from looop_portable.protocol.codec import text_to_be
 from looop_portable.system.clock import elapsed
 from looop_portable_etcd.address import Address
 from looop_portable_etcd.beats import Beats
@@ -75,7 +76,7 @@ class EtcdEngine(Engine):
         put = {"request_put": {"key": name, "value": b64encode(data).decode()}}
         number = {"key": name, "target": "VERSION", "result": "EQUAL", "version": str(after)}
         stands = {"request_range": {"key": name}}
-        session = word_in(data).partition("/")[0] if kind == CLAIM else ""
+        session = text_to_be(data, "word").partition("/")[0] if kind == CLAIM else ""
         told = [{"request_range": {"key": self._key(SESSION, session)}}] if session else []
         for _ in range(_TRIES):
             if elapsed() >= not_after:

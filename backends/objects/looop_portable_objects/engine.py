@@ -43,6 +43,7 @@ from looop_portable.backends.engine import (
     Look,
     Record,
     Step,
+    Unheard,
     surveyed,
     word_in,
 )
@@ -143,6 +144,13 @@ class ObjectEngine(Engine):
         if self._clock.now() - found.stamp > (lease if self._clock.was_asked else lease / 2):
             self.ask_clock()
         return Heard(max(self._clock.now() - found.stamp - 1.0, 0.0), beat)
+
+    def look(self, key: str) -> Look:
+        """The beat is a request of its own: whoever looks at what is its own, or at who has ended, does without it."""
+        claim = self.read(CLAIM, key)
+        if not (word := word_in(claim.data)):
+            return Look(claim)
+        return Unheard(claim, self.read(SESSION, word.partition("/")[0]), lambda: self.heard(word))
 
     def survey(self, kind: str, start: str = "", limit: int = 1000, known: Known | None = None) -> list[tuple[str, Look]]:
         """What is asked of each holder is asked of eight at a time, the registrations first."""

@@ -45,6 +45,25 @@ def connect(server: Shop, between: Between) -> Open:
     return lambda: ObjectEngine(place_in(url))
 
 
+def test_a_look_asks_for_a_beat_once_somebody_wants_to_know_it(connect: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, asked = connect(), list[str]()
+    engine.advance(CLAIM, "x", 0, HELD, not_after=later())
+    engine.advance(SESSION, "a", 0, b"registered", not_after=later())
+    engine.beat("a/i", 30)
+    get = engine.bucket.get
+
+    def see(name: str) -> object:
+        asked.append(name.split("/")[-2])
+        return get(name)
+
+    monkeypatch.setattr(engine.bucket, "get", see)
+    seen = engine.look("x")
+    assert seen[:2] == (Record(1, HELD), Record(1, b"registered"))
+    assert asked == ["claim", "session"]
+    assert seen.heard
+    assert asked == ["claim", "session", "beat"]
+
+
 @pytest.mark.parametrize("what", [Do.LOSE, Do.HIDE])
 def test_a_step_whose_answer_was_lost_finds_itself_standing(connect: Open, between: Between, what: Do) -> None:
     """A 412 then comes of one's own success."""

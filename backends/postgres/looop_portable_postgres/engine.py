@@ -15,7 +15,6 @@ much as the server's clock was set back within the last minute. That clock is it
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from functools import partial
 from hashlib import blake2b
@@ -40,6 +39,7 @@ from looop_portable.backends.engine import (
     word_in,
 )
 from looop_portable.errors import CannotExclude, Settling, Unavailable, UnknownProtocol
+from looop_portable.protocol.codec import text_to_be
 from looop_portable.system.clock import elapsed
 from looop_portable_postgres.address import Target, attempts
 from looop_portable_postgres.facts import found
@@ -58,8 +58,6 @@ _DRIFT = 0.001
 
 _LAST = b"\xff"
 """What no UTF-8 has: behind each key that begins with what stands before it."""
-
-_WORD = re.compile(rb'"word": *"([^"\\]*)"')
 
 _READ_ONLY, _NO_SCHEMA, _NO_FUNCTION, _NO_TABLE = "25006", "3F000", "42883", "42P01"
 
@@ -90,7 +88,8 @@ class PostgresEngine(Engine):
         return Record(number, data)
 
     def advance(self, kind: str, key: str, after: int, data: bytes, *, not_after: float) -> Step:
-        values = (kind, key.encode(), after, data, b"" if kind == TICKET else _word(data), self._channel(kind, key))
+        word = b"" if kind == TICKET else text_to_be(data, "word").encode(errors="replace")
+        values = (kind, key.encode(), after, data, word, self._channel(kind, key))
         _, won, number, stands, settling, why, *session = self._one("advance", *values, not_after=not_after)
         if settling is not None and settling > 0 and number == after:  # Else it is lost, whatever may come.
             raise self._settling(settling, why)
@@ -212,10 +211,3 @@ class PostgresEngine(Engine):
         if version > VERSION:
             raise UnknownProtocol(f"{self.where}: a newer looop-portable-postgres has made it ({version}): install that")
         self._has_met = True
-
-
-def _word(data: bytes) -> bytes:
-    """As `word_in`. What is one object, and has one such field without escapes, is not decoded for it."""
-    if (data.count(b'"word"'), data.count(b"{")) == (1, 1) and data[:1] == b"{" and (found := _WORD.search(data)):
-        return found[1]
-    return word_in(data).encode(errors="replace") if b"word" in data or b"\\" in data else b""

@@ -2,7 +2,8 @@
 
 Guarantees: once `subscribe` has returned, each change rings, and so does a connection that was lost, and one that is there
 again: what happened meanwhile is not told. A forked child has a connection of its own.
-Does not guarantee: that a ring means a change. A server that says nothing any more is noticed after twice the timeout.
+Does not guarantee: that a ring means a change. That the connection ends with the last subscription: it does within twice
+the timeout. A server that says nothing any more is noticed after twice the timeout.
 How: the thread alone uses the connection. Others put what they want into a queue, and wake it: so there is no lock that a
 signal's handler could wait for in vain. A thread whose last subscriber leaves refuses what comes later, and ends.
 """
@@ -63,7 +64,7 @@ class Changes:
             if subscription.failure:
                 raise subscription.failure
             if is_answered and not subscription.refused:
-                return lambda: listener.put(subscription, wanted=False)
+                return lambda: listener.end(subscription)
             listener.put(subscription, wanted=False)
         raise Unavailable(f"{self._where}: it has not confirmed a subscription within {self._timeout:g} s")
 
@@ -110,6 +111,15 @@ class _Listener:
         self._queue.put((subscription, wanted))
         with suppress(OSError):  # It is full, so it wakes; or closed.
             self._waker.send(b"x")
+
+    def end(self, subscription: _Subscription) -> None:
+        """It rings no more. The thread lets go of it when it wakes next, which is within the timeout.
+
+        A thread that was woken for this would take its turn of Python from one that has just won a claim.
+        """
+        subscription.ring = _nothing
+        if self.pid == os.getpid():
+            self._queue.put((subscription, False))
 
     def close(self) -> None:
         self.put(None, wanted=False)
@@ -165,11 +175,13 @@ class _Listener:
                         return
                     connection.say(packed(("PING",)), elapsed() + self._timeout)
                     is_asked = True
+                is_woken = self._wakes in ready
                 while connection.line in ready or connection.has_more:
                     ready = []
                     self._told(connection.reply(elapsed() + self._timeout))
                     is_asked = False
-                self._take_all()
+                if is_woken or not self._queue.empty():  # Else whom it has rung has its turn of Python the sooner.
+                    self._take_all()
 
     def _told(self, reply: object) -> None:
         if not isinstance(reply, list) or len(reply) < 3:
@@ -253,6 +265,10 @@ class _Listener:
         subscription.refused = True
         subscription.answered.set()
         subscription.ring()
+
+
+def _nothing() -> None:
+    """What an ended subscription rings."""
 
 
 def _record_in(said: bytes) -> Record | None:

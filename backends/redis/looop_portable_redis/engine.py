@@ -34,6 +34,7 @@ from looop_portable.backends.engine import (
     word_in,
 )
 from looop_portable.errors import Settling, Unavailable
+from looop_portable.protocol.codec import text_to_be
 from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import Address
 from looop_portable_redis.link import Link, look_at
@@ -70,7 +71,7 @@ class RedisEngine(Engine):
         """A server whose clock is not what it was thought to be is asked again, by what it has told."""
         new, last, replicas = Record(after + 1, data), int(not_after * 1e6) - SLACK, self._address.wait
         texts = (kind, key, after, new.number, data)
-        channel, session = self._channel(kind, key), word_in(data).partition("/")[0] if kind == CLAIM else ""
+        channel, session = self._channel(kind, key), text_to_be(data, "word").partition("/")[0] if kind == CLAIM else ""
         with self._links.one() as link:
             for _ in range(_TRIES):
                 least = link.ahead + int(elapsed() * 1e6) - SLACK

@@ -58,8 +58,7 @@ class Link:
 
         One that they have replaced while it was silent goes on as a master, for ten seconds and more.
         """
-        began = elapsed()
-        if not self._address.master or began <= self._confirmed + CONFIRMED:
+        if not self._address.master or (began := elapsed()) <= self._confirmed + CONFIRMED:
             return
         host, port = master_of(self._address)
         if (host, port) != (self._wire.host, self._wire.port):
@@ -120,11 +119,12 @@ class Link:
             asked += packed(("WAIT", replicas, _wait_for(self._address.timeout)))
         replies = said(self._address, self._wire, asked, 2 if replicas else 1)
         found: list[Any] = replies[0]
-        if isinstance(found, Said) and found.code == "NOSCRIPT":
-            raise found
-        raise_first(self._address, replies)
+        if replicas or not isinstance(found, list):
+            if isinstance(found, Said) and found.code == "NOSCRIPT":
+                raise found
+            raise_first(self._address, replies)
         self._learn(found[1])
-        return found + replies[1:]
+        return found + replies[1:] if replicas else found
 
     def _begin_of(self, script: Script, *, by_hash: bool) -> bytes:
         """What a call of it begins with, but for the number of its words."""
@@ -140,7 +140,7 @@ class Link:
         self._wire.disconnect()
 
     def _learn(self, server: int) -> None:
-        self.ahead = server - _micros(elapsed()) - 1
+        self.ahead = server - int(elapsed() * 1_000_000) - 1
 
     def _replies(self, commands: Sequence[Command]) -> list[Any]:
         return replies_to(self._address, self._wire, commands)
@@ -239,7 +239,3 @@ def is_lossless(info: Info, config: Info) -> int:
 def _wait_for(timeout: float) -> int:
     """Milliseconds within which replicas confirm a write. Servers look at the time ten times a second."""
     return max(int(timeout * 1000) - 300, int(timeout * 500))
-
-
-def _micros(seconds: float) -> int:
-    return int(seconds * 1_000_000)

@@ -47,11 +47,8 @@ def packed(command: Command) -> bytes:
 
 def words(command: Sequence[object]) -> bytes:
     """The words of a command, or of a part of it."""
-    parts = []
-    for word in command:
-        data = word if type(word) is bytes else str(word).encode()
-        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
-    return b"".join(parts)
+    parts = [word if type(word) is bytes else str(word).encode() for word in command]
+    return b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
 class Replies:
@@ -75,38 +72,51 @@ class Replies:
         Raises `Lost`, or `OSError`.
         """
         self._end, self._is_late = end, False
-        if not self.has_more or self._at > _TRIMMED:
+        if self._at >= len(self._data) or self._at > _TRIMMED:
             self._data, self._at = self._data[self._at :], 0
-        return self._next(_DEEPEST)
+        try:
+            return self._next(_DEEPEST)
+        except ValueError:  # What is no number.
+            raise Lost(_STRANGER) from None
 
     def _next(self, deepest: int) -> Any:
+        """One function for all that usually comes: this is run for each word of a reply."""
         start = self._at
         while (stop := self._data.find(b"\r\n", start)) < 0:
             if len(self._data) - start > _LINE:
                 raise Lost(_STRANGER)
             self._receive()
         data = self._data
-        self._at = stop + 2
+        self._at = begin = stop + 2
         kind = data[start]
-        if kind in (_BULK, _ARRAY, _NUMBER):
-            number = _number(data[start + 1 : stop])
-            if kind == _NUMBER:
-                return number
-            if number < 0:
-                return None
-            if number > _LARGEST or not deepest:
+        if kind == _BULK:
+            end = begin + int(data[start + 1 : stop])
+            if begin <= end <= len(data) - 2:
+                self._at = end + 2
+                return data[begin:end]
+            return None if end < begin else self._bulk(end - begin)
+        if kind == _NUMBER:
+            return int(data[start + 1 : stop])
+        if kind == _ARRAY:
+            length = int(data[start + 1 : stop])
+            if length > _LARGEST or not deepest:
                 raise Lost(_STRANGER)
-            return self._bulk(number) if kind == _BULK else [self._next(deepest - 1) for _ in range(number)]
+            return None if length < 0 else [self._next(deepest - 1) for _ in range(length)]
+        return self._status(kind, data[start + 1 : stop])
+
+    def _status(self, kind: int, said: bytes) -> bytes | Said:
         if kind == _STATUS:
-            return data[start + 1 : stop]
+            return said
         if kind != _ERROR:
             raise Lost(_STRANGER)
-        error = Said(data[start + 1 : stop].decode("utf-8", "replace"))
+        error = Said(said.decode("utf-8", "replace"))
         if error.code in _ENDS or "max number of clients" in str(error):
             raise Lost(str(error))
         return error
 
     def _bulk(self, length: int) -> bytes:
+        if length > _LARGEST:
+            raise Lost(_STRANGER)
         start = self._at
         while len(self._data) < start + length + 2:
             self._receive()
@@ -129,10 +139,3 @@ class Replies:
         self._data += more
         if len(self._data) > _LARGEST:
             raise Lost("its answer has no end")
-
-
-def _number(text: bytes) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise Lost(_STRANGER) from None

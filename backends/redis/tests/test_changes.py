@@ -13,6 +13,7 @@ import redis
 from looop_portable.backends.engine import CLAIM, TICKET, Engine, Record
 from looop_portable.errors import Unavailable
 from looop_portable.system.clock import elapsed
+from looop_portable_redis.changes import _Listener
 from support.servers.redis import Redis, needs_redis
 
 pytestmark = needs_redis
@@ -92,6 +93,26 @@ def test_who_wants_it_is_told_what_was_published(connect: Callable[[], Engine]) 
         assert other.advance(CLAIM, "a", number, data, not_after=elapsed() + 3600).won
         bell.wait(number)
     assert bell.records == [Record(1, b"one two"), Record(2, b"")], "a large one is only rung for"
+
+
+def test_what_has_ended_rings_no_more_and_does_not_wake_the_thread(
+    connect: Callable[[], Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the thread would take its turn of Python from one that has just won a claim."""
+    engine, other, ended, bell = connect(), connect(), Bell(), Bell()
+    end = engine.subscribe(CLAIM, "a", ended)
+    other_end = engine.subscribe(CLAIM, "b", bell)
+    assert end
+    assert other_end
+    woken: list[object] = []
+    monkeypatch.setattr(_Listener, "put", lambda *_, **__: woken.append(_))
+    end()
+    for number in range(2):  # The first of these is what the thread lets go of it by.
+        publish(other, CLAIM, "a")
+        publish(other, CLAIM, "b")
+        bell.wait(number)
+    assert ended.rung == 0
+    assert not woken
 
 
 def test_all_of_a_process_share_one_connection_which_ends_with_the_last(

@@ -32,9 +32,6 @@ __all__ = ["OnEngine"]
 
 _MOST = 1000
 
-_lease_in = lru_cache(maxsize=256)(lease_in)
-"""What was read once is not decoded again."""
-
 
 class OnEngine(Backend):
     """The `Backend` called `name` on `engine`."""
@@ -126,7 +123,7 @@ class OnEngine(Backend):
         if word_in(found.claim.data) != word_of(holder):
             return None
         session = session_in(holder.session, found.session)
-        return HolderSigns(holder, session, partial(self.sessions.signs.silence_after, found.heard))
+        return HolderSigns(holder, session, lambda own: self.sessions.signs.silence_after(found.heard, own))
 
     def far(self) -> bool:
         return not self._store.engine.local
@@ -145,5 +142,7 @@ class OnEngine(Backend):
         self._store.engine.close()
 
 
+@lru_cache(maxsize=256)
 def _head_in(claim: str, record: Record) -> Head:
-    return Head(record.number, _lease_in(record.data, claim, record.number) if record.data else None)
+    """What was read once is not decoded again."""
+    return Head(record.number, lease_in(record.data, claim, record.number) if record.data else None)

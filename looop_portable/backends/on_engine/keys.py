@@ -5,6 +5,8 @@ A key's spelling has no `/` of its own, so one parts a session from its incarnat
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from looop_portable.errors import InvalidName
 from looop_portable.protocol.codec import decode, text
 from looop_portable.protocol.names import canonical, printable, spelled, unspelled
@@ -29,6 +31,7 @@ def key_of(session: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=256)
 def word_of(holder: Holder) -> str:
     """What its heartbeats are called."""
     return f"{key_of(holder.session)}/{holder.incarnation}"

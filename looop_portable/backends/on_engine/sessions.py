@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 
 from looop_portable.backends.base import HolderSigns, SessionHead, SessionStore
@@ -86,6 +86,7 @@ class EngineSessions(SessionStore):
                 yield name, head, None
 
 
+@lru_cache(maxsize=256)
 def session_in(session: str, record: Record) -> SessionHead:
     own = registration_in(session, record.data) if record.data else None
     if own is not None and not own.incarnation:

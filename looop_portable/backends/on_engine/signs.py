@@ -68,16 +68,16 @@ class EngineSigns(Signs):
         A promised heartbeat may be missing in the store. The judge that misses it gives it: the silence begins there, and
         is never overestimated. A session whose heartbeat was lost could otherwise never be judged dead.
         """
-        session, lease = registration.session, registration.lease_seconds
-        word, about = word_of(registration.holder), of_session(session)
+        lease = registration.lease_seconds
+        if heard and not watched and -interval(lease) <= heard.seconds <= lease:
+            return Silence(heard.seconds)  # Of most: young by any clock.
+        word, about = word_of(registration.holder), of_session(registration.session)
         if heard is None:
             self._store.beat(about, word, lease)
             return Silence(0.0)
         seconds, beat = heard
         if self._store.engine.steady:
             return Silence(seconds, seconds if watched else max(seconds - lease, 0.0))
-        if -interval(lease) <= seconds <= lease and not watched:
-            return Silence(seconds)
         since = self._store.heard(about, f"{word}/{beat}")
         if since is None or since.seconds < -interval(lease):  # The clock has been set back while it was watched.
             self._store.beat(about, f"{word}/{beat}", lease)

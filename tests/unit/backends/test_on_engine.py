@@ -6,15 +6,18 @@ import contextlib
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.engines import Fault, Faulty, InProcess
 
 from looop_portable import Claims, Held, Released, Renewed, Unavailable, Won
 from looop_portable.backends.base import SessionHead
-from looop_portable.backends.engine import CLAIM, SESSION, TICKET, Record
+from looop_portable.backends.engine import CLAIM, SESSION, TICKET, Record, word_in
 from looop_portable.backends.on_engine import OnEngine, asking
 from looop_portable.backends.on_engine.asking import WITHIN
 from looop_portable.backends.on_engine.tickets import EngineTickets
 from looop_portable.errors import CannotExclude, InvalidName
+from looop_portable.protocol.codec import encode, text_to_be
 from looop_portable.protocol.liveness import Here, Liveness, Lock, ProcessState, Silence
 from looop_portable.protocol.records import Head, Holder, Lease, Registration
 from looop_portable.sessions.registrar import Sessions
@@ -556,3 +559,22 @@ def test_so_is_one_that_was_taken_and_nobody_was_told(world: World) -> None:
         lines(world.backend).take("n", Registration("me", "i1", 1))
     assert len(world.engine.scan(TICKET)) == 1
     assert lines(world.backend).line("n") == []
+
+
+_PIECES = st.lists(st.sampled_from(["word", '"', ": ", " ", "a/b", "\\", "{", "}", ", ", "\u00e9", "\n"]), max_size=8)
+_TEXTS = _PIECES.map("".join)
+_VALUES = st.one_of(_TEXTS, st.integers(), st.booleans(), st.lists(_TEXTS), st.dictionaries(_TEXTS, _TEXTS, max_size=2))
+
+
+@given(st.dictionaries(st.one_of(_TEXTS, st.just("word")), _VALUES, max_size=4), st.one_of(_TEXTS, st.just("me/0a1b")))
+def test_the_word_of_what_is_to_be_published_is_that_of_what_was(fields: dict[str, object], word: str) -> None:
+    for record in (fields, {**fields, "word": word}, {"name": "x", "word": word, **fields}):
+        assert text_to_be(encode(record), "word") == word_in(encode(record))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no JSON", b'{"a": 1, "word": "x/y"', b'{"a": 1, "word": "x/y', b'{"a": {"b": 1, "word": "x"}}\n', b"\xff"],
+)
+def test_what_is_no_record_of_ours_has_the_same_word_as_well(data: bytes) -> None:
+    assert text_to_be(data, "word") == word_in(data)
