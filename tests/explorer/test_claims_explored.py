@@ -191,8 +191,8 @@ MIXED = {
     ),
 }
 LESS = {"posix, one name", "advisory", "advisory in place", "windows", "windows by renaming"}
-"""Ways that are explored with one preemption less in every run: they have more steps, or a guard makes one of most, or their
-steps are those of posix."""
+"""Ways that are explored with one preemption less in every run: they have more steps, or a guard makes one of most, or the
+steps of posix."""
 LEAST = (100, 1_000, 10_000, 10_000)
 """How many schedules there are at least, with so many preemptions and a crash."""
 
