@@ -18,8 +18,8 @@ from looop_portable.typed import Any
 _HELP = """Claim a named resource so that nobody else alive holds it, on any filesystem.
 
 \b
-  looop claim repo-x          exit 0: it is yours; exit 1: a live session holds it
-  looop claim repo-x --wait   wait for your turn; --wait 5m: no longer, then exit 124
+  looop claim repo-x          exit 0: it is yours; exit 1: it is held
+  looop claim repo-x --wait   wait; --wait 5m: no longer, then exit 124
   looop unclaim repo-x        let go of it
   looop run --claim repo-x -- make deploy
                               run a command while it is held

@@ -16,6 +16,8 @@ from looop_portable import Claims, Sweep
 from looop_portable.cli.output import Output, progress
 from looop_portable.cli.output.progress import working
 from looop_portable.doctor import Report, examine
+from looop_portable.doctor.advice import Outcome
+from looop_portable.doctor.store import StoreReport
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 PATIENCE = 60  # Seconds, after which something is taken for hanging.
@@ -139,3 +141,20 @@ def test_doctor_shows_what_it_does(run: Run, monkeypatch: pytest.MonkeyPatch, da
     monkeypatch.setattr("looop_portable.cli.verbs.doctor.examine", slow)
     assert run("doctor", "--seconds", "0.1", "--processes", "2").returncode == 0
     assert "racing 2 processes on " in terminal.getvalue()
+
+
+def test_what_doctor_found_of_a_store_is_on_stdout_and_not_on_the_terminal(
+    run: Run, monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    terminal = a_terminal(monkeypatch)
+    verdict = "verdict: use --backend tape://deck"
+
+    def slow(_: object, *options: Any) -> StoreReport:
+        assert terminal.shows("looop doctor: working")
+        return StoreReport("tape://deck", (), None, Outcome.USE, verdict)
+
+    monkeypatch.setattr("looop_portable.cli.verbs.doctor.examine_store", slow)
+    done = run("doctor", "tape://deck")
+    assert done.returncode == 0
+    assert done.stdout == f"{verdict}\n"
+    assert verdict not in terminal.getvalue()

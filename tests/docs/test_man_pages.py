@@ -80,6 +80,12 @@ def test_what_help_says_is_on_the_page(name: str) -> None:
     assert set(re.findall(r"[\w$]+", told)) - page <= {"Exit", "codes", "code", "the", "The"}
 
 
+@pytest.mark.parametrize("name", VERBS)
+def test_lines_that_stay_as_they_are_fit_into_80_columns(name: str) -> None:
+    for block in re.findall(r"^\.nf\n(.*?)\n\.fi$", unescaped(PAGES[f"{name}.1"]), flags=re.MULTILINE | re.DOTALL):
+        assert [line for line in block.splitlines() if len(line) > 80 - 7 - 4] == []
+
+
 def test_what_help_hides_is_on_no_page() -> None:
     assert "incarnation" not in PAGES["looop-session-keep.1"]
     assert "_" not in {each.info_name for each in VERBS.values()}

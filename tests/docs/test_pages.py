@@ -60,6 +60,7 @@ def test_not_one_in_five_examples_is_not_run() -> None:
     "text",
     [
         "```sh\nfalse\ntrue\n```",
+        "```sh\nexit 9\n```",
         "```console\n$ echo one\ntwo\n```",
         "```console\n$ echo one; echo two\none\n```",
         "```python\nraise SystemExit(1)\n```",

@@ -206,7 +206,7 @@ class Shell:
         if not code:
             ended = os.waitid(os.P_PID, self._bash.pid, os.WEXITED | os.WNOWAIT)
             assert ended
-            on_purpose = ended.si_status in {0, signal.SIGKILL}
+            on_purpose = (ended.si_code, ended.si_status) in {(os.CLD_EXITED, 0), (os.CLD_KILLED, signal.SIGKILL)}
             return printed, 0 if on_purpose else ended.si_status
         return told, int(code)
 

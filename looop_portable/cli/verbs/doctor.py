@@ -84,20 +84,24 @@ def doctor(out: Setting, place: str | None, processes: int, seconds: float, host
             if hosts:
                 raise click.UsageError("--with-hosts: hosts race in a directory, and not in a store")
             place = nearest(out.config.data_dir)
-            return _answer_of_store(out, examine_store(chosen, place, processes, seconds, say, timeout))
-        directory = existing(place) if place else nearest(out.config.data_dir)
-        if not place:
-            refuse_homeless(out.config.data_dir, directory)
-        report = examine(
-            directory,
-            backend=chosen,
-            processes=processes,
-            seconds=seconds,
-            hosts=hosts or 0,
-            timeout=timeout,
-            say=say,
-            announce=out.hint,
-        )
+            report: Report | StoreReport = examine_store(chosen, place, processes, seconds, say, timeout)
+        else:
+            directory = existing(place) if place else nearest(out.config.data_dir)
+            if not place:
+                refuse_homeless(out.config.data_dir, directory)
+            report = examine(
+                directory,
+                backend=chosen,
+                processes=processes,
+                seconds=seconds,
+                hosts=hosts or 0,
+                timeout=timeout,
+                say=say,
+                announce=out.hint,
+            )
+    # Not before the line is gone: while it turns, what is said on stdout goes to the terminal, wherever stdout goes.
+    if isinstance(report, StoreReport):
+        return _answer_of_store(out, report)
     if not out.as_json:
         _show(out, report)
     out.answer("doctor", report.advice.outcome.value, report.advice.verdict, _fields(report))
