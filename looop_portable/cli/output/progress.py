@@ -92,13 +92,19 @@ def _turning_line(shown: contextlib.ExitStack) -> Callable[[str], object]:
     def turn(line: str) -> None:
         if not update:
             from rich.console import Console
-            from rich.markup import escape
+            from rich.live import Live
+            from rich.spinner import Spinner
+            from rich.text import Text
 
             console = Console(stderr=True)
             # Without this, one that is ended meanwhile (as timeout(1) does) would leave the terminal without its cursor.
             setattr(console, "show_cursor", lambda _show=True: False)  # noqa: B010 (a method, for the type checker)
-            status = shown.enter_context(console.status(escape(line), spinner="line"))
-            update.append(lambda text: status.update(escape(text)))
+            spinner = Spinner("line", Text(line), style="status.spinner")
+            # An answer that is printed meanwhile into a file or a pipe would else come to the terminal, and not there.
+            is_shown_too = sys.stdout is not None and sys.stdout.isatty()
+            live = Live(spinner, console=console, refresh_per_second=12.5, transient=True, redirect_stdout=is_shown_too)
+            shown.enter_context(live)
+            update.append(lambda text: spinner.update(text=Text(text)))
         update[0](line)
 
     return turn
