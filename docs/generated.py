@@ -94,7 +94,8 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, found: TextE
     if node.get("refdomain") != "py" or public is None:
         return None
     domain = env.get_domain("py")
-    return domain.resolve_any_xref(env, node["refdoc"], app.builder, public, node, found)[0][1]
+    known = domain.resolve_any_xref(env, node["refdoc"], app.builder, public, node, found)
+    return known[0][1] if known else None  # One that is on no page is warned of.
 
 
 def is_left_out(_: Sphinx, __: str, ___: str, member: object, *____: object) -> bool | None:

@@ -29,13 +29,25 @@ Value = bytes | str | int | float
 IN, OUT = 1, 4
 """What a socket is waited for: as poll(2) has it, here also where there is no poll."""
 
+
+def _number(layout: str) -> Callable[[bytes], Any]:
+    of = struct.Struct(layout)
+
+    def decode(raw: bytes) -> Any:
+        if len(raw) != of.size:
+            raise ValueError(f"a number of {len(raw)} bytes where {of.size} belong")
+        return of.unpack(raw)[0]
+
+    return decode
+
+
 _DECODE: dict[int, Callable[[bytes], Any]] = {
     16: lambda raw: raw != b"\0",
     17: bytes,
-    20: lambda raw: int.from_bytes(raw, "big", signed=True),
-    23: lambda raw: int.from_bytes(raw, "big", signed=True),
+    20: _number(">q"),
+    23: _number(">i"),
     25: lambda raw: raw.decode(),
-    701: lambda raw: struct.unpack(">d", raw.rjust(8, b"\0")[:8])[0],
+    701: _number(">d"),
     2278: bytes,
 }
 """By the numbers of PostgreSQL's types, in binary: bool, bytea, bigint, integer, text, double precision, record, void."""
