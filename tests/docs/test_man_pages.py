@@ -93,7 +93,7 @@ def test_what_help_hides_is_on_no_page() -> None:
 
 def test_the_exit_codes_are_the_verb_s_own_or_those_of_all() -> None:
     codes = {name: re.findall(r"^\.TP\n\\fB(\d+)\\fR$", page, flags=re.MULTILINE) for name, page in PAGES.items()}
-    assert codes["looop-run.1"] == ["1", "2", "3", "124", "123", "126", "127"]
+    assert codes["looop-run.1"] == ["1", "2", "3", "123", "124", "126", "127"]
     assert codes["looop-doctor.1"] == ["0", "1", "2", "3"]
     assert codes["looop-claim.1"] == codes["looop.1"] == ["0", "1", "2", "3", "124", "130"]
 

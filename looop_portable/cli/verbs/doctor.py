@@ -66,8 +66,11 @@ def doctor(out: Setting, place: str | None, processes: int, seconds: float, host
     is raced.
 
     \b
-    Exit codes: 0 a backend can be used (the last line says which); 1 none excludes, or two were inside at once;
-                2 there is no such directory; 3 could not answer
+    Exit codes:
+      0    a backend can be used (the last line says which)
+      1    none excludes, or two were inside at once
+      2    there is no such directory
+      3    could not answer
     """
     gc.enable()
     if place and "://" in place:

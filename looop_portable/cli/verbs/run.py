@@ -107,7 +107,8 @@ def run(
     \b
     Exit code: the command's; 128+N if signal N ended it, or came before it began; and
       1    another holds a claim, or has that session id (-E: another code)
-      2    usage      3  could not answer      124  --timeout is over      123  --max-hold is over
+      2    usage                               3    could not answer
+      123  --max-hold is over                  124  --timeout is over
       126  the command cannot be executed      127  it was not found
     """
     from looop_portable.running.command import run as run_it
