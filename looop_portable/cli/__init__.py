@@ -72,25 +72,18 @@ def _do(line: Line, out: Setting) -> int | None:
 def _report(out: Output, error: Exception) -> int:
     if isinstance(error, LooopError):
         out.error(error.code, str(error))
-        if error.__cause__ and not isinstance(error.__cause__, LooopError | OSError):  # A plug-in's own fault, it may be.
-            _show_where(out, error.__cause__)
         if isinstance(error, UsageError):
             return USAGE
         return HELD if isinstance(error, ClaimHeld | SessionAlive) else NO_ANSWER
     if isinstance(error, OSError):
         out.error("unavailable", describe_error(error))
         return NO_ANSWER
-    out.error("internal", f"a fault of looop itself: {type(error).__name__}: {error} (please report it; -v shows where)")
-    _show_where(out, error)
-    return NO_ANSWER
-
-
-def _show_where(out: Output, error: BaseException) -> None:
-    """With -v alone. The lines of the code are shown, and no values."""
     import traceback
 
+    out.error("internal", f"a fault of looop itself: {type(error).__name__}: {error} (please report it; -v shows where)")
     for line in "".join(traceback.format_exception(error)).splitlines():
         out.detail(line)
+    return NO_ANSWER
 
 
 def _wants_json(args: list[str]) -> bool:

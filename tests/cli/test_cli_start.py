@@ -137,29 +137,3 @@ def test_an_internal_error_that_nobody_hears_exits_with_3(
     command = [sys.executable, "-m", "looop_portable", *args]
     faulty.pop("PYTHONUNBUFFERED", None)
     assert subprocess.run(command, env=faulty, stdout=nowhere, stderr=nowhere, check=False).returncode == 3
-
-
-FAILING_PLUG_IN = """
-import sys
-from looop_portable import Claims, Unavailable
-from looop_portable.__main__ import start
-
-def fails(*_):
-    try:
-        "".typo
-    except AttributeError as error:
-        raise Unavailable("the store's answer makes no sense") from error
-
-Claims.show = fails
-start()
-"""
-
-
-@pytest.mark.parametrize(("options", "shown"), [((), False), (("-v",), True)])
-def test_where_a_plug_in_has_failed_is_shown_with_v_alone(tmp_path: Path, options: tuple[str, ...], *, shown: bool) -> None:
-    environment = {**os.environ, "PYTHONPATH": PACKAGE, "LOOOP_DATA_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", FAILING_PLUG_IN, *options, "show", "repo-x"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 3
-    assert "looop: the store's answer makes no sense" in done.stderr.splitlines()
-    assert ("in fails" in done.stderr) is shown
