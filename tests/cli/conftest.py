@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.schemas import objects_in, variant_of
+from support.schemas import CAN_VALIDATE, objects_in, variant_of
 
 import looop_portable
 from looop_portable import Claims
@@ -40,7 +40,7 @@ main()
 
 def fits_its_schema(args: tuple[str, ...], said: str) -> None:
     """Whatever is said with --json is as docs/reference/json.md has it; but what is in the log, where others write too."""
-    if "--json" in args and "events" not in args:
+    if CAN_VALIDATE and "--json" in args and "events" not in args:
         for each in objects_in(said):
             variant_of(each)
 

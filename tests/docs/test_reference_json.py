@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.capabilities import needs_fork, needs_null_signals, needs_sh, needs_sqlite
+from support.capabilities import needs_fork, needs_null_signals, needs_schemas, needs_sh, needs_sqlite
 from support.schemas import Object, objects_in, resolved, schemas, variant_of, variants_of
 
 from looop_portable import Claims, Settling
@@ -402,7 +402,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Object]]:
         yield stage.said
 
 
-pytestmark = [needs_fork, needs_sh, needs_sqlite, needs_null_signals]
+pytestmark = [needs_fork, needs_sh, needs_sqlite, needs_null_signals, needs_schemas]
 
 
 def test_each_field_and_each_outcome_of_a_schema_is_said(said: list[Object]) -> None:

@@ -27,6 +27,7 @@ from looop_portable import Claims
 from looop_portable.backends import SHIPPED, open_backend
 from looop_portable.errors import CannotExclude
 from looop_portable.system.processes import SYSTEM
+from support import schemas
 
 if sys.platform == "win32":  # For the type checker: a class to inherit from has to be known to it.
     from looop_portable.backends.directory.policies import WINDOWS as NATIVE_POLICY
@@ -281,6 +282,7 @@ needs_locale = {
 }
 """Made by `localedef -i de_DE -f ISO-8859-1 de_DE.ISO-8859-1`."""
 needs_inotify = _needs(_has_inotify(), "inotify is missing")
+needs_schemas = _needs(schemas.CAN_VALIDATE, "jsonschema is missing, or cannot be loaded")
 needs_sqlite = _needs(importlib.util.find_spec("_sqlite3") is not None, "this Python was built without sqlite3")
 needs_hatchling = _needs(importlib.util.find_spec("hatchling") is not None, "no hatchling to build the distribution with")
 needs_yaml = _needs(importlib.util.find_spec("yaml") is not None, "no PyYAML to read workflows with")

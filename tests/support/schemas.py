@@ -16,6 +16,17 @@ COMMON = "common"
 Object = Mapping[str, Any]
 
 
+def _can_validate() -> bool:
+    try:
+        import_module("jsonschema")
+    except ImportError:  # It is missing; or the compiled part of it is, under Wine say.
+        return False
+    return True
+
+
+CAN_VALIDATE = _can_validate()
+
+
 @cache
 def schemas() -> dict[str, dict[str, Any]]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(SCHEMA.glob("*.json"))}
