@@ -63,10 +63,14 @@ def timestamp(ahead: float = 0.0) -> str:
 
 def as_timestamp(second: int) -> str:
     """Of seconds since 1970, as somebody else has recorded them; empty: they are no time that calendars have."""
-    try:
-        return _timestamp(second) if 0 < second <= _LAST else ""
-    except (OverflowError, OSError, ValueError):  # Where a C library knows fewer years.
+    if not 0 < second <= _LAST:
         return ""
+    try:
+        return _timestamp(second)
+    except (OverflowError, OSError, ValueError):  # A C library that knows fewer years, as on Windows.
+        from datetime import datetime, timedelta
+
+        return (datetime(1970, 1, 1) + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @functools.lru_cache(maxsize=1)
