@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
 from pathlib import Path
 
 import pytest
 from support.capabilities import needs_bash, needs_zombies
-from support.pages import Block, Lacking, Untrue, blocks_of, fits, is_accounted_for, try_page
+from support.pages import Block, Lacking, Untrue, blocks_of, environment_in, fits, is_accounted_for, try_page
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -23,15 +21,6 @@ PAGES = [
 
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
-
-
-def environment_in(directory: Path) -> dict[str, str]:
-    """That of somebody who has just installed it: no setting of ours, a home of one's own."""
-    scripts = Path(sys.executable).parent
-    if not shutil.which("looop", path=str(scripts)):
-        pytest.skip("the package is not installed with its script `looop`")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOOOP_", "XDG_", "PYTHON", "COV_"))}
-    return {**kept, "HOME": str(directory), "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
 
 
 @needs_bash

@@ -49,6 +49,19 @@ class Block(NamedTuple):
     """What the comment above it says: `file`, `shell`, `needs`, `not run`, `prints`."""
 
 
+def environment_in(home: Path) -> dict[str, str]:
+    """That of somebody who has just installed it: no setting of ours, a home of one's own.
+
+    Raises `Lacking` where the package is installed without its script.
+    """
+    scripts = os.path.dirname(sys.executable)
+    if not shutil.which("looop", path=scripts):
+        raise Lacking("the package is not installed with its script `looop`")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOOOP_", "XDG_", "PYTHON", "COV_"))}
+    path = os.pathsep.join([scripts, os.environ["PATH"]])
+    return {**kept, "HOME": str(home), "PATH": path, "LC_ALL": "C.UTF-8"}
+
+
 class Untrue(AssertionError):
     """An example does not do what its document says."""
 

@@ -8,9 +8,9 @@ import pytest
 
 WHOLE = (
     *("contract/test_backends", "windows", "test_cli_batch", "test_cli_callers", "test_cli_jobs"),
-    *("tests/test_exams", "tests/test_etcd_exam"),
+    *("tests/test_exams", "tests/test_etcd_exam", "redis/tests/test_page", "lanes/fuzzing"),
 )
-"""Of these a short form has all: the exam, and what one system alone has."""
+"""Of these a short form has all: the exam, and what one system or one lane alone has."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 
 import pytest
+from support.servers.hostile import Answer, answering
 
 from looop_portable.backends.on_engine.asking import Store
 from looop_portable.errors import Unavailable
@@ -18,28 +16,7 @@ from looop_portable_etcd.address import Address
 from looop_portable_etcd.engine import EtcdEngine
 from looop_portable_etcd.wire import LARGEST
 
-Answer = Callable[[socket.socket], object]
 OK = b"HTTP/1.1 200 OK\r\n"
-
-
-@contextmanager
-def member(answer: Answer) -> Iterator[int]:
-    """Who connects is answered so, once something was asked. Its port."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    line, _ = door.accept()
-                    with line, suppress(OSError):
-                        line.recv(65536)
-                        answer(line)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield door.getsockname()[1]
-        door.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
 
 
 def body(found: object) -> bytes:
@@ -86,7 +63,7 @@ ANSWERS: dict[str, Answer] = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_what_a_hostile_member_answers_is_an_error_of_ours_within_the_time(answer: str) -> None:
-    with member(ANSWERS[answer]) as port:
+    with answering(ANSWERS[answer]) as port:
         engine = EtcdEngine(Address(f"etcd://127.0.0.1:{port}/p?timeout=0.5", {}))
         store, began = Store(engine, elapsed, lambda: "n"), elapsed()
         with pytest.raises(Unavailable) as told:
@@ -104,9 +81,9 @@ def test_no_other_server_is_asked_because_one_says_so() -> None:
         asked.append(b"asked")
         line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
-    with member(note) as other:
+    with answering(note) as other:
         location = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n" % other
-        with member(lambda line: line.sendall(location)) as port:
+        with answering(lambda line: line.sendall(location)) as port:
             engine = EtcdEngine(Address(f"etcd://u:secret-word@127.0.0.1:{port}/p?timeout=0.5", {}))
             with pytest.raises(Unavailable) as told:
                 Store(engine, elapsed, lambda: "n").read("claim n", "claim", "n")

@@ -5,10 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,28 +16,7 @@ from looop_portable.system.clock import elapsed
 from looop_portable_redis.address import read_url
 from looop_portable_redis.engine import RedisEngine
 from looop_portable_redis.replies import Lost, Replies
-
-Answer = Callable[[socket.socket], object]
-
-
-@contextmanager
-def server(answer: Answer) -> Iterator[int]:
-    """Who connects is answered so, once something was asked. Its port."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-
-        def serve() -> None:
-            with suppress(OSError):
-                while True:
-                    line, _ = door.accept()
-                    with line, suppress(OSError):
-                        line.recv(65536)
-                        answer(line)
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        yield door.getsockname()[1]
-        door.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
+from support.servers.hostile import Answer, answering
 
 
 def drips(line: socket.socket) -> None:
@@ -75,7 +51,7 @@ ANSWERS: dict[str, Answer] = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_what_a_hostile_server_answers_is_an_error_of_ours_within_the_time(answer: str) -> None:
-    with server(ANSWERS[answer]) as port:
+    with answering(ANSWERS[answer]) as port:
         engine = RedisEngine(read_url(f"redis://127.0.0.1:{port}/0?timeout=0.5"))
         began = elapsed()
         with pytest.raises(Unavailable) as told:
@@ -103,7 +79,7 @@ def test_a_reply_that_goes_on_after_the_time_is_given_up() -> None:
 
 def test_what_a_server_says_drives_no_terminal(tmp_path: Path) -> None:
     evil = b"-ERR red \x1b[31m\x1b]0;title\x07 \xc2\x9b2J \xe2\x80\xae b\r\n"
-    with server(lambda line: line.sendall(evil * 20)) as port:
+    with answering(lambda line: line.sendall(evil * 20)) as port:
         words = ["--backend", f"redis://u:secret-word@127.0.0.1:{port}/0?timeout=0.5", "--data-dir", str(tmp_path)]
         done = subprocess.run(
             [sys.executable, "-P", "-m", "looop_portable", *words, "claim", "n", "--session", "w1"],

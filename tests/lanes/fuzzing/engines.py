@@ -12,6 +12,7 @@ from unittest import mock
 from lanes.fuzzing.target import Line, Target, ours, part
 from looop_portable.backends.engine import Engine
 from looop_portable.backends.on_engine.asking import Store
+from looop_portable.protocol.codec import text_to_be
 from looop_portable.system.clock import elapsed
 
 KEY, WORD = "n", "s/00112233445566778899aabb"
@@ -110,7 +111,6 @@ def _watch(data: bytes) -> None:
 
 
 def _rows(data: bytes) -> None:
-    _word = part("postgres.engine")._word
     _record_in = part("postgres.listening")._record_in
     _DECODE = part("postgres.wire")._DECODE
     _row = part("postgres.wire")._row
@@ -121,7 +121,7 @@ def _rows(data: bytes) -> None:
     for decode in list(_DECODE.values()):
         with contextlib.suppress(ValueError, LookupError, RecursionError):
             decode(data)
-    _word(data)
+    text_to_be(data, "word")
     _record_in(data.decode("utf-8", "replace"))
     assert "\n" not in one_line(data.decode("utf-8", "replace"))
 

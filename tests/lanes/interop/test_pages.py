@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 from support.capabilities import needs_bash
-from support.pages import try_page
+from support.pages import environment_in, try_page
 
 from .rustlooop import Rust
 
@@ -25,7 +24,6 @@ def test_the_examples_of_the_page_do_what_it_says(
     links, home = short / "bin", tmp_path
     links.mkdir()
     (links / "rust-looop").symlink_to(rust_looop.path)
-    scripts = str(Path(sys.executable).parent)
-    monkeypatch.setenv("PATH", os.pathsep.join([scripts, str(links), rust_looop.environment(short)["PATH"]]))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LOOOP_", "XDG_", "PYTHON", "COV_"))}
-    assert try_page(PAGE, home, {**kept, "HOME": str(home), "LC_ALL": "C.UTF-8"}) >= 6
+    rust = rust_looop.environment(short)["PATH"]
+    monkeypatch.setenv("PATH", os.pathsep.join([str(links), rust]))  # By which it is found out what is here.
+    assert try_page(PAGE, home, environment_in(home)) >= 6
